@@ -1,0 +1,30 @@
+from .allocation import frontier as frontier
+from .cost import SIX_ND as SIX_ND
+from .cost import Cost as Cost
+from .datasets import list_runs as list_runs
+from .datasets import load_runs as load_runs
+from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import diagnose as diagnose
+from .errors import FitError as FitError
+from .errors import GateWarning as GateWarning
+from .errors import QueryError as QueryError
+from .errors import RunsError as RunsError
+from .errors import ScaleBayesError as ScaleBayesError
+from .errors import SpecError as SpecError
+from .inference import fit as fit
+from .laws import LAWS as LAWS
+from .laws import Law as Law
+from .posterior import Fit as Fit
+from .prediction import predict as predict
+from .runs import Runs as Runs
+from .runs import read_runs as read_runs
+from .spec import Prior as Prior
+from .spec import Spec as Spec
+from .spec import list_models as list_models
+from .spec import read_model as read_model
+from .store import load as load
+from .store import save as save
+from .tables import intervals as intervals
+from .tables import summary as summary
+
+__version__: str

@@ -1,0 +1,101 @@
+"""Posterior of the compute-optimal frontier: N*, D* and the loss at a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.cost import SIX_ND, Cost
+from scalebayes.errors import QueryError
+from scalebayes.laws import Law
+from scalebayes.posterior import Fit, draw_labels, law_parameters
+from scalebayes.prediction import decades_beyond, quantities
+from scalebayes.units import format_quantity
+
+GRID = 129
+"""Sizes tried to bracket the optimum, spaced evenly in log N over all that the budget allows."""
+
+
+def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND) -> xr.Dataset:
+    """Posterior of N and D that minimise the law's curve at a budget: min L(N, D) subject to cost(N, D) = C.
+
+    At C = 6 N D a law's closed form is used where it declares one; else each draw is minimised numerically.
+
+    Parameters
+    ----------
+    fit
+        A fit of a law of N and D.
+    C
+        Budgets in FLOP: a number, text such as "1e24", or a sequence.
+    cost
+        What a run costs; a plain function of (N, D) will do.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw, budget); along budget
+        ``C`` and ``decades_beyond``, orders of magnitude of training compute beyond the largest run.
+
+    Raises
+    ------
+    QueryError
+        When the law has no N or no D, or no interior optimum at a budget.
+    """
+    law = fit.spec.law_object
+    if law.inputs != ("N", "D"):
+        raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no optimal N and D")
+    cost = cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
+    budgets = quantities(C, "C")
+    if np.isinf(budgets).any():
+        raise QueryError("C must be finite: without a budget nothing is optimal")
+    parameters = law_parameters(fit)
+    if cost is SIX_ND and law.optimal_N is not None:
+        N = law.optimise(budgets / 6.0, {k: v[..., None] for k, v in parameters.items()})
+    else:
+        N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
+    D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
+    loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
+    dims = ("chain", "draw", "budget")
+    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
+    out = xr.Dataset({name: (dims, value) for name, value in values.items()}, attrs={"cost": cost.name})
+    out["loss"].attrs = {"long_name": "loss of the law's curve at the optimum", "units": "nats per token"}
+    training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
+    along = {"C": budgets, "decades_beyond": decades_beyond(fit, training)}
+    return out.assign_coords({key: ("budget", values) for key, values in along.items()} | draw_labels(fit))
+
+
+def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:
+    """N that minimises L(N, D) with cost(N, D) = budget, for every draw, by bracketing and Chandrupatla's method.
+
+    Raises
+    ------
+    QueryError
+        When the loss has no minimum between the smallest and the largest size the budget allows.
+    """
+    from scipy.optimize import elementwise
+
+    names = list(parameters)
+    draws = [parameters[name].ravel() for name in names]
+
+    def loss(log_N: np.ndarray, *values: np.ndarray) -> np.ndarray:
+        N = np.exp(log_N)
+        curve = law.function(N, cost.affordable_tokens(N, budget), **dict(zip(names, values, strict=True)))
+        return np.where(np.isnan(curve), np.inf, curve)
+
+    grid = np.linspace(0.0, np.log(budget), GRID)
+    grid = grid[np.isfinite(cost.affordable_tokens(np.exp(grid), budget))]
+    on_grid = np.stack([loss(np.full(len(draws[0]), x), *draws) for x in grid])
+    best = on_grid.argmin(axis=0)
+    inside = (best > 0) & (best < len(grid) - 1)
+    if not inside.all():
+        edge = "fewer" if (best == 0).sum() > (best == len(grid) - 1).sum() else "more"
+        raise QueryError(
+            f"law '{law.name}' has no compute-optimal point at C = {format_quantity(budget)} "
+            f"in {np.mean(~inside):.0%} of the draws: its loss keeps falling towards {edge} parameters"
+        )
+    bracket = (grid[best - 1], grid[best], grid[best + 1])
+    found = elementwise.find_minimum(loss, bracket, args=tuple(draws))
+    return np.exp(found.x).reshape(next(iter(parameters.values())).shape)

@@ -1,0 +1,91 @@
+"""The main job on published points: two laws, 240 runs, and the decisions that follow from them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scalebayes.allocation import frontier
+from scalebayes.datasets import allocations, load_runs
+from scalebayes.diagnostics import diagnose
+from scalebayes.errors import ScaleBayesError
+from scalebayes.inference import fit
+from scalebayes.prediction import predict
+from scalebayes.spec import read_model
+from scalebayes.store import save
+from scalebayes.tables import CI_PROB, intervals, with_derived
+from scalebayes.text import align, beyond, cell, draws_table, kind_of_interval, number, summary_table
+
+if TYPE_CHECKING:
+    from scalebayes.posterior import Fit
+
+MODELS = ("chinchilla", "kaplan")
+SIZE, TOKENS = "70B", ["1.4T", "15T"]
+BUDGETS = ["1e21", "5.76e23", "1e25"]
+OPTIMUM_AT = "1e24"
+FIGURES = ("isoflop.png", "extrapolation.png", "frontier.png")
+
+
+def demo(folder: Path, *, force: bool = False) -> None:
+    """Fit both laws to the Chinchilla points, print what they say, and write fits and figures to a folder.
+
+    Raises
+    ------
+    ScaleBayesError
+        When the folder already holds what this would write, unless ``force``.
+    """
+    names = [*(f"{model}.nc" for model in MODELS), *FIGURES]
+    there = [name for name in names if (folder / name).exists()]
+    if there and not force:
+        raise ScaleBayesError(f"{folder} already holds {', '.join(there)}; --force replaces them")
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = load_runs("hoffmann2022")
+    print(f"{runs}\n  {runs.source}\n" + "\n".join(f"  note: {note}" for note in runs.notes))
+    kind = kind_of_interval(CI_PROB)
+    print(f"\nAll intervals are {kind}, given the law: they do not know how far the law itself is off.")
+    fits = {model: fit(runs, model) for model in MODELS}
+    for result in fits.values():
+        _print_fit(result)
+    _print_exponents(fits)
+    _write(fits, folder)
+
+
+def _print_fit(result: Fit) -> None:
+    title = f"{result.spec.name}: {result.spec.title}"
+    print(f"\n{title}\n{'=' * len(title)}")
+    print(f"\nPosterior beside the published values\n{summary_table(result)}\n\n{diagnose(result)}")
+    print(f"\nLoss of runs not yet made, nats per token\n{draws_table(predict(result, N=SIZE, D=TOKENS))}")
+    best = frontier(result, C=OPTIMUM_AT)
+    row = intervals(best).xs("loss", level="quantity").iloc[0]
+    distance = beyond(row["decades_beyond"])
+    print(f"\nLoss at the optimum of {OPTIMUM_AT} FLOP ({distance} beyond the largest run): {cell(row, CI_PROB)}")
+    print(f"\nCompute-optimal allocation at C = 6 N D\n{draws_table(frontier(result, C=BUDGETS))}")
+
+
+def _print_exponents(fits: dict[str, Fit]) -> None:
+    rows = []
+    for name, result in fits.items():
+        row = intervals(with_derived(result)[["a_opt"]]).iloc[0]
+        rows.append({"source": f"{name}, these runs", "a": cell(row, CI_PROB), "interval": kind_of_interval(CI_PROB)})
+    for label, row in allocations().iterrows():
+        ends = f" [{number(row['low'])}, {number(row['high'])}]" if row["interval"] else ""
+        rows.append({"source": str(label), "a": f"{row['exponent']:.2f}{ends}", "interval": row["interval"]})
+    besiroglu = next(entry for entry in read_model("chinchilla").published if entry.source == "besiroglu2024")
+    law = read_model("chinchilla").law_object
+    a = law.derive(law.from_notation(besiroglu.values))["a_opt"]
+    rows.append({"source": "Besiroglu, these runs", "a": f"{a:.3f}", "interval": ""})
+    print(f"\nExponent a of N* ~ C^a\n{align(rows)}")
+
+
+def _write(fits: dict[str, Fit], folder: Path) -> None:
+    from scalebayes import plots
+
+    for name, result in fits.items():
+        save(result, folder / f"{name}.nc")
+    isoflop, extrapolation, optimal = FIGURES
+    plots.save(plots.isoflop(fits["chinchilla"]), folder / isoflop)
+    plots.save(plots.extrapolation(fits), folder / extrapolation)
+    plots.save(plots.frontier(fits), folder / optimal)
+    print(f"\nWrote {', '.join(str(folder / f'{m}.nc') for m in fits)}, {', '.join(str(folder / f) for f in FIGURES)}")
+    print("Next: scalebayes predict", folder / "chinchilla.nc", "--N 70B --D 15T", file=sys.stdout)

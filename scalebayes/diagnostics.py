@@ -1,0 +1,182 @@
+"""The gate: whether the sampler converged, and whether these runs identify this law."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.posterior import Fit, draws
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scalebayes.laws import Parameter
+    from scalebayes.spec import Spec
+
+R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
+"""Bounds of the gate (Vehtari et al. 2021; Betancourt 2016)."""
+PRIOR_SHARE = 0.8
+"""A posterior whose log standard deviation is above this share of the prior's is called the prior's."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One finding. ``code`` is stable; level "failed" closes the gate, "warning" does not."""
+
+    code: str
+    level: Literal["failed", "warning"]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level} [{self.code}] {self.text}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the gate found.
+
+    Attributes
+    ----------
+    messages
+        Findings, failures first.
+    table
+        R-hat, bulk and tail ESS by parameter.
+    """
+
+    messages: tuple[Message, ...]
+    table: pd.DataFrame
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gate passed: no message of level "failed"."""
+        return not any(m.level == "failed" for m in self.messages)
+
+    def __str__(self) -> str:
+        worst = f"R-hat at most {self.table['r_hat'].max():.3f}, ESS at least {self._least_ess():.0f}"
+        verdict = f"Gate {'passed' if self.ok else 'FAILED'}: {worst}."
+        return "\n".join([verdict, *(f"  {m}" for m in self.messages)])
+
+    __repr__ = __str__
+
+    def _least_ess(self) -> float:
+        return float(self.table[["ess_bulk", "ess_tail"]].to_numpy().min())
+
+
+def diagnose(fit: Fit) -> Diagnosis:
+    """Check convergence (the gate) and how well the runs identify the law (warnings).
+
+    The gate: R-hat <= 1.01, bulk and tail ESS >= 400, no divergence, no saturated tree, E-BFMI >= 0.3, no NaN, all
+    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, PRIOR_DECIDES.
+
+    References
+    ----------
+    Vehtari et al. (2021), doi:10.1214/20-BA1221. Betancourt (2016), arXiv:1604.00695.
+    """
+    gate = convergence(fit.tree, partial=fit.partial)
+    return Diagnosis((*gate.messages, *_design(fit), *_prior_decides(fit)), gate.table)
+
+
+def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
+    """The gate alone, on any tree with a posterior and sampler statistics under ArviZ's names."""
+    import arviz_stats as azs
+    import pandas as pd
+
+    posterior = tree["posterior"].to_dataset()
+    with np.errstate(invalid="ignore", divide="ignore"):  # a stuck chain has no variance; that is what we report
+        columns = {
+            "r_hat": azs.rhat(posterior),
+            "ess_bulk": azs.ess(posterior, method="bulk"),
+            "ess_tail": azs.ess(posterior, method="tail"),
+        }
+    table = pd.DataFrame({key: {n: float(v[n]) for n in posterior} for key, v in columns.items()})
+    interrupted = Message("PARTIAL", "failed", "sampling was interrupted: these are the draws made until then")
+    faults = (*_parameter_faults(posterior, table), *_sampler_faults(tree), *(interrupted,) * partial)
+    return Diagnosis(faults, table)
+
+
+def _parameter_faults(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[Message]:
+    bad = [str(name) for name in posterior if not np.isfinite(posterior[name]).all()]
+    if bad:
+        yield Message("NAN", "failed", f"draws of {', '.join(bad)} are not finite")
+    still = [str(n) for n in posterior if (posterior[n].max("draw") == posterior[n].min("draw")).any()]
+    if still:
+        yield Message("STUCK", "failed", f"a chain never moves in {', '.join(still)}")
+    known = table.fillna({"r_hat": -np.inf, "ess_bulk": np.inf, "ess_tail": np.inf})
+    name, worst = known["r_hat"].idxmax(), known["r_hat"].max()
+    if worst > R_HAT:
+        yield Message("R_HAT", "failed", f"chains disagree: R-hat is {worst:.3f} in {name}; at most {R_HAT} passes")
+    for code, part in (("ESS_BULK", "bulk"), ("ESS_TAIL", "tail")):
+        name, least = known[f"ess_{part}"].idxmin(), known[f"ess_{part}"].min()
+        if least < ESS:
+            text = f"{name} has {least:.0f} effective draws in the {part}; at least {ESS} pass"
+            yield Message(code, "failed", text)
+    unknown = table.index[table.isna().any(axis=1)]
+    if len(unknown):
+        text = f"R-hat or ESS of {', '.join(unknown)} cannot be computed: that takes two chains of four finite draws"
+        yield Message("UNKNOWN", "failed", text)
+
+
+def _sampler_faults(tree: xr.DataTree) -> Iterator[Message]:
+    import arviz_stats as azs
+
+    stats = tree["sample_stats"].to_dataset()
+    divergences = int(stats["diverging"].sum())
+    if divergences:
+        count = f"{divergences} divergent transition{'s' * (divergences > 1)}"
+        text = f"{count}: the sampler may have missed part of the posterior"
+        yield Message("DIVERGENCES", "failed", text)
+    saturated = int(stats["reached_max_treedepth"].sum())
+    if saturated:
+        share = saturated / stats["reached_max_treedepth"].size
+        yield Message(
+            "TREE_DEPTH", "failed", f"{saturated} trajectories ({share:.1%}) were cut short at the largest tree depth"
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bfmi = float(np.min(azs.bfmi(stats["energy"].values)))
+    if not bfmi >= E_BFMI:
+        text = f"the energy is explored too slowly: E-BFMI is {bfmi:.2f} in one chain; at least {E_BFMI} passes"
+        yield Message("E_BFMI", "failed", text)
+
+
+def _design(fit: Fit) -> Iterator[Message]:
+    """What the table cannot tell, whatever the sampler does."""
+    runs, law = fit.runs, fit.spec.law_object
+    for x in law.inputs:
+        values = getattr(runs, x)
+        if np.ptp(np.log(values)) < 0.01:
+            text = (
+                f"all runs have {x} = {format_quantity(values[0])}: the exponent alpha_{x} comes from the prior alone"
+            )
+            yield Message(f"ONE_{x}", "warning", text)
+    if law.inputs == ("N", "D"):
+        log_N, log_D = np.log(runs.N), np.log(runs.D)
+        if np.ptp(log_N) > 0.01 and np.ptp(log_D) > 0.01 and np.corrcoef(log_N, log_D)[0, 1] > 0.99:
+            text = "D follows N (correlation of their logs above 0.99): the two terms cannot be told apart"
+            yield Message("D_FOLLOWS_N", "warning", text)
+    span = np.ptp(np.log10(runs.C)) if "C" in runs.table else np.inf
+    if span < 1:
+        yield Message(
+            "NARROW_COMPUTE", "warning", f"the runs span {span:.1f} orders of magnitude of compute, less than one"
+        )
+
+
+def _prior_decides(fit: Fit) -> Iterator[Message]:
+    for parameter in fit.spec.law_object.parameters:
+        posterior, prior = (_log_size(draws(fit, group), parameter, fit.spec) for group in ("posterior", "prior"))
+        ratio = float(posterior.std() / prior.std())
+        if ratio > PRIOR_SHARE:
+            text = f"{parameter.name} is {ratio:.0%} as wide as its prior (log scale): the runs say little about it"
+            yield Message("PRIOR_DECIDES", "warning", text)
+
+
+def _log_size(values: xr.Dataset, parameter: Parameter, spec: Spec) -> xr.DataArray:
+    """Log of what the prior is stated on: the parameter, or for a scale the size of its term at the reference."""
+    log = xr.ufuncs.log(values[parameter.name])
+    at = spec.priors[parameter.name].at
+    size = log if at is None else values[parameter.exponent] * (log - float(np.log(at)))
+    return size.where(np.isfinite(size))

@@ -1,0 +1,321 @@
+"""Spec and runs to posterior: PyMC builds the graph, nutpie samples it, and the gate decides whether to go on.
+
+The only file that imports PyMC, and only inside functions. One compiled sampler serves every table of a spec:
+everything that comes from the table is data of the graph, nothing is baked in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.diagnostics import convergence
+from scalebayes.errors import FitError, GateWarning, RunsError
+from scalebayes.posterior import METADATA, Fit
+from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.progress import Progress
+from scalebayes.spec import Prior, Spec, prior_draws, read_model
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+    from scalebayes.runs import Runs
+
+ATTEMPTS = 3
+"""How often a fit is tried, each time more carefully, before a failed gate is reported."""
+PRIOR_DRAWS = 2000
+LOG_LIKELIHOOD_VALUES = 20_000_000
+"""Above this many values (160 MB) the pointwise log likelihood is not kept in the tree."""
+
+type Symbol = Any
+"""A PyTensor variable."""
+
+
+def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
+    """Build the `pm.Model` of a spec on a table of runs, for those who want to sample or inspect it themselves.
+
+    The free variables are the natural coordinates of the law (`scalebayes.geometry`), flat, in units of rough
+    posterior widths around a least-squares start; the potential ``prior`` holds the prior of the spec on the
+    parameters and the Jacobian between the two.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    spec = read_model(model)
+    law, noise = spec.law_object, spec.noise_object
+    with pm.Model() as graph:
+        data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
+        z = {
+            name: data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
+            for name, step in law.coordinates.steps().items()
+        }
+        logs, log_jacobian = law.coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
+        parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in law.parameter_names}
+        pm.Potential("prior", _log_prior(spec, logs) + log_jacobian)
+        scatter = {name: _noise_parameter(name, spec.priors[name]) for name in noise.priors}
+        loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
+        getattr(pm, noise.pymc)("log_loss", mu=pt.log(loss), observed=data["observed"], **scatter)
+    return graph
+
+
+def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
+    """Everything a compiled sampler takes from a table, as named float arrays."""
+    law = spec.law_object
+    log_inputs = {x: np.log(getattr(runs, x)) for x in law.inputs}
+    log_loss = np.log(runs.loss)
+    start = law.coordinates.start(log_inputs, log_loss)
+    data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
+    data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
+    return data | {f"start_{name}": np.asarray(value) for name, value in start.items()}
+
+
+def _log_prior(spec: Spec, logs: Mapping[str, Symbol]) -> Symbol:
+    """Log prior density in the logs of the parameters, scales measured by the log size of their term."""
+    terms = []
+    for parameter in spec.law_object.parameters:
+        prior = spec.priors[parameter.name]
+        log_value = logs[parameter.name]
+        if parameter.exponent and prior.at:
+            log_value = np.exp(logs[parameter.exponent]) * (log_value - float(np.log(prior.at)))
+        terms.append(_log_density(prior, np.exp(log_value)) + log_value)
+    return sum(terms)
+
+
+def _log_density(prior: Prior, value: Symbol) -> Symbol:
+    import pymc as pm
+
+    entry = DISTRIBUTIONS[prior.dist]
+    return pm.logp(getattr(pm, entry.pymc).dist(**_pymc_arguments(prior)), value)
+
+
+def _pymc_arguments(prior: Prior) -> dict[str, np.float64]:
+    """PyMC's arguments as NumPy's doubles: PyTensor computes with a plain 2.0 in single precision."""
+    arguments = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
+    return {name: np.float64(value) for name, value in arguments.items()}
+
+
+def _noise_parameter(name: str, prior: Prior) -> Symbol:
+    import pymc as pm
+
+    entry = DISTRIBUTIONS[prior.dist]
+    make = getattr(pm, entry.pymc)
+    arguments = _pymc_arguments(prior)
+    if prior.shift == 0:
+        return make(name, **arguments)
+    return pm.Deterministic(name, prior.shift + make(f"{name}_above_{prior.shift:g}", **arguments))
+
+
+def fit(
+    runs: Runs,
+    model: str | Path | Spec = "coupled",
+    *,
+    seed: int = 0,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    progress: bool | None = None,
+    **sampler: Any,
+) -> Fit:
+    """Sample the posterior of a spec given runs.
+
+    The gate of `scalebayes.diagnose` is run on every fit. Where it fails, sampling is repeated with twice the tuning,
+    twice the draws and smaller steps, twice at most; `Fit.metadata` counts the attempts, and the last one is returned
+    either way.
+
+    Parameters
+    ----------
+    runs
+        The table (`scalebayes.read_runs`, `scalebayes.load_runs`).
+    model
+        A name in ``models/``, a path to a TOML file, or a `Spec`.
+    seed
+        Same seed, same runs, same versions: same draws, on any number of cores.
+    draws, tune, chains
+        Kept and tuning draws a chain, and the number of chains.
+    progress
+        Whether to show progress on stderr; by default when it is a terminal or a notebook.
+    **sampler
+        Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...).
+
+    Returns
+    -------
+    Fit
+        With ``partial`` set when sampling was interrupted (Ctrl-C) after some draws.
+
+    Raises
+    ------
+    SpecError, RunsError
+        Before anything compiles: an unknown model, a column the law needs, too few rows for its parameters.
+    FitError
+        When no draw could be made.
+    """
+    spec = read_model(model)
+    _check_table(runs, spec)
+    settings = {
+        "adaptation": "low_rank",
+        "target_accept": 0.95,
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        **sampler,
+    }
+    started = time.perf_counter()
+    with Progress(progress) as bar:
+        compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
+        for attempt in range(1, ATTEMPTS + 1):
+            if attempt > 1:
+                settings |= {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"]}
+            label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
+            raw, partial = _sample(compiled, settings, _nutpie_seed(seed, attempt), bar.bar(label))
+            tree = _tree(raw, spec, runs, seed)
+            gate = convergence(tree, partial=partial)
+            if partial or gate.ok:
+                break
+    metadata = {
+        "seed": seed,
+        "sampler": settings,
+        "attempts": attempt,
+        "partial": partial,
+        "gate_failures": [message.code for message in gate.messages],
+        "hashes": {"spec": spec.hash, "runs": runs.hash},
+        "versions": {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")},
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    tree.attrs[METADATA] = json.dumps(
+        metadata, sort_keys=True, default=str
+    )  # str: arguments of the sampler may be anything
+    if not gate.ok:
+        warnings.warn(f"{spec.name} on {runs.name}: {gate}", GateWarning, stacklevel=2)
+    return Fit(spec, runs, tree)
+
+
+def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
+    """Twice the draws and tuning, and a step size that misses a third as much: what a failed gate asks for."""
+    accept = 1 - (1 - settings["target_accept"]) / 3
+    return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
+
+
+def _check_table(runs: Runs, spec: Spec) -> None:
+    law = spec.law_object
+    for column in (*law.inputs, "loss"):
+        getattr(runs, column)
+    needed = len(law.parameters) + 1
+    if len(runs) < needed:
+        raise RunsError(
+            f"{runs.name} has {len(runs)} runs; '{spec.name}' has {len(law.parameters)} parameters and needs at least "
+            f"{needed} runs to say anything about them"
+        )
+
+
+_COMPILED: dict[str, Any] = {}
+"""Compiled samplers of this process by spec hash."""
+
+
+def _compile(spec: Spec, runs: Runs) -> Any:
+    """Compile the sampler of a spec, or take this process's, and give it the table."""
+    import nutpie
+
+    if spec.hash not in _COMPILED:
+        keep = [*spec.law_object.parameter_names, *spec.noise_object.priors]
+        try:
+            _COMPILED[spec.hash] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
+        except (OSError, ValueError) as error:
+            if "compiledir" not in str(error):
+                raise
+            text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
+            raise FitError(text) from error
+    return _COMPILED[spec.hash].with_data(**sampler_data(runs, spec))
+
+
+def _nutpie_seed(seed: int, attempt: int) -> int:
+    return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0])
+
+
+def _sample(
+    compiled: Any, settings: dict[str, Any], seed: int, callback: Callable[..., None]
+) -> tuple[xr.DataTree, bool]:
+    """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
+    import nutpie
+
+    options = {"save_warmup": False, "progress_bar": False, "progress_callback": callback, "progress_rate": 200}
+    try:
+        raw = nutpie.sample(compiled, seed=seed, **options, **settings)
+    except RuntimeError as error:
+        raise FitError(f"the sampler found no place to start: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # nutpie's Rust side, no subclass of Exception
+            raise
+        raise FitError(f"the sampler failed inside nutpie: {error}") from None
+    return trim(raw, settings["draws"])
+
+
+def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
+    """Cut an interrupted trace, which nutpie pads with NaN and zeros, to the chains and draws that are whole.
+
+    Keeps the longest chains such that most draws survive, all of one length.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When no draw after tuning was made.
+    """
+    posterior = raw["posterior"].to_dataset()
+    lengths = posterior["sigma"].notnull().sum("draw").values
+    if posterior.sizes["draw"] == draws and (lengths == draws).all():
+        return raw, False
+    order = np.argsort(-lengths, kind="stable")
+    kept = [(i + 1) * lengths[chain] for i, chain in enumerate(order)]
+    chains = np.sort(order[: int(np.argmax(kept)) + 1])
+    length = int(lengths[chains].min()) if len(chains) else 0
+    if length == 0:
+        raise KeyboardInterrupt
+    return raw.isel(chain=chains, draw=slice(0, length)), True
+
+
+STATS = {
+    "diverging": "diverging",
+    "reached_max_treedepth": "maxdepth_reached",
+    "tree_depth": "depth",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "acceptance_rate": "mean_tree_accept",
+    "energy": "energy",
+    "lp": "logp",
+}
+"""ArviZ's names for sampler statistics and nutpie's."""
+
+
+def _tree(raw: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
+    law, noise = spec.law_object, spec.noise_object
+    posterior = raw["posterior"].to_dataset()[[*law.parameter_names, *noise.priors]]
+    stats = raw["sample_stats"].to_dataset()
+    table = xr.Dataset.from_dataframe(runs.table)
+    prior = {k: (("chain", "draw"), v[None]) for k, v in prior_draws(spec, PRIOR_DRAWS, seed).items()}
+    groups = {
+        "posterior": posterior,
+        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()}),
+        "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS)}),
+        "observed_data": xr.Dataset({"log_loss": np.log(table["loss"])}),
+        "constant_data": table,
+    }
+    if len(runs) * posterior["sigma"].size <= LOG_LIKELIHOOD_VALUES:
+        groups["log_likelihood"] = _log_likelihood(posterior, spec, runs)
+    return xr.DataTree.from_dict(groups)
+
+
+def _log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
+    """Log density of each run's log loss under each draw, (chain, draw, run)."""
+    law, noise = spec.law_object, spec.noise_object
+    values = {name: posterior[name].values[..., None] for name in posterior}
+    curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
+    density = noise.logpdf(np.log(runs.loss) - np.log(curve), **{p: values[p] for p in noise.priors})
+    coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}
+    return xr.Dataset({"log_loss": (("chain", "draw", "run"), density)}, coords=coords)

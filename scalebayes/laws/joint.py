@@ -1,0 +1,161 @@
+r"""Laws of parameters and data, L(N, D).
+
+One family holds the field's argument. With n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D,
+
+    L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa
+
+is Hoffmann's additive law at kappa = 1, Kaplan's coupled law at kappa = alpha_D and L_inf = 0, the bottleneck
+max(n, d) as kappa goes to 0, and Videau's law with kappa free. The members differ only in what they hold fixed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from scalebayes import geometry
+from scalebayes.laws._law import Numeric, Parameter, law
+from scalebayes.laws._parameters import ALPHA_D, ALPHA_N, D_C, KAPPA, L_INF, N_C
+
+N_REFERENCE, D_REFERENCE = 1e9, 2e10
+"""Scales at which `product` states its amplitude: 1B parameters on 20 tokens each."""
+
+
+def optimal_N(
+    ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric, kappa: Numeric
+) -> Numeric:
+    """N* = [ (alpha_N/alpha_D)^kappa N_c^alpha_N D_c^-alpha_D (N D)^alpha_D ]^(1/(alpha_N + alpha_D)).
+
+    The N that minimises the loss at a given product N D; there alpha_N n^(1/kappa) = alpha_D d^(1/kappa).
+    """
+    balance = kappa * (np.log(alpha_N) - np.log(alpha_D))
+    log_N = (balance + alpha_N * np.log(N_c) + alpha_D * (np.log(ND) - np.log(D_c))) / (alpha_N + alpha_D)
+    return np.exp(log_N)
+
+
+def kaplan_optimal_N(ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+    """`optimal_N` of the members that tie kappa to alpha_D."""
+    return optimal_N(ND, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+
+
+def allocation_exponents(*, alpha_N: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
+    """Exponents of N* ~ C^a_opt and D* ~ C^b_opt at C = 6 N D; the same for every kappa."""
+    return {"a_opt": alpha_D / (alpha_N + alpha_D), "b_opt": alpha_N / (alpha_N + alpha_D)}
+
+
+def hoffmann_amplitudes(*, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
+    """A and B of L = E + A/N^alpha + B/D^beta."""
+    return {"A": np.exp(alpha_N * np.log(N_c)), "B": np.exp(alpha_D * np.log(D_c))}
+
+
+def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) -> dict[str, float]:
+    """Our parameters from those of L = E + A/N^alpha + B/D^beta."""
+    return {"L_inf": E, "N_c": A ** (1 / alpha), "alpha_N": alpha, "D_c": B ** (1 / beta), "alpha_D": beta}
+
+
+@law(
+    title="Coupled terms with a free kappa",
+    parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D, KAPPA),
+    latex=r"L_\infty + \left[(N_c/N)^{\alpha_N/\kappa} + (D_c/D)^{\alpha_D/\kappa}\right]^\kappa",
+    references=("videau2026",),
+    coordinates=geometry.kappa_family(floor=True, kappa="free"),
+    optimal_N=optimal_N,
+    derived=(allocation_exponents,),
+)
+def coupled(
+    N: Numeric,
+    D: Numeric,
+    *,
+    L_inf: Numeric,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
+    kappa: Numeric,
+) -> Numeric:
+    """L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa with n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D."""
+    log_n = alpha_N * (np.log(N_c) - np.log(N))
+    log_d = alpha_D * (np.log(D_c) - np.log(D))
+    return L_inf + np.exp(kappa * geometry.log_add(log_n / kappa, log_d / kappa))
+
+
+@law(
+    title="Additive terms (Hoffmann et al. 2022)",
+    parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
+    latex=r"L_\infty + (N_c/N)^{\alpha_N} + (D_c/D)^{\alpha_D}",
+    references=("hoffmann2022",),
+    coordinates=geometry.kappa_family(floor=True, kappa="one"),
+    optimal_N=partial(optimal_N, kappa=1.0),
+    derived=(hoffmann_amplitudes, allocation_exponents),
+    notations=(from_hoffmann,),
+)
+def additive(
+    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> Numeric:
+    """L = L_inf + n + d: what one input lacks, the other cannot make good."""
+    return coupled.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=1.0)
+
+
+@law(
+    title="Kaplan's coupled terms (Kaplan et al. 2020, eq. 1.5)",
+    parameters=(N_C, ALPHA_N, D_C, ALPHA_D),
+    latex=r"\left[(N_c/N)^{\alpha_N/\alpha_D} + D_c/D\right]^{\alpha_D}",
+    references=("kaplan2020",),
+    coordinates=geometry.kappa_family(floor=False, kappa="alpha_D"),
+    optimal_N=kaplan_optimal_N,
+    derived=(allocation_exponents,),
+)
+def kaplan(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+    """L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D: kappa = alpha_D, and no floor."""
+    return coupled.function(N, D, L_inf=0.0, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+
+
+@law(
+    title="Kaplan's coupled terms over an irreducible loss",
+    parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
+    latex=r"L_\infty + \left[(N_c/N)^{\alpha_N/\alpha_D} + D_c/D\right]^{\alpha_D}",
+    references=("kaplan2020",),
+    coordinates=geometry.kappa_family(floor=True, kappa="alpha_D"),
+    optimal_N=kaplan_optimal_N,
+    derived=(allocation_exponents,),
+)
+def kaplan_floor(
+    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> Numeric:
+    """L = L_inf + [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D."""
+    return coupled.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+
+
+@law(
+    title="The larger of two limits",
+    parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
+    latex=r"L_\infty + \max\left((N_c/N)^{\alpha_N}, (D_c/D)^{\alpha_D}\right)",
+    references=("kaplan2020",),
+    coordinates=geometry.two_limits(),
+    optimal_N=partial(optimal_N, kappa=0.0),
+    derived=(allocation_exponents,),
+)
+def bottleneck(
+    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> Numeric:
+    """L = L_inf + max(n, d), the limit kappa -> 0. A form of popular summaries, not of a paper."""
+    log_n = alpha_N * (np.log(N_c) - np.log(N))
+    log_d = alpha_D * (np.log(D_c) - np.log(D))
+    return L_inf + np.exp((log_n + log_d + abs(log_n - log_d)) / 2)
+
+
+@law(
+    title="A product of powers",
+    parameters=(Parameter("L_0", "L_0", "loss at 1B parameters and 20B tokens, nats per token"), ALPHA_N, ALPHA_D),
+    latex=r"L_0\,(10^9/N)^{\alpha_N}\,(2\cdot 10^{10}/D)^{\alpha_D}",
+    references=("kaplan2020",),
+    coordinates=geometry.log_linear("L_0", {"N": N_REFERENCE, "D": D_REFERENCE}),
+)
+def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: Numeric) -> Numeric:
+    """L = L_0 (1e9/N)^alpha_N (2e10/D)^alpha_D.
+
+    Popular summaries print L ~ N^-alpha_N D^-alpha_D C^-alpha_C, a form of no paper. With C = 6 N D the third power
+    is not identified: it adds alpha_C to both other exponents, and that is how they are to be read here.
+    """
+    return L_0 * np.exp(alpha_N * (np.log(N_REFERENCE) - np.log(N)) + alpha_D * (np.log(D_REFERENCE) - np.log(D)))

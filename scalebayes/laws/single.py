@@ -1,0 +1,101 @@
+"""Laws of one input: L(N), L(D) and L(C), a power with or without an irreducible loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scalebayes import geometry
+from scalebayes.laws._law import Numeric, law
+from scalebayes.laws._parameters import ALPHA_C, ALPHA_D, ALPHA_N, C_C, D_C, L_INF, N_C
+
+PF_DAY = 8.64e19
+"""FLOP in one petaFLOP/s-day."""
+
+
+def power(x: Numeric, x_c: Numeric, alpha: Numeric) -> Numeric:
+    """(x_c/x)^alpha, on the log scale."""
+    return np.exp(alpha * (np.log(x_c) - np.log(x)))
+
+
+def from_pf_days(*, C_c_PF_days: float, alpha_C: float) -> dict[str, float]:
+    """Kaplan's compute scale, which the paper prints in PF-days, in FLOP."""
+    return {"C_c": C_c_PF_days * PF_DAY, "alpha_C": alpha_C}
+
+
+def from_cerebras(*, C_scale: float, exponent: float, offset: float) -> dict[str, float]:
+    """Constants of L = (C/C_scale)^exponent + offset with a negative exponent."""
+    return {"C_c": C_scale, "alpha_C": -exponent, "L_inf": offset}
+
+
+@law(
+    title="Power of model size",
+    parameters=(N_C, ALPHA_N),
+    latex=r"(N_c/N)^{\alpha_N}",
+    references=("kaplan2020",),
+    coordinates=geometry.one_term("N", floor=False),
+)
+def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
+    """L = (N_c/N)^alpha_N, with data to spare."""
+    return power(N, N_c, alpha_N)
+
+
+@law(
+    title="Power of model size over an irreducible loss",
+    parameters=(L_INF, N_C, ALPHA_N),
+    latex=r"L_\infty + (N_c/N)^{\alpha_N}",
+    references=("henighan2020",),
+    coordinates=geometry.one_term("N", floor=True),
+)
+def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) -> Numeric:
+    """L = L_inf + (N_c/N)^alpha_N."""
+    return L_inf + power(N, N_c, alpha_N)
+
+
+@law(
+    title="Power of dataset size",
+    parameters=(D_C, ALPHA_D),
+    latex=r"(D_c/D)^{\alpha_D}",
+    references=("kaplan2020",),
+    coordinates=geometry.one_term("D", floor=False),
+)
+def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+    """L = (D_c/D)^alpha_D, with parameters to spare."""
+    return power(D, D_c, alpha_D)
+
+
+@law(
+    title="Power of dataset size over an irreducible loss",
+    parameters=(L_INF, D_C, ALPHA_D),
+    latex=r"L_\infty + (D_c/D)^{\alpha_D}",
+    references=("henighan2020",),
+    coordinates=geometry.one_term("D", floor=True),
+)
+def data_floor(D: Numeric, *, L_inf: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+    """L = L_inf + (D_c/D)^alpha_D."""
+    return L_inf + power(D, D_c, alpha_D)
+
+
+@law(
+    title="Power of compute",
+    parameters=(C_C, ALPHA_C),
+    latex=r"(C_c/C)^{\alpha_C}",
+    references=("kaplan2020",),
+    coordinates=geometry.one_term("C", floor=False),
+    notations=(from_pf_days,),
+)
+def compute(C: Numeric, *, C_c: Numeric, alpha_C: Numeric) -> Numeric:
+    """L = (C_c/C)^alpha_C, along whatever allocation the runs follow."""
+    return power(C, C_c, alpha_C)
+
+
+@law(
+    title="Power of compute over an irreducible loss",
+    parameters=(L_INF, C_C, ALPHA_C),
+    latex=r"L_\infty + (C_c/C)^{\alpha_C}",
+    references=("henighan2020", "dey2023"),
+    coordinates=geometry.one_term("C", floor=True),
+    notations=(from_cerebras,),
+)
+def compute_floor(C: Numeric, *, L_inf: Numeric, C_c: Numeric, alpha_C: Numeric) -> Numeric:
+    """L = L_inf + (C_c/C)^alpha_C, along whatever allocation the runs follow."""
+    return L_inf + power(C, C_c, alpha_C)

@@ -1,0 +1,64 @@
+"""How a run's loss scatters around the law: noise on the log of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+SIGMA: dict[str, float | str] = {
+    "dist": "HalfNormal",
+    "sigma": 0.1,
+    "reason": "scatter of log loss between runs of one recipe; 10% is already a noisy sweep, 30% is not one recipe",
+}
+NU: dict[str, float | str] = {
+    "dist": "Gamma",
+    "alpha": 2.0,
+    "beta": 0.1,
+    "shift": 2.0,
+    "reason": "from heavy tails to near Normal (Juarez and Steel 2010); above 2 so that the variance exists",
+}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A noise model: its parameters with default priors, PyMC's name for it, and its NumPy side.
+
+    ``draw(rng, shape, **parameters)`` gives standard deviates times sigma; ``logpdf(residual, **parameters)`` their
+    log density, residual = log loss - log law.
+    """
+
+    priors: dict[str, dict[str, float | str]]
+    pymc: str
+    draw: Callable[..., np.ndarray]
+    logpdf: Callable[..., np.ndarray]
+
+
+def _normal_logpdf(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    return stats.norm.logpdf(residual, scale=sigma)
+
+
+def _student_t_logpdf(residual: np.ndarray, *, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    return stats.t.logpdf(residual, df=nu, scale=sigma)
+
+
+NOISES = {
+    "normal": Noise(
+        {"sigma": SIGMA},
+        "Normal",
+        lambda rng, shape, *, sigma: sigma * rng.standard_normal(shape),
+        _normal_logpdf,
+    ),
+    "student_t": Noise(
+        {"sigma": SIGMA, "nu": NU},
+        "StudentT",
+        lambda rng, shape, *, sigma, nu: sigma * rng.standard_t(np.broadcast_to(nu, shape)),
+        _student_t_logpdf,
+    ),
+}
+"""Name in a spec -> noise."""

@@ -1,0 +1,105 @@
+"""Posterior of the loss at (N, D): the law's curve, and a new run that scatters around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.cost import SIX_ND
+from scalebayes.errors import QueryError
+from scalebayes.posterior import Fit, draw_labels, law_parameters, noise_parameters
+from scalebayes.units import parse_quantity
+
+
+def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
+    """Posterior of the loss at given inputs, L(N, D) of every draw.
+
+    Parameters
+    ----------
+    fit
+        A fit, sampled or loaded.
+    N, D, C
+        Parameters, tokens, FLOP: numbers, text such as "70B", or sequences of one length (or one). A law of N and D
+        takes any two (C = 6 N D). Infinity stands for the limit.
+    seed
+        Of the scatter of new runs.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``loss``, the law's curve, and ``new_run``, one further run with its noise, in nats per token, with dims
+        (chain, draw, target); along target the inputs and ``decades_beyond``, orders of magnitude of compute beyond
+        the largest run (0 inside).
+
+    Raises
+    ------
+    QueryError
+        When inputs are missing, not positive, or of different lengths.
+    """
+    inputs = _inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
+    law, noise = fit.spec.law_object, fit.spec.noise_object
+    parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
+    loss = law(*(inputs[x] for x in law.inputs), **parameters)
+    scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
+    new_run = loss * np.exp(noise.draw(np.random.default_rng(seed), loss.shape, **scatter))
+    dims = ("chain", "draw", "target")
+    out = xr.Dataset({"loss": (dims, loss), "new_run": (dims, new_run)})
+    out["loss"].attrs = {"long_name": "loss of the law's curve", "units": "nats per token"}
+    out["new_run"].attrs = {"long_name": "loss of a new run", "units": "nats per token"}
+    along = inputs | {"decades_beyond": decades_beyond(fit, inputs)}
+    return out.assign_coords({key: ("target", values) for key, values in along.items()} | draw_labels(fit))
+
+
+def decades_beyond(fit: Fit, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Orders of magnitude of compute beyond the largest run; of the law's own input where compute is not known."""
+    key = "C" if "C" in inputs and "C" in fit.runs.table else fit.spec.law_object.inputs[0]
+    return np.maximum(0.0, np.log10(inputs[key] / getattr(fit.runs, key).max()))
+
+
+def quantities(value: Any, name: str) -> np.ndarray:
+    """Positive numbers, perhaps infinite, from a number, text such as "70B" or "inf", or a sequence of them.
+
+    Raises
+    ------
+    QueryError
+        Naming the argument, what was got and what is allowed.
+    """
+    values = [value] if np.ndim(value) == 0 else list(value)
+    try:
+        numbers = np.array([np.inf if str(v).strip().lower() == "inf" else parse_quantity(v) for v in values], float)
+    except ValueError as error:
+        raise QueryError(f"{name}: {error}") from None
+    if not (numbers > 0).all():
+        raise QueryError(f"{name} must be positive; got {', '.join(map(str, values))}")
+    return numbers
+
+
+def _inputs(given: dict[str, Any], needed: tuple[str, ...], name: str) -> dict[str, np.ndarray]:
+    """The inputs a law needs, and compute where it follows, broadcast to one length."""
+    have = {x: quantities(v, x) for x, v in given.items() if v is not None}
+    lengths = {len(v) for v in have.values()} - {1}
+    if len(lengths) > 1:
+        raise QueryError("N, D and C must have one length; got " + ", ".join(f"{x}: {len(v)}" for x, v in have.items()))
+    have = dict(zip(have, np.broadcast_arrays(*have.values()), strict=True)) if have else {}
+    if len(have) == 3 and not np.allclose(have["C"], SIX_ND.flop(have["N"], have["D"]), rtol=0.01):
+        raise QueryError("N, D and C disagree: C must be 6 N D; give two of the three")
+    if len(have) == 2:
+        if "C" in have and np.isinf(list(have.values())).any():
+            raise QueryError("infinite N, D or C leave the third unknown; for a limit give N and D")
+        have |= _third(have)
+    missing = [x for x in needed if x not in have]
+    if missing:
+        two = "two of N, D and C"
+        allowed = f"any {two}" if len(needed) == 2 else f"{needed[0]}, or from {two}"
+        got = ", ".join(x for x in given if given[x] is not None) or "nothing"
+        raise QueryError(f"'{name}' predicts from {allowed}; got {got}")
+    return {x: have[x] for x in ("N", "D", "C") if x in have}
+
+
+def _third(have: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if "C" not in have:
+        return {"C": SIX_ND.flop(have["N"], have["D"])}
+    (known,) = set(have) - {"C"}
+    return {"D" if known == "N" else "N": have["C"] / (6.0 * have[known])}

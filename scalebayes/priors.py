@@ -1,0 +1,51 @@
+"""The prior distributions a spec may name, as a plain table.
+
+All live on the positive reals, as all parameters of our laws do, and are stated in terms a person can check: a
+median, not the mean of a logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Arguments a spec gives, how PyMC calls the distribution, and how NumPy draws from it."""
+
+    arguments: tuple[str, ...]
+    pymc: str
+    pymc_arguments: Callable[..., dict[str, float]]
+    draw: Callable[..., np.ndarray]
+
+
+DISTRIBUTIONS = {
+    "LogNormal": Distribution(
+        ("median", "sigma"),
+        "LogNormal",
+        lambda median, sigma: {"mu": float(np.log(median)), "sigma": sigma},
+        lambda rng, n, median, sigma: rng.lognormal(np.log(median), sigma, n),
+    ),
+    "HalfNormal": Distribution(
+        ("sigma",),
+        "HalfNormal",
+        lambda sigma: {"sigma": sigma},
+        lambda rng, n, sigma: np.abs(rng.normal(0.0, sigma, n)),
+    ),
+    "Exponential": Distribution(
+        ("mean",),
+        "Exponential",
+        lambda mean: {"scale": mean},
+        lambda rng, n, mean: rng.exponential(mean, n),
+    ),
+    "Gamma": Distribution(
+        ("alpha", "beta"),
+        "Gamma",
+        lambda alpha, beta: {"alpha": alpha, "beta": beta},
+        lambda rng, n, alpha, beta: rng.gamma(alpha, 1.0 / beta, n),
+    ),
+}
+"""Name in a spec -> distribution. Every argument is a positive number."""

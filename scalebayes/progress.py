@@ -1,0 +1,55 @@
+"""Progress of long work on stderr: nothing is shown off a terminal, and stdout stays free for results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+
+class Progress:
+    """A context with a spinner for steps of unknown length and a bar for chains of draws.
+
+    Parameters
+    ----------
+    show
+        None: only when stderr is a terminal or in a notebook.
+    """
+
+    def __init__(self, show: bool | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        console = Console(stderr=True)
+        visible = show if show is not None else console.is_terminal or console.is_jupyter
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bars = Bars(*columns, console=console, disable=not visible)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def during[T](self, label: str, work: Callable[..., T], *arguments: Any) -> T:
+        """Run work whose length is not known under a moving bar."""
+        task = self._bars.add_task(label, total=None)
+        result = work(*arguments)
+        self._bars.update(task, total=1, completed=1)
+        return result
+
+    def bar(self, label: str) -> Callable[[list[Any]], None]:
+        """Return a callback that shows nutpie's per-chain progress, summed, with divergences."""
+        task = self._bars.add_task(label, total=None)
+
+        def update(chains: list[Any]) -> None:
+            divergences = sum(c.divergences for c in chains)
+            suffix = f" ({divergences} divergences)" if divergences else ""
+            done, total = sum(c.finished_draws for c in chains), sum(c.total_draws for c in chains)
+            self._bars.update(task, completed=done, total=total, description=label + suffix)
+
+        return update

@@ -1,0 +1,269 @@
+"""Specs: a law with priors, a noise model and the published values to compare with, read from TOML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from scalebayes.errors import SpecError
+from scalebayes.laws import LAWS, Law
+from scalebayes.noise import NOISES, Noise
+from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.spec_faults import describe, nearest, one_of, prior_faults, read_all, value_faults
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prior(BaseModel):
+    """Prior of one parameter, with its reason.
+
+    The distribution's arguments are further fields: ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``.
+    With ``at``, the prior is on the size in nats of the parameter's term at that input: for N_c, on
+    (N_c/at)^alpha_N. ``shift`` moves the support: parameter = shift + draw.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Positive]
+
+    dist: str
+    reason: str = Field(min_length=1)
+    at: Positive | None = None
+    shift: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("dist")
+    @classmethod
+    def _known(cls, dist: str) -> str:
+        return one_of(dist, DISTRIBUTIONS, "distribution")
+
+    @model_validator(mode="after")
+    def _arguments_fit(self) -> Prior:
+        allowed = DISTRIBUTIONS[self.dist].arguments
+        if set(self.arguments) != set(allowed):
+            raise ValueError(f"{self.dist} takes {', '.join(allowed)}; got {', '.join(self.arguments) or 'none'}")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """Arguments of the distribution."""
+        return dict(self.__pydantic_extra__)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name} {value:g}" for name, value in self.arguments.items())
+        shift = f"{self.shift:g} + " if self.shift else ""
+        at = f", for the size of its term at {format_quantity(self.at)}" if self.at else ""
+        return f"{shift}{self.dist}({arguments}){at}"
+
+    def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
+        """Draws of the parameter, or with ``at`` of its term's size."""
+        return self.shift + DISTRIBUTIONS[self.dist].draw(rng, draws, **self.arguments)
+
+
+class Check(BaseModel):
+    """A number the paper prints that its values must reproduce through our law.
+
+    ``what`` is a parameter, a derived quantity, ``loss`` (at ``at``) or ``loss_ratio`` (loss at ``at`` over loss at
+    ``over``). ``printed`` keeps the paper's digits: agreement is to the last of them, or to ``within``.
+    """
+
+    model_config = FROZEN
+    what: str
+    printed: str
+    where: str
+    at: dict[str, Positive] = {}
+    over: dict[str, Positive] = {}
+    within: Positive | None = None
+
+
+class Published(BaseModel):
+    """Values of a paper for this law, in the paper's own notation, and their place in the paper."""
+
+    model_config = FROZEN
+    source: str
+    label: str
+    where: str
+    values: dict[str, float]
+    standard_error: dict[str, Positive] = {}
+    counting: str = "total parameters"
+    checks: tuple[Check, ...] = ()
+
+
+class Spec(BaseModel):
+    """A law with priors and noise: everything that determines a posterior, except the runs.
+
+    Write one as TOML in ``models/`` (see ``models/README.md``) or in Python, where priors may be computed.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        In Python, listing every fault with its path; `read_model` turns it into a `SpecError`.
+    """
+
+    model_config = FROZEN
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    title: str
+    law: str
+    noise: str = "student_t"
+    about: str = ""
+    priors: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
+    published: tuple[Published, ...] = ()
+
+    @field_validator("law")
+    @classmethod
+    def _known_law(cls, law: str) -> str:
+        return one_of(law, LAWS, "law")
+
+    @field_validator("noise")
+    @classmethod
+    def _known_noise(cls, noise: str) -> str:
+        return one_of(noise, NOISES, "noise")
+
+    @field_validator("priors", mode="wrap")
+    @classmethod
+    def _priors_fit(cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Prior]:
+        """Add the noise model's own priors where the spec states none, and check names, `at` and `shift`."""
+        if not {"law", "noise"} <= info.data.keys() or not isinstance(given, dict):
+            return read(given)
+        law, noise = LAWS[info.data["law"]], NOISES[info.data["noise"]]
+        given = {**noise.priors, **given}
+        priors = read_all(read, given, prior_faults(law, noise, given))
+        return {name: priors[name] for name in (*law.parameter_names, *noise.priors)}
+
+    @field_validator("published", mode="wrap")
+    @classmethod
+    def _values_fit(cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> tuple[Published, ...]:
+        law = LAWS.get(info.data.get("law", ""))
+        return read_all(read, given, value_faults(law, given) if law else ())
+
+    @property
+    def law_object(self) -> Law:
+        """The law this spec names."""
+        return LAWS[self.law]
+
+    @property
+    def noise_object(self) -> Noise:
+        """The noise model this spec names."""
+        return NOISES[self.noise]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what determines the posterior: law, noise and priors, not titles, reasons or published values."""
+        priors = {k: p.model_dump(exclude={"reason"}, exclude_defaults=True) for k, p in self.priors.items()}
+        core = {"law": self.law, "noise": self.noise, "priors": priors}
+        return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.title}"
+
+    def describe(self) -> str:
+        """Say in full what is fitted: the law, the noise, every prior with its reason, and what is published."""
+        lines = [
+            f"{self}",
+            *textwrap.wrap(self.about, 110),
+            "",
+            f"L = {self.law_object.latex}",
+            f"noise: {self.noise}",
+            "",
+            "Priors",
+        ]
+        lines += [f"  {name:8} {prior}\n           {prior.reason}" for name, prior in self.priors.items()]
+        if self.published:
+            lines += ["", "Published"]
+        for entry in self.published:
+            values = ", ".join(f"{name} {value:g}" for name, value in entry.values.items())
+            lines.append(f"  {entry.label} ({entry.where}; {entry.counting}): {values}")
+        return "\n".join(lines)
+
+
+def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draws of every parameter from the prior.
+
+    Returns
+    -------
+    dict
+        Parameter name -> array of shape (draws,).
+    """
+    rng = np.random.default_rng(seed)
+    out = {name: prior.draw(rng, draws) for name, prior in spec.priors.items()}
+    with np.errstate(over="ignore"):  # a scale whose exponent is almost zero is infinite for every purpose
+        for parameter in spec.law_object.parameters:
+            at = spec.priors[parameter.name].at
+            if at is not None and parameter.exponent:
+                out[parameter.name] = at * out[parameter.name] ** (1 / out[parameter.exponent])
+    return out
+
+
+def read_model(model: str | Path | Spec) -> Spec:
+    """Read a spec: a name in ``models/``, a path to a TOML file, or a `Spec`, which passes through.
+
+    Raises
+    ------
+    SpecError
+        Naming the file and every fault in it with its path, or the nearest known name.
+    """
+    if isinstance(model, Spec):
+        return model
+    if str(model).endswith(".toml"):
+        path = Path(model)
+        if not path.is_file():
+            raise SpecError(f"no model file at {path}")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"cannot read {path}: {error}") from None
+        return _parse(path.stem, text, str(path))
+    files = _model_files()
+    if model not in files:
+        near = nearest(str(model), files)
+        raise SpecError(f"no model '{model}'{near}; known models: {', '.join(files)}; or give a path ending in .toml")
+    return _parse(str(model), files[str(model)].read_text("utf-8"), f"models/{model}.toml")
+
+
+def list_models() -> pd.DataFrame:
+    """Table of the specs in ``models/``: title, law, inputs and noise by name."""
+    import pandas as pd
+
+    specs = [read_model(name) for name in _model_files()]
+    rows = [(s.title, s.law, ", ".join(s.law_object.inputs), s.noise) for s in specs]
+    return pd.DataFrame(
+        rows, columns=["title", "law", "inputs", "noise"], index=pd.Index([s.name for s in specs], name="model")
+    )
+
+
+def _model_files() -> dict[str, Path]:
+    """Spec files by name: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    folder = package / "_models"
+    if not folder.is_dir():
+        folder = package.parent / "models"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def _parse(name: str, text: str, where: str) -> Spec:
+    try:
+        return Spec.model_validate({"name": name, **tomllib.loads(text)})
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise SpecError(f"{where}: {describe(error)}") from None

@@ -1,0 +1,81 @@
+"""Save and load a fit: one netCDF file, metadata as JSON. Loading needs neither PyMC nor nutpie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import xarray as xr
+from pydantic import ValidationError
+
+from scalebayes.errors import FitError
+from scalebayes.files import write_whole
+from scalebayes.posterior import METADATA, Fit
+from scalebayes.runs import Runs
+from scalebayes.spec import Spec
+
+FORMAT = 1
+"""Raised when older versions could not read a file."""
+
+
+def save(fit: Fit, path: str | Path) -> Path:
+    """Write a fit to one netCDF file, whole or not at all; an existing file is replaced.
+
+    Raises
+    ------
+    FitError
+        When the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    tree = fit.tree.copy()
+    tree.attrs |= {
+        "scalebayes_format": FORMAT,
+        "scalebayes_spec": fit.spec.model_dump_json(),
+        "scalebayes_runs": json.dumps({"name": fit.runs.name, "source": fit.runs.source, "notes": fit.runs.notes}),
+    }
+    encoding = {
+        f"/{group}": {
+            str(name): {"zlib": True, "complevel": 4}
+            for name, v in tree[group].data_vars.items()
+            if v.dtype.kind == "f" and v.ndim
+        }
+        for group in tree.children
+    }
+    try:
+        write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding))
+    except (OSError, RuntimeError) as error:  # netCDF's own errors, a full disk say, are RuntimeErrors
+        raise FitError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    return path
+
+
+def load(path: str | Path) -> Fit:
+    """Read a fit that `save` wrote, eagerly: the file is closed when this returns.
+
+    Raises
+    ------
+    FitError
+        When there is no such file, or it is not one of ours, or newer than this version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FitError(f"no fit at {path}")
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as stored:
+            tree = stored.load()
+    except (OSError, ValueError) as error:
+        raise FitError(f"{path} is not a netCDF file: {error}") from None
+    if not {METADATA, "scalebayes_format", "scalebayes_spec", "scalebayes_runs"} <= tree.attrs.keys():
+        raise FitError(f"{path} is a netCDF file, but not a fit that scalebayes saved")
+    if (found := int(tree.attrs["scalebayes_format"])) > FORMAT:
+        raise FitError(
+            f"{path} was saved by a newer scalebayes (format {found}); this one reads up to {FORMAT}: upgrade it"
+        )
+    try:
+        spec = Spec.model_validate_json(tree.attrs.pop("scalebayes_spec"))
+    except ValidationError as error:  # a law that this version does not have, say
+        raise FitError(f"{path} holds a spec that this scalebayes cannot read: {error.errors()[0]['msg']}") from None
+    about = json.loads(tree.attrs.pop("scalebayes_runs"))
+    del tree.attrs["scalebayes_format"]
+    table = tree["constant_data"].to_dataset().to_dataframe()
+    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]))
+    return Fit(spec, runs, tree)

@@ -1,0 +1,93 @@
+"""Draws to tables a person reads: medians, intervals, and the published values beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.errors import QueryError
+from scalebayes.posterior import Fit, draws, law_parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CI_PROB = 0.9
+"""Our default: 90% equal-tailed."""
+
+
+def interval_columns(ci_prob: float) -> tuple[str, str]:
+    """ArviZ's names of the bounds of an equal-tailed interval: eti90_lb, eti90_ub."""
+    if not 0 < ci_prob < 1:
+        raise QueryError(f"ci_prob must lie between 0 and 1; got {ci_prob}")
+    return f"eti{100 * ci_prob:g}_lb", f"eti{100 * ci_prob:g}_ub"
+
+
+def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Medians and equal-tailed intervals of any dataset of draws, such as those of `predict` and `frontier`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a quantity and target (or budget), indexed by the inputs and the quantity; columns median, the bounds
+        under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where the dataset says it, ``decades_beyond``.
+        ``attrs`` hold ``ci_prob`` and ``ci_kind``.
+    """
+    import pandas as pd
+
+    tail = (1 - ci_prob) / 2
+    names = ["median", *interval_columns(ci_prob)]
+    quantiles = dataset.quantile([0.5, tail, 1 - tail], dim=("chain", "draw")).to_dataarray("quantity")
+    along = [d for d in quantiles.dims if d not in ("quantile", "quantity")]
+    cells = quantiles.transpose(*along, "quantity", "quantile")
+    table = pd.DataFrame(cells.values.reshape(-1, 3), columns=names)
+    cell = cells.isel(quantile=0)
+    keys = [str(c) for c in dataset.coords if along and c not in ("chain", "draw")] + ["quantity"]
+    for key in keys:
+        table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
+    table = table.set_index([key for key in keys if key != "decades_beyond"])
+    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
+    return table
+
+
+def summary(fit: Fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
+    """Posterior of parameters and of the quantities papers print, with the published values beside them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows: parameters of the law, derived quantities (A, B, a_opt ...), parameters of the noise. Columns: those of
+        `arviz_stats.summary` (mean, sd, eti90_lb, eti90_ub, ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd) after the
+        median, then one a published source, in our notation. ``attrs`` hold ``ci_prob`` and ``ci_kind``.
+    """
+    import arviz_stats as azs
+
+    lower, upper = interval_columns(ci_prob)
+    dataset = with_derived(fit)
+    table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
+    # ArviZ cuts the percentage to whole ones: at 0.975, and by rounding at 0.57, its names are not ours
+    table = table.rename(columns=lambda c: lower if c.endswith("_lb") else upper if c.endswith("_ub") else c)
+    table.insert(0, "median", [float(dataset[name].median()) for name in table.index])
+    for label, values in published_values(fit).items():
+        table[label] = [values.get(name, np.nan) for name in table.index]
+    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
+    return table
+
+
+def with_derived(fit: Fit) -> xr.Dataset:
+    """Draws of the law's parameters, its derived quantities, and the noise's parameters, in that order."""
+    posterior = draws(fit)
+    derived = fit.spec.law_object.derive(law_parameters(fit))
+    added = posterior.assign({name: (("chain", "draw"), value) for name, value in derived.items()})
+    return added[[*fit.spec.law_object.parameter_names, *derived, *fit.spec.noise_object.priors]]
+
+
+def published_values(fit: Fit) -> dict[str, dict[str, float]]:
+    """Published values of the law by label, in our notation and with the derived quantities."""
+    law = fit.spec.law_object
+    out = {}
+    for entry in fit.spec.published:
+        values = law.from_notation(entry.values)
+        out[entry.label] = values | law.derive(values)
+    return out

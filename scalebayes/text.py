@@ -1,0 +1,90 @@
+"""Results as text for a terminal: aligned tables in human units, each interval with its probability and kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.posterior import Fit
+from scalebayes.tables import CI_PROB, interval_columns, intervals, summary
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = {"N": "N*", "D": "D*", "tokens_per_param": "tokens/parameter", "loss": "loss (curve)", "new_run": "new run"}
+
+
+def kind_of_interval(ci_prob: float) -> str:
+    """Say an interval's probability and kind, as in "90% equal-tailed"."""
+    return f"{100 * ci_prob:g}% equal-tailed"
+
+
+def number(value: float, scale: bool = False) -> str:
+    """Write a number for people: scales and large numbers as 70B, the rest to four significant digits."""
+    if not np.isfinite(value):
+        return "-" if np.isnan(value) else str(value)
+    return format_quantity(value) if scale or abs(value) >= 1e5 else f"{value:.4g}"
+
+
+def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
+    """One quantity as ``median [lower, upper]``; all three with the decimals that the interval's width warrants."""
+    low, high = (row[name] for name in interval_columns(ci_prob))
+    if scale or abs(row["median"]) >= 1e5:
+        return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
+    width = high - low
+    decimals = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 3
+    return f"{row['median']:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def beyond(decades: float) -> str:
+    """How far beyond the data a target lies, in words."""
+    return "within the data" if decades < 0.005 else f"{decades:.2f} decades"
+
+
+def align(rows: list[dict[str, str]]) -> str:
+    """Left-aligned columns, two spaces apart, headings first."""
+    headings = list(rows[0])
+    lines = [headings, *([row[h] for h in headings] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join("  " + line.rstrip() for line in padded)
+
+
+def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
+    """Lay out the answer of `predict` or `frontier`: one line a target, one column a quantity."""
+    table = intervals(dataset, ci_prob).reset_index()
+    inputs = [x for x in ("N", "D", "C") if x in table]
+    rows = []
+    for key, target in table.groupby(inputs, sort=False):
+        row = {name: format_quantity(float(str(value))) for name, value in zip(inputs, key, strict=True)}
+        row["beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
+        for _, quantity in target.iterrows():
+            name = quantity["quantity"]
+            row[LABELS.get(name, name)] = cell(quantity, ci_prob, scale=name in ("N", "D"))
+        rows.append(row)
+    return align(rows)
+
+
+def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
+    """Lay out the answer of `summary`: one line a parameter, the published values on the right."""
+    table = summary(fit, ci_prob)
+    scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
+    rows = [
+        {
+            "parameter": str(name),
+            f"median [{100 * ci_prob:g}%]": cell(row, ci_prob, scale=name in scales),
+            "R-hat": f"{row['r_hat']:.3f}",
+            "ESS": f"{min(row['ess_bulk'], row['ess_tail']):.0f}",
+        }
+        | {entry.label: number(row[entry.label], name in scales) for entry in fit.spec.published}
+        for name, row in table.iterrows()
+    ]
+    return align(rows)
+
+
+def frame(table: pd.DataFrame) -> str:
+    """Lay out a table of texts by name, such as those of `list_models` and `list_runs`."""
+    return align([{str(c): str(v) for c, v in row.items()} for row in table.reset_index().to_dict("records")])

@@ -1,0 +1,151 @@
+"""The command line as a shell sees it: streams, exit codes, JSON, and files that are not overwritten."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import scalebayes as sb
+from scalebayes.cli import app
+
+SCALEBAYES = [sys.executable, "-m", "scalebayes.cli"]
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, fitted):
+    return sb.save(fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc")
+
+
+def test_models_are_listed_and_shown():
+    assert "Additive law of Hoffmann et al. (2022)" in run("models").stdout
+    shown = run("models", "chinchilla").stdout
+    assert "nats lost to finite size at 1e9 parameters" in shown
+    assert "Besiroglu et al. 2024" in shown
+    assert json.loads(run("models", "--json").stdout)[1]["model"] == "chinchilla"
+    assert json.loads(run("models", "kaplan", "--json").stdout)["law"] == "kaplan"
+
+
+def test_runs_are_listed_and_checked(tmp_path):
+    assert "hoffmann2022" in run("runs").stdout
+    file = tmp_path / "sweep.csv"
+    file.write_text("size,seen,final\n70M,1.4B,3.3\n160M,3.2B,2.9\n")
+    result = run("runs", file, "--map", "N=size", "--map", "D=seen", "--map", "loss=final")
+    assert "2 runs" in result.stdout
+    assert "6ND" in result.stderr
+    assert json.loads(run("runs", "pile2023", "--json").stdout)[0]["loss"] == 2.608
+
+
+def test_faults_of_a_file_are_one_message_without_a_trace(tmp_path):
+    file = tmp_path / "bad.csv"
+    file.write_text("N,D,loss\n70M,1.4B,3.3\n-1,x,2.9\n1B,,40\n")
+    result = run("fit", file, code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    for row, column in ((2, "N"), (2, "D"), (3, "D"), (3, "loss")):
+        assert re.search(rf"row {row} +{column} ", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["fit", "hofmann2022"], 1, "did you mean 'hoffmann2022'"),
+        (["fit", "pile2023", "--model", "chinchila"], 1, "did you mean 'chinchilla'"),
+        (["fit", "pile2023", "--map", "X=1"], 2, "ROLE=COLUMN"),
+        (["fit"], 2, "Missing argument"),
+        (["predict", "missing.nc", "--N", "70B", "--D", "1T"], 1, "no fit at missing.nc"),
+        (["frontier", "missing.nc"], 2, "--C"),
+        (["demo", "--out", "/dev/null/x"], 1, "/dev/null/x"),
+    ],
+)
+def test_errors_and_wrong_usage(arguments, code, words):
+    result = run(*arguments, code=code)
+    assert result.stdout == ""
+    assert words in re.sub(r"[│\s]+", " ", result.stderr)
+
+
+@pytest.mark.slow
+def test_predict_and_frontier_print_the_python_answer(saved):
+    text = run("predict", saved, "--N", "70B", "--D", "1.4T", "--D", "15T").stdout
+    assert "90% equal-tailed" in text
+    assert re.search(r"70B +1\.4T +5\.88e23 +1\.66 decades +1\.9\d\d \[1\.9\d\d, 1\.9\d\d\] ", text)
+    rows = json.loads(run("predict", saved, "--N", "70B", "--D", "15T", "--json").stdout)["rows"]
+    ours = sb.intervals(sb.predict(sb.load(saved), N="70B", D="15T")).reset_index()
+    assert [r["quantity"] for r in rows] == ["loss", "new_run"]
+    assert rows[0]["median"] == pytest.approx(ours["median"][0], rel=1e-12)
+    answer = json.loads(run("frontier", saved, "--C", "1e24", "--ci-prob", "0.5", "--json").stdout)
+    assert (answer["ci_prob"], answer["ci_kind"]) == (0.5, "eti")
+    assert set(answer["rows"][0]) == {"C", "quantity", "median", "eti50_lb", "eti50_ub", "decades_beyond"}
+
+
+@pytest.mark.slow
+def test_wrong_questions_are_answered_in_words(saved):
+    assert "any two of N, D and C; got N" in run("predict", saved, "--N", "70B", code=1).stderr
+    assert "is not a quantity" in run("frontier", saved, "--C", "lots", code=1).stderr
+
+
+@pytest.mark.slow
+def test_fit_saves_summarises_and_does_not_overwrite(tmp_path, fitted):
+    fitted("hoffmann2022", "chinchilla")  # compiles the sampler that the command then finds in this process
+    path = tmp_path / "fit.nc"
+    result = run("fit", "pile2023", "-m", "chinchilla", "-o", path)
+    assert "Gate passed" in result.stdout
+    assert "saved" in result.stderr
+    assert "exists; --force replaces it" in run("fit", "pile2023", "-m", "chinchilla", "-o", path, code=1).stderr
+    run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--force", "--seed", "1")
+    assert sb.load(path).metadata["seed"] == 1
+    answer = json.loads(run("summary", path, "--json").stdout)
+    assert answer["gate_ok"] is True
+    assert [row["parameter"] for row in answer["rows"]][:2] == ["L_inf", "N_c"]
+    assert answer["rows"][0]["Besiroglu et al. 2024"] == pytest.approx(1.8172)
+
+
+@pytest.mark.slow
+def test_failed_gate_is_exit_code_3_everywhere(tmp_path, fitted):
+    fitted("hoffmann2022", "chinchilla")
+    path = tmp_path / "fit.nc"
+    with pytest.warns(sb.GateWarning):
+        run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--draws", "5", "--tune", "20", code=3)
+    assert "FAILED" in run("summary", path, code=3).stdout
+    assert "failed the gate" in run("predict", path, "--N", "1B", "--D", "20B", code=3).stderr
+
+
+@pytest.mark.slow
+def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
+    command = [
+        *SCALEBAYES,
+        "fit",
+        "hoffmann2022",
+        "-m",
+        "chinchilla",
+        "--draws",
+        "500000",
+        "-o",
+        str(tmp_path / "f.nc"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stderr.readline()  # the first note: the table is read, compiling begins
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_help_and_version_are_light():
+    code = "import sys, scalebayes.cli; print([m for m in ('numpy', 'pandas', 'pymc') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+    assert run("--version").stdout.strip() == sb.__version__
+    assert "demo" in run("--help").stdout

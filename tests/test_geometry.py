@@ -1,0 +1,168 @@
+"""Natural coordinates: the way back is exact, the Jacobian is that of differentiation, starts are finite."""
+
+import numpy as np
+import pytensor
+import pytensor.gradient
+import pytensor.tensor as pt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pytensor.compile.mode import Mode
+
+from scalebayes.geometry import local_fit, log_add
+from scalebayes.laws import LAWS
+
+few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+CENTRE = {"N": np.log(3e8), "D": np.log(1e10), "C": np.log(1e20)}
+
+# A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to .8 nats per e-fold:
+# at much less an exponent is so small that the scale itself, not its log, is past the largest float.
+RANGES = {"log_T": (0, 1.9), "logit_phi": (-3, 3), "delta": (-1.5, 1.5), "log_kappa": (-2, 1), "balance": (-0.5, 0.5)}
+
+
+def coordinates_of(law):
+    slope = (np.log(0.05), np.log(0.8))
+    ranges = {name: RANGES.get(name, slope) for name in law.coordinates.names}
+    return st.fixed_dictionaries({name: st.floats(*bounds) for name, bounds in ranges.items()})
+
+
+def recover(law, z):
+    logs, log_jacobian = law.coordinates.recover(z, CENTRE)
+    return {name: np.exp(value) for name, value in logs.items()}, log_jacobian
+
+
+def terms_at_the_centre(law, logs):
+    """Log of every parameter, of its term's size at the centre where it is a scale."""
+    return [
+        np.exp(logs[p.exponent]) * (logs[p.name] - CENTRE[p.scale_of]) if p.scale_of else logs[p.name]
+        for p in law.parameters
+    ]
+
+
+@EVERY
+def test_coordinates_are_as_many_as_parameters(law):
+    logs, _ = law.coordinates.recover(dict.fromkeys(law.coordinates.names, 0.0), CENTRE)
+    assert set(logs) == set(law.parameter_names)
+    assert len(law.coordinates.names) == len(law.parameters)
+    assert set(law.coordinates.steps()) == set(law.coordinates.names)
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS.values() if law.name != "bottleneck"], ids=lambda law: law.name)
+@few
+@given(data=st.data())
+def test_coordinates_are_the_loss_and_slopes_at_the_centre(law, data):
+    z = data.draw(coordinates_of(law))
+    parameters, _ = recover(law, z)
+    at = {x: CENTRE[x] for x in law.inputs}
+
+    def loss(**moved):
+        return law.function(*np.exp(list({**at, **moved}.values())), **parameters)
+
+    assert loss() == pytest.approx(np.exp(z["log_T"]), rel=1e-10)
+    for x in law.inputs:
+        # A step well within the fastest change of slope, which goes as alpha/kappa.
+        step = 1e-4 / max(1.0, max(parameters[f"alpha_{x}"] / parameters.get("kappa", 1.0) for x in law.inputs))
+        up, down = loss(**{x: at[x] + step}), loss(**{x: at[x] - step})
+        assert (down - up) / (2 * step) == pytest.approx(np.exp(z[f"log_G_{x}"]), rel=1e-5, abs=1e-9 / step)
+    if "L_inf" in parameters:
+        assert parameters["L_inf"] / loss() == pytest.approx(1 / (1 + np.exp(-z["logit_phi"])))
+    if "delta" in z:
+        assert np.log(parameters["alpha_N"] / parameters["alpha_D"]) == pytest.approx(z["delta"], abs=1e-9)
+    if "log_kappa" in z:
+        assert parameters["kappa"] == pytest.approx(np.exp(z["log_kappa"]))
+
+
+@few
+@given(coordinates_of(LAWS["bottleneck"]))
+def test_coordinates_of_the_bottleneck(z):
+    """T is the floor and the geometric mean of the limits, G each limit's own slope, balance half their log ratio."""
+    parameters, _ = recover(LAWS["bottleneck"], z)
+    n, d = np.exp(terms_at_the_centre(LAWS["bottleneck"], {k: np.log(v) for k, v in parameters.items()})[1:4:2])
+    assert parameters["L_inf"] + np.sqrt(n * d) == pytest.approx(np.exp(z["log_T"]))
+    assert parameters["alpha_N"] * n == pytest.approx(np.exp(z["log_G_N"]))
+    assert parameters["alpha_D"] * d == pytest.approx(np.exp(z["log_G_D"]))
+    assert np.log(n / d) / 2 == pytest.approx(z["balance"], abs=1e-9)
+    at_the_centre = LAWS["bottleneck"](np.exp(CENTRE["N"]), np.exp(CENTRE["D"]), **parameters)
+    assert at_the_centre == pytest.approx(parameters["L_inf"] + max(n, d))
+
+
+@pytest.fixture(scope="module")
+def determinants():
+    """The log determinant of each law's map, ours and by automatic differentiation, as a compiled function."""
+    out = {}
+    for law in LAWS.values():
+        vector = pt.dvector("z")
+        z = {name: vector[i] for i, name in enumerate(law.coordinates.names)}
+        logs, log_jacobian = law.coordinates.recover(z, CENTRE)
+        terms = pt.stack(terms_at_the_centre(law, logs))
+        matrix = pytensor.gradient.jacobian(terms, vector)
+        out[law.name] = pytensor.function([vector], [matrix, pt.as_tensor(log_jacobian)], mode=Mode("py", None))
+    return out
+
+
+@EVERY
+@few
+@given(data=st.data())
+def test_the_jacobian_is_that_of_automatic_differentiation(law, determinants, data):
+    z = data.draw(coordinates_of(law))
+    matrix, ours = determinants[law.name](np.array([z[name] for name in law.coordinates.names]))
+    assert float(ours) == pytest.approx(np.linalg.slogdet(matrix).logabsdet, abs=1e-8)
+
+
+def test_determinants_are_the_printed_ones():
+    """Kappa: 1 for the additive law, alpha_D for Kaplan's, itself where it is free; 2 for the bottleneck, else 1."""
+    for law in LAWS.values():
+        parameters, log_jacobian = recover(law, dict.fromkeys(law.coordinates.names, 0.2))
+        expected = {
+            "coupled": parameters.get("kappa"),
+            "kaplan": parameters.get("alpha_D"),
+            "kaplan-floor": parameters.get("alpha_D"),
+            "bottleneck": 2.0,
+        }.get(law.name, 1.0)
+        assert np.exp(log_jacobian) == pytest.approx(expected)
+
+
+RNG = np.random.default_rng(1)
+SIZES = np.geomspace(1e7, 1e10, 12)
+TABLES = {
+    "ordinary": (np.tile(SIZES, 4), np.repeat(np.geomspace(1e9, 1e11, 4), 12)),
+    "one N": (np.full(6, 1e9), np.geomspace(1e9, 1e11, 6)),
+    "one D": (np.geomspace(1e9, 1e11, 6), np.full(6, 1e9)),
+    "D follows N": (SIZES, 20 * SIZES),
+    "one budget": (SIZES, 1e20 / SIZES),
+    "three rows": (SIZES[:3], SIZES[[3, 1, 2]]),
+    "one run again and again": (np.full(4, 1e9), np.full(4, 1e9)),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("trend", [-0.1, 0.0, 0.1], ids=["falling", "flat", "rising"])
+def test_starts_are_finite_on_degenerate_tables(law, table, trend):
+    N, D = TABLES[table]
+    columns = {"N": N, "D": D, "C": 6 * N * D}
+    log_inputs = {x: np.log(columns[x]) for x in law.inputs}
+    log_loss = 1.0 + trend * (np.log(N * D) - 43) + 0.01 * RNG.standard_normal(len(N))
+    start = law.coordinates.start(log_inputs, log_loss)
+    assert set(start) == set(law.coordinates.names)
+    assert np.isfinite(list(start.values())).all()
+    logs, log_jacobian = law.coordinates.recover(start, {x: v.mean() for x, v in log_inputs.items()})
+    curve = law.function(*(columns[x] for x in law.inputs), **{k: np.exp(v) for k, v in logs.items()})
+    assert np.isfinite([*logs.values(), log_jacobian]).all()
+    assert np.isfinite(np.log(curve)).all()
+
+
+def test_the_start_is_the_tables_loss_and_slopes():
+    N, D = TABLES["ordinary"]
+    x, y = np.log(N) - np.log(N).mean(), np.log(D) - np.log(D).mean()
+    local = local_fit({"N": np.log(N), "D": np.log(D)}, 1.1 - 0.08 * x - 0.05 * y + 0.01 * x * y)
+    assert local["log_T"] == pytest.approx(1.1)
+    assert np.exp(local["log_G_N"] - local["log_T"]) == pytest.approx(0.08)
+    assert np.exp(local["log_G_D"] - local["log_T"]) == pytest.approx(0.05)
+
+
+@few
+@given(st.floats(-700, 700), st.floats(-700, 700))
+def test_log_add_is_numpys(a, b):
+    assert log_add(a, b) == pytest.approx(np.logaddexp(a, b), rel=1e-14, abs=1e-12)
