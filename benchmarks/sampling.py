@@ -22,7 +22,7 @@ def measure(route: str) -> dict[str, float]:
     if route.startswith("pm.sample"):
         import pymc as pm
 
-        from scalebayes.inference import pymc_model
+        from scalebayes.graph import pymc_model
 
         graph = pymc_model(runs, "chinchilla") if route.endswith("same graph") else by_hand(runs)
         started = time.perf_counter()

@@ -11,18 +11,21 @@ import xarray as xr
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
-from scalebayes.posterior import Fit, draw_labels, law_parameters
-from scalebayes.prediction import decades_beyond, quantities
+from scalebayes.posterior import Fit, discrepancy, draw_labels, law_parameters
+from scalebayes.prediction import LONG_NAMES, decades_beyond, quantities
 from scalebayes.units import format_quantity
 
 GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N over all that the budget allows."""
 
 
-def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND) -> xr.Dataset:
+def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0) -> xr.Dataset:
     """Posterior of N and D that minimise the law's curve at a budget: min L(N, D) subject to cost(N, D) = C.
 
-    At C = 6 N D a law's closed form is used where it declares one; else each draw is minimised numerically.
+    At C = 6 N D a law's closed form is used where it declares one; else each draw is minimised numerically. It is the
+    law that is minimised even where the spec carries a discrepancy: beyond the runs the discrepancy is drawn around
+    zero, and minimising it too would place N* at the dips of random curves, though no run has shown a dip there. The
+    loss at N* does hold the discrepancy; ``attrs["optimised"]`` says which curve was minimised.
 
     Parameters
     ----------
@@ -32,12 +35,15 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     cost
         What a run costs; a plain function of (N, D) will do.
+    seed
+        Of the discrepancy beyond the table.
 
     Returns
     -------
     xarray.Dataset
-        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw, budget); along budget
-        ``C`` and ``decades_beyond``, orders of magnitude of training compute beyond the largest run.
+        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw, budget), and ``law``,
+        the loss of the law alone, where ``loss`` holds a discrepancy; along budget ``C`` and ``decades_beyond``,
+        orders of magnitude of training compute beyond the largest run.
 
     Raises
     ------
@@ -58,13 +64,24 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
     D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
     loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
-    dims = ("chain", "draw", "budget")
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
-    out = xr.Dataset({name: (dims, value) for name, value in values.items()}, attrs={"cost": cost.name})
-    out["loss"].attrs = {"long_name": "loss of the law's curve at the optimum", "units": "nats per token"}
+    delta = discrepancy(fit)
+    if delta is not None:
+        rng = np.random.default_rng(seed)
+        budget_last = [delta.draw_each(delta.basis.scale((n, d)), rng) for n, d in zip(_flat(N), _flat(D), strict=True)]
+        values |= {"law": loss, "loss": loss * np.exp(np.stack(budget_last, axis=-1).reshape(loss.shape))}
+    attributes = {"cost": cost.name, "optimised": "law"}
+    out = xr.Dataset({k: (("chain", "draw", "budget"), v) for k, v in values.items()}, attrs=attributes)
+    for name in ("loss", "law")[: 1 + (delta is not None)]:
+        out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
     along = {"C": budgets, "decades_beyond": decades_beyond(fit, training)}
     return out.assign_coords({key: ("budget", values) for key, values in along.items()} | draw_labels(fit))
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Draws of each budget, (budgets, chains x draws)."""
+    return values.reshape(-1, values.shape[-1]).T
 
 
 def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:

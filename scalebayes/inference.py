@@ -1,7 +1,6 @@
-"""Spec and runs to posterior: PyMC builds the graph, nutpie samples it, and the gate decides whether to go on.
+"""Spec and runs to posterior: nutpie samples the graph, and the gate decides whether to go on.
 
-The only file that imports PyMC, and only inside functions. One compiled sampler serves every table of a spec:
-everything that comes from the table is data of the graph, nothing is baked in.
+The only file that imports nutpie, and only inside functions. One compiled sampler serves every table of a spec.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +17,14 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.diagnostics import convergence
+from scalebayes.discrepancy import loo_logpdf, make_basis
 from scalebayes.errors import FitError, GateWarning, RunsError
+from scalebayes.graph import pymc_model, sampler_data
 from scalebayes.posterior import METADATA, Fit
-from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.progress import Progress
-from scalebayes.spec import Prior, Spec, prior_draws, read_model
+from scalebayes.spec import Spec, prior_draws, read_model
 
 if TYPE_CHECKING:
-    import pymc as pm
-
     from scalebayes.runs import Runs
 
 ATTEMPTS = 3
@@ -35,83 +33,6 @@ PRIOR_DRAWS = 2000
 LOG_LIKELIHOOD_VALUES = 20_000_000
 """Above this many values (160 MB) the pointwise log likelihood is not kept in the tree."""
 
-type Symbol = Any
-"""A PyTensor variable."""
-
-
-def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
-    """Build the `pm.Model` of a spec on a table of runs, for those who want to sample or inspect it themselves.
-
-    The free variables are the natural coordinates of the law (`scalebayes.geometry`), flat, in units of rough
-    posterior widths around a least-squares start; the potential ``prior`` holds the prior of the spec on the
-    parameters and the Jacobian between the two.
-    """
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    spec = read_model(model)
-    law, noise = spec.law_object, spec.noise_object
-    with pm.Model() as graph:
-        data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
-        z = {
-            name: data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
-            for name, step in law.coordinates.steps().items()
-        }
-        logs, log_jacobian = law.coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
-        parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in law.parameter_names}
-        pm.Potential("prior", _log_prior(spec, logs) + log_jacobian)
-        scatter = {name: _noise_parameter(name, spec.priors[name]) for name in noise.priors}
-        loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
-        getattr(pm, noise.pymc)("log_loss", mu=pt.log(loss), observed=data["observed"], **scatter)
-    return graph
-
-
-def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
-    """Everything a compiled sampler takes from a table, as named float arrays."""
-    law = spec.law_object
-    log_inputs = {x: np.log(getattr(runs, x)) for x in law.inputs}
-    log_loss = np.log(runs.loss)
-    start = law.coordinates.start(log_inputs, log_loss)
-    data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
-    data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
-    return data | {f"start_{name}": np.asarray(value) for name, value in start.items()}
-
-
-def _log_prior(spec: Spec, logs: Mapping[str, Symbol]) -> Symbol:
-    """Log prior density in the logs of the parameters, scales measured by the log size of their term."""
-    terms = []
-    for parameter in spec.law_object.parameters:
-        prior = spec.priors[parameter.name]
-        log_value = logs[parameter.name]
-        if parameter.exponent and prior.at:
-            log_value = np.exp(logs[parameter.exponent]) * (log_value - float(np.log(prior.at)))
-        terms.append(_log_density(prior, np.exp(log_value)) + log_value)
-    return sum(terms)
-
-
-def _log_density(prior: Prior, value: Symbol) -> Symbol:
-    import pymc as pm
-
-    entry = DISTRIBUTIONS[prior.dist]
-    return pm.logp(getattr(pm, entry.pymc).dist(**_pymc_arguments(prior)), value)
-
-
-def _pymc_arguments(prior: Prior) -> dict[str, np.float64]:
-    """PyMC's arguments as NumPy's doubles: PyTensor computes with a plain 2.0 in single precision."""
-    arguments = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    return {name: np.float64(value) for name, value in arguments.items()}
-
-
-def _noise_parameter(name: str, prior: Prior) -> Symbol:
-    import pymc as pm
-
-    entry = DISTRIBUTIONS[prior.dist]
-    make = getattr(pm, entry.pymc)
-    arguments = _pymc_arguments(prior)
-    if prior.shift == 0:
-        return make(name, **arguments)
-    return pm.Deterministic(name, prior.shift + make(f"{name}_above_{prior.shift:g}", **arguments))
-
 
 def fit(
     runs: Runs,
@@ -119,7 +40,7 @@ def fit(
     *,
     seed: int = 0,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     progress: bool | None = None,
     **sampler: Any,
@@ -139,7 +60,8 @@ def fit(
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
-        Kept and tuning draws a chain, and the number of chains.
+        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 1000 draws, a law
+        with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
     **sampler
@@ -159,20 +81,15 @@ def fit(
     """
     spec = read_model(model)
     _check_table(runs, spec)
-    settings = {
-        "adaptation": "low_rank",
-        "target_accept": 0.95,
-        "draws": draws,
-        "tune": tune,
-        "chains": chains,
-        **sampler,
-    }
+    default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
+    settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
+    settings["tune"] = default_tune if tune is None else tune
     started = time.perf_counter()
     with Progress(progress) as bar:
         compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
         for attempt in range(1, ATTEMPTS + 1):
             if attempt > 1:
-                settings |= {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"]}
+                settings = _more_careful(settings)
             label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
             raw, partial = _sample(compiled, settings, _nutpie_seed(seed, attempt), bar.bar(label))
             tree = _tree(raw, spec, runs, seed)
@@ -180,7 +97,7 @@ def fit(
             if partial or gate.ok:
                 break
     metadata = {
-        "seed": seed,
+        "seed": int(seed),
         "sampler": settings,
         "attempts": attempt,
         "partial": partial,
@@ -224,7 +141,7 @@ def _compile(spec: Spec, runs: Runs) -> Any:
     import nutpie
 
     if spec.hash not in _COMPILED:
-        keep = [*spec.law_object.parameter_names, *spec.noise_object.priors]
+        keep = [*spec.law_object.parameter_names, *spec.scatter_names]
         try:
             _COMPILED[spec.hash] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
         except (OSError, ValueError) as error:
@@ -294,8 +211,7 @@ STATS = {
 
 
 def _tree(raw: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
-    law, noise = spec.law_object, spec.noise_object
-    posterior = raw["posterior"].to_dataset()[[*law.parameter_names, *noise.priors]]
+    posterior = raw["posterior"].to_dataset()[[*spec.law_object.parameter_names, *spec.scatter_names]]
     stats = raw["sample_stats"].to_dataset()
     table = xr.Dataset.from_dataframe(runs.table)
     prior = {k: (("chain", "draw"), v[None]) for k, v in prior_draws(spec, PRIOR_DRAWS, seed).items()}
@@ -312,10 +228,16 @@ def _tree(raw: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
 
 
 def _log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
-    """Log density of each run's log loss under each draw, (chain, draw, run)."""
+    """Log density of each run's log loss under each draw, (chain, draw, run); given the others with a discrepancy."""
     law, noise = spec.law_object, spec.noise_object
     values = {name: posterior[name].values[..., None] for name in posterior}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
-    density = noise.logpdf(np.log(runs.loss) - np.log(curve), **{p: values[p] for p in noise.priors})
+    residual = np.log(runs.loss) - np.log(curve)
+    if spec.discrepancy is None:
+        density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
+    else:
+        basis = make_basis(runs.log_inputs(law.inputs), spec.discrepancy.length)
+        flat = {name: values[name].ravel() for name in spec.scatter_names}
+        density = loo_logpdf(basis, residual.reshape(-1, len(runs)), **flat).reshape(residual.shape)
     coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}
     return xr.Dataset({"log_loss": (("chain", "draw", "run"), density)}, coords=coords)

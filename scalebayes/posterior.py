@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.discrepancy import Conditional, make_basis
+
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
     from scalebayes.spec import Spec
@@ -74,6 +76,19 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
     """Draws of the noise's parameters as arrays of shape (chain, draw)."""
     dataset = draws(fit)
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
+
+
+def discrepancy(fit: Fit) -> Conditional | None:
+    """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
+    spec, runs = fit.spec, fit.runs
+    if spec.discrepancy is None:
+        return None
+    law, posterior = spec.law_object, draws(fit)
+    parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
+    residual = np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
+    basis = make_basis(runs.log_inputs(law.inputs), spec.discrepancy.length)
+    eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
+    return Conditional(basis, eta, sigma, residual @ basis.vectors)
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:

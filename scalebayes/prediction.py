@@ -9,12 +9,14 @@ import xarray as xr
 
 from scalebayes.cost import SIX_ND
 from scalebayes.errors import QueryError
-from scalebayes.posterior import Fit, draw_labels, law_parameters, noise_parameters
+from scalebayes.posterior import Fit, discrepancy, draw_labels, law_parameters, noise_parameters
 from scalebayes.units import parse_quantity
+
+LONG_NAMES = {"law": "loss of the law alone", "loss": "loss of the curve", "new_run": "loss of a new run"}
 
 
 def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
-    """Posterior of the loss at given inputs, L(N, D) of every draw.
+    """Posterior of the loss at given inputs: the law's curve, the curve with its discrepancy, and a new run.
 
     Parameters
     ----------
@@ -24,14 +26,15 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
         Parameters, tokens, FLOP: numbers, text such as "70B", or sequences of one length (or one). A law of N and D
         takes any two (C = 6 N D). Infinity stands for the limit.
     seed
-        Of the scatter of new runs.
+        Of the discrepancy beyond the table and of the scatter of new runs.
 
     Returns
     -------
     xarray.Dataset
-        ``loss``, the law's curve, and ``new_run``, one further run with its noise, in nats per token, with dims
-        (chain, draw, target); along target the inputs and ``decades_beyond``, orders of magnitude of compute beyond
-        the largest run (0 inside).
+        In nats per token, with dims (chain, draw, target): ``loss``, the curve; ``new_run``, one further run with its
+        noise; and where the spec carries a discrepancy, which ``loss`` then holds, ``law``, the law's curve alone.
+        The discrepancy is conditioned on the observed runs and drawn jointly over the targets. Along target stand the
+        inputs and ``decades_beyond``, orders of magnitude of compute beyond the largest run (0 inside).
 
     Raises
     ------
@@ -41,13 +44,17 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
     inputs = _inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
     law, noise = fit.spec.law_object, fit.spec.noise_object
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
-    loss = law(*(inputs[x] for x in law.inputs), **parameters)
+    curves = {"loss": law(*(inputs[x] for x in law.inputs), **parameters)}
+    rng = np.random.default_rng(seed)
+    delta = discrepancy(fit)
+    if delta is not None:
+        off = delta.draw(delta.basis.scale(inputs[x] for x in law.inputs), rng)
+        curves = {"law": curves["loss"], "loss": curves["loss"] * np.exp(off.reshape(curves["loss"].shape))}
     scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
-    new_run = loss * np.exp(noise.draw(np.random.default_rng(seed), loss.shape, **scatter))
-    dims = ("chain", "draw", "target")
-    out = xr.Dataset({"loss": (dims, loss), "new_run": (dims, new_run)})
-    out["loss"].attrs = {"long_name": "loss of the law's curve", "units": "nats per token"}
-    out["new_run"].attrs = {"long_name": "loss of a new run", "units": "nats per token"}
+    curves["new_run"] = curves["loss"] * np.exp(noise.draw(rng, curves["loss"].shape, **scatter))
+    out = xr.Dataset({name: (("chain", "draw", "target"), values) for name, values in curves.items()})
+    for name in curves:
+        out[name].attrs = {"long_name": LONG_NAMES[name], "units": "nats per token"}
     along = inputs | {"decades_beyond": decades_beyond(fit, inputs)}
     return out.assign_coords({key: ("target", values) for key, values in along.items()} | draw_labels(fit))
 

@@ -63,6 +63,10 @@ class Runs:
         """Loss in nats per token, shape (runs,)."""
         return self._column("loss")
 
+    def log_inputs(self, columns: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+        """Natural logs of columns by name."""
+        return {column: np.log(self._column(column)) for column in columns}
+
     @property
     def max_compute(self) -> float:
         """The largest compute of a run in FLOP, NaN where compute is not known."""

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from scalebayes.discrepancy import PRIORS as ETA_PRIORS
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
 from scalebayes.noise import NOISES, Noise
@@ -109,6 +110,14 @@ class Published(BaseModel):
     checks: tuple[Check, ...] = ()
 
 
+class Discrepancy(BaseModel):
+    """How far the law itself may be off (`scalebayes.discrepancy`): the length is in decades of each input."""
+
+    model_config = FROZEN
+    length: Positive
+    reason: str = Field(min_length=1)
+
+
 class Spec(BaseModel):
     """A law with priors and noise: everything that determines a posterior, except the runs.
 
@@ -126,6 +135,7 @@ class Spec(BaseModel):
     law: str
     noise: str = "student_t"
     about: str = ""
+    discrepancy: Discrepancy | None = None
     priors: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
     published: tuple[Published, ...] = ()
 
@@ -139,16 +149,24 @@ class Spec(BaseModel):
     def _known_noise(cls, noise: str) -> str:
         return one_of(noise, NOISES, "noise")
 
+    @field_validator("discrepancy")
+    @classmethod
+    def _integrates_out(cls, discrepancy: Discrepancy | None, info: ValidationInfo) -> Discrepancy | None:
+        if discrepancy is not None and info.data.get("noise", "normal") != "normal":
+            raise ValueError("a discrepancy needs noise = 'normal': only then does it integrate out exactly")
+        return discrepancy
+
     @field_validator("priors", mode="wrap")
     @classmethod
     def _priors_fit(cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Prior]:
         """Add the noise model's own priors where the spec states none, and check names, `at` and `shift`."""
         if not {"law", "noise"} <= info.data.keys() or not isinstance(given, dict):
             return read(given)
-        law, noise = LAWS[info.data["law"]], NOISES[info.data["noise"]]
-        given = {**noise.priors, **given}
-        priors = read_all(read, given, prior_faults(law, noise, given))
-        return {name: priors[name] for name in (*law.parameter_names, *noise.priors)}
+        law = LAWS[info.data["law"]]
+        scatter = NOISES[info.data["noise"]].priors | (ETA_PRIORS if info.data.get("discrepancy") else {})
+        given = {**scatter, **given}
+        priors = read_all(read, given, prior_faults(law, tuple(scatter), given))
+        return {name: priors[name] for name in (*law.parameter_names, *scatter)}
 
     @field_validator("published", mode="wrap")
     @classmethod
@@ -167,10 +185,17 @@ class Spec(BaseModel):
         return NOISES[self.noise]
 
     @property
+    def scatter_names(self) -> tuple[str, ...]:
+        """Parameters of what lies between the law and a run's loss: those of the noise, and the discrepancy's eta."""
+        return (*self.noise_object.priors, *(ETA_PRIORS if self.discrepancy else ()))
+
+    @property
     def hash(self) -> str:
-        """SHA-256 of what determines the posterior: law, noise and priors, not titles, reasons or published values."""
+        """SHA-256 of what determines the posterior: law, noise, discrepancy, priors; not titles, reasons or values."""
         priors = {k: p.model_dump(exclude={"reason"}, exclude_defaults=True) for k, p in self.priors.items()}
-        core = {"law": self.law, "noise": self.noise, "priors": priors}
+        core: dict[str, Any] = {"law": self.law, "noise": self.noise, "priors": priors}
+        if self.discrepancy is not None:
+            core["discrepancy"] = self.discrepancy.length
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -184,6 +209,7 @@ class Spec(BaseModel):
             "",
             f"L = {self.law_object.latex}",
             f"noise: {self.noise}",
+            *self._describe_discrepancy(),
             "",
             "Priors",
         ]
@@ -194,6 +220,12 @@ class Spec(BaseModel):
             values = ", ".join(f"{name} {value:g}" for name, value in entry.values.items())
             lines.append(f"  {entry.label} ({entry.where}; {entry.counting}): {values}")
         return "\n".join(lines)
+
+    def _describe_discrepancy(self) -> list[str]:
+        if self.discrepancy is None:
+            return []
+        size = f"a Gaussian process over the logs of the inputs, length {self.discrepancy.length:g} decades"
+        return [f"discrepancy: {size}", f"           {self.discrepancy.reason}"]
 
 
 def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import PydanticCustomError
 
 from scalebayes.laws import Law
-from scalebayes.noise import Noise
 
 type Place = tuple[int | str, ...]
 """Keys and positions that lead to a value."""
@@ -39,10 +38,10 @@ def read_all(read: ValidatorFunctionWrapHandler, given: Any, faults: Iterable[tu
     return value
 
 
-def prior_faults(law: Law, noise: Noise, priors: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+def prior_faults(law: Law, scatter: tuple[str, ...], priors: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     """Find what is wrong with priors for this law beyond each one's own faults."""
     scales = {p.name: p for p in law.parameters if p.scale_of}
-    expected = (*law.parameter_names, *noise.priors)
+    expected = (*law.parameter_names, *scatter)
     for name, prior in priors.items():
         at, shift = (prior.get(k) if isinstance(prior, dict) else getattr(prior, k, None) for k in ("at", "shift"))
         if name not in expected:
@@ -56,7 +55,7 @@ def prior_faults(law: Law, noise: Noise, priors: dict[str, Any]) -> Iterator[tup
         elif name not in scales and at is not None:
             yield (name, "at"), f"{name} is not the scale of an input, so its prior is stated at none"
         if name in law.parameter_names and shift:
-            yield (name, "shift"), f"only parameters of the noise may be shifted: {', '.join(noise.priors)}"
+            yield (name, "shift"), f"only parameters of the noise may be shifted: {', '.join(scatter)}"
     for parameter in law.parameters:
         if parameter.name not in priors:
             yield (parameter.name,), f"missing: the prior of the {parameter.meaning}"

@@ -80,7 +80,7 @@ def with_derived(fit: Fit) -> xr.Dataset:
     posterior = draws(fit)
     derived = fit.spec.law_object.derive(law_parameters(fit))
     added = posterior.assign({name: (("chain", "draw"), value) for name, value in derived.items()})
-    return added[[*fit.spec.law_object.parameter_names, *derived, *fit.spec.noise_object.priors]]
+    return added[[*fit.spec.law_object.parameter_names, *derived, *fit.spec.scatter_names]]
 
 
 def published_values(fit: Fit) -> dict[str, dict[str, float]]:

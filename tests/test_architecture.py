@@ -40,9 +40,9 @@ def test_imports_go_one_way(name):
     assert not later
 
 
-def test_only_inference_imports_pymc_and_nutpie():
-    users = {name for name, path in FILES.items() for i in imports(path) if i.split(".")[0] in ("pymc", "nutpie")}
-    assert users == {"inference"}
+@pytest.mark.parametrize(("library", "module"), [("pymc", "graph"), ("nutpie", "inference")])
+def test_heavy_libraries_have_one_user(library, module):
+    assert {name for name, path in FILES.items() for i in imports(path) if i.split(".")[0] == library} == {module}
 
 
 def test_no_public_name_is_shadowed_by_its_module():

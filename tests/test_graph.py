@@ -12,7 +12,7 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import stats
 
-from scalebayes.inference import pymc_model, sampler_data
+from scalebayes.graph import pymc_model, sampler_data
 from scalebayes.runs import Runs, read_runs
 from scalebayes.spec import read_model
 
@@ -106,6 +106,25 @@ def map_of(spec, runs):
     return pytensor.function([vector], [parameters, jacobian], **FAST)
 
 
+def student_t_density(point, residual):
+    """Prior of sigma and nu and likelihood of independent Student-t noise."""
+    sigma, nu = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"])
+    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"]
+    log_prior += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + point["nu_above_2_log__"]
+    return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
+
+
+def gp_density(point, residual, runs):
+    """Prior of sigma and eta and the dense multivariate Normal with a one-decade squared exponential."""
+    sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
+    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"]
+    log_prior += stats.lognorm(1.0, scale=0.01).logpdf(eta) + point["eta_log__"]
+    x = np.column_stack([np.log10(runs.N), np.log10(runs.D)])
+    squares = ((x[:, None] - x[None]) ** 2).sum(axis=-1)
+    covariance = eta**2 * np.exp(-squares / 2) + sigma**2 * np.eye(len(x))
+    return log_prior + stats.multivariate_normal(np.zeros(len(x)), covariance).logpdf(residual)
+
+
 @EVERY
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
     spec, (model, density) = read_model(name), graphs(name)
@@ -121,12 +140,8 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
         curve = law.function(*(getattr(A, x) for x in law.inputs), **parameters)
         residual = np.log(A.loss) - np.log(curve)
 
-        log_sigma, log_excess = point["sigma_log__"], point["nu_above_2_log__"]
-        sigma, nu = np.exp(log_sigma), 2 + np.exp(log_excess)
         expected = log_prior(spec, parameters) + log_determinant
-        expected += stats.halfnorm(scale=0.1).logpdf(sigma) + log_sigma
-        expected += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + log_excess
-        expected += stats.t(nu, scale=sigma).logpdf(residual).sum()
+        expected += student_t_density(point, residual) if spec.discrepancy is None else gp_density(point, residual, A)
         assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes import inference
+from scalebayes.graph import pymc_model
 from scalebayes.progress import Progress
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ def test_log_likelihood_is_pymcs(fitted):
     import pymc as pm
 
     fit = fitted("hoffmann2022", "chinchilla")
-    graph = sb.inference.pymc_model(fit.runs, fit.spec)
+    graph = pymc_model(fit.runs, fit.spec)
     point = posterior(fit).isel(chain=0, draw=0)
     mu = np.log(
         fit.spec.law_object(fit.runs.N, fit.runs.D, **{p: float(point[p]) for p in fit.spec.law_object.parameter_names})

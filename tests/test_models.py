@@ -39,7 +39,7 @@ def test_the_file_is_a_spec(name):
     assert spec.name == name
     assert spec.title
     assert spec.about
-    assert list(spec.priors) == [*spec.law_object.parameter_names, *spec.noise_object.priors]
+    assert list(spec.priors) == [*spec.law_object.parameter_names, *spec.scatter_names]
     assert read_model(MODELS / f"{name}.toml") == spec
     assert read_model(str(MODELS / f"{name}.toml")) == spec
     assert str(spec) == f"{name}: {spec.title}"
@@ -182,7 +182,12 @@ def test_the_hash_is_of_what_determines_the_posterior(tmp_path, name):
     assert Spec(**{"name": name, **given, "priors": reworded}).hash == spec.hash
     reordered = dict(reversed(given["priors"].items()))
     assert Spec(**{"name": name, **given, "priors": reordered}).hash == spec.hash
-    assert Spec(**{"name": name, **given, "noise": "normal"}).hash != spec.hash
+    if spec.discrepancy is None:
+        assert Spec(**{"name": name, **given, "noise": "normal"}).hash != spec.hash
+    else:
+        reworded = {**given["discrepancy"], "reason": "another"}
+        assert Spec(**{"name": name, **given, "discrepancy": reworded}).hash == spec.hash
+        assert Spec(**{"name": name, **given, "discrepancy": reworded | {"length": 2.0}}).hash != spec.hash
     for parameter, prior in given["priors"].items():
         for key, value in prior.items():
             if isinstance(value, float):
@@ -353,6 +358,11 @@ def test_the_readme_has_every_key_and_name():
     keys = {*Spec.model_fields, *Prior.model_fields, *Check.model_fields, *Published.model_fields}
     names = {*DISTRIBUTIONS, *NOISES, *(a for d in DISTRIBUTIONS.values() for a in d.arguments)}
     assert [word for word in sorted(keys | names) if word not in readme] == []
+
+
+def test_a_discrepancy_needs_normal_noise(tmp_path):
+    with pytest.raises(SpecError, match=r"discrepancy: a discrepancy needs noise = 'normal'"):
+        read_text(tmp_path, text_of("coupled-discrepancy").replace('"normal"', '"student_t"'))
 
 
 def test_published_data_stay_data():

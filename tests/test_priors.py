@@ -5,7 +5,7 @@ import pymc as pm
 import pytest
 from scipy import integrate, stats
 
-from scalebayes.inference import _log_density
+from scalebayes.graph import _log_density
 from scalebayes.noise import NOISES
 from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.spec import Prior

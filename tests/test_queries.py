@@ -210,7 +210,7 @@ def test_the_frontier_is_the_closed_form(fit):
     assert dict(out.sizes) == {"chain": CHAINS, "draw": DRAWS, "budget": 2}
     assert list(out) == ["N", "D", "loss", "tokens_per_param"]
     assert set(out.coords) == {"chain", "draw", "C", "decades_beyond"}
-    assert out.attrs == {"cost": "6 N D"}
+    assert out.attrs == {"cost": "6 N D", "optimised": "law"}
     np.testing.assert_allclose(6 * out["N"] * out["D"], out["C"].broadcast_like(out["N"]), rtol=1e-12)
     np.testing.assert_allclose(out["tokens_per_param"], out["D"] / out["N"])
     np.testing.assert_allclose(out["decades_beyond"], [0.0, np.log10(5.76e23 / LARGEST)], atol=1e-12)
@@ -235,7 +235,7 @@ def test_the_numeric_frontier_is_the_closed_one(model):
         np.testing.assert_allclose(numeric["D"], closed["D"], rtol=2e-6)
         # A smooth minimum is flat, a kink is not.
         np.testing.assert_allclose(numeric["loss"], closed["loss"], rtol=1e-6 if model == "bottleneck" else 1e-12)
-    assert numeric.attrs == {"cost": "plain"}
+    assert numeric.attrs == {"cost": "plain", "optimised": "law"}
 
 
 def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
@@ -245,7 +245,7 @@ def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
     budget = 1e24
     out, exact = sb.frontier(fit, C=budget, cost=cost), sb.frontier(fit, C=budget, cost=known)
     xr.testing.assert_allclose(out, exact, rtol=1e-5)
-    assert out.attrs == {"cost": "training and 2T tokens served"}
+    assert out.attrs["cost"] == "training and 2T tokens served"
     np.testing.assert_allclose(cost.flop(out["N"], out["D"]), budget, rtol=1e-9)
     assert (out["tokens_per_param"] > sb.frontier(fit, C=budget)["tokens_per_param"]).all()
     for factor in (0.98, 1.02):  # within the same budget no other size does better
