@@ -14,7 +14,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:
 	@echo 'make demo     fit a published table: estimates, predictions and the frontier in demo/'
-	@echo 'make test     the tests'
+	@echo 'make test     ruff, mypy and the tests'
 	@echo 'make check    ruff and mypy'
 	@echo 'make bench    the benchmarks'
 	@echo 'make lowest   the tests on the oldest dependencies allowed (needs uv)'
@@ -25,7 +25,7 @@ setup: $(READY)
 demo: $(READY)
 	$(BIN)/scalebayes demo --out demo --force
 
-test: $(READY)
+test: check
 	$(BIN)/python -m pytest
 
 check: $(READY)

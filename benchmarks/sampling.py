@@ -57,11 +57,10 @@ def by_hand(runs: object) -> object:
 
 
 def quality(tree: object) -> dict[str, float]:
-    """Worst R-hat and effective draws over the law's and the noise's parameters, and divergences."""
+    """Worst R-hat and effective draws over everything a route keeps, and divergences."""
     import arviz_stats as azs
 
-    posterior = tree["posterior"].to_dataset()
-    kept = posterior[[name for name in ("L_inf", "alpha_N", "alpha_D", "sigma") if name in posterior]]
+    kept = tree["posterior"].to_dataset()
     return {
         "r_hat": float(azs.rhat(kept).to_array().max()),
         "ess_bulk": float(azs.ess(kept, method="bulk").to_array().min()),

@@ -1,4 +1,7 @@
+from . import plots as plots
 from .allocation import frontier as frontier
+from .backtesting import Backtest as Backtest
+from .backtesting import backtest as backtest
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .datasets import list_runs as list_runs

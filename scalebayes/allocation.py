@@ -11,12 +11,14 @@ import xarray as xr
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
-from scalebayes.posterior import Fit, discrepancy, draw_labels, law_parameters
-from scalebayes.prediction import LONG_NAMES, decades_beyond, quantities
+from scalebayes.posterior import Fit, discrepancy, law_parameters
+from scalebayes.prediction import LONG_NAMES, label, quantities
 from scalebayes.units import format_quantity
 
 GRID = 129
-"""Sizes tried to bracket the optimum, spaced evenly in log N over all that the budget allows."""
+"""Sizes tried to bracket the optimum, spaced evenly in log N."""
+LARGEST = 1e30
+"""Where the search for an optimal N ends; it begins at one parameter."""
 
 
 def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0) -> xr.Dataset:
@@ -75,8 +77,7 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     for name in ("loss", "law")[: 1 + (delta is not None)]:
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
-    along = {"C": budgets, "decades_beyond": decades_beyond(fit, training)}
-    return out.assign_coords({key: ("budget", values) for key, values in along.items()} | draw_labels(fit))
+    return label(out, fit, "budget", {"C": budgets}, training)
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
@@ -102,16 +103,19 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
         curve = law.function(N, cost.affordable_tokens(N, budget), **dict(zip(names, values, strict=True)))
         return np.where(np.isnan(curve), np.inf, curve)
 
-    grid = np.linspace(0.0, np.log(budget), GRID)
-    grid = grid[np.isfinite(cost.affordable_tokens(np.exp(grid), budget))]
+    grid = np.linspace(0.0, np.log(LARGEST), GRID)
+    grid = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
+    if len(grid) < 3:
+        raise QueryError(
+            f"a budget of {format_quantity(budget)} in units of '{cost.name}' pays for no run worth the name"
+        )
     on_grid = np.stack([loss(np.full(len(draws[0]), x), *draws) for x in grid])
     best = on_grid.argmin(axis=0)
     inside = (best > 0) & (best < len(grid) - 1)
     if not inside.all():
-        edge = "fewer" if (best == 0).sum() > (best == len(grid) - 1).sum() else "more"
         raise QueryError(
             f"law '{law.name}' has no compute-optimal point at C = {format_quantity(budget)} "
-            f"in {np.mean(~inside):.0%} of the draws: its loss keeps falling towards {edge} parameters"
+            f"in {np.mean(~inside):.0%} of the draws: its loss falls all the way to one end of what the budget pays for"
         )
     bracket = (grid[best - 1], grid[best], grid[best + 1])
     found = elementwise.find_minimum(loss, bracket, args=tuple(draws))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.errors import ScaleBayesError
+from scalebayes.errors import GateWarning, ScaleBayesError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +40,7 @@ MapOption = Annotated[
     list[str] | None, typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group or run.")
 ]
 LenientOption = Annotated[bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")]
+OutliersOption = Annotated[bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
@@ -50,7 +53,9 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
             try:
-                function(*args, **kwargs)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", GateWarning)  # commands say it themselves
+                    function(*args, **kwargs)
             except (ScaleBayesError, OSError) as error:
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(1) from None
@@ -78,10 +83,11 @@ def fit_command(
     runs: RunsArgument,
     model: Annotated[
         str, typer.Option("--model", "-m", help="A name in `scalebayes models` or a TOML file.")
-    ] = "coupled",
+    ] = "coupled-discrepancy",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to save the fit (netCDF).")] = None,
     columns: MapOption = None,
     lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
     tune: Annotated[int, typer.Option(min=1, help="Tuning draws a chain.")] = 1000,
@@ -95,11 +101,16 @@ def fit_command(
     from scalebayes.store import save
 
     if output is not None:
-        _refuse_overwriting(output, force)
-    result = fit(_read(runs, columns, lenient), model, seed=seed, draws=draws, tune=tune, chains=chains)
+        _refuse_early(output, force)
+    result = fit(_read(runs, columns, lenient, keep_outliers), model, seed=seed, draws=draws, tune=tune, chains=chains)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
-    _print_summary(result, ci_prob, as_json)
+    if result.partial:
+        typer.echo("interrupted: these are the draws made until then", err=True)
+    try:
+        _print_summary(result, ci_prob, as_json)
+    finally:
+        _exit_unless_sound(result)
 
 
 @command("summary")
@@ -158,6 +169,7 @@ def runs_command(
     runs: Annotated[str | None, typer.Argument(metavar="RUNS", help="Check this file or published table.")] = None,
     columns: MapOption = None,
     lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the published tables, or check a table of runs and say how it was read."""
@@ -166,11 +178,40 @@ def runs_command(
 
         _print_frame(list_runs(), as_json)
         return
-    table = _read(runs, columns, lenient)
+    table = _read(runs, columns, lenient, keep_outliers)
     if as_json:
         typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
         typer.echo(table)
+
+
+@command("backtest")
+def backtest_command(
+    runs: RunsArgument,
+    models: Annotated[
+        str, typer.Option("--models", metavar="A,B,C", help="Models, and log-huber, the field's point fit.")
+    ] = "coupled-discrepancy,chinchilla,log-huber",
+    columns: MapOption = None,
+    lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the runs of least compute, predict the others, and count how often the intervals held them."""
+    from scalebayes.backtesting import backtest, readable
+
+    names = models.split(",")
+    result = backtest(_read(runs, columns, lenient, keep_outliers), names, seed=seed)
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    tables = result.table(baseline=names[-1]), result.table(["decades"], names[-1])
+    if as_json:
+        rows = [row for table in tables for row in _records(table.reset_index())]
+        _print_json({"sentence": result.sentence(), "notes": result.notes, "baseline": names[-1]}, rows, 0.9)
+        return
+    typer.echo(f"{result.sentence()}.\n")
+    for table in tables:
+        _print_frame(readable(table), as_json)
 
 
 @command("demo")
@@ -181,7 +222,8 @@ def demo_command(
     """Do the main job on the published Chinchilla points: fit, predict, allocate, draw."""
     from scalebayes.demo import demo
 
-    demo(out, force=force)
+    for fit in demo(out, force=force).values():
+        _exit_unless_sound(fit)
 
 
 def main() -> None:
@@ -189,13 +231,20 @@ def main() -> None:
     app()
 
 
-def _read(runs: str, columns: list[str] | None, lenient: bool) -> Runs:
+def _read(runs: str, columns: list[str] | None, lenient: bool, keep_outliers: bool) -> Runs:
     from scalebayes.datasets import TABLES, load_runs
     from scalebayes.runs import read_runs
 
     mapping = dict(_mapping(entry) for entry in columns or [])
     is_file = runs not in TABLES and (Path(runs).suffix or Path(runs).exists())
-    table = read_runs(runs, strict=not lenient, **mapping) if is_file else load_runs(runs)
+    if is_file:
+        if keep_outliers:
+            raise typer.BadParameter("nothing is left out of a file of yours", param_hint="--keep-outliers")
+        table = read_runs(runs, strict=not lenient, **mapping)
+    else:
+        if mapping or lenient:
+            raise typer.BadParameter("a published table is read as it is", param_hint="--map, --lenient")
+        table = load_runs(runs, keep_outliers=keep_outliers)
     for note in table.notes:
         typer.echo(f"note: {note}", err=True)
     return table
@@ -217,7 +266,12 @@ def _load(path: Path) -> Fit:
     return load(path)
 
 
-def _refuse_overwriting(path: Path, force: bool) -> None:
+def _refuse_early(path: Path, force: bool) -> None:
+    """Say that a result could not be written before minutes go into it."""
+    if not path.parent.is_dir():
+        raise ScaleBayesError(f"cannot write {path}: no such folder")
+    if not os.access(path.parent, os.W_OK):
+        raise ScaleBayesError(f"cannot write {path}: no permission")
     if path.exists() and not force:
         raise ScaleBayesError(f"{path} exists; --force replaces it")
 
@@ -237,9 +291,14 @@ def _print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
         typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval; published values on the right\n")
         typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
+    if not gate.ok:
+        raise typer.Exit(GATE_FAILED)
+
+
+def _exit_unless_sound(fit: Fit) -> None:
     if fit.partial:
         raise typer.Exit(INTERRUPTED)
-    if not gate.ok:
+    if fit.gate_failures:
         raise typer.Exit(GATE_FAILED)
 
 
@@ -248,7 +307,8 @@ def _print_draws(fit: Fit, dataset: xr.Dataset, title: str, ci_prob: float, as_j
     from scalebayes.text import draws_table, kind_of_interval
 
     if as_json:
-        _print_json({}, _records(intervals(dataset, ci_prob).reset_index()), ci_prob)
+        gate = {"gate_ok": not fit.gate_failures, "gate_failures": list(fit.gate_failures)}
+        _print_json(gate, _records(intervals(dataset, ci_prob).reset_index()), ci_prob)
     else:
         typer.echo(
             f"{title}\nPosterior median with {kind_of_interval(ci_prob)} interval\n\n{draws_table(dataset, ci_prob)}"

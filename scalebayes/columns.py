@@ -73,7 +73,15 @@ def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tupl
             hint = f"did you mean {close[0]!r}?" if close else ""
             faults.append(Fault(None, role, f"{asked!r}, no such column", f"one of {_listed(names)}", hint))
         elif len(found) > 1:
-            faults.append(Fault(None, role, " and ".join(found), "one column", f"choose: {role}={found[0]!r}"))
+            faults.append(
+                Fault(
+                    None,
+                    role,
+                    " and ".join(found),
+                    "one column",
+                    f"choose {role}={found[0]} (--map on the command line)",
+                )
+            )
         elif found:
             columns[role] = found[0]
     sought = {*columns, *(fault.column for fault in faults)}
@@ -81,10 +89,10 @@ def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tupl
     if "loss" not in sought:
         unfit = next((f"{name}: {why}" for name in names if (why := _not_nats(name))), "")
         allowed = "a column such as loss or val_loss"
-        faults.append(Fault(None, "loss", got, allowed, unfit or 'name yours: loss="..."'))
+        faults.append(Fault(None, "loss", got, allowed, unfit or "name yours: loss=COLUMN (--map on the command line)"))
     if sought.isdisjoint({"N", "D", "C"}):
         allowed = "at least one, as params, tokens or flops"
-        faults.append(Fault(None, "N, D, C", got, allowed, 'name yours: N="..."'))
+        faults.append(Fault(None, "N, D, C", got, allowed, "name yours: N=COLUMN (--map on the command line)"))
     return columns, faults
 
 

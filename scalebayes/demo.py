@@ -27,8 +27,10 @@ OPTIMUM_AT = "1e24"
 FIGURES = ("isoflop.png", "extrapolation.png", "frontier.png")
 
 
-def demo(folder: Path, *, force: bool = False) -> None:
+def demo(folder: Path, *, force: bool = False) -> dict[str, Fit]:
     """Fit both laws to the Chinchilla points, print what they say, and write fits and figures to a folder.
+
+    Returns the fits by name; when one was interrupted, those until then, and nothing is written.
 
     Raises
     ------
@@ -44,11 +46,16 @@ def demo(folder: Path, *, force: bool = False) -> None:
     print(f"{runs}\n  {runs.source}\n" + "\n".join(f"  note: {note}" for note in runs.notes))
     kind = kind_of_interval(CI_PROB)
     print(f"\nAll intervals are {kind}, given the law: they do not know how far the law itself is off.")
-    fits = {model: fit(runs, model) for model in MODELS}
+    fits = {}
+    for model in MODELS:
+        fits[model] = fit(runs, model)
+        if fits[model].partial:
+            return fits
     for result in fits.values():
         _print_fit(result)
     _print_exponents(fits)
     _write(fits, folder)
+    return fits
 
 
 def _print_fit(result: Fit) -> None:

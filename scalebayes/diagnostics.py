@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """Bounds of the gate (Vehtari et al. 2021; Betancourt 2016)."""
+FEW_RUNS = 15
 PRIOR_SHARE = 0.8
 """A posterior whose log standard deviation is above this share of the prior's is called the prior's."""
 
@@ -71,7 +72,8 @@ def diagnose(fit: Fit) -> Diagnosis:
     """Check convergence (the gate) and how well the runs identify the law (warnings).
 
     The gate: R-hat <= 1.01, bulk and tail ESS >= 400, no divergence, no saturated tree, E-BFMI >= 0.3, no NaN, all
-    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, PRIOR_DECIDES.
+    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE,
+    FEW_RUNS, GROUPS_POOLED, PRIOR_DECIDES.
 
     References
     ----------
@@ -158,6 +160,12 @@ def _design(fit: Fit) -> Iterator[Message]:
         if np.ptp(log_N) > 0.01 and np.ptp(log_D) > 0.01 and np.corrcoef(log_N, log_D)[0, 1] > 0.99:
             text = "D follows N (correlation of their logs above 0.99): the two terms cannot be told apart"
             yield Message("D_FOLLOWS_N", "warning", text)
+    if len(runs) < FEW_RUNS:
+        text = f"{len(runs)} runs: fewer than {FEW_RUNS} say little about {len(law.parameters)} parameters"
+        yield Message("FEW_RUNS", "warning", text)
+    if "group" in runs.table and runs.table["group"].nunique() > 1:
+        text = f"{runs.table['group'].nunique()} groups are fitted as one: nothing in this law tells them apart"
+        yield Message("GROUPS_POOLED", "warning", text)
     span = np.ptp(np.log10(runs.C)) if "C" in runs.table else np.inf
     if span < 1:
         yield Message(

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is done: libraries that are cut short in the middle may leave locks behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -18,7 +37,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     if not path.parent.is_dir():  # netCDF would speak of permissions
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with uninterrupted():
+        _write_and_replace(path, write)
+
+
+def _write_and_replace(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         write(temporary)
         temporary.replace(path)

@@ -9,23 +9,22 @@ import json
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from scalebayes.diagnostics import convergence
+from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf, make_basis
 from scalebayes.errors import FitError, GateWarning, RunsError
 from scalebayes.graph import pymc_model, sampler_data
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.progress import Progress
+from scalebayes.runs import Runs
 from scalebayes.spec import Spec, prior_draws, read_model
-
-if TYPE_CHECKING:
-    from scalebayes.runs import Runs
 
 ATTEMPTS = 3
 """How often a fit is tried, each time more carefully, before a failed gate is reported."""
@@ -36,7 +35,7 @@ LOG_LIKELIHOOD_VALUES = 20_000_000
 
 def fit(
     runs: Runs,
-    model: str | Path | Spec = "coupled",
+    model: str | Path | Spec = "coupled-discrepancy",
     *,
     seed: int = 0,
     draws: int = 1000,
@@ -56,7 +55,8 @@ def fit(
     runs
         The table (`scalebayes.read_runs`, `scalebayes.load_runs`).
     model
-        A name in ``models/``, a path to a TOML file, or a `Spec`.
+        A name in ``models/``, a path to a TOML file, or a `Spec`. The default lets the data choose between the laws
+        and knows that the law may be wrong; predictions from it give the law alone beside the curve.
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
@@ -84,34 +84,61 @@ def fit(
     default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
     settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
     settings["tune"] = default_tune if tune is None else tune
+    _check_settings(settings, seed)
     started = time.perf_counter()
     with Progress(progress) as bar:
         compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
-        for attempt in range(1, ATTEMPTS + 1):
-            if attempt > 1:
-                settings = _more_careful(settings)
-            label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
-            raw, partial = _sample(compiled, settings, _nutpie_seed(seed, attempt), bar.bar(label))
-            tree = _tree(raw, spec, runs, seed)
-            gate = convergence(tree, partial=partial)
-            if partial or gate.ok:
-                break
+        kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, bar)
+    tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
-        "sampler": settings,
-        "attempts": attempt,
-        "partial": partial,
-        "gate_failures": [message.code for message in gate.messages],
+        "sampler": kept.settings,
+        "attempts": kept.attempt,
+        "partial": kept.partial,
+        "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
         "versions": {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")},
         "seconds": round(time.perf_counter() - started, 2),
     }
-    tree.attrs[METADATA] = json.dumps(
-        metadata, sort_keys=True, default=str
-    )  # str: arguments of the sampler may be anything
-    if not gate.ok:
-        warnings.warn(f"{spec.name} on {runs.name}: {gate}", GateWarning, stacklevel=2)
+    tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)  # arguments of the sampler may be anything
+    if not kept.gate.ok:
+        warnings.warn(f"{spec.name} on {runs.name}: {kept.gate}", GateWarning, stacklevel=2)
     return Fit(spec, runs, tree)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of the sampler: posterior and statistics under ArviZ's names, and what the gate says of them."""
+
+    sampled: xr.DataTree
+    partial: bool
+    gate: Diagnosis
+    attempt: int
+    settings: dict[str, Any]
+
+
+def _sample_until_the_gate_passes(
+    compiled: Any, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
+) -> Attempt:
+    """Sample, more carefully again while the gate fails; an interrupted retry leaves the whole attempt before it."""
+    kept: Attempt | None = None
+    for attempt in range(1, ATTEMPTS + 1):
+        label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
+        try:
+            raw, partial = _sample(compiled, settings, _nutpie_seed(seed, attempt), bar.bar(label))
+        except KeyboardInterrupt:
+            if kept is None:
+                raise
+            partial = True
+        if partial and kept is not None:
+            return replace(kept, partial=True, gate=convergence(kept.sampled, partial=True))
+        sampled = _arviz_names(raw, spec)
+        kept = Attempt(sampled, partial, convergence(sampled, partial=partial), attempt, settings)
+        if partial or kept.gate.ok or settings["chains"] == 1:  # one chain cannot pass, however long
+            break
+        settings = _more_careful(settings)
+    assert kept is not None  # the first attempt either raised or was kept
+    return kept
 
 
 def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +147,24 @@ def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
 
 
+def _check_settings(settings: dict[str, Any], seed: int) -> None:
+    for name in ("draws", "tune", "chains"):
+        if settings[name] < 1:
+            raise FitError(f"{name} must be at least 1; got {settings[name]}")
+    if not 0 < settings["target_accept"] < 1:
+        raise FitError(f"target_accept must lie between 0 and 1; got {settings['target_accept']}")
+    if seed < 0:
+        raise FitError(f"seed must not be negative; got {seed}")
+    ours = {"seed", "save_warmup", "progress_bar", "progress_callback", "progress_rate", "blocking"} & settings.keys()
+    if ours:
+        raise FitError(f"{', '.join(sorted(ours))}: set by fit itself")
+
+
 def _check_table(runs: Runs, spec: Spec) -> None:
+    if not isinstance(runs, Runs):
+        raise RunsError(
+            f"fit takes Runs, got {type(runs).__name__}: read it first, sb.read_runs(...) or sb.load_runs(...)"
+        )
     law = spec.law_object
     for column in (*law.inputs, "loss"):
         getattr(runs, column)
@@ -165,8 +209,10 @@ def _sample(
     options = {"save_warmup": False, "progress_bar": False, "progress_callback": callback, "progress_rate": 200}
     try:
         raw = nutpie.sample(compiled, seed=seed, **options, **settings)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
     except RuntimeError as error:
-        raise FitError(f"the sampler found no place to start: {error}") from error
+        raise FitError(f"nutpie stopped: {error}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # nutpie's Rust side, no subclass of Exception
             raise
@@ -210,14 +256,22 @@ STATS = {
 """ArviZ's names for sampler statistics and nutpie's."""
 
 
-def _tree(raw: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
+def _arviz_names(raw: xr.DataTree, spec: Spec) -> xr.DataTree:
+    """Keep the parameters of the spec and the sampler's statistics, under ArviZ's names."""
     posterior = raw["posterior"].to_dataset()[[*spec.law_object.parameter_names, *spec.scatter_names]]
     stats = raw["sample_stats"].to_dataset()
+    renamed = xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()})
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": renamed})
+
+
+def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
+    """Add to what was sampled the prior, the data and, for tables that are not very long, the log likelihood."""
+    posterior = sampled["posterior"].to_dataset()
     table = xr.Dataset.from_dataframe(runs.table)
     prior = {k: (("chain", "draw"), v[None]) for k, v in prior_draws(spec, PRIOR_DRAWS, seed).items()}
     groups = {
         "posterior": posterior,
-        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()}),
+        "sample_stats": sampled["sample_stats"].to_dataset(),
         "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS)}),
         "observed_data": xr.Dataset({"log_loss": np.log(table["loss"])}),
         "constant_data": table,

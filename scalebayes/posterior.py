@@ -28,7 +28,7 @@ class Fit:
     spec, runs
         What was fitted to what.
     tree
-        ArviZ DataTree that every ``az.*`` function takes: posterior and sample_stats (chain, draw), prior,
+        ArviZ DataTree, for summary, loo, compare and its plots: posterior and sample_stats (chain, draw), prior,
         log_likelihood of log loss (chain, draw, run) unless the table is very long, observed_data, constant_data.
     """
 

@@ -55,14 +55,22 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
     out = xr.Dataset({name: (("chain", "draw", "target"), values) for name, values in curves.items()})
     for name in curves:
         out[name].attrs = {"long_name": LONG_NAMES[name], "units": "nats per token"}
-    along = inputs | {"decades_beyond": decades_beyond(fit, inputs)}
-    return out.assign_coords({key: ("target", values) for key, values in along.items()} | draw_labels(fit))
+    return label(out, fit, "target", inputs, inputs)
 
 
-def decades_beyond(fit: Fit, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Orders of magnitude of compute beyond the largest run; of the law's own input where compute is not known."""
-    key = "C" if "C" in inputs and "C" in fit.runs.table else fit.spec.law_object.inputs[0]
-    return np.maximum(0.0, np.log10(inputs[key] / getattr(fit.runs, key).max()))
+def label(
+    dataset: xr.Dataset, fit: Fit, dim: str, along: dict[str, np.ndarray], asked: dict[str, np.ndarray]
+) -> xr.Dataset:
+    """Add the coordinates every answer carries: chains, draws, the inputs, and how far beyond the largest run.
+
+    ``decades_beyond`` counts orders of magnitude of compute, or of the law's own input where compute is not known;
+    its attribute ``of`` says which. The dataset's attribute ``gate_failures`` names what the fit failed, if anything.
+    """
+    key = "C" if "C" in asked and "C" in fit.runs.table else fit.spec.law_object.inputs[0]
+    decades = np.maximum(0.0, np.log10(asked[key] / getattr(fit.runs, key).max()))
+    coords = {name: (dim, values) for name, values in along.items()}
+    dataset.attrs["gate_failures"] = ", ".join(fit.gate_failures)
+    return dataset.assign_coords(coords | draw_labels(fit) | {"decades_beyond": (dim, decades, {"of": key})})
 
 
 def quantities(value: Any, name: str) -> np.ndarray:

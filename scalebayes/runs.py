@@ -43,6 +43,15 @@ class Runs:
     source: str | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Name the index and make its ids text, each once."""
+        table = self.table.rename_axis(index="run")
+        table.index = table.index.astype(str)
+        if not table.index.is_unique:
+            twice = table.index[table.index.duplicated()][0]
+            raise RunsError(f"{self.name} has two runs called {twice!r}: ids must differ")
+        object.__setattr__(self, "table", table)
+
     @property
     def N(self) -> NDArray[np.float64]:
         """Parameters, shape (runs,)."""
@@ -279,7 +288,7 @@ def _refusal(name: str, cells: pd.DataFrame, faults: Sequence[Fault], suspicions
     found = sorted([*faults, *suspicions], key=lambda fault: fault.row or 0)
     if "run" in cells:
         found = [replace(fault, run=cells["run"][fault.row]) if fault.row else fault for fault in found]
-    way_out = "" if faults else "; strict=False keeps what is only suspicious"
+    way_out = "" if faults else "; strict=False (--lenient) keeps what is only suspicious"
     return RunsError(f"{name}: {_count(found, 'fault')} in {_count(cells, 'run')}{way_out}", found)
 
 

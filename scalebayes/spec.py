@@ -98,7 +98,10 @@ class Check(BaseModel):
 
 
 class Published(BaseModel):
-    """Values of a paper for this law, in the paper's own notation, and their place in the paper."""
+    """Values of a paper for this law, in the paper's own notation, and their place in the paper.
+
+    Where the paper prints no further number that the values imply, ``unchecked`` says so instead of ``checks``.
+    """
 
     model_config = FROZEN
     source: str
@@ -106,8 +109,9 @@ class Published(BaseModel):
     where: str
     values: dict[str, float]
     standard_error: dict[str, Positive] = {}
-    counting: str = "total parameters"
+    counting: str = ""
     checks: tuple[Check, ...] = ()
+    unchecked: str = ""
 
 
 class Discrepancy(BaseModel):
@@ -207,7 +211,7 @@ class Spec(BaseModel):
             f"{self}",
             *textwrap.wrap(self.about, 110),
             "",
-            f"L = {self.law_object.latex}",
+            f"L = {self.law_object.formula}",
             f"noise: {self.noise}",
             *self._describe_discrepancy(),
             "",
@@ -218,7 +222,7 @@ class Spec(BaseModel):
             lines += ["", "Published"]
         for entry in self.published:
             values = ", ".join(f"{name} {value:g}" for name, value in entry.values.items())
-            lines.append(f"  {entry.label} ({entry.where}; {entry.counting}): {values}")
+            lines.append(f"  {entry.label} ({'; '.join(filter(None, (entry.where, entry.counting)))}): {values}")
         return "\n".join(lines)
 
     def _describe_discrepancy(self) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import xarray as xr
 from pydantic import ValidationError
 
-from scalebayes.errors import FitError
+from scalebayes.errors import FitError, RunsError
 from scalebayes.files import write_whole
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.runs import Runs
@@ -62,20 +62,30 @@ def load(path: str | Path) -> Fit:
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             tree = stored.load()
-    except (OSError, ValueError) as error:
-        raise FitError(f"{path} is not a netCDF file: {error}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # netCDF's own errors are RuntimeErrors
+        raise FitError(f"{path} is not a netCDF file, or is damaged: {error}") from None
     if not {METADATA, "scalebayes_format", "scalebayes_spec", "scalebayes_runs"} <= tree.attrs.keys():
         raise FitError(f"{path} is a netCDF file, but not a fit that scalebayes saved")
-    if (found := int(tree.attrs["scalebayes_format"])) > FORMAT:
-        raise FitError(
-            f"{path} was saved by a newer scalebayes (format {found}); this one reads up to {FORMAT}: upgrade it"
-        )
+    if str(found := tree.attrs["scalebayes_format"]) != str(FORMAT):
+        raise FitError(f"{path} was saved in format {found}, this scalebayes reads {FORMAT}: a newer one may read it")
     try:
-        spec = Spec.model_validate_json(tree.attrs.pop("scalebayes_spec"))
+        fit = _assemble(tree)
+        hashes = fit.metadata["hashes"]
     except ValidationError as error:  # a law that this version does not have, say
         raise FitError(f"{path} holds a spec that this scalebayes cannot read: {error.errors()[0]['msg']}") from None
+    except (KeyError, TypeError, ValueError, RunsError) as error:
+        raise FitError(f"{path} is damaged or was changed by hand: {error}") from None
+    if hashes != {"spec": fit.spec.hash, "runs": fit.runs.hash}:
+        raise FitError(f"{path} was changed after it was saved: its spec or runs are not those that were fitted")
+    return fit
+
+
+def _assemble(tree: xr.DataTree) -> Fit:
+    spec = Spec.model_validate_json(tree.attrs.pop("scalebayes_spec"))
     about = json.loads(tree.attrs.pop("scalebayes_runs"))
     del tree.attrs["scalebayes_format"]
+    missing = {*spec.law_object.parameter_names, *spec.scatter_names} - set(tree["posterior"].data_vars)
+    if missing:
+        raise KeyError(f"no draws of {', '.join(sorted(missing))}")
     table = tree["constant_data"].to_dataset().to_dataframe()
-    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]))
-    return Fit(spec, runs, tree)
+    return Fit(spec, Runs(table, about["name"], about["source"], tuple(about["notes"])), tree)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior import Fit, draws, law_parameters
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CI_PROB = 0.9
 """Our default: 90% equal-tailed."""
+
+
+class Table(pd.DataFrame):
+    """A DataFrame that prints whole, under the probability and kind of its intervals."""
+
+    @property
+    def _constructor(self) -> type[Table]:
+        return Table
+
+    def __repr__(self) -> str:
+        """Print every column, to four significant digits."""
+        kind = f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals\n" if "ci_prob" in self.attrs else ""
+        keys = self.index.to_frame(index=False)
+        shown = self.reset_index(drop=True)
+        texts = pd.concat([keys, shown], axis=1).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
+        return kind + texts.replace("nan", "-").to_string(index=False)
 
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:
@@ -24,7 +36,7 @@ def interval_columns(ci_prob: float) -> tuple[str, str]:
     return f"eti{100 * ci_prob:g}_lb", f"eti{100 * ci_prob:g}_ub"
 
 
-def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
+def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     """Medians and equal-tailed intervals of any dataset of draws, such as those of `predict` and `frontier`.
 
     Returns
@@ -34,8 +46,6 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
         under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where the dataset says it, ``decades_beyond``.
         ``attrs`` hold ``ci_prob`` and ``ci_kind``.
     """
-    import pandas as pd
-
     tail = (1 - ci_prob) / 2
     names = ["median", *interval_columns(ci_prob)]
     quantiles = dataset.quantile([0.5, tail, 1 - tail], dim=("chain", "draw")).to_dataarray("quantity")
@@ -46,12 +56,12 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> pd.DataFrame:
     keys = [str(c) for c in dataset.coords if along and c not in ("chain", "draw")] + ["quantity"]
     for key in keys:
         table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
-    table = table.set_index([key for key in keys if key != "decades_beyond"])
+    table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     return table
 
 
-def summary(fit: Fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
+def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Posterior of parameters and of the quantities papers print, with the published values beside them.
 
     Returns
@@ -71,6 +81,7 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> pd.DataFrame:
     table.insert(0, "median", [float(dataset[name].median()) for name in table.index])
     for label, values in published_values(fit).items():
         table[label] = [values.get(name, np.nan) for name in table.index]
+    table = Table(table.rename_axis("parameter"))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     return table
 

@@ -14,7 +14,16 @@ from scalebayes.units import format_quantity
 if TYPE_CHECKING:
     import pandas as pd
 
-LABELS = {"N": "N*", "D": "D*", "tokens_per_param": "tokens/parameter", "loss": "loss (curve)", "new_run": "new run"}
+    from scalebayes.spec import Published
+
+LABELS = {
+    "law": "loss (law alone)",
+    "N": "N*",
+    "D": "D*",
+    "tokens_per_param": "tokens/parameter",
+    "loss": "loss (curve)",
+    "new_run": "new run",
+}
 
 
 def kind_of_interval(ci_prob: float) -> str:
@@ -34,14 +43,16 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     low, high = (row[name] for name in interval_columns(ci_prob))
     if scale or abs(row["median"]) >= 1e5:
         return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
+    if 0 < 10 * low < high:  # no number of decimals suits both ends
+        return f"{row['median']:.3g} [{low:.3g}, {high:.3g}]"
     width = high - low
     decimals = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 3
     return f"{row['median']:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def beyond(decades: float) -> str:
-    """How far beyond the data a target lies, in words."""
-    return "within the data" if decades < 0.005 else f"{decades:.2f} decades"
+    """How far beyond the largest run a target lies, in words."""
+    return "none" if decades < 0.005 else f"{decades:.2f} decades"
 
 
 def align(rows: list[dict[str, str]]) -> str:
@@ -57,10 +68,11 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
     """Lay out the answer of `predict` or `frontier`: one line a target, one column a quantity."""
     table = intervals(dataset, ci_prob).reset_index()
     inputs = [x for x in ("N", "D", "C") if x in table]
+    distance = {"C": "compute"}.get(dataset["decades_beyond"].attrs["of"], dataset["decades_beyond"].attrs["of"])
     rows = []
     for key, target in table.groupby(inputs, sort=False):
         row = {name: format_quantity(float(str(value))) for name, value in zip(inputs, key, strict=True)}
-        row["beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
+        row[f"{distance} beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
         for _, quantity in target.iterrows():
             name = quantity["quantity"]
             row[LABELS.get(name, name)] = cell(quantity, ci_prob, scale=name in ("N", "D"))
@@ -69,7 +81,10 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
-    """Lay out the answer of `summary`: one line a parameter, the published values on the right."""
+    """Lay out the answer of `summary`: one line a parameter, the published values on the right.
+
+    A star marks published values that count something else than total parameters, and a line below says what.
+    """
     table = summary(fit, ci_prob)
     scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
     rows = [
@@ -79,10 +94,15 @@ def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
             "R-hat": f"{row['r_hat']:.3f}",
             "ESS": f"{min(row['ess_bulk'], row['ess_tail']):.0f}",
         }
-        | {entry.label: number(row[entry.label], name in scales) for entry in fit.spec.published}
+        | {_heading(entry): number(row[entry.label], name in scales) for entry in fit.spec.published}
         for name, row in table.iterrows()
     ]
-    return align(rows)
+    notes = [f"  * {entry.label}: {entry.counting}" for entry in fit.spec.published if _heading(entry)[-1] == "*"]
+    return "\n".join([align(rows), *notes])
+
+
+def _heading(entry: Published) -> str:
+    return entry.label if entry.counting in ("", "total parameters") else f"{entry.label}*"
 
 
 def frame(table: pd.DataFrame) -> str:

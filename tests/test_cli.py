@@ -64,6 +64,8 @@ def test_faults_of_a_file_are_one_message_without_a_trace(tmp_path):
         (["fit", "pile2023", "--model", "chinchila"], 1, "did you mean 'chinchilla'"),
         (["fit", "pile2023", "--map", "X=1"], 2, "ROLE=COLUMN"),
         (["fit"], 2, "Missing argument"),
+        (["fit", "pile2023", "--lenient"], 2, "read as it is"),
+        (["fit", "pile2023", "-o", "nowhere/fit.nc"], 1, "cannot write nowhere/fit.nc: no such folder"),
         (["predict", "missing.nc", "--N", "70B", "--D", "1T"], 1, "no fit at missing.nc"),
         (["frontier", "missing.nc"], 2, "--C"),
         (["demo", "--out", "/dev/null/x"], 1, "/dev/null/x"),
@@ -115,8 +117,7 @@ def test_fit_saves_summarises_and_does_not_overwrite(tmp_path, fitted):
 def test_failed_gate_is_exit_code_3_everywhere(tmp_path, fitted):
     fitted("hoffmann2022", "chinchilla")
     path = tmp_path / "fit.nc"
-    with pytest.warns(sb.GateWarning):
-        run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--draws", "5", "--tune", "20", code=3)
+    run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--draws", "5", "--tune", "20", code=3)
     assert "FAILED" in run("summary", path, code=3).stdout
     assert "failed the gate" in run("predict", path, "--N", "1B", "--D", "20B", code=3).stderr
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,9 @@ def test_allocations_are_as_printed():
         5.76e23,
     ]
     assert table.loc["Hoffmann, approach 3", ["N_ref", "C_ref"]].isna().all()
+
+
+def test_every_source_is_in_the_references():
+    references = (Path(__file__).parents[1] / "models" / "references.bib").read_text("utf-8")
+    for source in {*known_models()["source"], *allocations()["source"]}:
+        assert f"{{{source}," in references, source

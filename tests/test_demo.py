@@ -33,7 +33,7 @@ def test_demo_prints_the_main_job(output):
         rf"70B +1\.4T +5\.88e23 +1\.66 decades +{interval} +{interval}",
         rf"70B +15T +6\.3e24 +2\.69 decades +{interval} +{interval}",
         rf"optimum of 1e24 FLOP \(1\.89 decades beyond the largest run\): {interval}",
-        rf"1e21 +within the data +{interval} +{interval} +{interval} +{interval}",
+        rf"1e21 +none +{interval} +{interval} +{interval} +{interval}",
         rf"5\.76e23 +1\.65 decades +{interval}",
         rf"1e25 +2\.89 decades +{interval}",
         r"chinchilla, these runs +0\.51\d \[0\.49\d, 0\.52\d\] +90% equal-tailed",

@@ -108,11 +108,56 @@ def test_interrupted_fit_comes_back_whole_and_flagged(load_public, monkeypatch):
     assert "PARTIAL" in [m.code for m in gate.messages]
 
 
+@pytest.mark.parametrize("draws_left", [0, 5])
+def test_an_interrupted_retry_leaves_the_whole_attempt_before_it(load_public, monkeypatch, draws_left):
+    sample, calls = inference._sample, []
+
+    def cut_the_second(compiled, settings, seed, callback):
+        calls.append(settings)
+        if len(calls) == 1:
+            return sample(compiled, settings, seed, callback)
+        if draws_left == 0:
+            raise KeyboardInterrupt
+        return sample(compiled, settings | {"draws": draws_left}, seed, callback)[0], True
+
+    monkeypatch.setattr(inference, "_sample", cut_the_second)
+    with pytest.warns(sb.GateWarning):
+        fit = sb.fit(load_public("pile2023"), "chinchilla", draws=90, tune=300)
+    assert posterior(fit).sizes == {"chain": 4, "draw": 90}
+    assert fit.partial
+    assert fit.metadata["attempts"] == 1
+    assert "PARTIAL" in fit.gate_failures
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"draws": 0}, "draws must be at least 1; got 0"),
+        ({"chains": 0}, "chains must be at least 1"),
+        ({"tune": 0}, "tune must be at least 1"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"target_accept": 2.0}, "target_accept must lie between 0 and 1"),
+        ({"save_warmup": True}, "save_warmup: set by fit itself"),
+        ({"bogus": 1}, "nutpie does not take these arguments"),
+    ],
+)
+def test_arguments_no_sampler_can_use_are_refused(load_public, arguments, words):
+    with pytest.raises(sb.FitError, match=words):
+        sb.fit(load_public("pile2023"), "chinchilla", **arguments)
+
+
+def test_one_chain_is_not_tried_again(load_public):
+    with pytest.warns(sb.GateWarning):
+        fit = sb.fit(load_public("pile2023"), "chinchilla", chains=1)
+    assert fit.metadata["attempts"] == 1
+
+
 def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
     with pytest.warns(sb.GateWarning, match="ESS"):
         fit = sb.fit(load_public("pile2023"), "chinchilla", draws=5, tune=20)
     assert fit.metadata["attempts"] == 3
     assert fit.metadata["sampler"]["draws"] == 20
+    assert fit.metadata["sampler"]["target_accept"] == pytest.approx(1 - 0.05 / 9)
     assert set(fit.gate_failures) >= {"ESS_BULK", "ESS_TAIL"}
     assert "FAILED" in repr(fit)
 

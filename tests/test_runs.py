@@ -124,7 +124,9 @@ def test_columns_can_be_named():
 def test_a_symbol_beats_the_other_names_but_two_losses_must_be_told_apart():
     assert read_runs(table(params=[1e9, 2e9, 3e9])).N.tolist() == table()["N"].tolist()
     both = table(val_loss=[3.5, 3.1, 2.7])
-    assert only_fault(both) == Fault(None, "loss", "loss and val_loss", "one column", "choose: loss='loss'")
+    assert only_fault(both) == Fault(
+        None, "loss", "loss and val_loss", "one column", "choose loss=loss (--map on the command line)"
+    )
     assert read_runs(both, loss="val_loss").loss.tolist() == [3.5, 3.1, 2.7]
 
 
@@ -208,7 +210,7 @@ def test_a_column_in_other_units_is_one_fault_or_one_note(columns, where, hint):
     (fault,) = error.faults
     assert (fault.row, fault.column) == (None, where)
     assert hint in fault.hint
-    assert "strict=False keeps what is only suspicious" in str(error)
+    assert "strict=False (--lenient) keeps what is only suspicious" in str(error)
     (note,) = [note for note in read_runs(source, strict=False, **named).notes if note.startswith("kept")]
     assert note.startswith(f"kept although suspicious: {where}, ")
 

@@ -94,7 +94,8 @@ def load_runs(name: str, *, keep_outliers: bool = False) -> Runs:
     table = runs.table
     if about.outliers and not keep_outliers:
         table = table.drop(index=table["loss"].nlargest(about.outliers).index)
-        notes += (f"the {about.outliers} highest losses are left out as outliers (keep_outliers=True keeps them)",)
+        left_out = f"the {about.outliers} highest losses are left out as outliers"
+        notes += (f"{left_out} (keep_outliers=True, or --keep-outliers, keeps them)",)
     return replace(runs, table=table, source=f"{about.source}, {about.place}", notes=notes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,12 @@ class Law:
     optimal_N: Callable[..., Numeric] | None = None
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
     notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
+
+    @property
+    def formula(self) -> str:
+        """The formula for a terminal: LaTeX without its commands."""
+        text = self.latex.replace(r"\infty", "inf").replace(r"\cdot", "*").replace(r"\,", " ")
+        return re.sub(r"[{}]|\\left|\\right|\\", "", text)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -155,6 +162,8 @@ def law(
             notations=notations,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
+        if declared_law.name in LAWS:
+            raise TypeError(f"there is a law '{declared_law.name}' already")
         LAWS[declared_law.name] = declared_law
         return declared_law
 

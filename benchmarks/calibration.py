@@ -1,0 +1,144 @@
+"""Do the intervals hold what they promise? Backtests of every method on every public table, against our targets.
+
+Each table is split by compute, each method fitted to the runs of least compute and scored on the others
+(`scalebayes.backtesting`). Three of the five tables are not committed: they are read from
+``SCALEBAYES_SHARED_DATA``, by default ``../shared/data``, and skipped where they are not there. The tables of results
+go to stdout and, when all tables were there, between the markers of ``docs/calibration.md``. Run with
+``python benchmarks/calibration.py``;
+``--keep FOLDER`` stores each table's scores there and takes them from there the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import scalebayes as sb
+from scalebayes import backtesting as bt
+from scalebayes import point
+from scalebayes.splits import make_splits
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
+PAGE = ROOT / "docs" / "calibration.md"
+BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
+
+SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
+METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {"equal pool": SPECS, "log-huber": point.forecast}
+DEFAULT, POOL, ADDITIVE, HUBER = "coupled-discrepancy", "equal pool", "chinchilla", "log-huber"
+TARGETS = (
+    ("90% intervals hold", "cover90", 0.87, 0.95),
+    ("the same, worst table", "cover90_worst", 0.75, 1.0),
+    ("50% intervals hold", "cover50", 0.45, 0.60),
+    (f"CRPS over that of {ADDITIVE}", "crps_ratio", 0.0, 0.85),
+    (f"CRPS over that of {HUBER}", "huber_ratio", 0.0, 0.75),
+)
+"""What is asked, the column that answers, and the range it should lie in; set before anything was measured."""
+TABLES = ("hoffmann2022", "pile2023", "gemstones2025", "muennighoff2023", "misfitting2025")
+
+
+def load(name: str) -> sb.Runs | None:
+    """Read a table as a person would fit it; None where its points are not here."""
+    if name in sb.list_runs().index:
+        return sb.load_runs(name)
+    path = SHARED / f"{name}.csv"
+    if not path.is_file():
+        print(f"skipped {name}: no {path}")
+        return None
+    table = pd.read_csv(path)
+    if name == "muennighoff2023":
+        table = table[table["epochs"] <= 1]  # the laws know nothing of repeated data
+    if name == "misfitting2025":
+        table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]  # the best learning rate of each
+    return sb.read_runs(table, name=name)
+
+
+def measure(name: str, keep: Path | None) -> bt.Backtest | None:
+    """Backtest a table, or take its scores from an earlier time."""
+    runs = load(name)
+    if runs is None:
+        return None
+    kept = keep / f"{name}-{runs.hash[:12]}.csv" if keep else None
+    cuts, notes = make_splits(runs)
+    if kept and kept.is_file():
+        return bt.Backtest(pd.read_csv(kept), tuple(notes))
+    started = time.perf_counter()
+    result = bt.backtest(runs, METHODS)
+    print(f"{name}: {len(runs)} runs, {len(cuts)} splits, {time.perf_counter() - started:.0f} s", flush=True)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        result.scores.to_csv(kept, index=False)
+    return result
+
+
+def targets(result: bt.Backtest) -> pd.DataFrame:
+    """Hold the default spec, and the pool, against each target: over all distances and at two of them."""
+    tables = {}
+    for by, bins in (((), ["all distances"]), (("decades",), ["0.5-1", "1-2"])):
+        to_additive, to_huber = result.table(by, ADDITIVE), result.table(by, HUBER)
+        joined = to_additive.assign(huber_ratio=to_huber["crps_ratio"], huber_ratio_se=to_huber["crps_ratio_se"])
+        tables |= {where: joined if not by else joined.xs(where, level="decades") for where in bins}
+    lines = []
+    for where, table in tables.items():
+        for what, name, low, high in TARGETS:
+            asked = f"{low:.2f} to {high:.2f}" if low and high < 1 else f"at least {low}" if low else f"at most {high}"
+            line = {"decades beyond": where, "what": what, "target": asked}
+            for method in (DEFAULT, POOL):
+                value, error = table.loc[method, name], table.loc[method].get(f"{name}_se", np.nan)
+                missed = "" if low <= round(value, 2) <= high else ", **missed**"  # as it is printed
+                line[method] = bt.with_error(value, error) + missed
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Lay out a table of texts as Markdown."""
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def sections(result: bt.Backtest) -> Iterator[str]:
+    """Write what was found."""
+    counts = result.scores[result.scores["method"] == DEFAULT].groupby("table", sort=False)
+    splits = counts["split"].nunique()
+    yield (
+        f"{len(splits)} tables ({', '.join(f'{t}: {n} splits' for t, n in splits.items())}), "
+        f"{sum(counts.size())} forecasts of held-out runs a method. {result.sentence(DEFAULT)}."
+    )
+    yield "### Against the targets\n\n" + markdown(targets(result))
+    yield "### Every method, all distances\n\n" + markdown(bt.readable(result.table(baseline=ADDITIVE)).reset_index())
+    yield "### By decades beyond the training runs\n\n" + markdown(
+        bt.readable(result.table(["decades"], ADDITIVE)).reset_index()
+    )
+    yield "### By table\n\n" + markdown(bt.readable(result.table(["table"], ADDITIVE)).reset_index())
+    if result.notes:
+        yield "### Splits not made, and splits to read with care\n\n" + "\n".join(f"- {note}" for note in result.notes)
+
+
+def write_page(text: str) -> None:
+    """Put the results between the markers of the page."""
+    page = PAGE.read_text("utf-8")
+    before, rest = page.split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--keep", type=Path, help="folder of scores to go on from")
+    keep = parser.parse_args().keep
+    measured = {name: measure(name, keep) for name in TABLES}
+    there = [one for one in measured.values() if one is not None]
+    text = "\n\n".join(sections(bt.combine(there)))
+    print(text)
+    if len(there) == len(TABLES):
+        write_page(text)
+
+
+if __name__ == "__main__":
+    main()
