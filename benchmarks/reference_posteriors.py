@@ -1,0 +1,305 @@
+"""Posteriors by an independent sampler: Stan, on a program written by hand in the original parameters.
+
+Three specs on three tables. Nothing of the package's inference is used: the program states law, priors and noise
+again, moves in exponents, floor and the term sizes at the reference scales (not in the natural coordinates), and leaves
+constraints and Jacobians to Stan. With a discrepancy the kernel's full spectrum is used; at a few draws this script
+checks that likelihood against a dense multivariate normal. What is stored is what tests compare with: means, standard
+deviations, quantiles and Monte Carlo errors of the logs of all parameters, of the loss at 70B on 1.4T, and of N* at
+5.76e23 FLOP. Needs R with rstan (Debian: ``apt-get install r-cran-rstan``) and the public tables of the tests:
+
+    python benchmarks/reference_posteriors.py --make      # samples with Stan (most of an hour), writes the JSON files
+    python benchmarks/reference_posteriors.py             # prints how fits of the package compare with them
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import scalebayes as sb
+
+HERE = Path(__file__).parent
+STORED = HERE.parent / "tests" / "references"
+SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", HERE.parents[1] / "shared" / "data"))
+SPECS = ("chinchilla", "coupled", "coupled-discrepancy")
+TABLES = ("hoffmann2022", "pile2023", "muennighoff2023")
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+FAR, BUDGET = {"N": 70e9, "D": 1.4e12}, 5.76e23
+CHAINS, WARMUP, DRAWS = 4, 1500, 5000
+
+STAN = """
+data {
+  int<lower=1> n;
+  vector[n] log_N;
+  vector[n] log_D;
+  vector[n] log_loss;
+  int<lower=0, upper=1> free_kappa;
+  int<lower=0, upper=1> gp;
+  real kappa_median;
+  real kappa_sigma;
+}
+transformed data {
+  matrix[n, n] K;
+  matrix[n, n] U = diag_matrix(rep_vector(1, n));
+  vector[n] lambda = rep_vector(0, n);
+  if (gp) {
+    for (i in 1:n) for (j in 1:n)
+      K[i, j] = exp(-0.5 * (square(log_N[i] - log_N[j]) + square(log_D[i] - log_D[j])) / square(log(10)));
+    U = eigenvectors_sym(K);
+    lambda = eigenvalues_sym(K);
+    for (i in 1:n) lambda[i] = fmax(lambda[i], 0);
+  }
+}
+parameters {
+  real<lower=0> L_inf;
+  real<lower=0> size_N;
+  real<lower=0> alpha_N;
+  real<lower=0> size_D;
+  real<lower=0> alpha_D;
+  real<lower=0> free[free_kappa];
+  real<lower=0> sigma;
+  real<lower=0> nu_above_2[1 - gp];
+  real<lower=0> eta_free[gp];
+}
+transformed parameters {
+  real kappa = free_kappa ? free[1] : 1;
+  vector[n] mu;
+  real ll;
+  for (i in 1:n)
+    mu[i] = log(L_inf + exp(kappa * log_sum_exp((log(size_N) - alpha_N * (log_N[i] - log(1e9))) / kappa,
+                                                (log(size_D) - alpha_D * (log_D[i] - log(2e10))) / kappa)));
+  if (gp)
+    ll = normal_lpdf(U' * (log_loss - mu) | 0, sqrt(square(sigma) + square(eta_free[1]) * lambda));
+  else
+    ll = student_t_lpdf(log_loss | 2 + nu_above_2[1], mu, sigma);
+}
+model {
+  L_inf ~ gamma(2, 1.2);
+  size_N ~ lognormal(log(0.4), 1);
+  size_D ~ lognormal(log(0.4), 1);
+  alpha_N ~ lognormal(log(0.3), 0.6);
+  alpha_D ~ lognormal(log(0.3), 0.6);
+  free ~ lognormal(log(kappa_median), kappa_sigma);
+  sigma ~ normal(0, 0.1);
+  nu_above_2 ~ gamma(2, 0.1);
+  eta_free ~ lognormal(log(0.01), 1);
+  target += ll;
+}
+"""
+
+R = """
+library(rstan)
+arguments <- commandArgs(trailingOnly = TRUE)
+boost <- rstan_options("boost_lib")
+if (!nzchar(boost)) boost <- "/usr/include"  # Debian's BH package has no headers of its own
+compiled <- arguments[1]
+if (!file.exists(compiled)) saveRDS(stan_model(arguments[2], boost_lib = boost), compiled)
+set <- readRDS(compiled)
+if (length(arguments) > 2) {
+  fit <- sampling(set, data = read_rdump(arguments[3]), chains = %d, warmup = %d, iter = %d, cores = %d, seed = 1,
+                  refresh = 0, pars = c("mu"), include = FALSE, init_r = 1,
+                  control = list(adapt_delta = 0.99, metric = "dense_e", max_treedepth = 12))
+  kept <- as.array(fit)
+  rows <- data.frame(chain = rep(seq_len(dim(kept)[2]), each = dim(kept)[1]),
+                     matrix(kept, ncol = dim(kept)[3], dimnames = list(NULL, dimnames(kept)[[3]])), check.names = FALSE)
+  write.csv(rows, arguments[4], row.names = FALSE)
+  cat("divergences", get_num_divergent(fit), "\\n")
+  cat("version", as.character(packageVersion("rstan")), stan_version(), "\\n")
+}
+"""
+
+
+def public_runs(name: str) -> sb.Runs:
+    """A table of the comparison; of Muennighoff et al.'s only runs without repeated data."""
+    if name in sb.list_runs().index:
+        return sb.load_runs(name)
+    import pandas as pd
+
+    table = pd.read_csv(SHARED / f"{name}.csv")
+    return sb.read_runs(table[table["epochs"] <= 1], name=name)
+
+
+def stan_data(runs: sb.Runs, model: str) -> dict[str, Any]:
+    """What the program takes; the kappa prior is the spec file's, the others are written into the program."""
+    gp = model.endswith("discrepancy")
+    kappa = {"kappa_median": 1.0 if gp else 0.7, "kappa_sigma": 0.4 if gp else 0.6}
+    flags = {"free_kappa": int(model.startswith("coupled")), "gp": int(gp)}
+    logs = {"log_N": np.log(runs.N), "log_D": np.log(runs.D), "log_loss": np.log(runs.loss)}
+    return {"n": len(runs), **flags, **kappa, **logs}
+
+
+def dump(data: dict[str, Any]) -> str:
+    """Text that R's ``read_rdump`` reads."""
+
+    def literal(value: Any) -> str:
+        return f"c({', '.join(f'{v:.17g}' for v in value)})" if np.ndim(value) else repr(value)
+
+    return "\n".join(f"{name} <- {literal(value)}" for name, value in data.items()) + "\n"
+
+
+def sample_stan(runs: sb.Runs, model: str, folder: Path, cores: int) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Draws of the program, (chain, draw) under our names, and how they were made."""
+    (folder / "law.stan").write_text(STAN)
+    (folder / "sample.R").write_text(R % (CHAINS, WARMUP, WARMUP + DRAWS, cores))
+    data = stan_data(runs, model)
+    (folder / "data.R").write_text(dump(data))
+    files = [folder / name for name in ("compiled.rds", "law.stan", "data.R", "draws.csv")]
+    done = subprocess.run(["Rscript", folder / "sample.R", *files], capture_output=True, text=True, check=True)
+    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(("div", "version")))
+    with files[-1].open() as file:
+        columns = list(csv.reader(file))
+    values = np.array(columns[1:], float).reshape(CHAINS, DRAWS, -1)
+    draws = xr.Dataset({n: (("chain", "draw"), values[..., i]) for i, n in enumerate(columns[0])}).drop_vars("chain")
+    if data["gp"]:
+        check_dense(draws, data)
+    rstan, stan = said["version"].split()
+    return draws, {"rstan": rstan, "stan": stan, "divergences": int(said["divergences"])}
+
+
+def check_dense(draws: xr.Dataset, data: dict[str, Any]) -> None:
+    """Compare the program's likelihood at five draws with a dense multivariate normal."""
+    from scipy import stats
+
+    x = np.column_stack([data["log_N"], data["log_D"]]) / np.log(10)
+    K = np.exp(-0.5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    for i in range(0, DRAWS, DRAWS // 5):
+        p = {name: float(values[0, i]) for name, values in draws.items()}
+        n, d = (
+            p["size_N"] * (1e9 / np.exp(data["log_N"])) ** p["alpha_N"],
+            p["size_D"] * (2e10 / np.exp(data["log_D"])) ** p["alpha_D"],
+        )
+        mu = np.log(p["L_inf"] + (n ** (1 / p["kappa"]) + d ** (1 / p["kappa"])) ** p["kappa"])
+        covariance = p["eta_free[1]"] ** 2 * K + p["sigma"] ** 2 * np.eye(len(K))
+        np.testing.assert_allclose(
+            stats.multivariate_normal(mu, covariance).logpdf(data["log_loss"]), p["ll"], rtol=1e-6
+        )
+
+
+def from_stan(draws: xr.Dataset, model: str) -> xr.Dataset:
+    """Logs of the parameters under the package's names, from Stan's draws."""
+    logs = np.log(draws)
+    kept = logs[["L_inf", "alpha_N", "alpha_D", "sigma"]]
+    kept["N_c"] = np.log(1e9) + logs["size_N"] / draws["alpha_N"]
+    kept["D_c"] = np.log(2e10) + logs["size_D"] / draws["alpha_D"]
+    if model.startswith("coupled"):
+        kept["kappa"] = logs["kappa"]
+    if model.endswith("discrepancy"):
+        kept["eta"] = logs["eta_free[1]"]
+    else:
+        kept["nu"] = np.log(2 + draws["nu_above_2[1]"])
+    return with_decisions(kept)
+
+
+def from_fit(fit: sb.Fit) -> xr.Dataset:
+    """Logs of the parameters of a fit by the package."""
+    return with_decisions(np.log(fit.tree["posterior"].to_dataset()))
+
+
+def with_decisions(logs: xr.Dataset) -> xr.Dataset:
+    """Add the logs of the law's loss at the far target and of N* at the budget, computed alike for both sides."""
+    kappa = np.exp(logs["kappa"]) if "kappa" in logs else 1.0
+    a_N, a_D = np.exp(logs["alpha_N"]), np.exp(logs["alpha_D"])
+    n, d = a_N * (logs["N_c"] - np.log(FAR["N"])), a_D * (logs["D_c"] - np.log(FAR["D"]))
+    reducible = np.exp(kappa * np.logaddexp(n / kappa, d / kappa))
+    # at the optimum alpha_N n^(1/kappa) = alpha_D d^(1/kappa) along N D = budget / 6
+    N_terms = np.log(a_N) + a_N / kappa * logs["N_c"]
+    D_terms = np.log(a_D) + a_D / kappa * (logs["D_c"] - np.log(BUDGET / 6))
+    log_N = (N_terms - D_terms) * kappa / (a_N + a_D)
+    return logs.assign(far_law=np.log(np.exp(logs["L_inf"]) + reducible), N_opt=log_N)
+
+
+def summarise(logs: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Mean, sd, Monte Carlo errors, effective draws, R-hat and quantiles of every quantity."""
+    import arviz_stats as azs
+
+    columns = {
+        "mean": logs.mean(),
+        "sd": logs.std(),
+        "mcse_mean": azs.mcse(logs, method="mean"),
+        "mcse_sd": azs.mcse(logs, method="sd"),
+        "ess_bulk": azs.ess(logs, method="bulk"),
+        "r_hat": azs.rhat(logs),
+    }
+    at = logs.quantile(QUANTILES)
+    digits = {"ess_bulk": 4, "r_hat": 5}
+    return {
+        str(name): {key: float(f"{float(v[name]):.{digits.get(key, 7)}g}") for key, v in columns.items()}
+        | {"quantiles": [float(f"{float(q):.7g}") for q in at[name]]}
+        for name in sorted(logs)
+    }
+
+
+def make(models: tuple[str, ...], tables: tuple[str, ...], cores: int, folder: Path) -> None:
+    """Sample every spec on every table and store the summaries, one file a pair."""
+    STORED.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
+    for table in tables:
+        runs = public_runs(table)
+        for model in models:
+            draws, how = sample_stan(runs, model, folder, cores)
+            summary = summarise(from_stan(draws, model))
+            how |= {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS, "adapt_delta": 0.99, "metric": "dense_e"}
+            entry = {"model": model, "table": table, "runs": runs.hash, "sampler": how}
+            entry |= {"quantile_levels": list(QUANTILES), "logs": summary}
+            (STORED / f"{model}--{table}.json").write_text(json.dumps(entry, indent=1) + "\n")
+            worst, least = max(s["r_hat"] for s in summary.values()), min(s["ess_bulk"] for s in summary.values())
+            text = f"R-hat at most {worst:.4f}, ESS at least {least:.0f}, {how['divergences']} divergences"
+            print(f"{model} on {table}: {text}", flush=True)
+
+
+def compare(entry: dict[str, Any], fit: sb.Fit) -> dict[str, dict[str, float]]:
+    """Ours against the reference by quantity.
+
+    ``z`` of the difference of means and ``sd_ratio`` with its relative Monte Carlo error ``sd_error``, both sides
+    counted, and ``width_ratio``, of the 90% intervals, which long tails do not blur.
+    """
+    ours = summarise(from_fit(fit))
+    return {name: _differences(ours[name], theirs) for name, theirs in entry["logs"].items()}
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
+    both = (ours, theirs)
+    widths = [s["quantiles"][-1] - s["quantiles"][0] for s in both]
+    return {
+        "z": (ours["mean"] - theirs["mean"]) / float(np.hypot(*(s["mcse_mean"] for s in both))),
+        "sd_ratio": ours["sd"] / theirs["sd"],
+        "sd_error": float(np.hypot(*(s["mcse_sd"] / s["sd"] for s in both))),
+        "width_ratio": widths[0] / widths[1],
+    }
+
+
+def main() -> None:
+    """Make the stored summaries, or compare fresh fits with them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--make", action="store_true", help="sample with Stan and store")
+    parser.add_argument("--models", default=",".join(SPECS))
+    parser.add_argument("--tables", default=",".join(TABLES))
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where Stan's compiled program and draws go, to be used again")
+    arguments = parser.parse_args()
+    models, tables = tuple(arguments.models.split(",")), tuple(arguments.tables.split(","))
+    if arguments.make:
+        with tempfile.TemporaryDirectory() as temporary:
+            make(models, tables, arguments.cores, arguments.folder or Path(temporary))
+        return
+    for file in sorted(STORED.glob("*.json")):
+        entry = json.loads(file.read_text())
+        if entry["model"] in models and entry["table"] in tables:
+            found = compare(entry, sb.fit(public_runs(entry["table"]), entry["model"], draws=4000, seed=1))
+            worst = max(found, key=lambda name: abs(found[name]["z"]))
+            ratios = {key: [q[key] for q in found.values()] for key in ("sd_ratio", "width_ratio")}
+            text = "; ".join(f"{key} {min(v):.3f} to {max(v):.3f}" for key, v in ratios.items())
+            print(f"{file.stem}: largest |z| {abs(found[worst]['z']):.2f} ({worst}); {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""Simulation-based calibration of every spec: inference must give back the prior it was fed.
+
+Parameters are drawn from the prior, a table is simulated from them on one fixed design, and the spec is fitted to it.
+Over many replicates the rank of the truth among 99 thinned posterior draws must be uniform, for every parameter, the
+loss at a far target (with its discrepancy, simulated jointly with the table), N* and the log likelihood of the table
+(Talts et al. 2018; Modrak et al. 2023). Uniformity is judged by the simultaneous bands of the ranks' ECDF (Saeilynoja
+et al. 2022), whose probabilities are computed exactly, not simulated.
+
+No table is refused for its numbers: tables go to ``fit`` directly, past the unit checks of ``read_runs``, which would
+truncate the prior. Only a loss that is not finite, or a sampler that cannot start, drops a replicate, and the share is
+reported. Replicates that fail the gate stay in the ranks.
+
+    python benchmarks/sbc.py --models coupled,kaplan --replicates 1000    # goes on from where the last run stopped
+    python benchmarks/sbc.py --docs                                       # only writes the table of docs/sbc.md
+
+Results are appended to benchmarks/results/sbc/<spec>.csv, one line a replicate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+import scalebayes as sb
+from scalebayes.discrepancy import kernel
+from scalebayes.errors import FitError, GateWarning
+from scalebayes.spec import Spec, prior_draws
+
+HERE = Path(__file__).parent
+RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
+MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
+THINNED = 99
+"""Draws kept of each posterior: 100 possible ranks."""
+TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12}
+BUDGET = 5.76e23
+SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
+"""Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
+NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
+
+type Fitter = Callable[..., sb.Fit]
+
+
+@cache
+def design() -> pd.DataFrame:
+    """The fixed table of inputs: eight sizes by six token counts, each run moved a little off the grid."""
+    rng = np.random.default_rng(20)
+    grid = np.meshgrid(np.geomspace(3e7, 1e10, 8), np.geomspace(1e9, 3e11, 6))
+    N, D = (g.ravel() * np.exp(0.1 * rng.standard_normal(g.size)) for g in grid)
+    index = pd.Index([f"run {i}" for i in range(len(N))], name="run")
+    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D}, index=index)
+
+
+def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
+    """Inputs of the law in lengths of the discrepancy, (rows, inputs)."""
+    assert spec.discrepancy is not None
+    return np.log10(inputs[list(spec.law_object.inputs)].to_numpy()) / spec.discrepancy.length
+
+
+def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.ndarray], sb.Runs]:
+    """Truth, parameters and quantities of shape (1,), and a table simulated from it."""
+    law, noise, table = spec.law_object, spec.noise_object, design()
+    prior_seed, noise_seed = seed.generate_state(2)
+    truth = prior_draws(spec, 1, int(prior_seed))
+    rng = np.random.default_rng(noise_seed)
+    parameters = {name: truth[name] for name in law.parameter_names}
+    inputs = pd.concat([table, pd.DataFrame([TARGET])])  # the target last: its delta goes with those of the table
+    log_loss = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
+    if spec.discrepancy is not None:
+        at = points(spec, inputs)
+        spread, axes = np.linalg.eigh(kernel(at, at))
+        log_loss += truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
+    scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
+    runs = sb.Runs(table.assign(loss=np.exp(log_loss[:-1] + scatter)), name=f"simulated from {spec.name}")
+    truth["loss_far"] = np.exp(log_loss[-1:])
+    if law.optimal_N is not None:
+        truth["N_opt"] = law.optimise(BUDGET / 6, parameters)
+    truth["log_likelihood"] = log_likelihood(spec, runs, truth)
+    return truth, runs
+
+
+def log_likelihood(spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Joint log density of the table under parameters of shape (S,), the discrepancy integrated out: shape (S,)."""
+    law, noise = spec.law_object, spec.noise_object
+    column = {name: value[:, None] for name, value in values.items()}
+    curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names})
+    residual = np.log(runs.loss) - np.log(curve)
+    if spec.discrepancy is None:
+        return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
+    at = points(spec, runs.table)
+    spread, axes = np.linalg.eigh(kernel(at, at))
+    scale = np.sqrt(column["sigma"] ** 2 + column["eta"] ** 2 * spread.clip(0))
+    return stats.norm.logpdf(residual @ axes, scale=scale).sum(axis=-1)
+
+
+def thin(fit: sb.Fit) -> sb.Fit:
+    """Keep `THINNED` draws, evenly spaced over the chains."""
+    posterior = fit.tree["posterior"].to_dataset()
+    every = np.linspace(0, posterior["sigma"].size, THINNED, endpoint=False).astype(int)
+    kept = {
+        n: (("chain", "draw"), v.transpose("chain", "draw").values.reshape(1, -1)[:, every])
+        for n, v in posterior.items()
+    }
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(kept, {"chain": [0], "draw": np.arange(THINNED)})})
+    tree.attrs = fit.tree.attrs
+    return sb.Fit(fit.spec, fit.runs, tree)
+
+
+def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
+    """The quantities of `simulate` by a fit, through the package's own queries, each of shape (draws,)."""
+    spec = fit.spec
+    values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
+    values["log_likelihood"] = log_likelihood(spec, fit.runs, values)
+    values["loss_far"] = sb.predict(fit, N=TARGET["N"], D=TARGET["D"], seed=seed)["loss"].values.ravel()
+    if spec.law_object.optimal_N is not None:
+        values["N_opt"] = sb.frontier(fit, C=BUDGET)["N"].values.ravel()
+    return values
+
+
+def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> dict[str, Any]:
+    """One replicate: ranks of all quantities, the gate's verdict and the time; no ranks where there is no fit."""
+    started = time.perf_counter()
+    seed = np.random.SeedSequence([int(spec.hash[:8], 16), index])
+    fit_seed, query_seed, tie_seed = (int(s) for s in seed.generate_state(5)[2:])
+    row: dict[str, Any] = {"replicate": index, "spec": spec.hash[:8], "gate": "", "attempts": 0}
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateWarning)
+        truth, runs = simulate(spec, seed)
+        try:
+            if not np.isfinite(runs.loss).all():
+                raise FitError("a simulated loss is not finite")
+            fitted = fit(runs, spec, seed=fit_seed, progress=False, **SETTINGS | settings)
+        except FitError as error:
+            return row | {"gate": f"NO FIT: {error}", "seconds": time.perf_counter() - started}
+        values = posterior_values(thin(fitted), query_seed)
+    rng = np.random.default_rng(tie_seed)
+    ranks = {name: rank(float(truth[name][0]), values[name], rng) for name in sorted(truth)}
+    row |= {"gate": " ".join(fitted.gate_failures), "attempts": fitted.metadata["attempts"]}
+    return row | {"seconds": round(time.perf_counter() - started, 3)} | ranks
+
+
+def rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> int:
+    """How many draws are below the truth, ties (at infinity, say) broken at random: 0 to the number of draws."""
+    return int((draws < truth).sum() + rng.integers(0, (draws == truth).sum() + 1))
+
+
+def quantities(table: pd.DataFrame) -> list[str]:
+    """Columns of ranks."""
+    return [name for name in table if name not in NOTES]
+
+
+EDGES = np.arange(1, THINNED + 1) / (THINNED + 1)
+"""Where the ECDF of the ranks is looked at: between any two ranks."""
+
+
+def counts(ranks: np.ndarray) -> np.ndarray:
+    """How many ranks lie below each edge."""
+    return np.bincount(ranks, minlength=THINNED + 1).cumsum()[:-1]
+
+
+def tails(count: np.ndarray, replicates: int) -> np.ndarray:
+    """Two-sided pointwise probability of a count as extreme at each edge, if ranks are uniform."""
+    binomial = stats.binom(replicates, EDGES)
+    return 2 * np.minimum(binomial.cdf(count), binomial.sf(count - 1))
+
+
+def band(tail: float, replicates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest count at each edge whose `tails` are above a level."""
+    every = np.arange(replicates + 1)[:, None]
+    within = tails(every, replicates) > tail
+    return within.argmax(axis=0), replicates - within[::-1].argmax(axis=0)
+
+
+def staying_inside(lower: np.ndarray, upper: np.ndarray, replicates: int) -> float:
+    """Probability that the counts of uniform ranks stay within bounds at all edges, edge by edge and exactly.
+
+    The count at an edge given that at the edge before it is binomial in what is left (Saeilynoja et al. 2022).
+    """
+    reached, probability, left = np.array([0]), np.array([1.0]), 1.0
+    for edge, low, high in zip(EDGES, lower, upper, strict=True):
+        if low > high:
+            return 0.0
+        step = 1 - (1 - edge) / left
+        to = np.arange(low, high + 1)
+        probability = probability @ stats.binom.pmf(to - reached[:, None], replicates - reached[:, None], step)
+        reached, left = to, 1 - edge
+    return float(probability.sum())
+
+
+def p_value(ranks: np.ndarray) -> float:
+    """Probability that the ECDF of uniform ranks leaves the band that these ranks just touch."""
+    worst = float(tails(counts(ranks), len(ranks)).min())
+    return 1.0 - staying_inside(*band(worst, len(ranks)), len(ranks))
+
+
+@cache
+def simultaneous_band(replicates: int, prob: float) -> tuple[np.ndarray, np.ndarray]:
+    """Counts between which the ECDF of uniform ranks stays at all edges with a probability of at least ``prob``."""
+    low, high = -14.0, 0.0  # log of the pointwise tail: the widest band is always wide enough
+    for _ in range(16):
+        middle = (low + high) / 2
+        enough = staying_inside(*band(np.exp(middle), replicates), replicates) >= prob
+        low, high = (middle, high) if enough else (low, middle)
+    return band(np.exp(low), replicates)
+
+
+def outside(table: pd.DataFrame, prob: float = 0.99) -> dict[str, float]:
+    """Quantities whose ECDF leaves the simultaneous band, Bonferroni over all quantities, with their p-values."""
+    names = quantities(table)
+    found = {name: p_value(table[name].to_numpy(int)) for name in names}
+    return {name: p for name, p in found.items() if p < (1 - prob) / len(names)}
+
+
+def to_tree(table: pd.DataFrame) -> xr.DataTree:
+    """PIT values in group ``prior_sbc``, as `arviz_plots.plot_ecdf_pit` takes them; ranks spread over their cells."""
+    rng = np.random.default_rng(0)
+    values = {name: (table[name].to_numpy() + rng.random(len(table))) / (THINNED + 1) for name in quantities(table)}
+    dataset = xr.Dataset(
+        {name: (("chain", "draw"), v[None]) for name, v in values.items()},
+        {"chain": [0], "draw": table["replicate"].to_numpy()},
+    )
+    return xr.DataTree.from_dict({"prior_sbc": dataset})
+
+
+def read_results(spec: Spec) -> pd.DataFrame:
+    """All replicates made so far of a spec as it is now; those of other priors are left out."""
+    file = RESULTS / f"{spec.name}.csv"
+    if not file.is_file():
+        return pd.DataFrame(columns=NOTES, dtype=str)
+    table = pd.read_csv(file, keep_default_na=False, dtype={"spec": str})
+    return table[table["spec"] == spec.hash[:8]].drop_duplicates("replicate").sort_values("replicate")
+
+
+def start_worker(folder: str) -> None:
+    """Give each worker a compile directory of its own, since two must not compile into one."""
+    flags = os.environ.get("PYTENSOR_FLAGS", "")
+    os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}/{os.getpid()}".lstrip(",")
+
+
+def run_missing(spec: Spec, wanted: Iterable[int], workers: int) -> Iterator[dict[str, Any]]:
+    """Replicates not yet in the results, as they come."""
+    have = set(read_results(spec)["replicate"].astype(int))
+    missing = [i for i in wanted if i not in have]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(workers, mp_context=spawn, initializer=start_worker, initargs=(folder,)) as pool,
+    ):
+        for done in as_completed([pool.submit(replicate, spec, i) for i in missing]):
+            yield done.result()
+
+
+def append(spec: Spec, row: dict[str, Any]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / ".gitignore").write_text("*\n")
+    file, names = RESULTS / f"{spec.name}.csv", sorted((*spec.priors, "loss_far", "log_likelihood"))
+    if spec.law_object.optimal_N is not None:
+        names = sorted((*names, "N_opt"))
+    new = not file.is_file()
+    with file.open("a", newline="") as out:
+        writer = csv.DictWriter(out, [*NOTES, *names])
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def summarise(spec: Spec) -> dict[str, Any]:
+    """One line of the table of docs/sbc.md."""
+    everything = read_results(spec)
+    table = everything[~everything["gate"].str.startswith("NO FIT")]
+    n, names = len(table), quantities(table)
+    if n == 0:
+        return {}
+    found = {name: p_value(table[name].to_numpy(int)) for name in names}
+    worst = min(found, key=lambda name: found[name])
+    lower, upper = simultaneous_band(n, 1 - 0.01 / len(names))
+    off = {name: np.abs(counts(table[name].to_numpy(int)) / n - EDGES).max() for name in names}
+    furthest = max(off, key=lambda name: off[name])
+    failures = table["gate"].str.split().explode().value_counts()
+    return {
+        "spec": f"`{spec.name}`",
+        "replicates": n,
+        "largest deviation": f"{off[furthest]:.3f} ({furthest})",
+        "band, half width": f"{(upper - lower).max() / 2 / n:.3f}",
+        "smallest p (Bonferroni)": f"{min(1.0, len(names) * found[worst]):.2g} ({worst})",
+        "outside": ", ".join(n for n, p in found.items() if p < 0.01 / len(names)) or "none",
+        "gate failed": f"{(table['gate'] != '').mean():.1%}",
+        "codes": ", ".join(f"{code} {count}" for code, count in failures.items() if code) or "-",
+        "repeated": f"{(table['attempts'] > 1).mean():.1%}",
+        "no fit": len(everything) - n,
+        "seconds each": f"{table['seconds'].astype(float).median():.2f}",
+    }
+
+
+def write_docs() -> None:
+    """Replace what stands between the markers of docs/sbc.md by the table of the results at hand."""
+    rows = [row for row in (summarise(sb.read_model(str(model))) for model in sb.list_models().index) if row]
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(map(str, r.values())) for r in rows)]
+    before, rest = DOCS.read_text().split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    body = "\n".join(f"| {line} |" for line in lines)
+    DOCS.write_text(f"{before}{MARKERS[0]}\n{body}\n{MARKERS[1]}{after}")
+
+
+def main() -> None:
+    """Run what is missing of each spec and say how it stands, or write the table of docs/sbc.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(sb.list_models().index), help="by default all of models/")
+    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--docs", action="store_true", help="write docs/sbc.md from the results at hand, run nothing")
+    arguments = parser.parse_args()
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: matrices are small
+    if arguments.docs:
+        write_docs()
+        return
+    for spec in [sb.read_model(model) for model in arguments.models.split(",")]:
+        for row in run_missing(spec, range(arguments.replicates), arguments.workers):
+            append(spec, row)
+        for key, value in summarise(spec).items():
+            print(f"{value}" if key == "spec" else f"  {key}: {value}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
