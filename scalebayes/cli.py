@@ -289,7 +289,8 @@ def _print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         _print_json(about | {"metadata": fit.metadata}, rows, ci_prob)
     else:
         typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
-        typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval; published values on the right\n")
+        beside = "; published values on the right" * bool(fit.spec.published)
+        typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval{beside}\n")
         typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
     if not gate.ok:
         raise typer.Exit(GATE_FAILED)
