@@ -123,7 +123,7 @@ def extrapolation(fits: Fit | Mapping[str, Fit], C: Quantities | None = None, ci
     Returns
     -------
     matplotlib.figure.Figure
-        For each fit the interval of the law's curve (dark) and of a new run (light); the runs; what lies beyond them;
+        For each fit the interval of the curve (dark) and of a new run (light); the runs; what lies beyond them;
         the budgets of known models, whose losses on these data nobody knows.
 
     Raises
@@ -149,7 +149,7 @@ def extrapolation(fits: Fit | Mapping[str, Fit], C: Quantities | None = None, ci
     label_ends(axes, _ends(named, curves))
     mark_beyond(axes, [fit.runs.max_compute for fit in named.values()])
     hang_models(axes)
-    what = "Dark bands: the law's curve; light bands: a new run. Grey points: runs. Stems: budgets of known models"
+    what = "Dark bands: the curve; light bands: a new run. Grey points: runs. Stems: budgets of known models"
     return caption(axes, f"{what}.\n{_facts(named.values(), ci_prob)}")
 
 

@@ -34,7 +34,8 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
         In nats per token, with dims (chain, draw, target): ``loss``, the curve; ``new_run``, one further run with its
         noise; and where the spec carries a discrepancy, which ``loss`` then holds, ``law``, the law's curve alone.
         The discrepancy is conditioned on the observed runs and drawn jointly over the targets. Along target stand the
-        inputs and ``decades_beyond``, orders of magnitude of compute beyond the largest run (0 inside).
+        inputs and ``decades_beyond``, orders of magnitude of compute beyond the largest run (0 where it has
+        no more compute, however far N and D lie from those of the runs).
 
     Raises
     ------
