@@ -1,5 +1,6 @@
 from . import plots as plots
 from .allocation import frontier as frontier
+from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
 from .cost import SIX_ND as SIX_ND
@@ -17,6 +18,7 @@ from .errors import SpecError as SpecError
 from .inference import fit as fit
 from .laws import LAWS as LAWS
 from .laws import Law as Law
+from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
 from .runs import Runs as Runs

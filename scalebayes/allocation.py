@@ -11,7 +11,7 @@ import xarray as xr
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
-from scalebayes.posterior import Fit, discrepancy, law_parameters
+from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
 from scalebayes.prediction import LONG_NAMES, label, quantities
 from scalebayes.units import format_quantity
 
@@ -21,6 +21,7 @@ LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
 
 
+@over_average
 def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0) -> xr.Dataset:
     """Posterior of N and D that minimise the law's curve at a budget: min L(N, D) subject to cost(N, D) = C.
 
@@ -32,7 +33,7 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     Parameters
     ----------
     fit
-        A fit of a law of N and D.
+        A fit of a law of N and D, or an average of several.
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     cost

@@ -17,6 +17,7 @@ import numpy as np
 from scalebayes import point
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.inference import fit
+from scalebayes.posterior import by_weight
 from scalebayes.prediction import predict
 from scalebayes.progress import Progress
 from scalebayes.scoring import LEVELS, score
@@ -239,8 +240,8 @@ def _draw(
 
 def pool(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Mix forecasts (draws, targets) with equal weights: the same number of draws of each, evenly thinned."""
-    fewest = min(len(part) for part in parts)
-    return np.concatenate([part[np.linspace(0, len(part) - 1, fewest).astype(int)] for part in parts])
+    chosen = by_weight([len(part) for part in parts], [1 / len(parts)] * len(parts))
+    return np.concatenate([part[rows] for part, rows in zip(parts, chosen, strict=True)])
 
 
 def _score_split(split: Split, name: str, losses: np.ndarray, gate_failed: bool) -> pd.DataFrame:

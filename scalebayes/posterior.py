@@ -1,10 +1,15 @@
-"""A fit: the spec, the runs, and the draws as a plain ArviZ tree. Nothing here samples or imports PyMC."""
+"""A fit: the spec, the runs, and the draws as a plain ArviZ tree; and several fits as one, by weight.
+
+Nothing here samples or imports PyMC.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, cast
 
 import numpy as np
 import xarray as xr
@@ -59,6 +64,92 @@ class Fit:
             f"<Fit of {self.spec.name} to {self.runs.name}: {len(self.runs)} runs, "
             f"{sizes['chain']} x {sizes['draw']} draws{partial}{failed}>"
         )
+
+
+@dataclass(frozen=True, repr=False)
+class Average:
+    """Several fits of the same runs and the weight of each, as `scalebayes.average` makes it; every query takes it.
+
+    Attributes
+    ----------
+    fits
+        By label.
+    weights
+        By label, not negative, one in sum.
+    """
+
+    fits: Mapping[str, Fit]
+    weights: Mapping[str, float]
+
+    @property
+    def runs(self) -> Runs:
+        """The runs that all were fitted to."""
+        return next(iter(self.fits.values())).runs
+
+    @property
+    def partial(self) -> bool:
+        """Whether a fit was interrupted."""
+        return any(fit.partial for fit in self.fits.values())
+
+    @property
+    def gate_failures(self) -> tuple[str, ...]:
+        """Codes of the convergence checks that any of the fits failed."""
+        return tuple(dict.fromkeys(code for fit in self.fits.values() for code in fit.gate_failures))
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{label} {self.weights[label]:.2f}" for label in self.fits)
+        return f"<Average of {len(self.fits)} fits to {self.runs.name}: {parts}>"
+
+
+def over_average[**P](
+    query: Callable[Concatenate[Fit, P], xr.Dataset],
+) -> Callable[Concatenate[Fit | Average, P], xr.Dataset]:
+    """Let a query of a fit take an average too: each fit answers, and the answers are mixed by weight.
+
+    The answer to an average has one chain; ``model``, along draw, says whose draw it is.
+    """
+
+    @functools.wraps(query)
+    def asked(fit: Fit | Average, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
+        if isinstance(fit, Fit):
+            return query(fit, *args, **kwargs)
+        answers = {label: query(one, *args, **kwargs) for label, one in fit.fits.items()}
+        return _mix(answers, [fit.weights[label] for label in answers])
+
+    return cast("Any", asked)
+
+
+def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Dataset:
+    """Mix draws of the same quantities; where one fit has no discrepancy, its law is its curve."""
+    apart = any("law" in answer for answer in answers.values())
+    chosen = by_weight([answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values()], weights)
+    parts = []
+    for (label, answer), rows in zip(answers.items(), chosen, strict=True):
+        whole = answer.assign(law=answer.get("law", answer["loss"])) if apart else answer
+        flat = whole.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
+        flat = flat.drop_vars(["chain", "draw"]).rename(sample="draw")
+        parts.append(flat.assign_coords(model=("draw", np.full(len(rows), label))))
+    furthest = functools.reduce(np.maximum, (part["decades_beyond"].values for part in parts))
+    parts = [part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest)) for part in parts]
+    mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
+    failures = dict.fromkeys(code for a in answers.values() for code in a.attrs["gate_failures"].split(", ") if code)
+    mixed.attrs |= {"gate_failures": ", ".join(failures), "model": f"average of {', '.join(answers)}"}
+    return (
+        mixed.assign_coords(draw=np.arange(mixed.sizes["draw"])).expand_dims(chain=[0]).transpose("chain", "draw", ...)
+    )
+
+
+def by_weight(sizes: Sequence[int], weights: Sequence[float]) -> list[np.ndarray]:
+    """Choose draws of several posteriors, evenly thinned, as many as can be with their numbers in ratio of the weights.
+
+    Parameters
+    ----------
+    sizes, weights
+        How many draws each has, and the weight it gets; one in sum.
+    """
+    total = min(size / weight for size, weight in zip(sizes, weights, strict=True) if weight > 0)
+    counts = [min(size, round(total * weight)) for size, weight in zip(sizes, weights, strict=True)]
+    return [np.linspace(0, size - 1, n).round().astype(int) for size, n in zip(sizes, counts, strict=True)]
 
 
 def draws(fit: Fit, group: str = "posterior") -> xr.Dataset:

@@ -9,19 +9,27 @@ import xarray as xr
 
 from scalebayes.cost import SIX_ND
 from scalebayes.errors import QueryError
-from scalebayes.posterior import Fit, discrepancy, draw_labels, law_parameters, noise_parameters
+from scalebayes.posterior import (
+    Fit,
+    discrepancy,
+    draw_labels,
+    law_parameters,
+    noise_parameters,
+    over_average,
+)
 from scalebayes.units import parse_quantity
 
 LONG_NAMES = {"law": "loss of the law alone", "loss": "loss of the curve", "new_run": "loss of a new run"}
 
 
+@over_average
 def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
     """Posterior of the loss at given inputs: the law's curve, the curve with its discrepancy, and a new run.
 
     Parameters
     ----------
     fit
-        A fit, sampled or loaded.
+        A fit, sampled or loaded, or an average of several.
     N, D, C
         Parameters, tokens, FLOP: numbers, text such as "70B", or sequences of one length (or one). A law of N and D
         takes any two (C = 6 N D). Infinity stands for the limit.

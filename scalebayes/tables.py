@@ -53,7 +53,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     cells = quantiles.transpose(*along, "quantity", "quantile")
     table = pd.DataFrame(cells.values.reshape(-1, 3), columns=names)
     cell = cells.isel(quantile=0)
-    keys = [str(c) for c in dataset.coords if along and c not in ("chain", "draw")] + ["quantity"]
+    keys = [str(c) for c, v in dataset.coords.items() if along and not {"chain", "draw"} & {*v.dims}] + ["quantity"]
     for key in keys:
         table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))

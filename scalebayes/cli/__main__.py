@@ -1,0 +1,5 @@
+"""``python -m scalebayes.cli``."""
+
+from scalebayes.cli import main
+
+main()

@@ -1,0 +1,66 @@
+"""The `scalebayes` application: its options, exit codes, and how a command's errors end."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scalebayes.errors import GateWarning, ScaleBayesError
+
+GATE_FAILED, INTERRUPTED = 3, 130
+"""Exit codes; 0 is done, 1 an error, 2 wrong usage."""
+
+app = typer.Typer(
+    help="Bayesian inference of neural scaling laws: from a table of runs to decisions with credible intervals.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunsArgument = Annotated[str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")]
+FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="A file that `scalebayes fit -o` wrote.")]
+MapOption = Annotated[
+    list[str] | None, typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group or run.")
+]
+LenientOption = Annotated[bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")]
+OutliersOption = Annotated[bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose errors end in one message and an exit code, never in a trace."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", GateWarning)  # commands say it themselves
+                    function(*args, **kwargs)
+            except (ScaleBayesError, OSError) as error:
+                typer.echo(f"error: {error}", err=True)
+                raise typer.Exit(1) from None
+            except KeyboardInterrupt:
+                typer.echo("interrupted", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+
+        return app.command(name)(guarded)
+
+    return register
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Fit, question and compare scaling laws."""
+    if version:
+        from scalebayes import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit

@@ -1,0 +1,62 @@
+"""What commands read and write: tables of runs, saved fits, and files that are not overwritten."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from scalebayes.errors import ScaleBayesError
+
+if TYPE_CHECKING:
+    from scalebayes.posterior import Fit
+    from scalebayes.runs import Runs
+
+
+def read(runs: str, columns: list[str] | None, lenient: bool, keep_outliers: bool) -> Runs:
+    """Read a file or a published table, and say on stderr what was assumed."""
+    from scalebayes.datasets import TABLES, load_runs
+    from scalebayes.runs import read_runs
+
+    mapping = dict(_mapping(entry) for entry in columns or [])
+    is_file = runs not in TABLES and (Path(runs).suffix or Path(runs).exists())
+    if is_file:
+        if keep_outliers:
+            raise typer.BadParameter("nothing is left out of a file of yours", param_hint="--keep-outliers")
+        table = read_runs(runs, strict=not lenient, **mapping)
+    else:
+        if mapping or lenient:
+            raise typer.BadParameter("a published table is read as it is", param_hint="--map, --lenient")
+        table = load_runs(runs, keep_outliers=keep_outliers)
+    for note in table.notes:
+        typer.echo(f"note: {note}", err=True)
+    return table
+
+
+def _mapping(entry: str) -> tuple[str, str]:
+    role, _, column = entry.partition("=")
+    allowed = ("N", "D", "C", "loss", "group", "run")
+    if role not in allowed or not column:
+        raise typer.BadParameter(
+            f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(allowed)}", param_hint="--map"
+        )
+    return role, column
+
+
+def load(path: Path) -> Fit:
+    """Read a saved fit."""
+    from scalebayes.store import load
+
+    return load(path)
+
+
+def refuse_early(path: Path, force: bool) -> None:
+    """Say that a result could not be written before minutes go into it."""
+    if not path.parent.is_dir():
+        raise ScaleBayesError(f"cannot write {path}: no such folder")
+    if not os.access(path.parent, os.W_OK):
+        raise ScaleBayesError(f"cannot write {path}: no permission")
+    if path.exists() and not force:
+        raise ScaleBayesError(f"{path} exists; --force replaces it")

@@ -1,0 +1,139 @@
+"""Commands from runs to fits: fit, summary, backtest, demo, and the lists of models and published tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalebayes.cli.app import (
+    FitArgument,
+    ForceOption,
+    JsonOption,
+    LenientOption,
+    MapOption,
+    OutliersOption,
+    ProbOption,
+    RunsArgument,
+    command,
+)
+from scalebayes.cli.files import load, read, refuse_early
+from scalebayes.cli.output import exit_unless_sound, print_frame, print_json, print_summary, records
+
+
+@command("fit")
+def fit_command(
+    runs: RunsArgument,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name in `scalebayes models` or a TOML file.")
+    ] = "coupled-discrepancy",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to save the fit (netCDF).")] = None,
+    columns: MapOption = None,
+    lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
+    tune: Annotated[int, typer.Option(min=1, help="Tuning draws a chain.")] = 1000,
+    chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
+    ci_prob: ProbOption = 0.9,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a law to a table of runs and print its posterior beside the published values."""
+    from scalebayes.inference import fit
+    from scalebayes.store import save
+
+    if output is not None:
+        refuse_early(output, force)
+    result = fit(read(runs, columns, lenient, keep_outliers), model, seed=seed, draws=draws, tune=tune, chains=chains)
+    if output is not None:
+        typer.echo(f"saved {save(result, output)}", err=True)
+    if result.partial:
+        typer.echo("interrupted: these are the draws made until then", err=True)
+    try:
+        print_summary(result, ci_prob, as_json)
+    finally:
+        exit_unless_sound(result)
+
+
+@command("summary")
+def summary_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOption = False) -> None:
+    """Print the posterior of a saved fit, the published values and the gate's verdict."""
+    print_summary(load(fit), ci_prob, as_json)
+
+
+@command("models")
+def models_command(
+    model: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None, as_json: JsonOption = False
+) -> None:
+    """List the models that can be fitted, or show one with its priors and their reasons."""
+    from scalebayes.spec import list_models, read_model
+
+    if model is None:
+        print_frame(list_models(), as_json)
+        return
+    spec = read_model(model)
+    typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
+
+
+@command("runs")
+def runs_command(
+    runs: Annotated[str | None, typer.Argument(metavar="RUNS", help="Check this file or published table.")] = None,
+    columns: MapOption = None,
+    lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the published tables, or check a table of runs and say how it was read."""
+    if runs is None:
+        from scalebayes.datasets import list_runs
+
+        print_frame(list_runs(), as_json)
+        return
+    table = read(runs, columns, lenient, keep_outliers)
+    if as_json:
+        typer.echo(table.table.reset_index().to_json(orient="records"))
+    else:
+        typer.echo(table)
+
+
+@command("backtest")
+def backtest_command(
+    runs: RunsArgument,
+    models: Annotated[
+        str, typer.Option("--models", metavar="A,B,C", help="Models, and log-huber, the field's point fit.")
+    ] = "coupled-discrepancy,chinchilla,log-huber",
+    columns: MapOption = None,
+    lenient: LenientOption = False,
+    keep_outliers: OutliersOption = False,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the runs of least compute, predict the others, and count how often the intervals held them."""
+    from scalebayes.backtesting import backtest, readable
+
+    names = models.split(",")
+    result = backtest(read(runs, columns, lenient, keep_outliers), names, seed=seed)
+    for note in result.notes:
+        typer.echo(f"note: {note}", err=True)
+    tables = result.table(baseline=names[-1]), result.table(["decades"], names[-1])
+    if as_json:
+        rows = [row for table in tables for row in records(table.reset_index())]
+        print_json({"sentence": result.sentence(), "notes": result.notes, "baseline": names[-1]}, rows, 0.9)
+        return
+    typer.echo(f"{result.sentence()}.\n")
+    for table in tables:
+        print_frame(readable(table), as_json)
+
+
+@command("demo")
+def demo_command(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the fits and figures.")] = Path("scalebayes-demo"),
+    force: ForceOption = False,
+) -> None:
+    """Do the main job on the published Chinchilla points: fit, predict, allocate, draw."""
+    from scalebayes.demo import demo
+
+    for fit in demo(out, force=force).values():
+        exit_unless_sound(fit)

@@ -1,0 +1,42 @@
+"""Commands that ask fits: predict, frontier."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
+from scalebayes.cli.files import load
+from scalebayes.cli.output import print_draws
+
+
+@command("predict")
+def predict_command(
+    fit: FitArgument,
+    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
+    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
+    C: Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")] = None,
+    ci_prob: ProbOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the loss of runs not yet made, from any two of N, D and C."""
+    from scalebayes.prediction import predict
+
+    title = "Loss in nats per token: the law's curve, and a new run that scatters around it"
+    result = load(fit)
+    print_draws(result, predict(result, N=N or None, D=D or None, C=C or None), title, ci_prob, as_json)
+
+
+@command("frontier")
+def frontier_command(
+    fit: FitArgument,
+    C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    ci_prob: ProbOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the compute-optimal N and D for budgets at C = 6 N D."""
+    from scalebayes.allocation import frontier
+
+    result = load(fit)
+    print_draws(result, frontier(result, C=C), "Compute-optimal allocation at C = 6 N D", ci_prob, as_json)
