@@ -3,9 +3,10 @@
 Each table is split by compute, each method fitted to the runs of least compute and scored on the others
 (`scalebayes.backtesting`). Three of the five tables are not committed: they are read from
 ``SCALEBAYES_SHARED_DATA``, by default ``../shared/data``, and skipped where they are not there. The tables of results
-go to stdout and, when all tables were there, between the markers of ``docs/calibration.md``. Run with
-``python benchmarks/calibration.py``;
-``--keep FOLDER`` stores each table's scores there and takes them from there the next time.
+go to stdout and, when all tables were there, between the markers of ``docs/calibration.md`` and to
+``scalebayes/datasets/coverage.csv``, from which the package tells users what was measured at the distance they ask for.
+Run with ``python benchmarks/calibration.py``; ``--keep FOLDER`` stores each table's scores there and takes them from
+there the next time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from scalebayes.splits import make_splits
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PAGE = ROOT / "docs" / "calibration.md"
+COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
 SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
@@ -117,8 +119,51 @@ def sections(result: bt.Backtest) -> Iterator[str]:
         bt.readable(result.table(["decades"], ADDITIVE)).reset_index()
     )
     yield "### By table\n\n" + markdown(bt.readable(result.table(["table"], ADDITIVE)).reset_index())
+    yield "### Warning signs\n\n" + markdown(signals(result))
     if result.notes:
         yield "### Splits not made, and splits to read with care\n\n" + "\n".join(f"- {note}" for note in result.notes)
+
+
+def signals(result: bt.Backtest) -> pd.DataFrame:
+    """Do the signs that users are warned of go with errors? Split by split, for each fitted method."""
+    scores = result.scores.assign(error=result.scores["abs_error"] / result.scores["loss"])
+    rows = []
+    for name, own in scores.groupby("method", sort=False):
+        far = own["distance_ratio"] > 1
+        splits = own.groupby(["table", "split"]).agg(
+            {"inside90": "mean", "scatter": "first", "z": lambda z: (z**2).mean()}
+        )
+        spearman = splits["scatter"].corr(splits["inside90"], method="spearman")
+        near, beyond = own[~far].groupby("table")["error"].median(), own[far].groupby("table")["error"].median()
+        rows.append({
+            "method": name,
+            "median error, nearer than the runs span": f"{near.mean():.1%} ({len(near)} tables)",
+            "further": f"{beyond.mean():.1%} ({len(beyond)} tables)",
+            "rank correlation of scatter and coverage over splits": "-" if np.isnan(spearman) else f"{spearman:+.2f}",
+            "mean squared z, median of splits": f"{splits['z'].median():.1f}",
+            "splits above 4": f"{(splits['z'] > bt.ROLLING_Z).mean():.0%}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write_coverage(result: bt.Backtest) -> None:
+    """Put the coverage at each distance where the package reads it."""
+    hashes = {name: sb.read_model(name).hash[:12] for name in SPECS}
+    specs = hashes | {POOL: "+".join(sorted(hashes.values()))}
+    table = result.table(["decades"]).reset_index()
+    edges = dict(
+        zip(table["decades"].cat.categories, zip((0.0, *bt.EDGES), (*bt.EDGES, np.inf), strict=True), strict=True)
+    )
+    kept = table[table["method"].isin([*specs])]
+    columns = {
+        "method": kept["method"],
+        "spec": kept["method"].astype(str).map(specs),
+        "low": [edges[bin_][0] for bin_ in kept["decades"]],
+        "high": [edges[bin_][1] for bin_ in kept["decades"]],
+        "forecasts": kept["runs"],
+        "tables": kept["clusters"],
+    } | {name: kept[name].round(3) for name in ("cover50", "cover50_se", "cover90", "cover90_se")}
+    pd.DataFrame(columns).to_csv(COVERAGE, index=False)
 
 
 def write_page(text: str) -> None:
@@ -134,10 +179,12 @@ def main() -> None:
     keep = parser.parse_args().keep
     measured = {name: measure(name, keep) for name in TABLES}
     there = [one for one in measured.values() if one is not None]
-    text = "\n\n".join(sections(bt.combine(there)))
+    result = bt.combine(there)
+    text = "\n\n".join(sections(result))
     print(text)
     if len(there) == len(TABLES):
         write_page(text)
+        write_coverage(result)
 
 
 if __name__ == "__main__":

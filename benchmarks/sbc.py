@@ -37,7 +37,7 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.discrepancy import kernel
+from scalebayes.discrepancy import correlation
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.spec import Spec, prior_draws
 
@@ -82,7 +82,7 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     log_loss = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
     if spec.discrepancy is not None:
         at = points(spec, inputs)
-        spread, axes = np.linalg.eigh(kernel(at, at))
+        spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
         log_loss += truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
     scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
     runs = sb.Runs(table.assign(loss=np.exp(log_loss[:-1] + scatter)), name=f"simulated from {spec.name}")
@@ -102,7 +102,7 @@ def log_likelihood(spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray]) -> 
     if spec.discrepancy is None:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)
-    spread, axes = np.linalg.eigh(kernel(at, at))
+    spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
     scale = np.sqrt(column["sigma"] ** 2 + column["eta"] ** 2 * spread.clip(0))
     return stats.norm.logpdf(residual @ axes, scale=scale).sum(axis=-1)
 

@@ -9,6 +9,7 @@ Its gate and its scores on held-out runs stand beside those of ``coupled-discrep
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import arviz_stats as azs
@@ -17,7 +18,7 @@ from calibration import load
 
 import scalebayes as sb
 from scalebayes import backtesting as bt
-from scalebayes.discrepancy import Basis, make_basis
+from scalebayes.discrepancy import Basis
 from scalebayes.graph import _log_prior, sampler_data
 
 SPEC = sb.read_model("coupled-discrepancy")
@@ -29,9 +30,9 @@ COMPILED: dict[str, Any] = {}
 
 def leading(runs: sb.Runs) -> Basis:
     """Leading eigenvectors of the kernel on a table, always as many."""
-    basis = make_basis(runs.log_inputs(LAW.inputs), SPEC.discrepancy.length)
+    basis = SPEC.discrepancy.basis(runs.log_inputs(LAW.inputs))
     keep = np.argsort(-basis.values)[:RANK]
-    return Basis(basis.length, basis.points, basis.vectors[:, keep], basis.values[keep])
+    return replace(basis, vectors=basis.vectors[:, keep], values=basis.values[keep])
 
 
 def data(runs: sb.Runs) -> dict[str, np.ndarray]:

@@ -3,11 +3,13 @@ from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
+from .caution import caveats as caveats
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
 from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import Message as Message
 from .diagnostics import diagnose as diagnose
 from .errors import FitError as FitError
 from .errors import GateWarning as GateWarning
@@ -21,6 +23,8 @@ from .laws import Law as Law
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
+from .robustness import Sensitivity as Sensitivity
+from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
 from .runs import read_runs as read_runs
 from .spec import Prior as Prior

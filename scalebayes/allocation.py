@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.cost import SIX_ND, Cost
+from scalebayes.discrepancy import Conditional
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
@@ -19,16 +20,22 @@ GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
 LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
+REACH, FINE = 3.0 * np.log(10), 0.05 * np.log(10)
+"""With a discrepancy: how far from the law's optima, and in what steps of log N, the least loss is sought."""
+
+type Curve = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @over_average
 def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0) -> xr.Dataset:
-    """Posterior of N and D that minimise the law's curve at a budget: min L(N, D) subject to cost(N, D) = C.
+    """Posterior of N and D that minimise the loss at a budget: min L(N, D) subject to cost(N, D) = C.
 
-    At C = 6 N D a law's closed form is used where it declares one; else each draw is minimised numerically. It is the
-    law that is minimised even where the spec carries a discrepancy: beyond the runs the discrepancy is drawn around
-    zero, and minimising it too would place N* at the dips of random curves, though no run has shown a dip there. The
-    loss at N* does hold the discrepancy; ``attrs["optimised"]`` says which curve was minimised.
+    Without a discrepancy it is the law that each draw minimises: in closed form at C = 6 N D where the law declares
+    one, else numerically. With a discrepancy each draw minimises the law times the discrepancy that it *expects* given
+    a draw of the discrepancy at the runs. Among the runs that curve follows them, as far as their scatter lets it be
+    known, so N* is where they show it; far from them it is the law. Minimising the law alone would ignore what the runs
+    show, and minimising curves with random bends beyond the runs would place N* at dips that no run has shown. The loss
+    at N* holds a drawn discrepancy; ``attrs["optimised"]`` says what was minimised.
 
     Parameters
     ----------
@@ -65,15 +72,19 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         N = law.optimise(budgets / 6.0, {k: v[..., None] for k, v in parameters.items()})
     else:
         N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
-    D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
-    loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
-    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
     delta = discrepancy(fit)
     if delta is not None:
         rng = np.random.default_rng(seed)
-        budget_last = [delta.draw_each(delta.basis.scale((n, d)), rng) for n, d in zip(_flat(N), _flat(D), strict=True)]
+        curve = _expected_curve(law, parameters, delta, at_runs := delta.at_runs(rng))
+        N = np.stack([expected_optimum(curve, N[..., i], budget, cost) for i, budget in enumerate(budgets)], axis=-1)
+    D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
+    loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
+    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
+    if delta is not None:
+        points = (delta.basis.scale(x) for x in zip(_flat(N), _flat(D), strict=True))
+        budget_last = [delta.draw_each(at, at_runs, rng) for at in points]
         values |= {"law": loss, "loss": loss * np.exp(np.stack(budget_last, axis=-1).reshape(loss.shape))}
-    attributes = {"cost": cost.name, "optimised": "law"}
+    attributes = {"cost": cost.name, "optimised": "law" if delta is None else "expected curve"}
     out = xr.Dataset({k: (("chain", "draw", "budget"), v) for k, v in values.items()}, attrs=attributes)
     for name in ("loss", "law")[: 1 + (delta is not None)]:
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
@@ -84,6 +95,43 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
 def _flat(values: np.ndarray) -> np.ndarray:
     """Draws of each budget, (budgets, chains x draws)."""
     return values.reshape(-1, values.shape[-1]).T
+
+
+def _expected_curve(law: Law, parameters: dict[str, np.ndarray], delta: Conditional, at_runs: np.ndarray) -> Curve:
+    """Log of the law times the discrepancy expected given that at the runs, for every draw at the same points."""
+    flat = {name: values.reshape(-1, 1) for name, values in parameters.items()}
+
+    def curve(N: np.ndarray, D: np.ndarray) -> np.ndarray:
+        return np.log(law.function(N, D, **flat)) + at_runs @ delta.basis.project(delta.basis.scale((N, D))).T
+
+    return curve
+
+
+def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
+    """N that minimises each draw's curve (N, D) -> (draws, points) with cost(N, D) = budget, near where it starts.
+
+    The least of a grid in log N around the starts, then the vertex of the parabola through it and its neighbours:
+    right to about 0.1%, which is far inside any posterior of N*.
+
+    Raises
+    ------
+    QueryError
+        When the least lies at an end of the grid.
+    """
+    low, high = np.log(start.min()) - REACH, np.log(start.max()) + REACH
+    log_N = np.linspace(low, high, int((high - low) / FINE) + 2)
+    D = cost.affordable_tokens(np.exp(log_N), budget)
+    log_N, D = log_N[D > 0], D[D > 0]
+    values = curve(np.exp(log_N), D)
+    best = values.argmin(axis=1)
+    if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
+        raise QueryError(
+            f"no compute-optimal point within {REACH / np.log(10):.0f} decades of the law's own at "
+            f"C = {format_quantity(budget)} in {np.mean(~inside):.0%} of the draws, the discrepancy taken in"
+        )
+    left, middle, right = (np.take_along_axis(values, best[:, None] + i, axis=1)[:, 0] for i in (-1, 0, 1))
+    shift = 0.5 * (left - right) / (left - 2 * middle + right)
+    return np.exp(log_N[best] + shift * (log_N[1] - log_N[0])).reshape(start.shape)
 
 
 def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes import point
+from scalebayes.diagnostics import Message
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.inference import fit
 from scalebayes.posterior import by_weight
@@ -39,8 +40,19 @@ LOG_HUBER = "log-huber"
 METHODS = ("coupled-discrepancy", "chinchilla", LOG_HUBER)
 EDGES = (0.25, 0.5, 1.0, 2.0)
 """Decades beyond the training runs at which distances are told apart."""
+ROLLING_Z = 4.0
+"""Mean squared z above which a method is warned of: errors twice as large as their forecast says."""
 SAMPLER = {"draws": 1000, "chains": 2}
 """Enough for the quantiles of a forecast; `scalebayes.fit` goes on by itself where its gate fails."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Draws of the held-out losses, (draws, targets), whether a fit behind them failed its gate, and its scatter."""
+
+    losses: np.ndarray
+    gate_failed: bool = False
+    scatter: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +64,10 @@ class Backtest:
     scores : pandas.DataFrame
         One row a method, split and held-out run: ``table``, ``split``, ``train_runs``, ``method``, ``run``, the inputs,
         ``loss``, the forecast's ``median``, ``inside50``, ``inside80`` and ``inside90``, ``crps``, ``interval_score``
-        (of 90%), ``bias`` (median less loss) and ``abs_error`` in nats, ``decades_beyond`` the training runs'
-        largest compute, ``distance_ratio``, which is that over the decades they span, and ``gate_failed``, whether
-        the fit behind the forecast failed its gate (never, for a function of one's own, which has none we know of).
+        (of 90%), ``bias`` (median less loss) and ``abs_error`` in nats, ``z`` (loss less the forecast's mean, in its
+        standard deviations), ``scatter`` (posterior median of sigma; NaN without a fit), ``decades_beyond`` the
+        training runs' largest compute, ``distance_ratio``, which is that over the decades they span, and
+        ``gate_failed``, whether the fit behind the forecast failed its gate (never, for a function of one's own).
     notes : tuple of str
         Splits that were not made, and those to read with care.
     """
@@ -120,6 +133,21 @@ class Backtest:
         )
         return text + (f", {row['crps_ratio']:.2f} of {baseline}'s" if method != baseline else "")
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """ROLLING_Z for each method whose mean squared z is above 4: its intervals are far too narrow here."""
+        squares = (
+            self.scores.assign(z=self.scores["z"] ** 2).groupby(["method", "table", "split"], sort=False)["z"].mean()
+        )
+        means = squares.groupby("method", sort=False).mean()
+        text = (
+            "the mean squared z of {} is {:.0f}, where 1 is right: on these runs its forecasts missed by far more than "
+            "their intervals say, and so they may again"
+        )
+        return tuple(
+            Message("ROLLING_Z", "warning", text.format(name, z)) for name, z in means.items() if z > ROLLING_Z
+        )
+
     def _labelled(self) -> pd.DataFrame:
         """Scores with methods in their order and distances in bins."""
         import pandas as pd
@@ -180,11 +208,11 @@ def backtest(
     scored = []
     with Progress(progress) as bar:
         for split in cuts:
-            drawn: dict[str, tuple[np.ndarray, bool]] = {}
+            drawn: dict[str, Drawn] = {}
             for name, method in chosen.items():
                 label = f"{runs.name}, {split.label}: {name}"
                 drawn[name] = bar.during(label, _draw, name, method, split, seed, drawn, SAMPLER | sampler)
-                scored.append(_score_split(split, name, *drawn[name]))
+                scored.append(_score_split(split, name, drawn[name]))
     return combine([Backtest(scores) for scores in scored], notes)
 
 
@@ -218,24 +246,25 @@ def _draw(
     method: Method,
     split: Split,
     seed: int,
-    drawn: Mapping[str, tuple[np.ndarray, bool]],
+    drawn: Mapping[str, Drawn],
     sampler: Mapping[str, Any],
-) -> tuple[np.ndarray, bool]:
-    """Draws of the held-out losses, (draws, targets), and whether a fit behind them failed its gate."""
+) -> Drawn:
     N, D = split.held_out.N, split.held_out.D
     if isinstance(method, tuple):
-        return pool([drawn[part][0] for part in method]), any(drawn[part][1] for part in method)
+        parts = [drawn[part] for part in method]
+        return Drawn(pool([part.losses for part in parts]), any(part.gate_failed for part in parts))
     if isinstance(method, Spec):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GateWarning)  # counted instead
             fitted = fit(split.train, method, seed=seed, progress=False, **sampler)
         losses = predict(fitted, N=N, D=D, seed=seed)["new_run"].values
-        return losses.reshape(-1, len(N)), bool(fitted.gate_failures)
+        scatter = float(fitted.tree["posterior"]["sigma"].median())
+        return Drawn(losses.reshape(-1, len(N)), bool(fitted.gate_failures), scatter)
     losses = np.asarray(method(split.train, N, D, seed), float)  # type: ignore[operator]
     if losses.ndim != 2 or losses.shape[1] != len(N) or len(losses) < 2 or not np.isfinite(losses).all():
         wanted = f"finite draws of shape (draws, {len(N)})"
         raise QueryError(f"forecast '{name}' must return {wanted}; got {losses.shape}, {np.isnan(losses).sum()} NaN")
-    return losses, False
+    return Drawn(losses)
 
 
 def pool(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -244,13 +273,13 @@ def pool(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part[rows] for part, rows in zip(parts, chosen, strict=True)])
 
 
-def _score_split(split: Split, name: str, losses: np.ndarray, gate_failed: bool) -> pd.DataFrame:
+def _score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
     held_out, decades = split.held_out, np.log10(split.held_out.C / split.train.C.max())
     table = held_out.table[["N", "D", "C", "loss"]].rename_axis("run").reset_index()
     about: dict[str, Any] = {"table": held_out.name, "split": split.label, "train_runs": len(split.train)}
     distance = {"decades_beyond": decades, "distance_ratio": decades / max(split.span, 1e-9)}
-    scores = score(losses, held_out.loss)
-    return table.assign(**about, method=name, **scores, **distance, gate_failed=gate_failed)
+    fitted = {"scatter": drawn.scatter, "gate_failed": drawn.gate_failed}
+    return table.assign(**about, method=name, **score(drawn.losses, held_out.loss), **distance, **fitted)
 
 
 def _ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.DataFrame:

@@ -27,10 +27,10 @@ PRIOR_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Message:
-    """One finding. ``code`` is stable; level "failed" closes the gate, "warning" does not."""
+    """One finding. ``code`` is stable; level "failed" closes the gate, "warning" and "note" do not."""
 
     code: str
-    level: Literal["failed", "warning"]
+    level: Literal["failed", "warning", "note"]
     text: str
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """The `pm.Model` of a spec on a table: the only file that imports PyMC, and only inside functions.
 
-Everything that comes from the table is data of the graph, nothing is baked in, so that one compiled sampler serves
-every table of a spec.
+Everything that comes from the table, and every number in a prior, is data of the graph: nothing is baked in, so that
+one compiled sampler serves every table and every spec that differs only in the numbers of its priors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalebayes.discrepancy import make_basis
 from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.spec import Prior, Spec, read_model
 
@@ -45,8 +44,8 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
         }
         logs, log_jacobian = law.coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
         parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in law.parameter_names}
-        pm.Potential("prior", _log_prior(spec, logs) + log_jacobian)
-        scatter = {name: _scatter_parameter(name, spec.priors[name]) for name in spec.scatter_names}
+        pm.Potential("prior", _log_prior(spec, logs, data) + log_jacobian)
+        scatter = {name: _scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
         loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
         if spec.discrepancy is None:
             getattr(pm, noise.pymc)("log_loss", mu=pt.log(loss), observed=data["observed"], **scatter)
@@ -56,7 +55,7 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
 
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
-    """Everything a compiled sampler takes from a table, as named float arrays."""
+    """Everything a compiled sampler takes from a table and from the priors, as named float arrays."""
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
     log_loss = np.log(runs.loss)
@@ -64,9 +63,24 @@ def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
     data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
     if spec.discrepancy is not None:
-        basis = make_basis(log_inputs, spec.discrepancy.length)
+        basis = spec.discrepancy.basis(log_inputs)
         data |= {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
-    return data | {f"start_{name}": np.asarray(value) for name, value in start.items()}
+    data |= {f"start_{name}": np.asarray(value) for name, value in start.items()}
+    return data | {key: np.asarray(value) for name in spec.priors for key, value in _prior_data(name, spec).items()}
+
+
+def structure(spec: Spec) -> tuple[object, ...]:
+    """What a compiled sampler depends on: two specs that agree in it share one."""
+    priors = tuple((name, prior.dist, prior.at is None, prior.shift) for name, prior in spec.priors.items())
+    return spec.law, spec.noise, spec.discrepancy is None, priors
+
+
+def _prior_data(name: str, spec: Spec) -> dict[str, float]:
+    """The numbers of one prior: PyMC's arguments, and the log of the reference where the prior is stated at one."""
+    prior = spec.priors[name]
+    numbers = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
+    numbers |= {} if prior.at is None else {"log_at": float(np.log(prior.at))}
+    return {f"prior_{name}_{key}": value for key, value in numbers.items()}
 
 
 def _marginal_log_density(residual: Symbol, data: Mapping[str, Symbol], *, sigma: Symbol, eta: Symbol) -> Symbol:
@@ -81,37 +95,32 @@ def _marginal_log_density(residual: Symbol, data: Mapping[str, Symbol], *, sigma
     return inside - 0.5 * outside / sigma**2 - (rows - rank) * pt.log(sigma) - 0.5 * rows * np.log(2 * np.pi)
 
 
-def _log_prior(spec: Spec, logs: Mapping[str, Symbol]) -> Symbol:
+def _log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]) -> Symbol:
     """Log prior density in the logs of the parameters, scales measured by the log size of their term."""
+    import pymc as pm
+
     terms = []
     for parameter in spec.law_object.parameters:
-        prior = spec.priors[parameter.name]
-        log_value = logs[parameter.name]
-        if parameter.exponent and prior.at:
-            log_value = np.exp(logs[parameter.exponent]) * (log_value - float(np.log(prior.at)))
-        terms.append(_log_density(prior, np.exp(log_value)) + log_value)
+        name, log_value = parameter.name, logs[parameter.name]
+        if parameter.exponent and spec.priors[name].at:
+            log_value = np.exp(logs[parameter.exponent]) * (log_value - data[f"prior_{name}_log_at"])
+        entry = DISTRIBUTIONS[spec.priors[name].dist]
+        density = pm.logp(getattr(pm, entry.pymc).dist(**_arguments(name, spec.priors[name], data)), np.exp(log_value))
+        terms.append(density + log_value)
     return sum(terms)
 
 
-def _log_density(prior: Prior, value: Symbol) -> Symbol:
+def _arguments(name: str, prior: Prior, data: Mapping[str, Symbol]) -> dict[str, Symbol]:
+    """PyMC's arguments of a prior, from the data."""
+    keys = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
+    return {key: data[f"prior_{name}_{key}"] for key in keys}
+
+
+def _scatter_parameter(name: str, prior: Prior, data: Mapping[str, Symbol]) -> Symbol:
     import pymc as pm
 
-    entry = DISTRIBUTIONS[prior.dist]
-    return pm.logp(getattr(pm, entry.pymc).dist(**_pymc_arguments(prior)), value)
-
-
-def _pymc_arguments(prior: Prior) -> dict[str, np.float64]:
-    """PyMC's arguments as NumPy's doubles: PyTensor computes with a plain 2.0 in single precision."""
-    arguments = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    return {name: np.float64(value) for name, value in arguments.items()}
-
-
-def _scatter_parameter(name: str, prior: Prior) -> Symbol:
-    import pymc as pm
-
-    entry = DISTRIBUTIONS[prior.dist]
-    make = getattr(pm, entry.pymc)
-    arguments = _pymc_arguments(prior)
+    make = getattr(pm, DISTRIBUTIONS[prior.dist].pymc)
+    arguments = _arguments(name, prior, data)
     if prior.shift == 0:
         return make(name, **arguments)
     return pm.Deterministic(name, prior.shift + make(f"{name}_above_{prior.shift:g}", **arguments))

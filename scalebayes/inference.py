@@ -18,9 +18,9 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.diagnostics import Diagnosis, convergence
-from scalebayes.discrepancy import loo_logpdf, make_basis
+from scalebayes.discrepancy import loo_logpdf
 from scalebayes.errors import FitError, GateWarning, RunsError
-from scalebayes.graph import pymc_model, sampler_data
+from scalebayes.graph import pymc_model, sampler_data, structure
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.progress import Progress
 from scalebayes.runs import Runs
@@ -176,24 +176,24 @@ def _check_table(runs: Runs, spec: Spec) -> None:
         )
 
 
-_COMPILED: dict[str, Any] = {}
-"""Compiled samplers of this process by spec hash."""
+_COMPILED: dict[tuple[object, ...], Any] = {}
+"""Compiled samplers of this process by the structure of their specs."""
 
 
 def _compile(spec: Spec, runs: Runs) -> Any:
     """Compile the sampler of a spec, or take this process's, and give it the table."""
     import nutpie
 
-    if spec.hash not in _COMPILED:
+    if (key := structure(spec)) not in _COMPILED:
         keep = [*spec.law_object.parameter_names, *spec.scatter_names]
         try:
-            _COMPILED[spec.hash] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
+            _COMPILED[key] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
         except (OSError, ValueError) as error:
             if "compiledir" not in str(error):
                 raise
             text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
             raise FitError(text) from error
-    return _COMPILED[spec.hash].with_data(**sampler_data(runs, spec))
+    return _COMPILED[key].with_data(**sampler_data(runs, spec))
 
 
 def _nutpie_seed(seed: int, attempt: int) -> int:
@@ -290,7 +290,7 @@ def _log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset
     if spec.discrepancy is None:
         density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
     else:
-        basis = make_basis(runs.log_inputs(law.inputs), spec.discrepancy.length)
+        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
         flat = {name: values[name].ravel() for name in spec.scatter_names}
         density = loo_logpdf(basis, residual.reshape(-1, len(runs)), **flat).reshape(residual.shape)
     coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, cast
 import numpy as np
 import xarray as xr
 
-from scalebayes.discrepancy import Conditional, make_basis
+from scalebayes.discrepancy import Conditional
 
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
@@ -133,7 +133,10 @@ def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Data
     parts = [part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest)) for part in parts]
     mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
     failures = dict.fromkeys(code for a in answers.values() for code in a.attrs["gate_failures"].split(", ") if code)
-    mixed.attrs |= {"gate_failures": ", ".join(failures), "model": f"average of {', '.join(answers)}"}
+    mixed.attrs |= {"gate_failures": ", ".join(failures), "model": f"the average of {', '.join(answers)}"}
+    mixed.attrs["scatter"] = min(answer.attrs["scatter"] for answer in answers.values())
+    if len(set(weights)) == 1:
+        mixed.attrs["spec"] = "+".join(sorted(answer.attrs["spec"] for answer in answers.values()))
     return (
         mixed.assign_coords(draw=np.arange(mixed.sizes["draw"])).expand_dims(chain=[0]).transpose("chain", "draw", ...)
     )
@@ -177,7 +180,7 @@ def discrepancy(fit: Fit) -> Conditional | None:
     law, posterior = spec.law_object, draws(fit)
     parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
     residual = np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
-    basis = make_basis(runs.log_inputs(law.inputs), spec.discrepancy.length)
+    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
     eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
     return Conditional(basis, eta, sigma, residual @ basis.vectors)
 

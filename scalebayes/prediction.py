@@ -73,12 +73,23 @@ def label(
     """Add the coordinates every answer carries: chains, draws, the inputs, and how far beyond the largest run.
 
     ``decades_beyond`` counts orders of magnitude of compute, or of the law's own input where compute is not known;
-    its attribute ``of`` says which. The dataset's attribute ``gate_failures`` names what the fit failed, if anything.
+    its attribute ``of`` says which. The dataset's attributes name the model and what the fit failed, if anything, and
+    tell what `scalebayes.caveats` asks: the decades that the runs span, their range of inputs, and their scatter.
     """
-    key = "C" if "C" in asked and "C" in fit.runs.table else fit.spec.law_object.inputs[0]
-    decades = np.maximum(0.0, np.log10(asked[key] / getattr(fit.runs, key).max()))
+    runs, spec = fit.runs, fit.spec
+    key = "C" if "C" in asked and "C" in runs.table else spec.law_object.inputs[0]
+    known = getattr(runs, key)
+    decades = np.maximum(0.0, np.log10(asked[key] / known.max()))
     coords = {name: (dim, values) for name, values in along.items()}
-    dataset.attrs["gate_failures"] = ", ".join(fit.gate_failures)
+    dataset.attrs |= {
+        "gate_failures": ", ".join(fit.gate_failures),
+        "model": spec.name,
+        "spec": spec.hash[:12],
+        "span": float(np.log10(known.max() / known.min())),
+        "scatter": float(np.median(noise_parameters(fit)["sigma"])),
+    }
+    for x in spec.law_object.inputs:
+        dataset.attrs[f"{x}_of_runs"] = [float(getattr(runs, x).min()), float(getattr(runs, x).max())]
     return dataset.assign_coords(coords | draw_labels(fit) | {"decades_beyond": (dim, decades, {"of": key})})
 
 

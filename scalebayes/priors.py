@@ -14,12 +14,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Distribution:
-    """Arguments a spec gives, how PyMC calls the distribution, and how NumPy draws from it."""
+    """Arguments a spec gives, how PyMC calls the distribution, how NumPy draws from it, and one twice as wide.
+
+    Twice as wide is twice the standard deviation: of the log about the same median for a LogNormal, about the same mean
+    for a Gamma; a distribution with a scale alone has it doubled.
+    """
 
     arguments: tuple[str, ...]
     pymc: str
     pymc_arguments: Callable[..., dict[str, float]]
     draw: Callable[..., np.ndarray]
+    widened: Callable[..., dict[str, float]]
 
 
 DISTRIBUTIONS = {
@@ -28,24 +33,28 @@ DISTRIBUTIONS = {
         "LogNormal",
         lambda median, sigma: {"mu": float(np.log(median)), "sigma": sigma},
         lambda rng, n, median, sigma: rng.lognormal(np.log(median), sigma, n),
+        lambda median, sigma: {"median": median, "sigma": 2 * sigma},
     ),
     "HalfNormal": Distribution(
         ("sigma",),
         "HalfNormal",
         lambda sigma: {"sigma": sigma},
         lambda rng, n, sigma: np.abs(rng.normal(0.0, sigma, n)),
+        lambda sigma: {"sigma": 2 * sigma},
     ),
     "Exponential": Distribution(
         ("mean",),
         "Exponential",
         lambda mean: {"scale": mean},
         lambda rng, n, mean: rng.exponential(mean, n),
+        lambda mean: {"mean": 2 * mean},
     ),
     "Gamma": Distribution(
         ("alpha", "beta"),
         "Gamma",
         lambda alpha, beta: {"alpha": alpha, "beta": beta},
         lambda rng, n, alpha, beta: rng.gamma(alpha, 1.0 / beta, n),
+        lambda alpha, beta: {"alpha": alpha / 4, "beta": beta / 4},
     ),
 }
 """Name in a spec -> distribution. Every argument is a positive number."""

@@ -32,6 +32,7 @@ def score(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
             "interval_score": interval_score(bounds[90][0], bounds[90][1], observed, 0.9),
             "bias": median - observed,
             "abs_error": np.abs(median - observed),
+            "z": (observed - draws.mean(axis=0)) / draws.std(axis=0, ddof=1),
         }
     )
 

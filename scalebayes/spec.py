@@ -6,6 +6,7 @@ import hashlib
 import json
 import textwrap
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from scalebayes.discrepancy import KERNELS, Basis, make_basis
 from scalebayes.discrepancy import PRIORS as ETA_PRIORS
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
@@ -118,8 +120,18 @@ class Discrepancy(BaseModel):
     """How far the law itself may be off (`scalebayes.discrepancy`): the length is in decades of each input."""
 
     model_config = FROZEN
+    kernel: str = "matern52"
     length: Positive
     reason: str = Field(min_length=1)
+
+    @field_validator("kernel")
+    @classmethod
+    def _known_kernel(cls, kernel: str) -> str:
+        return one_of(kernel, KERNELS, "kernel")
+
+    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
+        """Eigenbasis of the kernel on a table."""
+        return make_basis(log_inputs, self.length, self.kernel)
 
 
 class Spec(BaseModel):
@@ -199,7 +211,7 @@ class Spec(BaseModel):
         priors = {k: p.model_dump(exclude={"reason"}, exclude_defaults=True) for k, p in self.priors.items()}
         core: dict[str, Any] = {"law": self.law, "noise": self.noise, "priors": priors}
         if self.discrepancy is not None:
-            core["discrepancy"] = self.discrepancy.length
+            core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -228,7 +240,8 @@ class Spec(BaseModel):
     def _describe_discrepancy(self) -> list[str]:
         if self.discrepancy is None:
             return []
-        size = f"a Gaussian process over the logs of the inputs, length {self.discrepancy.length:g} decades"
+        kind = self.discrepancy.kernel.replace("_", " ")
+        size = f"a Gaussian process over the logs of the inputs ({kind}, length {self.discrepancy.length:g} decades)"
         return [f"discrepancy: {size}", f"           {self.discrepancy.reason}"]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from scalebayes.caution import caveats
 from scalebayes.errors import QueryError
 from scalebayes.posterior import Fit, draws, law_parameters
 
@@ -26,7 +27,8 @@ class Table(pd.DataFrame):
         keys = self.index.to_frame(index=False)
         shown = self.reset_index(drop=True)
         texts = pd.concat([keys, shown], axis=1).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
-        return kind + texts.replace("nan", "-").to_string(index=False)
+        notes = "".join(f"\n{message}" for message in self.attrs.get("caveats", ()))
+        return kind + texts.replace("nan", "-").to_string(index=False) + notes
 
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:
@@ -44,7 +46,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     pandas.DataFrame
         One row a quantity and target (or budget), indexed by the inputs and the quantity; columns median, the bounds
         under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where the dataset says it, ``decades_beyond``.
-        ``attrs`` hold ``ci_prob`` and ``ci_kind``.
+        ``attrs`` hold ``ci_prob``, ``ci_kind`` and the `caveats`, which print below the table.
     """
     tail = (1 - ci_prob) / 2
     names = ["median", *interval_columns(ci_prob)]
@@ -57,7 +59,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     for key in keys:
         table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
-    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
+    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "caveats": caveats(dataset)}
     return table
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from scalebayes.caution import caveats
+from scalebayes.diagnostics import Message
 from scalebayes.posterior import Fit
+from scalebayes.robustness import AS_FITTED
 from scalebayes.tables import CI_PROB, interval_columns, intervals, summary
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scalebayes.robustness import Sensitivity
     from scalebayes.spec import Published
 
 LABELS = {
@@ -77,7 +82,25 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
             name = quantity["quantity"]
             row[LABELS.get(name, name)] = cell(quantity, ci_prob, scale=name in ("N", "D"))
         rows.append(row)
-    return align(rows)
+    return "\n".join([align(rows), *([""] if caveats(dataset) else []), *map(wrap, caveats(dataset))])
+
+
+def sensitivity_table(moved: Sensitivity) -> str:
+    """Lay out the answer of `sensitivity`: one line an assumption, one column a quantity, with how far it moved."""
+    ci_prob = moved.table.attrs["ci_prob"]
+    keys = [str(name) for name in moved.table.index.names if name not in ("quantity", "assumed")]
+    lines: dict[str, dict[str, str]] = {label: {"assumed": label} for label in moved.fits}
+    for row in moved.table.reset_index().to_dict("records"):
+        scale = row["quantity"] == "N"
+        where = ", ".join(f"{x} = {format_quantity(float(row[x]))}" for x in keys)
+        shift = "" if row["assumed"] == AS_FITTED else f"  ({row['moved']:+.1f})"
+        lines[row["assumed"]][f"{LABELS[row['quantity']]} at {where}"] = f"{cell(row, ci_prob, scale)}{shift}"
+    return "\n".join([align([*lines.values()]), *map(wrap, moved.messages)])
+
+
+def wrap(message: Message) -> str:
+    """One finding in lines of at most 110 letters, those after the first indented."""
+    return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:

@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import scalebayes as sb
 from scalebayes import discrepancy
-from scalebayes.discrepancy import Conditional, kernel, loo_logpdf, make_basis
+from scalebayes.discrepancy import KERNELS, Conditional, correlation, loo_logpdf
+from scalebayes.discrepancy import make_basis as make_any_basis
+
+KERNEL = "matern52"
+
+
+def make_basis(log_inputs, length, kernel=KERNEL):
+    return make_any_basis(log_inputs, length, kernel)
+
+
+def kernel(a, b, name=KERNEL):
+    return correlation(name, a, b)
 
 
 def log_inputs(rows, seed=0, repeats=0):
@@ -16,39 +27,52 @@ def log_inputs(rows, seed=0, repeats=0):
 
 
 @pytest.mark.parametrize("repeats", [0, 20])
-def test_basis_is_the_kernel(repeats):
-    basis = make_basis(log_inputs(60, repeats=repeats), length=1.0)
-    dense = kernel(basis.points, basis.points)
+@pytest.mark.parametrize("name", KERNELS)
+def test_basis_is_the_kernel(name, repeats):
+    basis = make_basis(log_inputs(60, repeats=repeats), length=1.0, kernel=name)
+    dense = kernel(basis.points, basis.points, name)
     np.testing.assert_allclose((basis.vectors * basis.values) @ basis.vectors.T, dense, atol=1e-6)
     np.testing.assert_allclose(basis.vectors.T @ basis.vectors, np.eye(len(basis.values)), atol=1e-10)
     assert len(basis.values) <= 60
-    assert dense[0, 1] == pytest.approx(np.exp(-((basis.points[0] - basis.points[1]) ** 2).sum() / 2))
 
 
-def test_length_is_in_decades():
-    x = np.log(np.array([1e9, 1e10]))
+def squared_exponential(distance):
+    return np.exp(-(distance**2) / 2)
+
+
+def matern(distance):
+    """By its Bessel function (Stein 1999), not by the closed form for a smoothness of 5/2."""
+    scaled = np.sqrt(5.0) * distance
+    return 2 ** (1 - 2.5) / special.gamma(2.5) * scaled**2.5 * special.kv(2.5, scaled)
+
+
+@pytest.mark.parametrize(("name", "formula"), [("matern52", matern), ("squared_exponential", squared_exponential)])
+def test_kernels_are_the_textbooks_with_lengths_in_decades(name, formula):
+    N = np.array([1e9, 1e10, 3e11])
     for length in (1.0, 2.0):
-        basis = make_basis({"N": x}, length)
-        assert kernel(basis.points, basis.points)[0, 1] == pytest.approx(np.exp(-0.5 / length**2))
+        basis = make_basis({"N": np.log(N)}, length, name)
+        ours = kernel(basis.points, basis.points, name)
+        assert ours[0, 1:] == pytest.approx(formula(np.log10(N[1:] / N[0]) / length))
+        assert np.diag(ours) == pytest.approx(1.0)
 
 
 def test_low_rank_basis_agrees_with_the_exact_one(monkeypatch):
     inputs = log_inputs(600, repeats=100)
+    monkeypatch.setattr(discrepancy, "EXACT_ROWS", 10_000)
     exact = make_basis(inputs, length=1.0)
     monkeypatch.setattr(discrepancy, "EXACT_ROWS", 100)
     reduced = make_basis(inputs, length=1.0)
-    assert len(reduced.values) < 120
-    order = np.argsort(reduced.values)
-    shared = min(len(exact.values), len(reduced.values))
-    np.testing.assert_allclose(reduced.values[order][-shared:], exact.values[-shared:], atol=1e-6)
+    assert len(reduced.values) < 0.7 * len(exact.values)
+    dense, low_rank = ((b.vectors * b.values) @ b.vectors.T for b in (exact, reduced))
+    assert np.abs(dense - low_rank).max() < 1.1e-5
     residual = 0.01 * np.random.default_rng(1).standard_normal((1, 700))
     sigma, eta = np.array([0.004]), np.array([0.02])
     np.testing.assert_allclose(
-        loo_logpdf(reduced, residual, sigma, eta), loo_logpdf(exact, residual, sigma, eta), atol=1e-5
+        loo_logpdf(reduced, residual, sigma, eta), loo_logpdf(exact, residual, sigma, eta), rtol=1e-3, atol=2e-3
     )
     far = np.random.default_rng(2).uniform(5, 12, (40, 2))
     moments = [dense_free_moments(b, residual, sigma[0], eta[0], far) for b in (exact, reduced)]
-    np.testing.assert_allclose(moments[0], moments[1], atol=1e-6)
+    np.testing.assert_allclose(moments[0], moments[1], atol=1e-5)
 
 
 def dense_free_moments(basis, residual, sigma, eta, points):
@@ -72,7 +96,7 @@ def test_draws_have_the_dense_conditional_moments(way):
     if way == "together":
         drawn = given.draw(points, rng)
     else:
-        drawn = np.column_stack([given.draw_each(np.tile(p, (draws, 1)), rng) for p in points])
+        drawn = np.column_stack([given.draw_each(np.tile(p, (draws, 1)), given.at_runs(rng), rng) for p in points])
     covariance = eta**2 * kernel(basis.points, basis.points) + sigma**2 * np.eye(30)
     cross = eta**2 * kernel(points, basis.points)
     mean = cross @ np.linalg.solve(covariance, residual)
@@ -101,10 +125,10 @@ def test_loo_density_is_the_dense_conditional():
 
 def test_thousands_of_rows_keep_a_small_basis():
     basis = make_basis(log_inputs(5000), length=1.0)
-    assert len(basis.values) < 150
+    assert len(basis.values) < 700
     sample = np.random.default_rng(0).integers(0, 5000, 50)
     part = (basis.vectors[sample] * basis.values) @ basis.vectors[sample].T
-    np.testing.assert_allclose(part, kernel(basis.points[sample], basis.points[sample]), atol=1e-6)
+    np.testing.assert_allclose(part, kernel(basis.points[sample], basis.points[sample]), atol=1.1e-5)
 
 
 @pytest.mark.slow
@@ -130,7 +154,7 @@ def test_law_curve_and_new_run_are_kept_apart(fitted):
     draws = {p: fit.tree["posterior"][p] for p in law.parameter_names}
     np.testing.assert_allclose(loss["law"].isel(target=0), law(70e9, 1.4e12, **draws), rtol=1e-12)
     best = sb.frontier(fit, C="1e24")
-    assert best.attrs["optimised"] == "law"
+    assert best.attrs["optimised"] == "expected curve"
     np.testing.assert_allclose(
         best["law"].isel(budget=0), law(best["N"], best["D"], **draws).isel(budget=0), rtol=1e-12
     )

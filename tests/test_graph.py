@@ -115,13 +115,13 @@ def student_t_density(point, residual):
 
 
 def gp_density(point, residual, runs):
-    """Prior of sigma and eta and the dense multivariate Normal with a one-decade squared exponential."""
+    """Prior of sigma and eta and the dense multivariate Normal with a one-decade Matern 5/2 kernel."""
     sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
     log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"]
     log_prior += stats.lognorm(1.0, scale=0.01).logpdf(eta) + point["eta_log__"]
     x = np.column_stack([np.log10(runs.N), np.log10(runs.D)])
-    squares = ((x[:, None] - x[None]) ** 2).sum(axis=-1)
-    covariance = eta**2 * np.exp(-squares / 2) + sigma**2 * np.eye(len(x))
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    covariance = eta**2 * (1 + r + r**2 / 3) * np.exp(-r) + sigma**2 * np.eye(len(x))
     return log_prior + stats.multivariate_normal(np.zeros(len(x)), covariance).logpdf(residual)
 
 

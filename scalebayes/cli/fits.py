@@ -19,7 +19,14 @@ from scalebayes.cli.app import (
     command,
 )
 from scalebayes.cli.files import load, read, refuse_early
-from scalebayes.cli.output import exit_unless_sound, print_frame, print_json, print_summary, records
+from scalebayes.cli.output import (
+    exit_unless_sound,
+    print_frame,
+    print_json,
+    print_sensitivity,
+    print_summary,
+    records,
+)
 
 
 @command("fit")
@@ -34,13 +41,14 @@ def fit_command(
     keep_outliers: OutliersOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
-    tune: Annotated[int, typer.Option(min=1, help="Tuning draws a chain.")] = 1000,
+    tune: Annotated[int | None, typer.Option(min=1, help="Tuning draws a chain; by default the model's.")] = None,
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     ci_prob: ProbOption = 0.9,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a law to a table of runs and print its posterior beside the published values."""
+    """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
     from scalebayes.inference import fit
     from scalebayes.store import save
 
@@ -51,16 +59,19 @@ def fit_command(
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:
         typer.echo("interrupted: these are the draws made until then", err=True)
-    try:
-        print_summary(result, ci_prob, as_json)
-    finally:
-        exit_unless_sound(result)
+    print_summary(result, ci_prob, as_json)
+    exit_unless_sound(result)
+    if not (quick or as_json):
+        typer.echo()
+        print_sensitivity(result, {}, ci_prob, as_json)
 
 
 @command("summary")
 def summary_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOption = False) -> None:
-    """Print the posterior of a saved fit, the published values and the gate's verdict."""
-    print_summary(load(fit), ci_prob, as_json)
+    """Print the posterior of a saved fit, the published values, the gate's verdict and what it says ahead."""
+    result = load(fit)
+    print_summary(result, ci_prob, as_json)
+    exit_unless_sound(result)
 
 
 @command("models")
@@ -108,23 +119,36 @@ def backtest_command(
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw it too (.png, .svg or .pdf).")] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the runs of least compute, predict the others, and count how often the intervals held them."""
     from scalebayes.backtesting import backtest, readable
+    from scalebayes.text import wrap
 
+    if figure is not None:
+        refuse_early(figure, force)
     names = models.split(",")
     result = backtest(read(runs, columns, lenient, keep_outliers), names, seed=seed)
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
+    if figure is not None:
+        from scalebayes.backtest_plots import calibration
+        from scalebayes.drawing import save
+
+        typer.echo(f"wrote {save(calibration(result), figure)}", err=True)
     tables = result.table(baseline=names[-1]), result.table(["decades"], names[-1])
     if as_json:
         rows = [row for table in tables for row in records(table.reset_index())]
-        print_json({"sentence": result.sentence(), "notes": result.notes, "baseline": names[-1]}, rows, 0.9)
+        about = {"sentence": result.sentence(), "notes": result.notes, "baseline": names[-1]}
+        print_json(about | {"messages": [vars(message) for message in result.messages]}, rows, 0.9)
         return
     typer.echo(f"{result.sentence()}.\n")
     for table in tables:
         print_frame(readable(table), as_json)
+    for message in result.messages:
+        typer.echo(wrap(message))
 
 
 @command("demo")

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
-    """Print the posterior beside the published values, and the gate's verdict; a failed gate is the exit code."""
+    """Print the posterior beside the published values, the gate's verdict, and what it says ahead of the runs."""
     from scalebayes.diagnostics import diagnose
+    from scalebayes.robustness import ahead
     from scalebayes.tables import summary
-    from scalebayes.text import kind_of_interval, summary_table
+    from scalebayes.text import draws_table, kind_of_interval, summary_table
 
     gate = diagnose(fit)
     if as_json:
@@ -32,9 +33,23 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
         beside = "; published values on the right" * bool(fit.spec.published)
         typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval{beside}\n")
-        typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
-    if not gate.ok:
-        raise typer.Exit(GATE_FAILED)
+        typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}\n\nAt ten times the largest run")
+        typer.echo(draws_table(ahead(fit), ci_prob))
+
+
+def print_sensitivity(fit: Fit, asked: dict[str, Any], ci_prob: float, as_json: bool) -> None:
+    """Print how far a decision moves under other assumptions."""
+    from scalebayes.robustness import sensitivity
+    from scalebayes.text import kind_of_interval, sensitivity_table
+
+    moved = sensitivity(fit, ci_prob=ci_prob, **asked)
+    if as_json:
+        about = {"model": fit.spec.name, "runs": fit.runs.name, "messages": [vars(m) for m in moved.messages]}
+        print_json(about, records(moved.table.reset_index()), ci_prob)
+        return
+    kind = kind_of_interval(ci_prob)
+    typer.echo(f"Under other assumptions: median with {kind} interval (moved, in half widths of the first)\n")
+    typer.echo(sensitivity_table(moved))
 
 
 def exit_unless_sound(fit: Fit) -> None:
@@ -47,12 +62,17 @@ def exit_unless_sound(fit: Fit) -> None:
 
 def print_draws(fit: Fit, dataset: xr.Dataset, title: str, ci_prob: float, as_json: bool) -> None:
     """Print an answer in draws, with the exit code of the fit behind it."""
+    from scalebayes.caution import caveats
     from scalebayes.tables import intervals
     from scalebayes.text import draws_table, kind_of_interval
 
     if as_json:
-        gate = {"gate_ok": not fit.gate_failures, "gate_failures": list(fit.gate_failures)}
-        print_json(gate, records(intervals(dataset, ci_prob).reset_index()), ci_prob)
+        about = {"gate_ok": not fit.gate_failures, "gate_failures": list(fit.gate_failures)}
+        print_json(
+            about | {"caveats": [vars(message) for message in caveats(dataset)]},
+            records(intervals(dataset, ci_prob).reset_index()),
+            ci_prob,
+        )
     else:
         typer.echo(
             f"{title}\nPosterior median with {kind_of_interval(ci_prob)} interval\n\n{draws_table(dataset, ci_prob)}"

@@ -1,4 +1,4 @@
-"""Commands that ask fits: predict, frontier."""
+"""Commands that ask fits: predict, frontier, sensitivity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
 from scalebayes.cli.files import load
-from scalebayes.cli.output import print_draws
+from scalebayes.cli.output import print_draws, print_sensitivity
 
 
 @command("predict")
@@ -40,3 +40,17 @@ def frontier_command(
 
     result = load(fit)
     print_draws(result, frontier(result, C=C), "Compute-optimal allocation at C = 6 N D", ci_prob, as_json)
+
+
+@command("sensitivity")
+def sensitivity_command(
+    fit: FitArgument,
+    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
+    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
+    C: Annotated[list[str] | None, typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")] = None,
+    ci_prob: ProbOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Refit with other noise, without or with a discrepancy and with wider priors, and see how far a decision moves."""
+    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value}
+    print_sensitivity(load(fit), asked, ci_prob, as_json)

@@ -145,6 +145,20 @@ def allocations() -> pd.DataFrame:
     return _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"]).fillna({"interval": ""})
 
 
+def coverage() -> pd.DataFrame:
+    """List what intervals were measured to hold on held-out runs of public tables, by decades beyond the runs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a method and distance: method, spec (hash of the spec, or of all those of an equal pool), low and high
+        (decades of compute beyond the training runs), forecasts, tables, and the share of losses inside 50% and 90%
+        intervals with standard errors between tables. Written by ``benchmarks/calibration.py``.
+    """
+    with as_file(files(__name__) / "coverage.csv") as path:
+        return pd.read_csv(path)
+
+
 def _read(name: str, numbers: list[str]) -> pd.DataFrame:
     with as_file(files(__name__) / f"{name}.csv") as path:
         # By way of text, since pandas' own parser may miss the nearest float: 1.4e12 here is 1.4e12 everywhere.

@@ -1,0 +1,126 @@
+"""What to keep in mind with an answer: how far it reaches, and what was measured of intervals at that distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.datasets import coverage
+from scalebayes.diagnostics import Message
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VALIDATED = 2.5
+"""Decades beyond the runs up to which forecasts could be checked at all."""
+SMALL_SCATTER = 0.01
+"""Scatter of log loss below which people trust a fit for its small residuals."""
+APART = 0.25
+"""Decades of N or D outside those of the runs that are worth a word."""
+
+
+def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
+    """Say what to keep in mind with an answer of `predict`, `frontier` and their like, warnings first.
+
+    Returns
+    -------
+    tuple of Message
+        FAR_BEYOND, further beyond the runs than they span themselves; NOT_VALIDATED, more than 2.5 decades beyond them;
+        OUTSIDE_N and OUTSIDE_D, at no more compute, but with N or D outside those of the runs; LAWS_DISAGREE, two
+        models of an average whose 90% intervals do not meet; CALIBRATION, what share of held-out losses 90% intervals
+        held at that distance; SMALL_RESIDUALS, that a small scatter is no reassurance. Nothing about an answer that
+        stays among the runs.
+    """
+    if "decades_beyond" not in answer.coords:
+        return ()
+    return (*_distance(answer), *_outside(answer), *_disagreement(answer), *_measured(answer))
+
+
+def _distance(answer: xr.Dataset) -> Iterator[Message]:
+    furthest, span = float(answer["decades_beyond"].max()), answer.attrs.get("span", np.inf)
+    if furthest > span:
+        text = (
+            f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the {span:.1f} that the runs "
+            "span: forecasts further out than the runs are wide erred more on public tables"
+        )
+        yield Message("FAR_BEYOND", "warning", text)
+    if furthest > VALIDATED:
+        text = (
+            f"{furthest:.1f} decades beyond the largest run: not validated. The public tables that forecasts were "
+            f"checked on reach no further than {VALIDATED:g} decades"
+        )
+        yield Message("NOT_VALIDATED", "warning", text)
+
+
+def _outside(answer: xr.Dataset) -> Iterator[Message]:
+    near = (answer["decades_beyond"] < APART).values
+    for x in ("N", "D"):
+        if x not in answer.coords or f"{x}_of_runs" not in answer.attrs:
+            continue
+        low, high = answer.attrs[f"{x}_of_runs"]
+        asked = answer[x].values[near & np.isfinite(answer[x].values)]
+        off = np.maximum(np.log10(asked / high), np.log10(low / asked))
+        if off.size and off.max() > APART:
+            where = f"{x} = {format_quantity(float(asked[off.argmax()]))} lies {off.max():.1f} decades outside"
+            text = f"{where} the runs' {format_quantity(low)} to {format_quantity(high)}, though its compute does not"
+            yield Message(f"OUTSIDE_{x}", "warning", text)
+
+
+def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
+    if "model" not in answer.coords:
+        return
+    curve = answer["loss"]
+    along = next(d for d in curve.dims if d not in ("chain", "draw"))
+    bounds = (
+        curve.groupby("model").quantile([0.05, 0.5, 0.95], dim=("chain", "draw")).transpose("model", "quantile", ...)
+    )
+    low, middle, high = (bounds.isel(quantile=i).values for i in range(3))
+    gap = low.max(axis=0) - high.min(axis=0)  # positive where two intervals do not meet
+    if gap.max() <= 0:
+        return
+    at = int(gap.argmax())
+    above, below = int(low[:, at].argmax()), int(high[:, at].argmin())
+    names = bounds["model"].values
+    values = [f"{names[i]} says {middle[i, at]:.3f} [{low[i, at]:.3f}, {high[i, at]:.3f}]" for i in (above, below)]
+    inputs = [
+        f"{x} = {format_quantity(float(answer[x][at]))}"
+        for x in ("N", "D", "C")
+        if answer.get(x, xr.DataArray()).dims == (along,)
+    ]
+    text = f"the models disagree: at {', '.join(inputs)} {' and '.join(values)} (loss, 90% equal-tailed)"
+    yield Message("LAWS_DISAGREE", "warning", text)
+
+
+def _measured(answer: xr.Dataset) -> Iterator[Message]:
+    furthest = float(answer["decades_beyond"].max())
+    if furthest == 0:
+        return
+    table = coverage()
+    here = table[(table["low"] < furthest) & (furthest <= table["high"])]
+    own = here[here["spec"] == answer.attrs.get("spec")]
+    if len(own):
+        yield Message("CALIBRATION", "note", f"{_held(own.iloc[0])} (docs/calibration.md)")
+    else:
+        others = "; ".join(_held(row) for _, row in here[here["method"].isin(["chinchilla", "coupled"])].iterrows())
+        what = f"what intervals of {answer.attrs.get('model', 'this model')} hold beyond the runs was not measured"
+        yield Message("CALIBRATION", "note", f"{what}; {others}" if others else what)
+    scatter = answer.attrs.get("scatter", np.inf)
+    if scatter < SMALL_SCATTER:
+        text = (
+            f"the runs scatter by only {scatter:.1%} around the fit, which is no reassurance: on public tables a "
+            "smaller scatter went with worse coverage beyond the runs"
+        )
+        yield Message("SMALL_RESIDUALS", "note", text)
+
+
+def _held(row: pd.Series) -> str:
+    high = f"{row['low']:g} to {row['high']:g}" if np.isfinite(row["high"]) else f"more than {row['low']:g}"
+    error = f", s.e. {row['cover90_se']:.0%}" if np.isfinite(row["cover90_se"]) else ""
+    return (
+        f"at {high} decades beyond the runs, 90% intervals of {row['method']} held {row['cover90']:.0%} of "
+        f"{row['forecasts']:.0f} held-out losses of {row['tables']:.0f} public tables{error}"
+    )

@@ -1,0 +1,200 @@
+"""How far a decision moves when what was assumed is changed: the noise, the discrepancy, the width of the priors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scalebayes.allocation import frontier
+from scalebayes.averaging import average
+from scalebayes.diagnostics import Message
+from scalebayes.errors import GateWarning, QueryError
+from scalebayes.inference import fit as sample
+from scalebayes.noise import NOISES
+from scalebayes.posterior import Average, Fit
+from scalebayes.prediction import predict
+from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.spec import Discrepancy, Prior, Spec, read_model
+from scalebayes.tables import CI_PROB, Table, interval_columns, intervals
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+AS_FITTED = "as fitted"
+AHEAD = 10.0
+"""Where the decision is asked for by default: at so many times the largest run's compute."""
+DEFAULT_DISCREPANCY = "coupled-discrepancy"
+"""The model whose discrepancy is added to a law that has none."""
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A decision under the assumptions as fitted and under others.
+
+    Attributes
+    ----------
+    fits
+        By what was assumed, ``"as fitted"`` first.
+    table
+        One row an assumption, quantity and target: median, interval, and ``moved``, the median's distance from that as
+        fitted in half widths of the interval as fitted (of logs, for N and D).
+    messages
+        DECISION_MOVES for each assumption that takes a median out of the interval as fitted, and GATE_FAILED for each
+        refit that failed its gate.
+    """
+
+    fits: dict[str, Fit]
+    table: Table
+    messages: tuple[Message, ...]
+
+    def average(self) -> Average:
+        """Equal pool of all fits: a forecast that does not bet on one set of assumptions."""
+        return average(self.fits)
+
+
+def sensitivity(
+    fit: Fit,
+    *,
+    N: Any = None,
+    D: Any = None,
+    C: Any = None,
+    ci_prob: float = CI_PROB,
+    progress: bool | None = None,
+    **sampler: Any,
+) -> Sensitivity:
+    """Refit with the noise, the discrepancy and the priors changed, and see how far the decision moves.
+
+    Refits are of the law alone with Normal and with Student-t noise, of the law with a discrepancy, and of the model as
+    it is with every prior twice as wide (`scalebayes.priors`), except what is the model itself.
+
+    Parameters
+    ----------
+    fit
+        A fit.
+    N, D, C
+        The decision. C alone: compute-optimal N* and its loss at these budgets; any two: the loss there, as in
+        `predict`. By default N* and the loss at ten times the largest run's compute (the loss at ten times the largest
+        input, for a law of one).
+    ci_prob
+        Probability of the equal-tailed intervals.
+    progress
+        As in `scalebayes.fit`.
+    **sampler
+        Passed on to `scalebayes.fit`; by default the seed of the fit.
+
+    Raises
+    ------
+    QueryError
+        As `predict` and `frontier`.
+    """
+    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None}
+    fits = {AS_FITTED: fit}
+    first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateWarning)  # said in the messages
+        for label, spec in variants(fit.spec).items():
+            fits[label] = sample(fit.runs, spec, progress=progress, **{"seed": fit.metadata["seed"]} | sampler)
+    tables = {label: intervals(_decision(one, asked), ci_prob) for label, one in list(fits.items())[1:]}
+    table = _moves({AS_FITTED: first} | tables, ci_prob)
+    return Sensitivity(fits, table, tuple(_messages(table, fits, ci_prob)))
+
+
+def variants(spec: Spec) -> dict[str, Spec]:
+    """Other assumptions about the same law, by what they assume."""
+    law_priors = {name: spec.priors[name] for name in spec.law_object.parameter_names}
+    out = {}
+    for noise, words in (("normal", "law alone, Normal noise"), ("student_t", "law alone, Student-t noise")):
+        if spec.discrepancy is not None or spec.noise != noise:
+            kept = {name: spec.priors[name] for name in NOISES[noise].priors if name in spec.priors}
+            out[words] = _changed(spec, f"{noise}-alone", noise=noise, discrepancy=None, priors=law_priors | kept)
+    if spec.discrepancy is None:
+        added: Discrepancy | None = read_model(DEFAULT_DISCREPANCY).discrepancy
+        priors = law_priors | {"sigma": spec.priors["sigma"]}
+        out["with a discrepancy"] = _changed(spec, "discrepancy", noise="normal", discrepancy=added, priors=priors)
+    wide = {name: _widened(prior) for name, prior in spec.priors.items()}
+    out["priors twice as wide"] = _changed(spec, "wide", priors=wide)
+    return out
+
+
+def _changed(spec: Spec, suffix: str, **changes: Any) -> Spec:
+    """A spec with something changed, validated again; default priors come in for new parameters."""
+    kept = {name: getattr(spec, name) for name in ("title", "law", "noise", "about", "discrepancy", "priors")}
+    return Spec(name=f"{spec.name}-{suffix}", **kept | changes)
+
+
+def _widened(prior: Prior) -> Prior:
+    arguments = DISTRIBUTIONS[prior.dist].widened(**prior.arguments)
+    return Prior.model_validate(prior.model_dump() | arguments | {"reason": f"twice as wide: {prior.reason}"})
+
+
+def ahead(fit: Fit | Average) -> xr.Dataset:
+    """What a fit says at ten times the largest run's compute: N*, D* and the loss; the loss alone without an optimum.
+
+    For a law of one input at ten times the largest input; for a law of N and D that has no optimum at the size and the
+    tokens of the largest run, both grown by the root of ten.
+    """
+    runs, inputs = fit.runs, _inputs(fit)
+    if inputs != ("N", "D"):
+        return predict(fit, **{x: AHEAD * getattr(runs, x).max() for x in inputs})
+    try:
+        return frontier(fit, C=AHEAD * runs.C.max())
+    except QueryError:
+        largest = int(runs.C.argmax())
+        return predict(fit, N=AHEAD**0.5 * runs.N[largest], D=AHEAD**0.5 * runs.D[largest])
+
+
+def _inputs(fit: Fit | Average) -> tuple[str, ...]:
+    one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
+    return one.spec.law_object.inputs
+
+
+def _decision(fit: Fit, asked: dict[str, Any]) -> xr.Dataset:
+    """N* and the loss at budgets, or the loss at targets."""
+    if not asked:
+        answer = ahead(fit)
+    elif list(asked) == ["C"] and fit.spec.law_object.inputs == ("N", "D"):
+        answer = frontier(fit, **asked)
+    else:
+        answer = predict(fit, **asked)
+    return answer[[name for name in ("N", "loss") if name in answer.data_vars]]
+
+
+def _moves(tables: dict[str, Table], ci_prob: float) -> Table:
+    """One row a target, quantity and assumption, and how far each median moved in half widths of the first interval."""
+    import pandas as pd
+
+    columns = ["median", *interval_columns(ci_prob)]
+    cells = np.stack([table[columns].to_numpy() for table in tables.values()], axis=1)  # (rows, assumptions, 3)
+    keys = tables[AS_FITTED].index.to_frame(index=False)
+    scale = keys["quantity"].isin(["N", "D"]).to_numpy()[:, None, None]
+    logs = np.where(scale, np.log(cells), cells)
+    half = (logs[:, :1, 2] - logs[:, :1, 1]) / 2
+    table = pd.DataFrame(cells.reshape(-1, 3), columns=columns)
+    table["moved"] = ((logs[..., 0] - logs[:, :1, 0]) / half).ravel()
+    again = keys.loc[keys.index.repeat(len(tables))].reset_index(drop=True)
+    again["assumed"] = [*tables] * len(keys)
+    out = Table(table.set_index(pd.MultiIndex.from_frame(again)))
+    out.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
+    return out
+
+
+def _messages(table: Table, fits: dict[str, Fit], ci_prob: float) -> Iterator[Message]:
+    lower, upper = interval_columns(ci_prob)
+    keys = [str(name) for name in table.index.names if name != "assumed"]
+    base: dict[Any, Any] = {}
+    for row in table.reset_index().to_dict("records"):
+        base = row if row["assumed"] == AS_FITTED else base
+        if not base[lower] <= row["median"] <= base[upper]:
+            where = ", ".join(f"{x} = {format_quantity(float(row[x]))}" for x in keys if x != "quantity")
+            what = {"N": "N*", "loss": "the loss"}[str(row["quantity"])]
+            text = f"{what} at {where} leaves its interval under '{row['assumed']}': it rests on what was assumed"
+            yield Message("DECISION_MOVES", "warning", text)
+    for label, fit in fits.items():
+        if label != AS_FITTED and fit.gate_failures:
+            text = f"the refit '{label}' failed its gate ({', '.join(fit.gate_failures)})"
+            yield Message("GATE_FAILED", "warning", text)
