@@ -52,8 +52,10 @@ transformed data {
   matrix[n, n] U = diag_matrix(rep_vector(1, n));
   vector[n] lambda = rep_vector(0, n);
   if (gp) {
-    for (i in 1:n) for (j in 1:n)
-      K[i, j] = exp(-0.5 * (square(log_N[i] - log_N[j]) + square(log_D[i] - log_D[j])) / square(log(10)));
+    for (i in 1:n) for (j in 1:n) {
+      real r = sqrt(5 * (square(log_N[i] - log_N[j]) + square(log_D[i] - log_D[j]))) / log(10);
+      K[i, j] = (1 + r + square(r) / 3) * exp(-r);
+    }
     U = eigenvectors_sym(K);
     lambda = eigenvalues_sym(K);
     for (i in 1:n) lambda[i] = fmax(lambda[i], 0);
@@ -170,7 +172,8 @@ def check_dense(draws: xr.Dataset, data: dict[str, Any]) -> None:
     from scipy import stats
 
     x = np.column_stack([data["log_N"], data["log_D"]]) / np.log(10)
-    K = np.exp(-0.5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    K = (1 + r + r**2 / 3) * np.exp(-r)
     for i in range(0, DRAWS, DRAWS // 5):
         p = {name: float(values[0, i]) for name, values in draws.items()}
         n, d = (
