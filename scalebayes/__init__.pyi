@@ -18,6 +18,8 @@ from .errors import SpecError as SpecError
 from .inference import fit as fit
 from .laws import LAWS as LAWS
 from .laws import Law as Law
+from .point_methods import PointFits as PointFits
+from .point_methods import point_fits as point_fits
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
