@@ -127,8 +127,8 @@ def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Data
     left_out = ", ".join(format_quantity(value) for value in table["C"][~good])
     if good.sum() < FEWEST:
         raise RunsError(
-            f"{runs.name}: the runs bracket the minimum of the loss at {good.sum()} budgets; Approach 2 needs "
-            f"{FEWEST}. It lies outside the sizes tried, or is none, at {left_out} FLOP"
+            f"{runs.name}: the runs bracket the minimum of the loss at {good.sum()} of {len(good)} budgets; "
+            f"Approach 2 needs {FEWEST}. It lies outside the sizes tried, or is none, at {left_out} FLOP"
         )
     sets = [s for s, kept in zip(sets, good, strict=True) if kept]
     rng = np.random.default_rng(seed)

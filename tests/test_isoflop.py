@@ -1,6 +1,8 @@
 """Approaches 1 and 2 against numpy.polyfit, direct searches and closed forms, and the bias of the parabola."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -163,6 +165,18 @@ def test_the_bias_has_the_figures_of_the_documentation():
         assert float(ours["N"][0]) == pytest.approx(np.exp(intercept + a * np.log(1e24)), rel=1e-6)
 
 
+def test_the_example_of_the_documentation_runs_and_prints_what_it_says(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "point-methods.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(code, {})
+    printed = [float(word) for word in capsys.readouterr().out.split()]
+    said = [
+        float(word) for comment in re.findall(r"\)  # ([\d. ]+)$", code, flags=re.MULTILINE) for word in comment.split()
+    ]
+    assert printed == pytest.approx(said, abs=6e-4)
+    assert len(said) == 3
+
+
 @pytest.mark.parametrize("law", [HOFFMANN, SKEWED], ids=["hoffmann", "skewed"])
 def test_the_parametric_fit_is_not_biased_on_the_same_runs(law):
     ours = alone(point.frontier, one_list_of_sizes(law), C=1e24)
@@ -198,8 +212,8 @@ def test_too_few_bracketed_budgets_are_refused_by_name():
     with pytest.raises(sb.RunsError) as caught:
         isoflop.frontier(one_sided, C=1e21)
     assert str(caught.value) == (
-        "one-sided: the runs bracket the minimum of the loss at 1 budgets; Approach 2 needs 3. It lies outside the "
-        "sizes tried, or is none, at 1e19, 1e20 FLOP"
+        "one-sided: the runs bracket the minimum of the loss at 1 of 3 budgets; Approach 2 needs 3. It lies outside "
+        "the sizes tried, or is none, at 1e19, 1e20 FLOP"
     )
 
 

@@ -222,13 +222,25 @@ def run(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def stored(chinchilla, tmp_path_factory):
-    """A stored fit: `save` and `load` want the rest of a fit's tree."""
+    return store(chinchilla, tmp_path_factory.mktemp("fits") / "fit.nc")
+
+
+def store(chinchilla, path, failures=()):
+    """Save a fit with the rest of the tree that `save` and `load` want."""
     tree = chinchilla.tree.copy()
     tree["constant_data"] = xr.DataTree(xr.Dataset.from_dataframe(chinchilla.runs.table))
-    metadata = {"partial": False, "gate_failures": []}
+    metadata = {"partial": False, "gate_failures": list(failures)}
     metadata["hashes"] = {"spec": chinchilla.spec.hash, "runs": chinchilla.runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)
-    return sb.save(replace(chinchilla, tree=tree), tmp_path_factory.mktemp("fits") / "fit.nc")
+    return sb.save(replace(chinchilla, tree=tree), path)
+
+
+@pytest.mark.parametrize("command", ["influence", "prior-or-data"])
+def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(chinchilla, tmp_path, command):
+    path = store(chinchilla, tmp_path / "failed.nc", failures=["R_HAT"])
+    result = run(command, path, "--C", "1e23", *(["--no-refit"] if command == "influence" else []), code=3)
+    assert "N* at 1e23" in result.stdout
+    assert "warning: this fit failed the gate (R_HAT); do not rely on it" in result.stderr
 
 
 def test_prior_or_data_prints_the_python_answer(stored, chinchilla):

@@ -55,7 +55,14 @@ def influence_command(
     else:
         _print_shifts(shifts, result, by.value, top)
         _print_suspects(flagged, duplicates)
-    exit_unless_sound(result)
+    _end(result)
+
+
+def _end(fit: Fit) -> None:
+    """Say and exit with what is wrong with the fit behind an answer, if anything."""
+    if fit.gate_failures:
+        typer.echo(f"warning: this fit failed the gate ({', '.join(fit.gate_failures)}); do not rely on it", err=True)
+    exit_unless_sound(fit)
 
 
 def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
@@ -64,9 +71,8 @@ def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
     about = shifts.attrs
     unit = "nats" if about["decision"].startswith("loss") else "log N"
     typer.echo(f"{about['decision']}: posterior mean {about['mean']:.4g}, standard deviation {about['sd']:.2g}")
-    typer.echo(
-        f"Left out, it moves by ... ({len(shifts)} {by}s of {fit.runs.name}; the {min(top, len(shifts))} largest)\n"
-    )
+    count = f"{len(shifts)} {by}s of {fit.runs.name}; the {min(top, len(shifts))} largest"
+    typer.echo(f"How far it moves with one {by} left out ({count})\n")
     rows = []
     for key, row in shifts.head(top).iterrows():
         first = {"run": str(key)} if by == "run" else {"N": number(float(str(key)), scale=True)}
@@ -89,13 +95,17 @@ def _print_suspects(flagged: pd.DataFrame, duplicates: pd.DataFrame) -> None:
         rows = [
             {"run": str(key)}
             | {name: number(row[name], scale=name != "loss") for name in ("N", "D", "loss") if name in row}
-            | {"residual": f"{row['sds']:+.1f} sd", "its own noise": f"{row['tail_rows']:.2g}"}
-            | {"Normal noise": f"{row['normal_tail_rows']:.2g}", "verdict": str(row["verdict"])}
+            | {"residual": f"{row['sds']:+.1f} sd", "fitted noise": _probability(row["tail_rows"])}
+            | {"Normal noise": _probability(row["normal_tail_rows"]), "verdict": str(row["verdict"])}
             for key, row in flagged.iterrows()
         ]
         typer.echo(align(rows))
     for _, pair in duplicates.iterrows():
         typer.echo(f"runs {pair['first']} and {pair['second']}: {pair['kind']}, {pair['difference']:+.3f} in log loss")
+
+
+def _probability(value: float) -> str:
+    return "<1e-99" if value < 1e-99 else f"{value:.2g}"
 
 
 @command("prior-or-data")
@@ -126,4 +136,4 @@ def prior_or_data_command(
             for name, row in table.iterrows()
         ]
         typer.echo(align(rows))
-    exit_unless_sound(result)
+    _end(result)
