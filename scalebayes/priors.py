@@ -14,13 +14,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Distribution:
-    """Arguments a spec gives, how PyMC calls the distribution, and how NumPy draws from it and SciPy weighs it."""
+    """Arguments a spec gives, how PyMC calls the distribution, and how NumPy draws from it."""
 
     arguments: tuple[str, ...]
     pymc: str
     pymc_arguments: Callable[..., dict[str, float]]
-    draw: Callable[..., np.ndarray]
     logpdf: Callable[..., np.ndarray]
+    draw: Callable[..., np.ndarray]
 
 
 def _scipy(name: str, arguments: Callable[..., dict[str, float]]) -> Callable[..., np.ndarray]:
@@ -39,29 +39,29 @@ DISTRIBUTIONS = {
         ("median", "sigma"),
         "LogNormal",
         lambda median, sigma: {"mu": float(np.log(median)), "sigma": sigma},
-        lambda rng, n, median, sigma: rng.lognormal(np.log(median), sigma, n),
         _scipy("lognorm", lambda median, sigma: {"s": sigma, "scale": median}),
+        lambda rng, n, median, sigma: rng.lognormal(np.log(median), sigma, n),
     ),
     "HalfNormal": Distribution(
         ("sigma",),
         "HalfNormal",
         lambda sigma: {"sigma": sigma},
-        lambda rng, n, sigma: np.abs(rng.normal(0.0, sigma, n)),
         _scipy("halfnorm", lambda sigma: {"scale": sigma}),
+        lambda rng, n, sigma: np.abs(rng.normal(0.0, sigma, n)),
     ),
     "Exponential": Distribution(
         ("mean",),
         "Exponential",
         lambda mean: {"scale": mean},
-        lambda rng, n, mean: rng.exponential(mean, n),
         _scipy("expon", lambda mean: {"scale": mean}),
+        lambda rng, n, mean: rng.exponential(mean, n),
     ),
     "Gamma": Distribution(
         ("alpha", "beta"),
         "Gamma",
         lambda alpha, beta: {"alpha": alpha, "beta": beta},
-        lambda rng, n, alpha, beta: rng.gamma(alpha, 1.0 / beta, n),
         _scipy("gamma", lambda alpha, beta: {"a": alpha, "scale": 1.0 / beta}),
+        lambda rng, n, alpha, beta: rng.gamma(alpha, 1.0 / beta, n),
     ),
 }
-"""Name in a spec -> distribution. Every argument is a positive number."""
+"""Name in a spec -> distribution. Every argument is a positive number; log densities are SciPy's."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import arviz_stats as azs
 import numpy as np
 import pandas as pd
+import pymc as pm
 import pytest
 import xarray as xr
 from scipy import integrate, stats
@@ -13,10 +14,10 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.graph import _log_density, _log_prior
 from scalebayes.posterior import METADATA
 from scalebayes.prior_data import log_density, scaling_tree, stated_logs
-from scalebayes.spec import prior_draws
+from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.spec import Prior, prior_draws
 
 SHAPE = (4, 1000)
 MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-floor"]
@@ -38,18 +39,49 @@ def from_prior(model):
     return make_fit(model, values, sb.load_runs("pile2023"))
 
 
+PRIORS = [
+    {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
+    {"dist": "HalfNormal", "sigma": 0.1},
+    {"dist": "Exponential", "mean": 0.5},
+    {"dist": "Gamma", "alpha": 2.0, "beta": 0.1},
+    {"dist": "Gamma", "alpha": 0.7, "beta": 4.0, "shift": 2.0},
+]
+
+
+def pymc_logpdf(prior, value):
+    """Log density by PyMC, above the shift."""
+    entry = DISTRIBUTIONS[prior.dist]
+    arguments = {name: np.float64(x) for name, x in entry.pymc_arguments(**prior.arguments).items()}
+    return pm.logp(getattr(pm, entry.pymc).dist(**arguments), value - prior.shift).eval(mode="FAST_COMPILE")
+
+
+@pytest.mark.parametrize("case", PRIORS, ids=lambda c: "-".join(map(str, c.values())))
+def test_log_density_of_a_prior_is_pymcs(case):
+    prior = Prior(**case, reason="test")
+    value = prior.shift + np.geomspace(1e-3, 20, 41)
+    np.testing.assert_allclose(prior.logpdf(value), pymc_logpdf(prior, value), rtol=1e-10, atol=1e-10)
+
+
+def test_every_distribution_is_tried():
+    assert {case["dist"] for case in PRIORS} == set(DISTRIBUTIONS)
+
+
 @pytest.mark.parametrize("model", MODELS)
-def test_log_prior_is_that_of_the_graph(model):
+def test_log_prior_is_the_density_of_the_log_of_what_is_stated(model):
     fit = from_prior(model)
     spec, posterior = fit.spec, fit.tree["posterior"].isel(chain=0, draw=slice(0, 5)).to_dataset()
     stated = stated_logs(fit)
-    ours = sum(log_density(fit, name, value)[0, :5] for name, value in stated.items())
-    logs = {name: np.log(posterior[name].values) for name in spec.law_object.parameter_names}
-    theirs = np.asarray(_log_prior(spec, logs).eval(mode="FAST_COMPILE"))
+    assert list(stated) == list(spec.priors)
+    for parameter in spec.law_object.parameters:
+        at, value = spec.priors[parameter.name].at, posterior[parameter.name].values
+        size = value if at is None else (value / at) ** posterior[parameter.exponent].values
+        expected = pymc_logpdf(spec.priors[parameter.name], size) + np.log(size)
+        ours = log_density(fit, parameter.name, stated[parameter.name])[0, :5]
+        np.testing.assert_allclose(ours, expected, rtol=1e-8)
     for name in spec.scatter_names:
         above = posterior[name].values - spec.priors[name].shift
-        theirs = theirs + _log_density(spec.priors[name], above).eval(mode="FAST_COMPILE") + np.log(above)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-8)
+        expected = pymc_logpdf(spec.priors[name], posterior[name].values) + np.log(above)
+        np.testing.assert_allclose(log_density(fit, name, stated[name])[0, :5], expected, rtol=1e-8)
 
 
 def test_a_prior_raised_to_a_power_stays_around_the_same_value():

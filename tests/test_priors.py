@@ -57,15 +57,6 @@ def test_pymc_draws_the_same(case):
     assert stats.ks_2samp(drawn, prior.draw(np.random.default_rng(0), DRAWS)).pvalue > P_VALUE
 
 
-@every_case
-def test_our_log_density_is_pymcs(case):
-    prior = Prior(**case, reason="test")
-    x = np.geomspace(1e-3, 20, 41)
-    np.testing.assert_allclose(prior.logpdf(x), symbolic_log_density(prior, x), rtol=1e-10, atol=1e-10)
-    shifted = Prior(**case, shift=2.0, reason="test")
-    np.testing.assert_allclose(shifted.logpdf(2.0 + x), prior.logpdf(x), rtol=1e-9)
-
-
 def test_stated_in_terms_a_person_can_check():
     rng = np.random.default_rng(0)
     log_normal = Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="test").draw(rng, DRAWS)
