@@ -20,9 +20,13 @@ from .errors import SpecError as SpecError
 from .inference import fit as fit
 from .laws import LAWS as LAWS
 from .laws import Law as Law
+from .leverage import influence as influence
+from .point_methods import PointFits as PointFits
+from .point_methods import point_fits as point_fits
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
+from .prior_data import power_scaling as power_scaling
 from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
@@ -33,6 +37,8 @@ from .spec import list_models as list_models
 from .spec import read_model as read_model
 from .store import load as load
 from .store import save as save
+from .suspects import find_duplicates as find_duplicates
+from .suspects import find_outliers as find_outliers
 from .tables import intervals as intervals
 from .tables import summary as summary
 

@@ -26,13 +26,16 @@ class Noise:
     """A noise model: its parameters with default priors, PyMC's name for it, and its NumPy side.
 
     ``draw(rng, shape, **parameters)`` gives standard deviates times sigma; ``logpdf(residual, **parameters)`` their
-    log density, residual = log loss - log law.
+    log density, residual = log loss - log law; ``tail(residual, **parameters)`` the probability of one as large or
+    larger, of either sign; ``middle(**parameters)`` the standard deviation of the Normal with the same quartiles.
     """
 
     priors: dict[str, dict[str, float | str]]
     pymc: str
     draw: Callable[..., np.ndarray]
     logpdf: Callable[..., np.ndarray]
+    tail: Callable[..., np.ndarray]
+    middle: Callable[..., np.ndarray]
 
 
 def _normal_logpdf(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
@@ -47,18 +50,40 @@ def _student_t_logpdf(residual: np.ndarray, *, sigma: np.ndarray, nu: np.ndarray
     return stats.t.logpdf(residual, df=nu, scale=sigma)
 
 
+def _normal_tail(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    return 2 * stats.norm.sf(np.abs(residual), scale=sigma)
+
+
+def _student_t_tail(residual: np.ndarray, *, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    return 2 * stats.t.sf(np.abs(residual), df=nu, scale=sigma)
+
+
+def _student_t_middle(*, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    return sigma * stats.t.ppf(0.75, df=nu) / stats.norm.ppf(0.75)
+
+
 NOISES = {
     "normal": Noise(
         {"sigma": SIGMA},
         "Normal",
         lambda rng, shape, *, sigma: sigma * rng.standard_normal(shape),
         _normal_logpdf,
+        _normal_tail,
+        lambda *, sigma: sigma,
     ),
     "student_t": Noise(
         {"sigma": SIGMA, "nu": NU},
         "StudentT",
         lambda rng, shape, *, sigma, nu: sigma * rng.standard_t(np.broadcast_to(nu, shape)),
         _student_t_logpdf,
+        _student_t_tail,
+        _student_t_middle,
     ),
 }
 """Name in a spec -> noise."""

@@ -44,6 +44,7 @@ from scalebayes.drawing import (
 )
 from scalebayes.drawing import save as save
 from scalebayes.errors import QueryError
+from scalebayes.isoflop import isoflop_sets
 from scalebayes.posterior import Fit
 from scalebayes.prediction import predict, quantities
 from scalebayes.spec import read_model
@@ -192,22 +193,6 @@ def frontier(fits: Fit | Mapping[str, Fit], C: Quantities | None = None, ci_prob
     place_models(axes, budgets, bands[0][1])
     what = "Bands: compute-optimal N of each fit. Thin lines: published. Points: known models at C = 6ND"
     return caption(axes, f"{what}.\n{_facts(named.values(), ci_prob)}")
-
-
-def isoflop_sets(C: np.ndarray, N: np.ndarray) -> list[np.ndarray]:
-    """Find runs at equal compute: the indices of each set, in order of compute, of the nine largest sets at most.
-
-    A set is four runs or more whose C agree within 15% and whose N span a factor of three; sets lie 1.5 times apart.
-    """
-    free, sets = np.ones(len(C), bool), list[np.ndarray]()
-    while len(sets) < 9:
-        windows = [np.flatnonzero(free & (ratio >= 1) & (ratio <= 1.15)) for ratio in (C / low for low in C[free])]
-        windows = [w for w in windows if len(w) >= 4 and N[w].max() >= 3 * N[w].min()]
-        if not windows:
-            break
-        sets.append(max(windows, key=len))
-        free &= np.abs(np.log(C / np.median(C[sets[-1]]))) > math.log(1.5)
-    return sorted(sets, key=lambda s: float(np.median(C[s])))
 
 
 def published_frontiers(C: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ Besiroglu, Erdil, Barnett and You (2024), Chinchilla scaling: a replication atte
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from scalebayes.errors import RunsError
 from scalebayes.laws import LAWS
+from scalebayes.optima import answer, budgets
 
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
@@ -102,6 +103,41 @@ def forecast(train: Runs, N: np.ndarray, D: np.ndarray, seed: int = 0, draws: in
     residual = np.log(train.loss) - np.log(LAW.function(train.N, train.D, **_parameters(best, table)))
     scatter = np.random.default_rng([seed, 1]).choice(residual, (draws, len(N)))
     return LAW.function(N, D, **resampled) * np.exp(scatter)
+
+
+def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Dataset:
+    """Find the compute-optimal N, D and loss by Approach 3: the log-Huber fit of the additive law, and its bootstrap.
+
+    Parameters
+    ----------
+    runs
+        A table with N, D and the loss.
+    C
+        Budgets in FLOP: a number, text such as "1e24", or a sequence.
+    draws
+        Resamples; with 0 the fit of all runs alone.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``N``, ``D``, ``loss`` and ``tokens_per_param`` (chain, draw, budget) and the exponent ``a`` (chain, draw):
+        the shape of `scalebayes.frontier`, one chain.
+
+    Raises
+    ------
+    RunsError
+        As `huber`.
+    """
+    C, table = budgets(C), _table(runs)
+    best = _minimum(table)
+    at = _resampled(best, table, draws, seed) if draws else best[:, None]
+    values = _parameters(at[..., None], table)
+    N = LAW.optimise(C / 6.0, values)
+    loss = LAW.function(N, C / (6.0 * N), **values)
+    a = LAW.derive(values)["a_opt"][:, 0]
+    return answer(runs, C, N, loss, a, method="log-huber", budgets="", lost="0", notes="")
 
 
 def _table(runs: Runs) -> _Table:

@@ -23,8 +23,20 @@ class Distribution:
     arguments: tuple[str, ...]
     pymc: str
     pymc_arguments: Callable[..., dict[str, float]]
+    logpdf: Callable[..., np.ndarray]
     draw: Callable[..., np.ndarray]
     widened: Callable[..., dict[str, float]]
+
+
+def _scipy(name: str, arguments: Callable[..., dict[str, float]]) -> Callable[..., np.ndarray]:
+    """Log density of a distribution of SciPy's, which is imported when it is asked."""
+
+    def logpdf(value: np.ndarray, **ours: float) -> np.ndarray:
+        from scipy import stats
+
+        return getattr(stats, name).logpdf(value, **arguments(**ours))
+
+    return logpdf
 
 
 DISTRIBUTIONS = {
@@ -32,6 +44,7 @@ DISTRIBUTIONS = {
         ("median", "sigma"),
         "LogNormal",
         lambda median, sigma: {"mu": float(np.log(median)), "sigma": sigma},
+        _scipy("lognorm", lambda median, sigma: {"s": sigma, "scale": median}),
         lambda rng, n, median, sigma: rng.lognormal(np.log(median), sigma, n),
         lambda median, sigma: {"median": median, "sigma": 2 * sigma},
     ),
@@ -39,6 +52,7 @@ DISTRIBUTIONS = {
         ("sigma",),
         "HalfNormal",
         lambda sigma: {"sigma": sigma},
+        _scipy("halfnorm", lambda sigma: {"scale": sigma}),
         lambda rng, n, sigma: np.abs(rng.normal(0.0, sigma, n)),
         lambda sigma: {"sigma": 2 * sigma},
     ),
@@ -46,6 +60,7 @@ DISTRIBUTIONS = {
         ("mean",),
         "Exponential",
         lambda mean: {"scale": mean},
+        _scipy("expon", lambda mean: {"scale": mean}),
         lambda rng, n, mean: rng.exponential(mean, n),
         lambda mean: {"mean": 2 * mean},
     ),
@@ -53,8 +68,9 @@ DISTRIBUTIONS = {
         ("alpha", "beta"),
         "Gamma",
         lambda alpha, beta: {"alpha": alpha, "beta": beta},
+        _scipy("gamma", lambda alpha, beta: {"a": alpha, "scale": 1.0 / beta}),
         lambda rng, n, alpha, beta: rng.gamma(alpha, 1.0 / beta, n),
         lambda alpha, beta: {"alpha": alpha / 4, "beta": beta / 4},
     ),
 }
-"""Name in a spec -> distribution. Every argument is a positive number."""
+"""Name in a spec -> distribution. Every argument is a positive number; log densities are SciPy's."""

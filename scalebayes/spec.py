@@ -82,6 +82,10 @@ class Prior(BaseModel):
         """Draws of the parameter, or with ``at`` of its term's size."""
         return self.shift + DISTRIBUTIONS[self.dist].draw(rng, draws, **self.arguments)
 
+    def logpdf(self, value: np.ndarray) -> np.ndarray:
+        """Log density of the parameter, or with ``at`` of its term's size."""
+        return DISTRIBUTIONS[self.dist].logpdf(value - self.shift, **self.arguments)
+
 
 class Check(BaseModel):
     """A number the paper prints that its values must reproduce through our law.

@@ -5,6 +5,8 @@ are imported by the commands that need them.
 """
 
 from scalebayes.cli import fits as fits
+from scalebayes.cli import grounds as grounds
+from scalebayes.cli import point_fits as point_fits
 from scalebayes.cli import queries as queries
 from scalebayes.cli.app import app
 
