@@ -21,6 +21,9 @@ from .laws import Law as Law
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
+from .recipes import contrast as contrast
+from .recipes import fit_groups as fit_groups
+from .recipes import multiplier as multiplier
 from .runs import Runs as Runs
 from .runs import read_runs as read_runs
 from .spec import Prior as Prior

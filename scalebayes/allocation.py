@@ -60,13 +60,7 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
-    parameters = law_parameters(fit)
-    if cost is SIX_ND and law.optimal_N is not None:
-        N = law.optimise(budgets / 6.0, {k: v[..., None] for k, v in parameters.items()})
-    else:
-        N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
-    D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
-    loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
+    N, D, loss = law_frontier(fit, budgets, cost)
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
     delta = discrepancy(fit)
     if delta is not None:
@@ -79,6 +73,17 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
     return label(out, fit, "budget", {"C": budgets}, training)
+
+
+def law_frontier(fit: Fit, budgets: np.ndarray, cost: Cost = SIX_ND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """N, D and loss of the law alone at the optimum of each draw, each (chain, draw, budgets)."""
+    law, parameters = fit.spec.law_object, law_parameters(fit)
+    if cost is SIX_ND and law.optimal_N is not None:
+        N = law.optimise(budgets / 6.0, {k: v[..., None] for k, v in parameters.items()})
+    else:
+        N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
+    D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
+    return N, D, law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
