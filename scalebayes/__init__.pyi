@@ -18,6 +18,9 @@ from .errors import SpecError as SpecError
 from .inference import fit as fit
 from .laws import LAWS as LAWS
 from .laws import Law as Law
+from .planning import Need as Need
+from .planning import next_runs as next_runs
+from .planning import runs_needed as runs_needed
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
@@ -32,6 +35,8 @@ from .spec import list_models as list_models
 from .spec import read_model as read_model
 from .store import load as load
 from .store import save as save
+from .sweeps import Plan as Plan
+from .sweeps import plan as plan
 from .tables import intervals as intervals
 from .tables import summary as summary
 

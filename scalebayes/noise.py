@@ -26,13 +26,15 @@ class Noise:
     """A noise model: its parameters with default priors, PyMC's name for it, and its NumPy side.
 
     ``draw(rng, shape, **parameters)`` gives standard deviates times sigma; ``logpdf(residual, **parameters)`` their
-    log density, residual = log loss - log law.
+    log density, residual = log loss - log law. ``equivalent(**parameters)`` is the variance of the Normal noise that
+    would leave as much to learn from a run, the inverse of the Fisher information of the curve's log.
     """
 
     priors: dict[str, dict[str, float | str]]
     pymc: str
     draw: Callable[..., np.ndarray]
     logpdf: Callable[..., np.ndarray]
+    equivalent: Callable[..., np.ndarray]
 
 
 def _normal_logpdf(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
@@ -53,12 +55,14 @@ NOISES = {
         "Normal",
         lambda rng, shape, *, sigma: sigma * rng.standard_normal(shape),
         _normal_logpdf,
+        lambda *, sigma: sigma**2,
     ),
     "student_t": Noise(
         {"sigma": SIGMA, "nu": NU},
         "StudentT",
         lambda rng, shape, *, sigma, nu: sigma * rng.standard_t(np.broadcast_to(nu, shape)),
         _student_t_logpdf,
+        lambda *, sigma, nu: sigma**2 * (nu + 3) / (nu + 1),
     ),
 }
 """Name in a spec -> noise."""
