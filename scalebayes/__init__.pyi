@@ -21,12 +21,18 @@ from .inference import fit as fit
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .leverage import influence as influence
+from .planning import Need as Need
+from .planning import next_runs as next_runs
+from .planning import runs_needed as runs_needed
 from .point_methods import PointFits as PointFits
 from .point_methods import point_fits as point_fits
 from .posterior import Average as Average
 from .posterior import Fit as Fit
 from .prediction import predict as predict
 from .prior_data import power_scaling as power_scaling
+from .recipes import contrast as contrast
+from .recipes import fit_groups as fit_groups
+from .recipes import multiplier as multiplier
 from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
@@ -39,6 +45,8 @@ from .store import load as load
 from .store import save as save
 from .suspects import find_duplicates as find_duplicates
 from .suspects import find_outliers as find_outliers
+from .sweeps import Plan as Plan
+from .sweeps import plan as plan
 from .tables import intervals as intervals
 from .tables import summary as summary
 

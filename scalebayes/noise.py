@@ -27,7 +27,9 @@ class Noise:
 
     ``draw(rng, shape, **parameters)`` gives standard deviates times sigma; ``logpdf(residual, **parameters)`` their
     log density, residual = log loss - log law; ``tail(residual, **parameters)`` the probability of one as large or
-    larger, of either sign; ``middle(**parameters)`` the standard deviation of the Normal with the same quartiles.
+    larger, of either sign; ``middle(**parameters)`` the standard deviation of the Normal with the same quartiles;
+    ``equivalent(**parameters)`` the variance of the Normal noise that would leave as much to learn from a run, the
+    inverse of the Fisher information of the curve's log.
     """
 
     priors: dict[str, dict[str, float | str]]
@@ -36,6 +38,7 @@ class Noise:
     logpdf: Callable[..., np.ndarray]
     tail: Callable[..., np.ndarray]
     middle: Callable[..., np.ndarray]
+    equivalent: Callable[..., np.ndarray]
 
 
 def _normal_logpdf(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
@@ -76,6 +79,7 @@ NOISES = {
         _normal_logpdf,
         _normal_tail,
         lambda *, sigma: sigma,
+        lambda *, sigma: sigma**2,
     ),
     "student_t": Noise(
         {"sigma": SIGMA, "nu": NU},
@@ -84,6 +88,7 @@ NOISES = {
         _student_t_logpdf,
         _student_t_tail,
         _student_t_middle,
+        lambda *, sigma, nu: sigma**2 * (nu + 3) / (nu + 1),
     ),
 }
 """Name in a spec -> noise."""

@@ -56,7 +56,7 @@ def make_splits(
             why = "nothing to predict" if train.all() else f"{train.sum()} runs to train on; at least {fewest} needed"
             refused.append(f"{runs.name}, {label}: {why}")
         elif int(train.sum()) not in made:
-            split = Split(label, _keep(runs, train), _keep(runs, ~train))
+            split = Split(label, rows_of(runs, train), rows_of(runs, ~train))
             made[int(train.sum())] = split
             if split.span < SHORT:
                 notes.append(f"{runs.name}, {label}: the training runs span {split.span:.2f} decades of compute only")
@@ -65,5 +65,6 @@ def make_splits(
     return list(made.values()), [*refused, *notes]
 
 
-def _keep(runs: Runs, rows: np.ndarray) -> Runs:
-    return replace(runs, table=runs.table[rows])
+def rows_of(runs: Runs, rows: np.ndarray, name: str | None = None) -> Runs:
+    """Some rows of a table, perhaps under a name of their own."""
+    return replace(runs, table=runs.table[rows], name=name or runs.name)

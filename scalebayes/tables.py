@@ -12,6 +12,8 @@ from scalebayes.posterior import Fit, draws, law_parameters
 
 CI_PROB = 0.9
 """Our default: 90% equal-tailed."""
+HUGE = 1e300
+"""Stands for infinite draws while quantiles are taken."""
 
 
 class Table(pd.DataFrame):
@@ -41,6 +43,9 @@ def interval_columns(ci_prob: float) -> tuple[str, str]:
 def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     """Medians and equal-tailed intervals of any dataset of draws, such as those of `predict` and `frontier`.
 
+    A quantity without draws, a probability say, stands as the median without bounds. Draws may be infinite (a loss
+    never reached, say): a quantile that falls among them is.
+
     Returns
     -------
     pandas.DataFrame
@@ -50,7 +55,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     """
     tail = (1 - ci_prob) / 2
     names = ["median", *interval_columns(ci_prob)]
-    quantiles = dataset.quantile([0.5, tail, 1 - tail], dim=("chain", "draw")).to_dataarray("quantity")
+    quantiles = dataset.map(_quantiles, levels=[0.5, tail, 1 - tail]).to_dataarray("quantity")
     along = [d for d in quantiles.dims if d not in ("quantile", "quantity")]
     cells = quantiles.transpose(*along, "quantity", "quantile")
     table = pd.DataFrame(cells.values.reshape(-1, 3), columns=names)
@@ -61,6 +66,18 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "caveats": caveats(dataset)}
     return table
+
+
+def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
+    if "draw" not in draws.dims:
+        return (
+            draws.astype(float).expand_dims(quantile=levels).where(xr.DataArray([True, False, False], dims="quantile"))
+        )
+    finite = draws.clip(-HUGE, HUGE) if np.isinf(draws).any() else draws  # interpolating between infinities gives NaN
+    quantiles = finite.quantile(levels, dim=("chain", "draw"))
+    return (
+        quantiles.where(abs(quantiles) < HUGE / 1e6, np.sign(quantiles) * np.inf) if finite is not draws else quantiles
+    )
 
 
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:

@@ -28,6 +28,12 @@ LABELS = {
     "tokens_per_param": "tokens/parameter",
     "loss": "loss (curve)",
     "new_run": "new run",
+    "difference": "difference (curve)",
+    "law_difference": "difference (law alone)",
+    "p_best": "P(best)",
+    "multiplier": "compute multiplier",
+    "p_saves": "P(saves)",
+    "p_never": "P(never reached)",
 }
 
 
@@ -46,6 +52,12 @@ def number(value: float, scale: bool = False) -> str:
 def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     """One quantity as ``median [lower, upper]``; all three with the decimals that the interval's width warrants."""
     low, high = (row[name] for name in interval_columns(ci_prob))
+    if np.isnan(low):  # no draws behind it: a probability
+        return f"{row['median']:.2f}"
+    if low == high:  # the baseline's difference from itself
+        return number(row["median"], scale)
+    if not np.isfinite(high):
+        return f"{number(row['median'], scale)} [{number(low, scale)}, {number(high)}]"
     if scale or abs(row["median"]) >= 1e5:
         return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
     if 0 < 10 * low < high:  # no number of decimals suits both ends
@@ -72,11 +84,11 @@ def align(rows: list[dict[str, str]]) -> str:
 def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
     """Lay out the answer of `predict` or `frontier`: one line a target, one column a quantity."""
     table = intervals(dataset, ci_prob).reset_index()
-    inputs = [x for x in ("N", "D", "C") if x in table]
+    inputs = [x for x in ("N", "D", "C", "arm") if x in table]
     distance = {"C": "compute"}.get(dataset["decades_beyond"].attrs["of"], dataset["decades_beyond"].attrs["of"])
     rows = []
     for key, target in table.groupby(inputs, sort=False):
-        row = {name: format_quantity(float(str(value))) for name, value in zip(inputs, key, strict=True)}
+        row = {x: str(v) if x == "arm" else format_quantity(float(str(v))) for x, v in zip(inputs, key, strict=True)}
         row[f"{distance} beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
         for _, quantity in target.iterrows():
             name = quantity["quantity"]

@@ -1,11 +1,16 @@
+import json
 import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import scalebayes as sb
+from scalebayes.inference import STATS, _arviz_names, _tree
+from scalebayes.posterior import METADATA
 
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -48,3 +53,23 @@ def fitted():
         return kept[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def fit_of():
+    """Make a fit from draws of its parameters, (chain, draw), with no sampling."""
+
+    def make(model, runs, gate_failures=(), **draws):
+        spec = sb.read_model(model)
+        shape = next(iter(draws.values())).shape
+        coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+        posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in draws.items()}, coords)
+        calm = xr.Dataset({theirs: (("chain", "draw"), np.zeros(shape)) for theirs in STATS.values()}, coords)
+        raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
+        tree = _tree(_arviz_names(raw, spec), spec, runs, seed=0)
+        hashes = {"spec": spec.hash, "runs": runs.hash}
+        about = {"partial": False, "gate_failures": [*gate_failures], "hashes": hashes}
+        tree.attrs[METADATA] = json.dumps(about)
+        return sb.Fit(spec, runs, tree)
+
+    return make

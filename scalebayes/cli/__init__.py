@@ -6,8 +6,10 @@ are imported by the commands that need them.
 
 from scalebayes.cli import fits as fits
 from scalebayes.cli import grounds as grounds
+from scalebayes.cli import planning as planning
 from scalebayes.cli import point_fits as point_fits
 from scalebayes.cli import queries as queries
+from scalebayes.cli import recipes as recipes
 from scalebayes.cli.app import app
 
 

@@ -1,0 +1,81 @@
+"""The command that sets recipes side by side: contrast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scalebayes.cli.app import GATE_FAILED, JsonOption, ProbOption, command
+from scalebayes.cli.files import load
+from scalebayes.cli.output import print_json, records
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from scalebayes.posterior import Fit
+
+
+@command("contrast")
+def contrast_command(
+    fits: Annotated[
+        list[str], typer.Argument(metavar="[LABEL=]FIT...", help="Saved fits, one a recipe; labels are file names.")
+    ],
+    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
+    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
+    C: Annotated[
+        list[str] | None,
+        typer.Option("--C", help="FLOP, as 1e24. Alone: each recipe at its own optimum, and compute multipliers."),
+    ] = None,
+    baseline: Annotated[str | None, typer.Option("--baseline", help="Label; by default the first.")] = None,
+    ci_prob: ProbOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare recipes, each with a fit of its own runs: loss at a scale, P(best), and compute saved."""
+    from scalebayes.recipes import contrast, multiplier
+
+    arms = _labelled(fits)
+    answers: dict[str, xr.Dataset] = {
+        "Loss of the curve in nats per token, and its difference from": contrast(
+            arms, baseline=baseline, N=N or None, D=D or None, C=C or None
+        )
+    }
+    if C and not N and not D:
+        title = "Compute for the same loss along the optimal frontier, in units of C, needed by"
+        answers[title] = multiplier(arms, baseline=baseline, C=C)
+    _print_answers(answers, ci_prob, as_json)
+
+
+def _labelled(fits: list[str]) -> dict[str, Fit]:
+    """Fits by label: a file's name unless one is given as LABEL=FIT."""
+    named: dict[str, Path] = {}
+    for entry in fits:
+        label, given, path = entry.rpartition("=")
+        name = label if given else Path(path).stem
+        if name in named:
+            raise typer.BadParameter(f"two fits are called {name!r}; write LABEL=FIT", param_hint="FIT")
+        named[name] = Path(path)
+    return {name: load(path) for name, path in named.items()}
+
+
+def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool) -> None:
+    from scalebayes.tables import intervals
+    from scalebayes.text import draws_table, kind_of_interval
+
+    first = next(iter(answers.values()))
+    failures, notes, baseline = (first.attrs[key] for key in ("gate_failures", "notes", "baseline"))
+    if as_json:
+        about: dict[str, Any] = {"baseline": baseline, "gate_ok": not failures, "gate_failures": failures}
+        rows = [row for answer in answers.values() for row in records(intervals(answer, ci_prob).reset_index())]
+        print_json(about | {"notes": notes}, rows, ci_prob)
+    else:
+        for title, answer in answers.items():
+            typer.echo(f"{title} {baseline}\nPosterior median with {kind_of_interval(ci_prob)} interval\n")
+            typer.echo(f"{draws_table(answer, ci_prob)}\n")
+    typer.echo("note: separate fits are taken as independent; nothing is shared between recipes", err=True)
+    if notes:
+        typer.echo(f"note: {notes}", err=True)
+    if failures:
+        typer.echo(f"warning: fits failed the gate ({failures}); do not rely on them", err=True)
+        raise typer.Exit(GATE_FAILED)
