@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.cost import SIX_ND, Cost
+from scalebayes.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
@@ -56,7 +56,7 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     law = fit.spec.law_object
     if law.inputs != ("N", "D"):
         raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no optimal N and D")
-    cost = cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
+    cost = as_cost(cost)
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
@@ -104,8 +104,7 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
         curve = law.function(N, cost.affordable_tokens(N, budget), **dict(zip(names, values, strict=True)))
         return np.where(np.isnan(curve), np.inf, curve)
 
-    grid = np.linspace(0.0, np.log(LARGEST), GRID)
-    grid = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
+    grid = _affordable_sizes(cost, budget)
     if len(grid) < 3:
         raise QueryError(
             f"a budget of {format_quantity(budget)} in units of '{cost.name}' pays for no run worth the name"
@@ -121,3 +120,22 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
     bracket = (grid[best - 1], grid[best], grid[best + 1])
     found = elementwise.find_minimum(loss, bracket, args=tuple(draws))
     return np.exp(found.x).reshape(next(iter(parameters.values())).shape)
+
+
+def _affordable_sizes(cost: Cost, budget: float) -> np.ndarray:
+    """Log N to try: evenly spaced, and closer and closer to where nothing is left for data, if that comes first.
+
+    Where most of a budget goes into serving, the optimum lies within a hundredth of that end.
+    """
+    from scipy.optimize import bisect
+
+    def left(log_N: float) -> float:
+        return 1.0 if cost.affordable_tokens(np.array([np.exp(log_N)]), budget)[0] > 0 else -1.0
+
+    grid = np.linspace(0.0, np.log(LARGEST), GRID)
+    within = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
+    if len(within) in (0, GRID):
+        return within
+    end = bisect(left, within[-1], within[-1] + grid[1], xtol=1e-12)
+    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, 33))
+    return np.concatenate([within, closer[closer > within[-1]]])

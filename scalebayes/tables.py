@@ -48,7 +48,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     """
     tail = (1 - ci_prob) / 2
     names = ["median", *interval_columns(ci_prob)]
-    quantiles = dataset.quantile([0.5, tail, 1 - tail], dim=("chain", "draw")).to_dataarray("quantity")
+    quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail]).to_dataarray("quantity")
     along = [d for d in quantiles.dims if d not in ("quantile", "quantity")]
     cells = quantiles.transpose(*along, "quantity", "quantile")
     table = pd.DataFrame(cells.values.reshape(-1, 3), columns=names)
@@ -59,6 +59,20 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     return table
+
+
+def quantiles_of_draws(dataset: xr.Dataset, levels: list[float]) -> xr.Dataset:
+    """Quantiles over chains and draws, which may be infinite: between a finite draw and an infinite one lies infinity.
+
+    The usual interpolation makes NaN of two infinite neighbours, or of a finite one and no step towards infinity.
+    """
+    dims = ("chain", "draw")
+    if all(np.isfinite(values.values).all() for values in dataset.values()):
+        return dataset.quantile(levels, dim=dims)
+    with np.errstate(invalid="ignore"):
+        between = dataset.quantile(levels, dim=dims)
+    below, above = (dataset.quantile(levels, dim=dims, method=method) for method in ("lower", "higher"))
+    return between.where(np.isfinite(above) & (below != above), above).where(np.isfinite(below), below)
 
 
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
