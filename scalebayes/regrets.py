@@ -49,7 +49,7 @@ def regret(
     cost
         What a run costs; of (N, D), even where C = 6 N D is given.
     seed
-        Of nothing that is returned; passed on to `frontier`.
+        Passed on to `frontier`.
 
     Returns
     -------

@@ -587,6 +587,7 @@ def test_reach_prints_what_is_out_of_reach(files):
     assert [row["quantity"] for row in answer["rows"]] == ["D", "C"]
     ours = sb.intervals(sb.reach(sb.load(files[0]), loss=2.1, N=1e10)).reset_index()
     assert answer["rows"][0]["median"] == pytest.approx(ours["median"][0], rel=1e-12)
+    assert json.loads(run("reach", files[0], "--loss", "1.8", "--json").stdout)["note"].startswith("1.8 nats: not")
     assert "money, $" in run("reach", files[0], "--loss", "2.1", "--price", "2", "--flop-per-second", "4e14").stdout
     assert "give both" in run("reach", files[0], "--loss", "2.1", "--price", "2", code=2).stderr
     assert "nothing is left to find" in run("reach", files[0], "--loss", 2, "--N", 1, "--D", 1, code=1).stderr

@@ -4,9 +4,11 @@ Exit codes: 0 done, 1 an error, 2 wrong usage, 3 the gate failed, 130 interrupte
 are imported by the commands that need them.
 """
 
-from scalebayes.cli import decisions as decisions
 from scalebayes.cli import fits as fits
 from scalebayes.cli import queries as queries
+
+# isort: split
+from scalebayes.cli import decisions as decisions  # `--help` lists commands in this order
 from scalebayes.cli.app import app
 
 

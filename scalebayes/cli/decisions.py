@@ -82,7 +82,8 @@ def reach_command(
     how = "tokens at this N" if N else "parameters at this D" if D else f"least compute, {_name(answer)}"
     headings = {"C": "C = 6 N D", "N": "N", "D": "D", "money": f"money, {price.currency}" if price else ""}
     curve = "the law alone" if law else "the curve"
-    note = f"note: {answer.attrs['note']}" if answer.attrs["note"] else ""
+    note = answer.attrs["note"]
+    note = f"note: {note}" if note and not as_json else note
     print_draws(fit, answer, f"Reaching a loss: {how} ({curve})", ci_prob, as_json, HEADINGS | headings, note)
 
 
