@@ -4,8 +4,14 @@ from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
 from .caution import caveats as caveats
+from .chances import chance as chance
+from .chances import prefer as prefer
+from .choices import decide as decide
+from .choices import near_optimum as near_optimum
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
+from .cost import Price as Price
+from .cost import with_inference as with_inference
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
 from .diagnostics import Diagnosis as Diagnosis
@@ -18,6 +24,7 @@ from .errors import RunsError as RunsError
 from .errors import ScaleBayesError as ScaleBayesError
 from .errors import SpecError as SpecError
 from .inference import fit as fit
+from .inverse import reach as reach
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .leverage import influence as influence
@@ -33,6 +40,8 @@ from .prior_data import power_scaling as power_scaling
 from .recipes import contrast as contrast
 from .recipes import fit_groups as fit_groups
 from .recipes import multiplier as multiplier
+from .regrets import overtrain as overtrain
+from .regrets import regret as regret
 from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.cost import SIX_ND, Cost
-from scalebayes.discrepancy import Conditional
+from scalebayes.cost import SIX_ND, Cost, as_cost
+from scalebayes.curves import Curve, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
@@ -22,8 +22,6 @@ LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
 REACH, FINE = 3.0 * np.log(10), 0.05 * np.log(10)
 """With a discrepancy: how far from the law's optima, and in what steps of log N, the least loss is sought."""
-
-type Curve = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @over_average
@@ -63,7 +61,7 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     law = fit.spec.law_object
     if law.inputs != ("N", "D"):
         raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no optimal N and D")
-    cost = cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
+    cost = as_cost(cost)
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
@@ -74,15 +72,15 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
     delta = discrepancy(fit)
     if delta is not None:
-        rng = np.random.default_rng(seed)
-        curve = _expected_curve(law, parameters, delta, at_runs := delta.at_runs(rng))
+        curve = curve_of(fit, "expected", seed)
         N = np.stack([expected_optimum(curve, N[..., i], budget, cost) for i, budget in enumerate(budgets)], axis=-1)
     D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
     loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
     if delta is not None:
         points = (delta.basis.scale(x) for x in zip(_flat(N), _flat(D), strict=True))
-        budget_last = [delta.draw_each(at, at_runs, rng) for at in points]
+        rng = np.random.default_rng([seed, 1])  # of what lies beyond the runs; `seed` is that of delta at them
+        budget_last = [delta.draw_each(at, curve.pull, rng) for at in points]
         values |= {"law": loss, "loss": loss * np.exp(np.stack(budget_last, axis=-1).reshape(loss.shape))}
     attributes = {"cost": cost.name, "optimised": "law" if delta is None else "expected curve"}
     out = xr.Dataset({k: (("chain", "draw", "budget"), v) for k, v in values.items()}, attrs=attributes)
@@ -97,18 +95,8 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1, values.shape[-1]).T
 
 
-def _expected_curve(law: Law, parameters: dict[str, np.ndarray], delta: Conditional, at_runs: np.ndarray) -> Curve:
-    """Log of the law times the discrepancy expected given that at the runs, for every draw at the same points."""
-    flat = {name: values.reshape(-1, 1) for name, values in parameters.items()}
-
-    def curve(N: np.ndarray, D: np.ndarray) -> np.ndarray:
-        return np.log(law.function(N, D, **flat)) + at_runs @ delta.basis.project(delta.basis.scale((N, D))).T
-
-    return curve
-
-
 def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
-    """N that minimises each draw's curve (N, D) -> (draws, points) with cost(N, D) = budget, near where it starts.
+    """N that minimises each draw's curve with cost(N, D) = budget, near where it starts.
 
     The least of a grid in log N around the starts, then the vertex of the parabola through it and its neighbours:
     right to about 0.1%, which is far inside any posterior of N*.
@@ -119,10 +107,8 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
         When the least lies at an end of the grid.
     """
     low, high = np.log(start.min()) - REACH, np.log(start.max()) + REACH
-    log_N = np.linspace(low, high, int((high - low) / FINE) + 2)
-    D = cost.affordable_tokens(np.exp(log_N), budget)
-    log_N, D = log_N[D > 0], D[D > 0]
-    values = curve(np.exp(log_N), D)
+    log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / FINE) + 2))
+    values = curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget))
     best = values.argmin(axis=1)
     if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
         raise QueryError(
@@ -130,8 +116,10 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
             f"C = {format_quantity(budget)} in {np.mean(~inside):.0%} of the draws, the discrepancy taken in"
         )
     left, middle, right = (np.take_along_axis(values, best[:, None] + i, axis=1)[:, 0] for i in (-1, 0, 1))
-    shift = 0.5 * (left - right) / (left - 2 * middle + right)
-    return np.exp(log_N[best] + shift * (log_N[1] - log_N[0])).reshape(start.shape)
+    before, after = log_N[best] - log_N[best - 1], log_N[best + 1] - log_N[best]
+    fall, rise = (left - middle) * after, (right - middle) * before
+    shift = 0.5 * (fall * after - rise * before) / (fall + rise)
+    return np.exp(log_N[best] + shift).reshape(start.shape)
 
 
 def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:
@@ -152,8 +140,7 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
         curve = law.function(N, cost.affordable_tokens(N, budget), **dict(zip(names, values, strict=True)))
         return np.where(np.isnan(curve), np.inf, curve)
 
-    grid = np.linspace(0.0, np.log(LARGEST), GRID)
-    grid = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
+    grid = _affordable_sizes(cost, budget, np.linspace(0.0, np.log(LARGEST), GRID))
     if len(grid) < 3:
         raise QueryError(
             f"a budget of {format_quantity(budget)} in units of '{cost.name}' pays for no run worth the name"
@@ -169,3 +156,21 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
     bracket = (grid[best - 1], grid[best], grid[best + 1])
     found = elementwise.find_minimum(loss, bracket, args=tuple(draws))
     return np.exp(found.x).reshape(next(iter(parameters.values())).shape)
+
+
+def _affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
+    """Log N to try: an even grid, and closer and closer to where nothing is left for data, if that comes first.
+
+    Where most of a budget goes into serving, the optimum lies within a hundredth of that end.
+    """
+    from scipy.optimize import bisect
+
+    def left(log_N: float) -> float:
+        return 1.0 if cost.affordable_tokens(np.array([np.exp(log_N)]), budget)[0] > 0 else -1.0
+
+    within = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
+    if len(within) in (0, len(grid)):
+        return within
+    end = bisect(left, within[-1], grid[len(within)], xtol=1e-12)
+    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, 33))
+    return np.concatenate([within, closer[closer > within[-1]]])

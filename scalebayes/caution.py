@@ -57,12 +57,13 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
 
 
 def _outside(answer: xr.Dataset) -> Iterator[Message]:
-    near = (answer["decades_beyond"] < APART).values
+    near = answer["decades_beyond"] < APART
     for x in ("N", "D"):
         if x not in answer.coords or f"{x}_of_runs" not in answer.attrs:
             continue
         low, high = answer.attrs[f"{x}_of_runs"]
-        asked = answer[x].values[near & np.isfinite(answer[x].values)]
+        asked = answer[x].where(near & np.isfinite(answer[x])).values
+        asked = asked[np.isfinite(asked)]
         off = np.maximum(np.log10(asked / high), np.log10(low / asked))
         if off.size and off.max() > APART:
             where = f"{x} = {format_quantity(float(asked[off.argmax()]))} lies {off.max():.1f} decades outside"
@@ -71,7 +72,7 @@ def _outside(answer: xr.Dataset) -> Iterator[Message]:
 
 
 def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
-    if "model" not in answer.coords:
+    if "model" not in answer.coords or "loss" not in answer or answer["loss"].ndim != 3:
         return
     curve = answer["loss"]
     along = next(d for d in curve.dims if d not in ("chain", "draw"))
@@ -97,7 +98,7 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
 
 def _measured(answer: xr.Dataset) -> Iterator[Message]:
     furthest = float(answer["decades_beyond"].max())
-    if furthest == 0:
+    if furthest == 0 or "model" not in answer.attrs:
         return
     table = coverage()
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
@@ -106,7 +107,7 @@ def _measured(answer: xr.Dataset) -> Iterator[Message]:
         yield Message("CALIBRATION", "note", f"{_held(own.iloc[0])} (docs/calibration.md)")
     else:
         others = "; ".join(_held(row) for _, row in here[here["method"].isin(["chinchilla", "coupled"])].iterrows())
-        what = f"what intervals of {answer.attrs.get('model', 'this model')} hold beyond the runs was not measured"
+        what = f"what intervals of {answer.attrs['model']} hold beyond the runs was not measured"
         yield Message("CALIBRATION", "note", f"{what}; {others}" if others else what)
     scatter = answer.attrs.get("scatter", np.inf)
     if scatter < SMALL_SCATTER:

@@ -1,4 +1,4 @@
-"""What a run costs: training compute C as a function of N and D, and the tokens a budget leaves for a size."""
+"""What a run costs: compute as a function of N and D, the tokens a budget leaves for a size, and compute in money."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from scalebayes.errors import QueryError
+from scalebayes.units import format_quantity, parse_quantity
 
 type Numeric = Any
 
@@ -29,23 +32,102 @@ class Cost:
     flop: Callable[[Numeric, Numeric], Numeric]
     tokens: Callable[[Numeric, Numeric], Numeric] | None = None
 
-    def affordable_tokens(self, N: np.ndarray, C: float) -> np.ndarray:
-        """Tokens that N parameters can see within C FLOP; NaN where there is none."""
+    def affordable_tokens(self, N: np.ndarray, C: float | np.ndarray) -> np.ndarray:
+        """Tokens that N parameters can see within C FLOP, one budget or one each; NaN where there is none."""
         if self.tokens is not None:
             D = np.asarray(self.tokens(N, C), float)
             return np.where(D > 0, D, np.nan)
         return _invert(self.flop, N, C)
 
 
-def _invert(flop: Callable[[Numeric, Numeric], Numeric], N: np.ndarray, C: float) -> np.ndarray:
+def _invert(flop: Callable[[Numeric, Numeric], Numeric], N: np.ndarray, C: float | np.ndarray) -> np.ndarray:
     from scipy.optimize import elementwise
 
-    def excess(log_D: np.ndarray, N: np.ndarray) -> np.ndarray:
-        return np.log(flop(N, np.exp(log_D))) - np.log(C)
+    def excess(log_D: np.ndarray, N: np.ndarray, log_C: np.ndarray) -> np.ndarray:
+        return np.log(flop(N, np.exp(log_D))) - log_C
 
-    root = elementwise.find_root(excess, (np.full_like(N, 0.0), np.full_like(N, np.log(C))), args=(N,))
+    N, log_C = np.broadcast_arrays(np.asarray(N, float), np.log(C))
+    root = elementwise.find_root(excess, (np.zeros_like(log_C), log_C), args=(N, log_C))
     return np.where(root.success, np.exp(root.x), np.nan)
 
 
 SIX_ND = Cost("6 N D", lambda N, D: 6.0 * N * D, lambda N, C: C / (6.0 * N))
 """Training compute C = 6 N D (Kaplan et al. 2020, section 2.1): forward 2 N D, backward twice that."""
+
+
+def as_cost(cost: Cost | Callable[[Numeric, Numeric], Numeric]) -> Cost:
+    """A plain function of (N, D) as a cost, named after itself."""
+    return cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
+
+
+def with_inference(tokens: float | str) -> Cost:
+    """Training and serving, C = 6 N D + 2 N T: a token served costs a forward pass, 2 N.
+
+    With T tokens to serve over a model's life, the cheapest model of a given loss is smaller and sees more data than
+    the compute-optimal one: ``reach(fit, loss=2.0, cost=with_inference("2T"))``.
+
+    Parameters
+    ----------
+    tokens
+        T, a number or text such as "2T".
+
+    Raises
+    ------
+    QueryError
+        When T is not a positive number.
+
+    References
+    ----------
+    Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference in language model
+    scaling laws, arXiv:2401.00448.
+    """
+    T = _positive("tokens", tokens)
+    return Cost(
+        f"6 N D + 2 N T, T = {format_quantity(T)}",
+        lambda N, D: N * (6.0 * D + 2.0 * T),
+        lambda N, C: (C / N - 2.0 * T) / 6.0,
+    )
+
+
+@dataclass(frozen=True)
+class Price:
+    """Compute in money: an accelerator's price an hour, and the FLOP/s that training gets out of it.
+
+    Attributes
+    ----------
+    per_hour
+        Money an hour of one accelerator.
+    flop_per_second
+        Sustained, of the kind that 6 N D counts: peak FLOP/s times the share of them that training uses.
+    currency
+        As printed.
+    """
+
+    per_hour: float
+    flop_per_second: float
+    currency: str = "$"
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a price.
+
+        Raises
+        ------
+        QueryError
+            When a number is not positive.
+        """
+        for name in ("per_hour", "flop_per_second"):
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+
+    def of(self, flop: Numeric) -> Numeric:
+        """Money for so many FLOP."""
+        return flop * (self.per_hour / 3600.0 / self.flop_per_second)
+
+
+def _positive(name: str, value: object) -> float:
+    try:
+        number = parse_quantity(value)
+    except ValueError as error:
+        raise QueryError(f"{name}: {error}") from None
+    if number <= 0:
+        raise QueryError(f"{name} must be positive; got {value}")
+    return number

@@ -122,7 +122,7 @@ def answer(runs: Runs, C: np.ndarray, N: np.ndarray, loss: np.ndarray, a: np.nda
     **about
         Attributes.
     """
-    D = SIX_ND.affordable_tokens(N, C)  # type: ignore[arg-type]  # broadcasts over budgets
+    D = SIX_ND.affordable_tokens(N, C)  # broadcasts over budgets
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
     out = xr.Dataset({name: (("chain", "draw", "budget"), value[None]) for name, value in values.items()})
     out["loss"].attrs = {"long_name": "loss at the optimum", "units": "nats per token"}

@@ -132,11 +132,14 @@ def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Data
     furthest = functools.reduce(np.maximum, (part["decades_beyond"].values for part in parts))
     parts = [part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest)) for part in parts]
     mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
-    failures = dict.fromkeys(code for a in answers.values() for code in a.attrs["gate_failures"].split(", ") if code)
+    failures = dict.fromkeys(
+        code for a in answers.values() for code in a.attrs.get("gate_failures", "").split(", ") if code
+    )
     mixed.attrs |= {"gate_failures": ", ".join(failures), "model": f"the average of {', '.join(answers)}"}
-    mixed.attrs["scatter"] = min(answer.attrs["scatter"] for answer in answers.values())
-    if len(set(weights)) == 1:
-        mixed.attrs["spec"] = "+".join(sorted(answer.attrs["spec"] for answer in answers.values()))
+    if all("spec" in answer.attrs for answer in answers.values()):  # answers that say how far they reach
+        mixed.attrs["scatter"] = min(answer.attrs["scatter"] for answer in answers.values())
+        if len(set(weights)) == 1:
+            mixed.attrs["spec"] = "+".join(sorted(answer.attrs["spec"] for answer in answers.values()))
     return (
         mixed.assign_coords(draw=np.arange(mixed.sizes["draw"])).expand_dims(chain=[0]).transpose("chain", "draw", ...)
     )

@@ -50,7 +50,7 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
     QueryError
         When inputs are missing, not positive, or of different lengths.
     """
-    inputs = _inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
+    inputs = read_inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
     law, noise = fit.spec.law_object, fit.spec.noise_object
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
     curves = {"loss": law(*(inputs[x] for x in law.inputs), **parameters)}
@@ -111,7 +111,7 @@ def quantities(value: Any, name: str) -> np.ndarray:
     return numbers
 
 
-def _inputs(given: dict[str, Any], needed: tuple[str, ...], name: str) -> dict[str, np.ndarray]:
+def read_inputs(given: dict[str, Any], needed: tuple[str, ...], name: str) -> dict[str, np.ndarray]:
     """The inputs a law needs, and compute where it follows, broadcast to one length."""
     have = {x: quantities(v, x) for x, v in given.items() if v is not None}
     lengths = {len(v) for v in have.values()} - {1}

@@ -12,8 +12,6 @@ from scalebayes.posterior import Fit, draws, law_parameters
 
 CI_PROB = 0.9
 """Our default: 90% equal-tailed."""
-HUGE = 1e300
-"""Stands for infinite draws while quantiles are taken."""
 
 
 class Table(pd.DataFrame):
@@ -55,7 +53,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     """
     tail = (1 - ci_prob) / 2
     names = ["median", *interval_columns(ci_prob)]
-    quantiles = dataset.map(_quantiles, levels=[0.5, tail, 1 - tail]).to_dataarray("quantity")
+    quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail]).to_dataarray("quantity")
     along = [d for d in quantiles.dims if d not in ("quantile", "quantity")]
     cells = quantiles.transpose(*along, "quantity", "quantile")
     table = pd.DataFrame(cells.values.reshape(-1, 3), columns=names)
@@ -68,16 +66,26 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     return table
 
 
+def quantiles_of_draws(dataset: xr.Dataset, levels: list[float]) -> xr.Dataset:
+    """Quantiles over chains and draws, which may be infinite: between a finite draw and an infinite one lies infinity.
+
+    The usual interpolation makes NaN of two infinite neighbours, or of a finite one and no step towards infinity. What
+    has no draws, a share of them say, is its own median, without bounds.
+    """
+    return dataset.map(_quantiles, levels=levels)
+
+
 def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
+    dims = ("chain", "draw")
     if "draw" not in draws.dims:
-        return (
-            draws.astype(float).expand_dims(quantile=levels).where(xr.DataArray([True, False, False], dims="quantile"))
-        )
-    finite = draws.clip(-HUGE, HUGE) if np.isinf(draws).any() else draws  # interpolating between infinities gives NaN
-    quantiles = finite.quantile(levels, dim=("chain", "draw"))
-    return (
-        quantiles.where(abs(quantiles) < HUGE / 1e6, np.sign(quantiles) * np.inf) if finite is not draws else quantiles
-    )
+        middle = xr.DataArray([True] + [False] * (len(levels) - 1), dims="quantile")
+        return draws.astype(float).expand_dims(quantile=levels).where(middle)
+    if np.isfinite(draws.values).all():
+        return draws.quantile(levels, dim=dims)
+    with np.errstate(invalid="ignore"):
+        between = draws.quantile(levels, dim=dims)
+    below, above = (draws.quantile(levels, dim=dims, method=method) for method in ("lower", "higher"))
+    return between.where(np.isfinite(above) & (below != above), above).where(np.isfinite(below), below)
 
 
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ LABELS = {
     "p_saves": "P(saves)",
     "p_never": "P(never reached)",
 }
+SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
+"""What stands along a target and is a share."""
 
 
 def kind_of_interval(ci_prob: float) -> str:
@@ -81,18 +84,23 @@ def align(rows: list[dict[str, str]]) -> str:
     return "\n".join("  " + line.rstrip() for line in padded)
 
 
-def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
-    """Lay out the answer of `predict` or `frontier`: one line a target, one column a quantity."""
-    table = intervals(dataset, ci_prob).reset_index()
-    inputs = [x for x in ("N", "D", "C", "arm") if x in table]
+def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS) -> str:
+    """Lay out an answer in draws: one line a target, first what stands along it, then one column a quantity.
+
+    `labels` are the headings of quantities and of what stands along the targets, where the bare names will not do.
+    """
+    table = intervals(dataset, ci_prob)
+    names = [str(x) for x in table.index.names if x != "quantity"]
+    inputs = sorted(names, key=lambda x: {"N": 0, "D": 1, "C": 2}.get(x, 3))
+    table = table.reset_index()
     distance = {"C": "compute"}.get(dataset["decades_beyond"].attrs["of"], dataset["decades_beyond"].attrs["of"])
     rows = []
-    for key, target in table.groupby(inputs, sort=False):
-        row = {x: str(v) if x == "arm" else format_quantity(float(str(v))) for x, v in zip(inputs, key, strict=True)}
+    for key, target in table.groupby(inputs, sort=False, dropna=False):
+        row = {labels.get(f"{x}=", x): along(x, value) for x, value in zip(inputs, key, strict=True)}
         row[f"{distance} beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
         for _, quantity in target.iterrows():
             name = quantity["quantity"]
-            row[LABELS.get(name, name)] = cell(quantity, ci_prob, scale=name in ("N", "D"))
+            row[labels.get(name, name)] = cell(quantity, ci_prob, scale=name[0] in "NDC")
         rows.append(row)
     return "\n".join([align(rows), *([""] if caveats(dataset) else []), *map(wrap, caveats(dataset))])
 
@@ -113,6 +121,22 @@ def sensitivity_table(moved: Sensitivity) -> str:
 def wrap(message: Message) -> str:
     """One finding in lines of at most 110 letters, those after the first indented."""
     return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
+
+
+def along(name: str, value: Any) -> str:
+    """What stands along a target: N, D and C as 70B, shares as percents, words as they are."""
+    if isinstance(value, str):
+        return value
+    if name in SHARES:
+        return percent(float(value))
+    return number(float(value), scale=name[0] in "NDC")
+
+
+def percent(share: float) -> str:
+    """A share of the draws, which a finite number of them never knows to be 0 or 1."""
+    if np.isnan(share) or 0.001 <= share <= 0.999:
+        return "-" if np.isnan(share) else f"{100 * share:.1f}%"
+    return "under 0.1%" if share < 0.5 else "over 99.9%"
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:

@@ -10,6 +10,9 @@ from scalebayes.cli import planning as planning
 from scalebayes.cli import point_fits as point_fits
 from scalebayes.cli import queries as queries
 from scalebayes.cli import recipes as recipes
+
+# isort: split
+from scalebayes.cli import decisions as decisions  # `--help` lists commands in this order
 from scalebayes.cli.app import app
 
 

@@ -11,7 +11,7 @@ import typer
 from scalebayes.errors import ScaleBayesError
 
 if TYPE_CHECKING:
-    from scalebayes.posterior import Fit
+    from scalebayes.posterior import Average, Fit
     from scalebayes.runs import Runs
 
 
@@ -50,6 +50,18 @@ def load(path: Path) -> Fit:
     from scalebayes.store import load
 
     return load(path)
+
+
+def load_all(paths: list[Path]) -> Fit | Average:
+    """Read a saved fit, or several as one forecast in which each weighs the same."""
+    from scalebayes.averaging import average
+
+    if len(paths) == 1:
+        return load(paths[0])
+    names = [path.stem for path in paths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ScaleBayesError(f"two files are called {', '.join(twice)}: their fits could not be told apart")
+    return average({path.stem: load(path) for path in paths})
 
 
 def refuse_early(path: Path, force: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from scalebayes.posterior import Fit
+    from scalebayes.posterior import Average, Fit
 
 
 def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def print_sensitivity(fit: Fit, asked: dict[str, Any], ci_prob: float, as_json: 
     typer.echo(sensitivity_table(moved))
 
 
-def exit_unless_sound(fit: Fit) -> None:
+def exit_unless_sound(fit: Fit | Average) -> None:
     """Exit with the code of an interrupted or failed fit."""
     if fit.partial:
         raise typer.Exit(INTERRUPTED)
@@ -60,23 +61,28 @@ def exit_unless_sound(fit: Fit) -> None:
         raise typer.Exit(GATE_FAILED)
 
 
-def print_draws(fit: Fit, dataset: xr.Dataset, title: str, ci_prob: float, as_json: bool) -> None:
-    """Print an answer in draws, with the exit code of the fit behind it."""
+def print_draws(
+    fit: Fit | Average,
+    dataset: xr.Dataset,
+    title: str,
+    ci_prob: float,
+    as_json: bool,
+    labels: Mapping[str, str] | None = None,
+    note: str = "",
+) -> None:
+    """Print an answer in draws, with the exit code of the fit behind it; `labels` are headings, a note stands below."""
     from scalebayes.caution import caveats
     from scalebayes.tables import intervals
-    from scalebayes.text import draws_table, kind_of_interval
+    from scalebayes.text import LABELS, draws_table, kind_of_interval
 
     if as_json:
         about = {"gate_ok": not fit.gate_failures, "gate_failures": list(fit.gate_failures)}
-        print_json(
-            about | {"caveats": [vars(message) for message in caveats(dataset)]},
-            records(intervals(dataset, ci_prob).reset_index()),
-            ci_prob,
-        )
+        about |= {"caveats": [vars(message) for message in caveats(dataset)]} | ({"note": note} if note else {})
+        print_json(about, records(intervals(dataset, ci_prob).reset_index()), ci_prob)
     else:
-        typer.echo(
-            f"{title}\nPosterior median with {kind_of_interval(ci_prob)} interval\n\n{draws_table(dataset, ci_prob)}"
-        )
+        table = draws_table(dataset, ci_prob, LABELS if labels is None else labels)
+        below = f"\n\n{note}" if note else ""
+        typer.echo(f"{title}\nPosterior median with {kind_of_interval(ci_prob)} interval\n\n{table}{below}")
     if fit.gate_failures:
         typer.echo(f"warning: this fit failed the gate ({', '.join(fit.gate_failures)}); do not rely on it", err=True)
         raise typer.Exit(GATE_FAILED)

@@ -48,6 +48,7 @@ class Law:
     references: tuple[str, ...]
     coordinates: Coordinates
     optimal_N: Callable[..., Numeric] | None = None
+    inverses: Mapping[str, Callable[..., Numeric]] = field(default_factory=dict, repr=False)
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
     notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
 
@@ -109,6 +110,7 @@ def law(
     references: tuple[str, ...],
     coordinates: Coordinates,
     optimal_N: Callable[..., Numeric] | None = None,
+    inverses: Mapping[str, Callable[..., Numeric]] | None = None,
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = (),
     notations: tuple[Callable[..., dict[str, float]], ...] = (),
 ) -> Callable[[Callable[..., Numeric]], Law]:
@@ -128,6 +130,9 @@ def law(
         What the sampler moves in (`scalebayes.geometry`).
     optimal_N
         Closed form of the N that minimises the loss at a given product N D, where there is one.
+    inverses
+        Closed forms, by input, of the input at which the loss is L with the other one given: f(L, other, **parameters),
+        infinite where nothing reaches L.
     derived
         Functions from (some of) the parameters to quantities the papers print.
     notations
@@ -158,6 +163,7 @@ def law(
             references=references,
             coordinates=coordinates,
             optimal_N=optimal_N,
+            inverses=dict(inverses or {}),
             derived=derived,
             notations=notations,
         )

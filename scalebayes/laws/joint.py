@@ -10,6 +10,7 @@ max(n, d) as kappa goes to 0, and Videau's law with kappa free. The members diff
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -39,6 +40,55 @@ def kaplan_optimal_N(ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeri
     return optimal_N(ND, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
 
 
+def tokens_to_reach(
+    L: Numeric,
+    N: Numeric,
+    *,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
+    kappa: Numeric,
+    L_inf: Numeric = 0.0,
+) -> Numeric:
+    """D = D_c d^(-1/alpha_D) with d = (r^(1/kappa) - n^(1/kappa))^kappa and r = L - L_inf; infinite where r <= n."""
+    with np.errstate(all="ignore"):  # whatever is no number is a loss that N parameters never reach
+        log_r = np.log(L - L_inf)
+        log_n = alpha_N * (np.log(N_c) - np.log(N))
+        log_d = log_r + kappa * np.log1p(-np.exp((log_n - log_r) / kappa))
+        D = np.exp(np.log(D_c) - log_d / alpha_D)
+    return np.where(np.isnan(D), np.inf, D)
+
+
+def size_to_reach(
+    L: Numeric,
+    D: Numeric,
+    *,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
+    kappa: Numeric,
+    L_inf: Numeric = 0.0,
+) -> Numeric:
+    """N at which D tokens reach L: `tokens_to_reach` with the two terms exchanged."""
+    return tokens_to_reach(L, D, N_c=D_c, alpha_N=alpha_D, D_c=N_c, alpha_D=alpha_N, kappa=kappa, L_inf=L_inf)
+
+
+def _tied(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
+    """An inverse of the members that tie kappa to alpha_D."""
+    return lambda L, x, **parameters: solve(L, x, kappa=parameters["alpha_D"], **parameters)
+
+
+def _held(kappa: float) -> dict[str, Callable[..., Numeric]]:
+    """Inverses of the members that hold kappa fixed."""
+    return {"N": partial(size_to_reach, kappa=kappa), "D": partial(tokens_to_reach, kappa=kappa)}
+
+
+FREE = {"N": size_to_reach, "D": tokens_to_reach}
+TIED = {x: _tied(solve) for x, solve in FREE.items()}
+
+
 def allocation_exponents(*, alpha_N: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
     """Exponents of N* ~ C^a_opt and D* ~ C^b_opt at C = 6 N D; the same for every kappa."""
     return {"a_opt": alpha_D / (alpha_N + alpha_D), "b_opt": alpha_N / (alpha_N + alpha_D)}
@@ -61,6 +111,7 @@ def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) ->
     references=("videau2026",),
     coordinates=geometry.kappa_family(floor=True, kappa="free"),
     optimal_N=optimal_N,
+    inverses=FREE,
     derived=(allocation_exponents,),
 )
 def coupled(
@@ -87,6 +138,7 @@ def coupled(
     references=("hoffmann2022",),
     coordinates=geometry.kappa_family(floor=True, kappa="one"),
     optimal_N=partial(optimal_N, kappa=1.0),
+    inverses=_held(1.0),
     derived=(hoffmann_amplitudes, allocation_exponents),
     notations=(from_hoffmann,),
 )
@@ -104,6 +156,7 @@ def additive(
     references=("kaplan2020",),
     coordinates=geometry.kappa_family(floor=False, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
+    inverses=TIED,
     derived=(allocation_exponents,),
 )
 def kaplan(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
@@ -118,6 +171,7 @@ def kaplan(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numer
     references=("kaplan2020",),
     coordinates=geometry.kappa_family(floor=True, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
+    inverses=TIED,
     derived=(allocation_exponents,),
 )
 def kaplan_floor(
@@ -134,6 +188,7 @@ def kaplan_floor(
     references=("kaplan2020",),
     coordinates=geometry.two_limits(),
     optimal_N=partial(optimal_N, kappa=0.0),
+    inverses=_held(0.0),
     derived=(allocation_exponents,),
 )
 def bottleneck(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from scalebayes import geometry
@@ -15,6 +17,17 @@ PF_DAY = 8.64e19
 def power(x: Numeric, x_c: Numeric, alpha: Numeric) -> Numeric:
     """(x_c/x)^alpha, on the log scale."""
     return np.exp(alpha * (np.log(x_c) - np.log(x)))
+
+
+def _inverse(x: str) -> dict[str, Callable[..., Numeric]]:
+    """The input at which the loss is L: x = x_c (L - L_inf)^(-1/alpha); infinite at and below L_inf."""
+
+    def solve(L: Numeric, *, L_inf: Numeric = 0.0, **parameters: Numeric) -> Numeric:
+        with np.errstate(all="ignore"):
+            value = np.exp(np.log(parameters[f"{x}_c"]) - np.log(L - L_inf) / parameters[f"alpha_{x}"])
+        return np.where(np.isnan(value), np.inf, value)
+
+    return {x: solve}
 
 
 def from_pf_days(*, C_c_PF_days: float, alpha_C: float) -> dict[str, float]:
@@ -33,6 +46,7 @@ def from_cerebras(*, C_scale: float, exponent: float, offset: float) -> dict[str
     latex=r"(N_c/N)^{\alpha_N}",
     references=("kaplan2020",),
     coordinates=geometry.one_term("N", floor=False),
+    inverses=_inverse("N"),
 )
 def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
     """L = (N_c/N)^alpha_N, with data to spare."""
@@ -45,6 +59,7 @@ def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
     latex=r"L_\infty + (N_c/N)^{\alpha_N}",
     references=("henighan2020",),
     coordinates=geometry.one_term("N", floor=True),
+    inverses=_inverse("N"),
 )
 def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) -> Numeric:
     """L = L_inf + (N_c/N)^alpha_N."""
@@ -57,6 +72,7 @@ def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) ->
     latex=r"(D_c/D)^{\alpha_D}",
     references=("kaplan2020",),
     coordinates=geometry.one_term("D", floor=False),
+    inverses=_inverse("D"),
 )
 def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     """L = (D_c/D)^alpha_D, with parameters to spare."""
@@ -69,6 +85,7 @@ def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     latex=r"L_\infty + (D_c/D)^{\alpha_D}",
     references=("henighan2020",),
     coordinates=geometry.one_term("D", floor=True),
+    inverses=_inverse("D"),
 )
 def data_floor(D: Numeric, *, L_inf: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     """L = L_inf + (D_c/D)^alpha_D."""
@@ -81,6 +98,7 @@ def data_floor(D: Numeric, *, L_inf: Numeric, D_c: Numeric, alpha_D: Numeric) ->
     latex=r"(C_c/C)^{\alpha_C}",
     references=("kaplan2020",),
     coordinates=geometry.one_term("C", floor=False),
+    inverses=_inverse("C"),
     notations=(from_pf_days,),
 )
 def compute(C: Numeric, *, C_c: Numeric, alpha_C: Numeric) -> Numeric:
@@ -94,6 +112,7 @@ def compute(C: Numeric, *, C_c: Numeric, alpha_C: Numeric) -> Numeric:
     latex=r"L_\infty + (C_c/C)^{\alpha_C}",
     references=("henighan2020", "dey2023"),
     coordinates=geometry.one_term("C", floor=True),
+    inverses=_inverse("C"),
     notations=(from_cerebras,),
 )
 def compute_floor(C: Numeric, *, L_inf: Numeric, C_c: Numeric, alpha_C: Numeric) -> Numeric:
