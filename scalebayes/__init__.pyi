@@ -3,8 +3,13 @@ from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
+from .counting import NON_EMBEDDING as NON_EMBEDDING
+from .counting import non_embedding_parameters as non_embedding_parameters
+from .counting import total_parameters as total_parameters
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
 from .diagnostics import Diagnosis as Diagnosis
@@ -16,6 +21,8 @@ from .errors import RunsError as RunsError
 from .errors import ScaleBayesError as ScaleBayesError
 from .errors import SpecError as SpecError
 from .inference import fit as fit
+from .kappa import Coupling as Coupling
+from .kappa import coupling as coupling
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .posterior import Average as Average
