@@ -8,10 +8,15 @@ from .chances import chance as chance
 from .chances import prefer as prefer
 from .choices import decide as decide
 from .choices import near_optimum as near_optimum
-from .cost import SIX_ND as SIX_ND
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .cost import Cost as Cost
 from .cost import Price as Price
+from .cost import SIX_ND as SIX_ND
 from .cost import with_inference as with_inference
+from .counting import NON_EMBEDDING as NON_EMBEDDING
+from .counting import non_embedding_parameters as non_embedding_parameters
+from .counting import total_parameters as total_parameters
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
 from .diagnostics import Diagnosis as Diagnosis
@@ -25,6 +30,8 @@ from .errors import ScaleBayesError as ScaleBayesError
 from .errors import SpecError as SpecError
 from .inference import fit as fit
 from .inverse import reach as reach
+from .kappa import Coupling as Coupling
+from .kappa import coupling as coupling
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .leverage import influence as influence

@@ -72,7 +72,8 @@ def _outside(answer: xr.Dataset) -> Iterator[Message]:
 
 
 def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
-    if "model" not in answer.coords or "loss" not in answer or answer["loss"].ndim != 3:
+    of_draws = "model" in answer.coords and answer["model"].dims == ("draw",)
+    if not of_draws or "loss" not in answer or answer["loss"].ndim != 3:
         return
     curve = answer["loss"]
     along = next(d for d in curve.dims if d not in ("chain", "draw"))

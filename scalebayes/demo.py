@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalebayes.allocation import frontier
-from scalebayes.datasets import allocations, load_runs
+from scalebayes.datasets import load_runs
 from scalebayes.diagnostics import diagnose
 from scalebayes.errors import ScaleBayesError
 from scalebayes.inference import fit
 from scalebayes.prediction import predict
-from scalebayes.spec import read_model
 from scalebayes.store import save
-from scalebayes.tables import CI_PROB, intervals, with_derived
-from scalebayes.text import align, beyond, cell, draws_table, kind_of_interval, number, summary_table
+from scalebayes.tables import CI_PROB, intervals
+from scalebayes.text import beyond, cell, draws_table, exponents_table, kind_of_interval, summary_table
 
 if TYPE_CHECKING:
     from scalebayes.posterior import Fit
@@ -53,7 +52,7 @@ def demo(folder: Path, *, force: bool = False) -> dict[str, Fit]:
             return fits
     for result in fits.values():
         _print_fit(result)
-    _print_exponents(fits)
+    print(f"\nExponent a of N* ~ C^a\n{exponents_table(fits)}")
     _write(fits, folder)
     return fits
 
@@ -68,21 +67,6 @@ def _print_fit(result: Fit) -> None:
     distance = beyond(row["decades_beyond"])
     print(f"\nLoss at the optimum of {OPTIMUM_AT} FLOP ({distance} beyond the largest run): {cell(row, CI_PROB)}")
     print(f"\nCompute-optimal allocation at C = 6 N D\n{draws_table(frontier(result, C=BUDGETS))}")
-
-
-def _print_exponents(fits: dict[str, Fit]) -> None:
-    rows = []
-    for name, result in fits.items():
-        row = intervals(with_derived(result)[["a_opt"]]).iloc[0]
-        rows.append({"source": f"{name}, these runs", "a": cell(row, CI_PROB), "interval": kind_of_interval(CI_PROB)})
-    for label, row in allocations().iterrows():
-        ends = f" [{number(row['low'])}, {number(row['high'])}]" if row["interval"] else ""
-        rows.append({"source": str(label), "a": f"{row['exponent']:.2f}{ends}", "interval": row["interval"]})
-    besiroglu = next(entry for entry in read_model("chinchilla").published if entry.source == "besiroglu2024")
-    law = read_model("chinchilla").law_object
-    a = law.derive(law.from_notation(besiroglu.values))["a_opt"]
-    rows.append({"source": "Besiroglu, these runs", "a": f"{a:.3f}", "interval": ""})
-    print(f"\nExponent a of N* ~ C^a\n{align(rows)}")
 
 
 def _write(fits: dict[str, Fit], folder: Path) -> None:

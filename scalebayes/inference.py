@@ -277,11 +277,11 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
         "constant_data": table,
     }
     if len(runs) * posterior["sigma"].size <= LOG_LIKELIHOOD_VALUES:
-        groups["log_likelihood"] = _log_likelihood(posterior, spec, runs)
+        groups["log_likelihood"] = log_likelihood(posterior, spec, runs)
     return xr.DataTree.from_dict(groups)
 
 
-def _log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
+def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
     """Log density of each run's log loss under each draw, (chain, draw, run); given the others with a discrepancy."""
     law, noise = spec.law_object, spec.noise_object
     values = {name: posterior[name].values[..., None] for name in posterior}

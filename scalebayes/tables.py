@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from scalebayes.caution import caveats
+from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
 from scalebayes.posterior import Fit, draws, law_parameters
+from scalebayes.spec import read_model
 
 CI_PROB = 0.9
 """Our default: 90% equal-tailed."""
@@ -48,7 +52,8 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     -------
     pandas.DataFrame
         One row a quantity and target (or budget), indexed by the inputs and the quantity; columns median, the bounds
-        under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where the dataset says it, ``decades_beyond``.
+        under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where the dataset says it, ``decades_beyond``; where a
+        quantity's attributes hold a ``reference``, ``p_below`` is the share of its draws below that.
         ``attrs`` hold ``ci_prob``, ``ci_kind`` and the `caveats`, which print below the table.
     """
     tail = (1 - ci_prob) / 2
@@ -61,6 +66,9 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     keys = [str(c) for c, v in dataset.coords.items() if along and not {"chain", "draw"} & {*v.dims}] + ["quantity"]
     for key in keys:
         table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
+    if any("reference" in values.attrs for values in dataset.data_vars.values()):
+        below = dataset.map(_share_below).to_dataarray("quantity")
+        table["p_below"] = below.transpose(*along, "quantity").values.ravel()
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "caveats": caveats(dataset)}
     return table
@@ -88,6 +96,12 @@ def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
     return between.where(np.isfinite(above) & (below != above), above).where(np.isfinite(below), below)
 
 
+def _share_below(values: xr.DataArray) -> xr.DataArray:
+    """Share of draws below the quantity's reference, NaN where it has none."""
+    share = (values < values.attrs.get("reference", np.nan)).mean(("chain", "draw"))
+    return share if "reference" in values.attrs else share * np.nan
+
+
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Posterior of parameters and of the quantities papers print, with the published values beside them.
 
@@ -111,6 +125,29 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     table = Table(table.rename_axis("parameter"))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     return table
+
+
+def exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Table:
+    """Compare the exponent a of N* ~ C^a: that of each fit, and those the literature prints.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By source: ``a``, ``low`` and ``high``, the ends of its interval (NaN where none is printed), ``interval``, its
+        kind in words, and ``counts``, whether N and C are total or non-embedding ("" for fits: as in their runs).
+    """
+    tail, kind = (1 - ci_prob) / 2, f"{100 * ci_prob:g}% equal-tailed"
+    rows = []
+    for label, fit in fits.items():
+        a = with_derived(fit)["a_opt"].quantile([0.5, tail, 1 - tail]).values
+        rows.append((f"{label}, these runs", *a, kind, ""))
+    for source, row in allocations().iterrows():
+        rows.append((str(source), *row[["exponent", "low", "high", "interval", "counts"]]))
+    besiroglu = next(entry for entry in read_model("chinchilla").published if entry.source == "besiroglu2024")
+    law = read_model("chinchilla").law_object
+    a_opt = law.derive(law.from_notation(besiroglu.values))["a_opt"]
+    rows.append(("Besiroglu, the Chinchilla runs", a_opt, np.nan, np.nan, "", "total"))
+    return Table(pd.DataFrame(rows, columns=["source", "a", "low", "high", "interval", "counts"]).set_index("source"))
 
 
 def with_derived(fit: Fit) -> xr.Dataset:

@@ -13,12 +13,13 @@ from scalebayes.caution import caveats
 from scalebayes.diagnostics import Message
 from scalebayes.posterior import Fit
 from scalebayes.robustness import AS_FITTED
-from scalebayes.tables import CI_PROB, interval_columns, intervals, summary
+from scalebayes.tables import CI_PROB, exponents, interval_columns, intervals, summary
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scalebayes.comparison import Comparison
     from scalebayes.robustness import Sensitivity
     from scalebayes.spec import Published
 
@@ -167,3 +168,56 @@ def _heading(entry: Published) -> str:
 def frame(table: pd.DataFrame) -> str:
     """Lay out a table of texts by name, such as those of `list_models` and `list_runs`."""
     return align([{str(c): str(v) for c, v in row.items()} for row in table.reset_index().to_dict("records")])
+
+
+def exponents_table(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> str:
+    """Lay out the answer of `exponents`: one line a source, its interval and the kind of it."""
+    rows = []
+    for source, row in exponents(fits, ci_prob).iterrows():
+        digits = 3 if row["a"] != round(row["a"], 2) else 2
+        ends = f" [{row['low']:.3f}, {row['high']:.3f}]" if row["interval"] else ""
+        counted = f" ({row['counts']} N and C)" if row["counts"] == "non-embedding" else ""
+        rows.append({"source": f"{source}{counted}", "a": f"{row['a']:.{digits}f}{ends}", "interval": row["interval"]})
+    return align(rows)
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Lay out the table of `compare`: one line a model, best first."""
+    rows = [
+        {
+            "model": str(label),
+            "elpd (s.e.)": f"{row['elpd']:.1f} ({row['se']:.1f})",
+            "behind the best (s.e.)": "-" if row["elpd_diff"] == 0 else f"{-row['elpd_diff']:.1f} ({row['dse']:.1f})",
+            "P(worse)": "-" if np.isnan(row["p_worse"]) else f"{row['p_worse']:.3f}",
+            "stacking": f"{row['stacking']:.2f}",
+            "equal": f"{row['equal']:.2f}",
+            "high Pareto k": f"{row['high_k']}" + f", {row['high_k_left']} left" * bool(row["high_k"]),
+            "caution": row["diag_diff"] or "",
+        }
+        for label, row in comparison.table.iterrows()
+    ]
+    return align(rows)
+
+
+def _signed(row: Any, ci_prob: float) -> str:
+    """One quantity of a difference; those around 0 with their sign, to a thousandth of a nat."""
+    if row["quantity"] != "loss_difference":
+        return cell(row, ci_prob)
+    low, high = (row[name] for name in interval_columns(ci_prob))
+    return f"{row['median']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def difference_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
+    """Lay out the answer of `Comparison.difference`: one line a pair of models and target."""
+    rows = []
+    for _, row in intervals(dataset, ci_prob).reset_index().iterrows():
+        what, zero = {"N_ratio": ("N* over N*", "1"), "loss_difference": ("loss less loss", "0")}[row["quantity"]]
+        rows.append(
+            {name: format_quantity(row[name]) for name in ("N", "D", "C") if name in row}
+            | {"models": f"{row['model']} against {row['against']}", "what": what}
+            | {
+                f"median [{100 * ci_prob:g}%]": _signed(row, ci_prob),
+                "P(below)": f"{row['p_below']:.3f} (below {zero})",
+            }
+        )
+    return align(rows)

@@ -38,11 +38,11 @@ def test_demo_prints_the_main_job(output):
         rf"1e25 +2\.89 decades +{interval}",
         r"chinchilla, these runs +0\.51\d \[0\.49\d, 0\.52\d\] +90% equal-tailed",
         rf"kaplan, these runs +{interval}",
-        r"Kaplan +0\.73",
+        r"Kaplan \(non-embedding N and C\) +0\.73",
         r"Hoffmann, approach 1 +0\.50",
         r"Hoffmann, approach 2 +0\.49",
         r"Hoffmann, approach 3 +0\.46",
-        r"Besiroglu, these runs +0\.513",
+        r"Besiroglu, the Chinchilla runs +0\.513",
     ):
         assert re.search(wanted, text), f"{wanted}\n{text}"
 

@@ -4,16 +4,18 @@ Exit codes: 0 done, 1 an error, 2 wrong usage, 3 the gate failed, 130 interrupte
 are imported by the commands that need them.
 """
 
+# `--help` lists commands in this order.
+# isort: off
 from scalebayes.cli import fits as fits
-from scalebayes.cli import grounds as grounds
-from scalebayes.cli import planning as planning
-from scalebayes.cli import point_fits as point_fits
 from scalebayes.cli import queries as queries
+from scalebayes.cli import decisions as decisions
+from scalebayes.cli import planning as planning
+from scalebayes.cli import comparing as comparing
 from scalebayes.cli import recipes as recipes
-
-# isort: split
-from scalebayes.cli import decisions as decisions  # `--help` lists commands in this order
+from scalebayes.cli import point_fits as point_fits
+from scalebayes.cli import grounds as grounds
 from scalebayes.cli.app import app
+# isort: on
 
 
 def main() -> None:

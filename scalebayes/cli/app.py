@@ -34,8 +34,8 @@ ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, hel
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
 
-def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command whose errors end in one message and an exit code, never in a trace."""
+def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command, under a heading of the help, whose errors end in one message, never in a trace."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -51,7 +51,7 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 typer.echo("interrupted", err=True)
                 raise typer.Exit(INTERRUPTED) from None
 
-        return app.command(name)(guarded)
+        return app.command(name, rich_help_panel=panel)(guarded)
 
     return register
 

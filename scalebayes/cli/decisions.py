@@ -57,7 +57,7 @@ HEADINGS = {
 """Headings of quantities, and with an equals sign of what stands along the targets."""
 
 
-@command("reach")
+@command("reach", "Decide")
 def reach_command(
     fits: FitsArgument,
     loss: LossOption,
@@ -87,7 +87,7 @@ def reach_command(
     print_draws(fit, answer, f"Reaching a loss: {how} ({curve})", ci_prob, as_json, HEADINGS | headings, note)
 
 
-@command("chance")
+@command("chance", "Decide")
 def chance_command(
     fits: FitsArgument,
     loss: LossOption,
@@ -111,7 +111,7 @@ def chance_command(
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
 
-@command("prefer")
+@command("prefer", "Decide")
 def prefer_command(
     fits: FitsArgument,
     a: Annotated[str, typer.Option("--a", metavar="N=70B,D=1.4T", help="Any two of N, D and C.")],
@@ -129,7 +129,7 @@ def prefer_command(
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
 
-@command("regret")
+@command("regret", "Decide")
 def regret_command(
     fits: FitsArgument,
     N: NOption = None,
@@ -148,7 +148,7 @@ def regret_command(
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
 
-@command("overtrain")
+@command("overtrain", "Decide")
 def overtrain_command(
     fits: FitsArgument,
     N: NOption = None,
@@ -166,7 +166,7 @@ def overtrain_command(
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
 
-@command("decide")
+@command("decide", "Decide")
 def decide_command(
     fits: FitsArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget, as 1e24; may be repeated.")],

@@ -29,7 +29,7 @@ from scalebayes.cli.output import (
 )
 
 
-@command("fit")
+@command("fit", "From runs to fits")
 def fit_command(
     runs: RunsArgument,
     model: Annotated[
@@ -66,7 +66,7 @@ def fit_command(
         print_sensitivity(result, {}, ci_prob, as_json)
 
 
-@command("summary")
+@command("summary", "From runs to fits")
 def summary_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOption = False) -> None:
     """Print the posterior of a saved fit, the published values, the gate's verdict and what it says ahead."""
     result = load(fit)
@@ -74,7 +74,7 @@ def summary_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOp
     exit_unless_sound(result)
 
 
-@command("models")
+@command("models", "From runs to fits")
 def models_command(
     model: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None, as_json: JsonOption = False
 ) -> None:
@@ -88,7 +88,7 @@ def models_command(
     typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
 
 
-@command("runs")
+@command("runs", "From runs to fits")
 def runs_command(
     runs: Annotated[str | None, typer.Argument(metavar="RUNS", help="Check this file or published table.")] = None,
     columns: MapOption = None,
@@ -109,7 +109,7 @@ def runs_command(
         typer.echo(table)
 
 
-@command("backtest")
+@command("backtest", "What an answer rests on")
 def backtest_command(
     runs: RunsArgument,
     models: Annotated[
@@ -151,7 +151,7 @@ def backtest_command(
         typer.echo(wrap(message))
 
 
-@command("demo")
+@command("demo", "From runs to fits")
 def demo_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the fits and figures.")] = Path("scalebayes-demo"),
     force: ForceOption = False,

@@ -28,7 +28,7 @@ class By(StrEnum):
     size = "size"
 
 
-@command("influence")
+@command("influence", "What an answer rests on")
 def influence_command(
     fit: FitArgument,
     N: SizeOption = None,
@@ -108,7 +108,7 @@ def _probability(value: float) -> str:
     return "<1e-99" if value < 1e-99 else f"{value:.2g}"
 
 
-@command("prior-or-data")
+@command("prior-or-data", "What an answer rests on")
 def prior_or_data_command(
     fit: FitArgument,
     N: SizeOption = None,

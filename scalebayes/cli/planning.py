@@ -23,7 +23,7 @@ CandidatesOption = Annotated[
 ]
 
 
-@command("next")
+@command("next", "Plan runs")
 def next_command(
     fit: FitArgument,
     budget: Annotated[str, typer.Option("--budget", help="FLOP for all new runs together.")],
@@ -47,7 +47,7 @@ def next_command(
     _exit_unless_sound(result)
 
 
-@command("needed")
+@command("needed", "Plan runs")
 def needed_command(
     fit: FitArgument,
     width: Annotated[float, typer.Option(help="Width of the interval: nats of the loss; upper over lower of N*.")],
@@ -70,7 +70,7 @@ def needed_command(
     _exit_unless_sound(result)
 
 
-@command("plan")
+@command("plan", "Plan runs")
 def plan_command(
     C: Annotated[list[str], typer.Option("--C", help="FLOP of one run, as 1e20; may be repeated.")],
     levels: Annotated[

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scalebayes.point_methods import PointFits
 
 
-@command("point")
+@command("point", "Compare")
 def point_command(
     runs: RunsArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],

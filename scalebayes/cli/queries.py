@@ -11,7 +11,7 @@ from scalebayes.cli.files import load
 from scalebayes.cli.output import print_draws, print_sensitivity
 
 
-@command("predict")
+@command("predict", "Ask a fit")
 def predict_command(
     fit: FitArgument,
     N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
@@ -28,7 +28,7 @@ def predict_command(
     print_draws(result, predict(result, N=N or None, D=D or None, C=C or None), title, ci_prob, as_json)
 
 
-@command("frontier")
+@command("frontier", "Ask a fit")
 def frontier_command(
     fit: FitArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
@@ -42,7 +42,7 @@ def frontier_command(
     print_draws(result, frontier(result, C=C), "Compute-optimal allocation at C = 6 N D", ci_prob, as_json)
 
 
-@command("sensitivity")
+@command("sensitivity", "What an answer rests on")
 def sensitivity_command(
     fit: FitArgument,
     N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,

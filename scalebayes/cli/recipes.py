@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scalebayes.posterior import Fit
 
 
-@command("contrast")
+@command("contrast", "Compare")
 def contrast_command(
     fits: Annotated[
         list[str], typer.Argument(metavar="[LABEL=]FIT...", help="Saved fits, one a recipe; labels are file names.")

@@ -1,0 +1,247 @@
+"""Several fits of the same runs side by side: how well each predicts runs left out, and whether decisions change."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.allocation import frontier
+from scalebayes.averaging import average, named_fits
+from scalebayes.errors import QueryError, RunsError
+from scalebayes.posterior import Average, Fit, by_weight
+from scalebayes.prediction import predict
+from scalebayes.tables import Table
+
+RESPONSE = "log_loss"
+"""What every spec scores: the density of the log of the loss."""
+MOST_REFITS = 10
+"""Runs of one fit that are refitted without being asked for."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """What `compare` found.
+
+    To ask the fits together, ask their average: ``predict(comparison.average(), N="70B", D="15T")``.
+
+    Attributes
+    ----------
+    fits
+        By label.
+    table : pandas.DataFrame
+        One row a model, best first: ``elpd``, the sum over the runs of the log predictive density of each given the
+        others (leave one out), with its standard error ``se``; ``elpd_diff`` to the best, with ``dse``, its standard
+        error, ``p_worse``, the probability of being worse than the best (Normal approximation; NaN for the best), and
+        ``diag_diff``, ArviZ's word on how far to trust both; ``p``, effective parameters; ``stacking`` and ``equal``
+        weights; ``high_k``, runs whose Pareto k is too high for importance sampling, and ``high_k_left``, those that
+        still are after refits.
+    loo
+        ArviZ's pointwise results by label, refits included: what its plots take.
+    notes
+        What to know before relying on the table.
+    """
+
+    fits: Mapping[str, Fit]
+    table: Table
+    loo: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def average(self, weights: Literal["equal", "stacking"] | Mapping[str, float] = "equal") -> Average:
+        """Pool the fits, equally unless asked (`scalebayes.average` says why); stacking knows of the refits here."""
+        refitted = {str(label): float(weight) for label, weight in self.table["stacking"].items()}
+        return average(self.fits, refitted if weights == "stacking" else weights)
+
+    def difference(self, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
+        """Posterior of the difference between the answers of each pair of models.
+
+        Posteriors of two models know nothing of each other, so their draws are paired at random.
+
+        Parameters
+        ----------
+        N, D, C
+            Targets, from any two, as for `scalebayes.predict`; or C alone, budgets, as for `scalebayes.frontier`.
+        seed
+            Of the pairing, and of the discrepancies beyond the table.
+
+        Returns
+        -------
+        xarray.Dataset
+            With dims (chain, draw, target or budget, pair); along pair, ``model`` and ``against``, in the order of
+            ``fits``. ``loss_difference``, model less against, in nats per token: of the curve at the target, with its
+            discrepancy where a spec has one, or of the curve at each model's own optimum; and for budgets
+            ``N_ratio``, N* of the model over N* of the other. `scalebayes.intervals` adds ``p_below``, the
+            probability that the difference is below 0, or the ratio below 1.
+
+        Raises
+        ------
+        QueryError
+            As `predict` and `frontier` do.
+        """
+        budgets = C is not None and N is None and D is None
+        if budgets:
+            answers = {label: frontier(fit, C=C, seed=seed) for label, fit in self.fits.items()}
+        else:
+            answers = {label: predict(fit, N=N, D=D, C=C, seed=seed) for label, fit in self.fits.items()}
+        flat = _paired_at_random(answers, seed)
+        pairs = list(itertools.combinations(answers, 2))
+        dims = ("chain", "draw", "budget" if budgets else "target", "pair")
+        loss = np.stack([flat[a]["loss"] - flat[b]["loss"] for a, b in pairs], axis=-1)
+        out = {"loss_difference": (dims, loss[None], {"reference": 0.0, "units": "nats per token"})}
+        if budgets:
+            ratio = np.stack([flat[a]["N"] / flat[b]["N"] for a, b in pairs], axis=-1)
+            out["N_ratio"] = (dims, ratio[None], {"reference": 1.0})
+        coords = {k: v for k, v in next(iter(answers.values())).coords.items() if v.dims == dims[2:3]}
+        coords |= {name: ("pair", [pair[i] for pair in pairs]) for i, name in enumerate(("model", "against"))}
+        coords |= {"chain": [0], "draw": np.arange(len(loss))}
+        failures = dict.fromkeys(code for fit in self.fits.values() for code in fit.gate_failures)
+        return xr.Dataset(out, coords, {"gate_failures": ", ".join(failures)})
+
+    def sentence(self) -> str:
+        """Say in a few lines to quote how the models did on runs left out, and what that does not tell."""
+        (best, _), *others = self.table.iterrows()
+        runs = next(iter(self.fits.values())).runs
+        behind = [_behind(str(label), row) for label, row in others]
+        weights = ", ".join(f"{label} {weight:.2f}" for label, weight in self.table["stacking"].items())
+        return (
+            f"Leaving out one of the {len(runs)} runs of {runs.name} at a time, {best} predicts it best; "
+            f"{'; '.join(behind)}. Stacking weights: {weights}. This scores runs like those made, not runs beyond them."
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.table!r}", *(f"note: {note}" for note in self.notes)])
+
+
+def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = None) -> Comparison:
+    r"""Compare fits of the same runs by leave-one-out, elpd = :math:`\sum_i \log p(\log L_i \mid \log L_{-i})`.
+
+    By Pareto-smoothed importance sampling (`arviz_stats.loo`); where Pareto k is too high for that, by fitting again
+    without that run. With a discrepancy the pointwise density is that of a run given all others, so that models with
+    and without one compare fairly. Leave-one-out scores what lies between the runs; for what lies beyond them, see
+    `scalebayes.backtest`.
+
+    Every spec here states the density of the log of the loss. A likelihood stated on the loss itself is on another
+    scale, p(log L) = p(L) L, and would have to be brought to ours first: add log L to its pointwise log likelihood, or
+    equivalently ours to its, `arviz_stats.loo(fit.tree, log_jacobian=-log L)`. Trees that hold another response than
+    ``log_loss`` are refused.
+
+    Parameters
+    ----------
+    fits
+        Two fits or more, by label, or a sequence of fits of models with different names.
+    reloo
+        Whether to refit where Pareto k is too high: by default where at most ten runs of a fit are, else ``notes``
+        say how many.
+
+    Raises
+    ------
+    QueryError
+        When there is one fit only, runs differ, or pointwise log likelihoods are missing or of another response.
+
+    References
+    ----------
+    Vehtari, Gelman and Gabry (2017), Practical Bayesian model evaluation using leave-one-out cross-validation and
+    WAIC, doi:10.1007/s11222-016-9696-4. Yao et al. (2018), doi:10.1214/17-BA1091. Buerkner et al. (2021),
+    doi:10.1007/s00180-020-01045-4.
+    """
+    named = named_fits(fits)
+    if len(named) == 1:
+        raise QueryError(f"'{next(iter(named))}' alone compares with nothing: give two fits or more")
+    for label, fit in named.items():
+        _check_response(label, fit)
+    notes = [
+        f"{label} failed its gate: {', '.join(fit.gate_failures)}" for label, fit in named.items() if fit.gate_failures
+    ]
+    loo, high = {}, {}
+    for label, fit in named.items():
+        loo[label], high[label] = _leave_one_out(label, fit, reloo, notes)
+    return Comparison(named, _table(loo, high), loo, tuple(notes))
+
+
+def _check_response(label: str, fit: Fit) -> None:
+    """Refuse log likelihoods that cannot stand beside others: missing, of another response, or of other rows."""
+    tree, rows = fit.tree, list(fit.runs.table.index)
+    if "log_likelihood" not in tree.children:
+        raise QueryError(f"no pointwise log likelihood was kept of '{label}' (very long tables): nothing to compare")
+    if RESPONSE not in tree["log_likelihood"]:
+        got = ", ".join(map(str, tree["log_likelihood"].data_vars)) or "nothing"
+        raise QueryError(
+            f"'{label}' scores {got}, not {RESPONSE}: densities of different responses do not compare; "
+            "one on the loss itself needs log(loss) added to each run's"
+        )
+    density = tree["log_likelihood"][RESPONSE]
+    if density.dims != ("chain", "draw", "run") or list(density["run"].values) != rows:
+        raise QueryError(f"the pointwise log likelihood of '{label}' is not one value for each of its {len(rows)} runs")
+
+
+def _leave_one_out(label: str, fit: Fit, reloo: bool | None, notes: list[str]) -> tuple[Any, int]:
+    """ArviZ's pointwise result and the number of runs with a high Pareto k before any refit."""
+    import arviz_stats as azs
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of high Pareto k: told in the table and the notes
+        loo = azs.loo(fit.tree, pointwise=True, var_name=RESPONSE)
+    high = high_k(loo)
+    told = f"{label}: Pareto k is above {loo.good_k:.2f} for {high} of {len(fit.runs)} runs"
+    if not high:
+        return loo, high
+    if reloo is False or (reloo is None and high > MOST_REFITS):
+        notes.append(f"{told}, and its elpd is not to be relied on; compare(..., reloo=True) fits again without each")
+        return loo, high
+    from scalebayes.refits import LeaveOneOut
+
+    without = LeaveOneOut(fit)
+    try:
+        loo = azs.reloo(without, loo_orig=loo, var_name=RESPONSE, k_threshold=loo.good_k, pointwise=True)
+        notes.append(f"{told}: fitted again without each")
+    except RunsError as error:
+        notes.append(f"{told}, and its elpd is not to be relied on: without one of them {error}")
+    if without.failed:
+        notes.append(f"{label}: refits without {', '.join(without.failed)} failed the gate")
+    return loo, high
+
+
+def high_k(loo: Any) -> int:
+    """Runs whose Pareto k is too high for importance sampling."""
+    return int((loo.pareto_k > loo.good_k).sum())
+
+
+def _table(loo: Mapping[str, Any], high: Mapping[str, int]) -> Table:
+    import arviz_stats as azs
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        given = azs.compare(dict(loo), method="stacking", round_to="none")
+    columns = ["elpd", "se", "elpd_diff", "dse", "p_worse", "diag_diff", "p"]
+    table = given[columns].astype({"diag_diff": object}).rename_axis("model")
+    table["stacking"] = given["weight"].clip(0.0, 1.0)  # the optimiser ends within rounding of its bounds
+    table["equal"] = 1 / len(loo)
+    table["high_k"] = [high[label] for label in table.index]
+    table["high_k_left"] = [high_k(loo[label]) for label in table.index]
+    return Table(table)
+
+
+def _behind(label: str, row: Any) -> str:
+    """How far behind the best a model is; clear where the gap is twice its error and ArviZ sees no small difference."""
+    clear = -row["elpd_diff"] > max(4.0, 2 * row["dse"])
+    text = f"{label} is {-row['elpd_diff']:.1f} (s.e. {row['dse']:.1f}) behind in log score"
+    return text if clear else f"{text}, no clear difference"
+
+
+def _paired_at_random(answers: Mapping[str, xr.Dataset], seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Draws of each answer in an order of its own, as many as the shortest has, (draws, targets)."""
+    rng = np.random.default_rng(seed)
+    sizes = [answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values()]
+    chosen = by_weight(sizes, [1 / len(sizes)] * len(sizes))
+    out = {}
+    for (label, answer), rows in zip(answers.items(), chosen, strict=True):
+        order = rng.permutation(rows)
+        out[label] = {
+            str(name): values.values.reshape(-1, values.shape[-1])[order] for name, values in answer.data_vars.items()
+        }
+    return out
