@@ -20,7 +20,7 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -34,7 +34,16 @@ SPECS = ("chinchilla", "coupled", "coupled-discrepancy")
 TABLES = ("hoffmann2022", "pile2023", "muennighoff2023")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FAR, BUDGET = {"N": 70e9, "D": 1.4e12}, 5.76e23
-CHAINS, WARMUP, DRAWS = 4, 1500, 5000
+CHAINS, WARMUP = 4, 1500
+
+
+class Sampling(NamedTuple):
+    """What the command line sets of Stan's sampler: draws a chain, its target acceptance, and cores."""
+
+    draws: int = 5000
+    adapt_delta: float = 0.99
+    cores: int = 2
+
 
 STAN = """
 data {
@@ -109,7 +118,7 @@ set <- readRDS(compiled)
 if (length(arguments) > 2) {
   fit <- sampling(set, data = read_rdump(arguments[3]), chains = %d, warmup = %d, iter = %d, cores = %d, seed = 1,
                   refresh = 0, pars = c("mu"), include = FALSE, init_r = 1,
-                  control = list(adapt_delta = 0.99, metric = "dense_e", max_treedepth = 12))
+                  control = list(adapt_delta = %s, metric = "dense_e", max_treedepth = 12))
   kept <- as.array(fit)
   rows <- data.frame(chain = rep(seq_len(dim(kept)[2]), each = dim(kept)[1]),
                      matrix(kept, ncol = dim(kept)[3], dimnames = list(NULL, dimnames(kept)[[3]])), check.names = FALSE)
@@ -148,10 +157,10 @@ def dump(data: dict[str, Any]) -> str:
     return "\n".join(f"{name} <- {literal(value)}" for name, value in data.items()) + "\n"
 
 
-def sample_stan(runs: sb.Runs, model: str, folder: Path, cores: int) -> tuple[xr.Dataset, dict[str, Any]]:
+def sample_stan(runs: sb.Runs, model: str, folder: Path, how: Sampling) -> tuple[xr.Dataset, dict[str, Any]]:
     """Draws of the program, (chain, draw) under our names, and how they were made."""
     (folder / "law.stan").write_text(STAN)
-    (folder / "sample.R").write_text(R % (CHAINS, WARMUP, WARMUP + DRAWS, cores))
+    (folder / "sample.R").write_text(R % (CHAINS, WARMUP, WARMUP + how.draws, how.cores, how.adapt_delta))
     data = stan_data(runs, model)
     (folder / "data.R").write_text(dump(data))
     files = [folder / name for name in ("compiled.rds", "law.stan", "data.R", "draws.csv")]
@@ -159,7 +168,7 @@ def sample_stan(runs: sb.Runs, model: str, folder: Path, cores: int) -> tuple[xr
     said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(("div", "version")))
     with files[-1].open() as file:
         columns = list(csv.reader(file))
-    values = np.array(columns[1:], float).reshape(CHAINS, DRAWS, -1)
+    values = np.array(columns[1:], float).reshape(CHAINS, how.draws, -1)
     draws = xr.Dataset({n: (("chain", "draw"), values[..., i]) for i, n in enumerate(columns[0])}).drop_vars("chain")
     if data["gp"]:
         check_dense(draws, data)
@@ -174,7 +183,8 @@ def check_dense(draws: xr.Dataset, data: dict[str, Any]) -> None:
     x = np.column_stack([data["log_N"], data["log_D"]]) / np.log(10)
     r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
     K = (1 + r + r**2 / 3) * np.exp(-r)
-    for i in range(0, DRAWS, DRAWS // 5):
+    draws_a_chain = draws.sizes["draw"]
+    for i in range(0, draws_a_chain, draws_a_chain // 5):
         p = {name: float(values[0, i]) for name, values in draws.items()}
         n, d = (
             p["size_N"] * (1e9 / np.exp(data["log_N"])) ** p["alpha_N"],
@@ -241,21 +251,21 @@ def summarise(logs: xr.Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
-def make(models: tuple[str, ...], tables: tuple[str, ...], cores: int, folder: Path) -> None:
+def make(models: tuple[str, ...], tables: tuple[str, ...], how: Sampling, folder: Path) -> None:
     """Sample every spec on every table and store the summaries, one file a pair."""
     STORED.mkdir(exist_ok=True)
     folder.mkdir(exist_ok=True, parents=True)
     for table in tables:
         runs = public_runs(table)
         for model in models:
-            draws, how = sample_stan(runs, model, folder, cores)
+            draws, said = sample_stan(runs, model, folder, how)
             summary = summarise(from_stan(draws, model))
-            how |= {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS, "adapt_delta": 0.99, "metric": "dense_e"}
-            entry = {"model": model, "table": table, "runs": runs.hash, "sampler": how}
+            said |= {"chains": CHAINS, "warmup": WARMUP, "draws": how.draws, "adapt_delta": how.adapt_delta}
+            entry = {"model": model, "table": table, "runs": runs.hash, "sampler": said | {"metric": "dense_e"}}
             entry |= {"quantile_levels": list(QUANTILES), "logs": summary}
             (STORED / f"{model}--{table}.json").write_text(json.dumps(entry, indent=1) + "\n")
             worst, least = max(s["r_hat"] for s in summary.values()), min(s["ess_bulk"] for s in summary.values())
-            text = f"R-hat at most {worst:.4f}, ESS at least {least:.0f}, {how['divergences']} divergences"
+            text = f"R-hat at most {worst:.4f}, ESS at least {least:.0f}, {said['divergences']} divergences"
             print(f"{model} on {table}: {text}", flush=True)
 
 
@@ -286,13 +296,16 @@ def main() -> None:
     parser.add_argument("--make", action="store_true", help="sample with Stan and store")
     parser.add_argument("--models", default=",".join(SPECS))
     parser.add_argument("--tables", default=",".join(TABLES))
-    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=Sampling().cores)
+    parser.add_argument("--draws", type=int, default=Sampling().draws, help="a chain, after warm-up")
+    parser.add_argument("--adapt-delta", type=float, default=Sampling().adapt_delta)
     parser.add_argument("--folder", type=Path, help="where Stan's compiled program and draws go, to be used again")
     arguments = parser.parse_args()
     models, tables = tuple(arguments.models.split(",")), tuple(arguments.tables.split(","))
     if arguments.make:
         with tempfile.TemporaryDirectory() as temporary:
-            make(models, tables, arguments.cores, arguments.folder or Path(temporary))
+            how = Sampling(arguments.draws, arguments.adapt_delta, arguments.cores)
+            make(models, tables, how, arguments.folder or Path(temporary))
         return
     for file in sorted(STORED.glob("*.json")):
         entry = json.loads(file.read_text())
