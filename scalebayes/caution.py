@@ -42,6 +42,9 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:
     furthest, span = float(answer["decades_beyond"].max()), answer.attrs.get("span", np.inf)
+    if np.isinf(furthest):
+        yield Message("NOT_VALIDATED", "warning", "a limit, beyond all runs: not validated, nor can it be")
+        return
     if furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the {span:.1f} that the runs "
@@ -99,7 +102,7 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
 
 def _measured(answer: xr.Dataset) -> Iterator[Message]:
     furthest = float(answer["decades_beyond"].max())
-    if furthest == 0 or "model" not in answer.attrs:
+    if furthest == 0 or np.isinf(furthest) or "model" not in answer.attrs:
         return
     table = coverage()
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
