@@ -23,7 +23,7 @@ from scalebayes.graph import _log_prior, sampler_data
 
 SPEC = sb.read_model("coupled-discrepancy")
 LAW = SPEC.law_object
-RANK = 40
+RANK = 70
 """Leading eigenvectors kept: what is left out has eigenvalues below 1e-3 on these tables."""
 COMPILED: dict[str, Any] = {}
 
