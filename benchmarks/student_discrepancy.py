@@ -54,7 +54,7 @@ def graph(runs: sb.Runs) -> Any:
         z = {name: known[f"start_{name}"] + step * pm.Flat(name, initval=0.0) for name, step in steps}
         logs, log_jacobian = LAW.coordinates.recover(z, {x: known[f"centre_{x}"] for x in LAW.inputs})
         parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in LAW.parameter_names}
-        pm.Potential("prior", _log_prior(SPEC, logs) + log_jacobian)
+        pm.Potential("prior", _log_prior(SPEC, logs, known) + log_jacobian)
         sigma, eta = pm.HalfNormal("sigma", 0.1), pm.LogNormal("eta", np.log(0.01), 1.0)
         nu = pm.Deterministic("nu", 2.0 + pm.Gamma("nu_above_2", alpha=2.0, beta=0.1))
         weights = pm.Normal("weights", 0.0, 1.0, shape=RANK)
