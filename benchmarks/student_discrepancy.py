@@ -40,7 +40,8 @@ def data(runs: sb.Runs) -> dict[str, np.ndarray]:
     basis = leading(runs)
     missing = RANK - len(basis.values)
     vectors = np.pad(basis.vectors, ((0, 0), (0, missing)))
-    return sampler_data(runs, SPEC) | {"eigenvectors": vectors, "eigenvalues": np.pad(basis.values, (0, missing))}
+    known = {k: v for k, v in sampler_data(runs, SPEC).items() if not k.startswith(("prior_sigma", "prior_eta"))}
+    return known | {"eigenvectors": vectors, "eigenvalues": np.pad(basis.values, (0, missing))}
 
 
 def graph(runs: sb.Runs) -> Any:
