@@ -1,4 +1,6 @@
 from . import plots as plots
+from .adapters import read_checkpoints as read_checkpoints
+from .adapters import read_wandb as read_wandb
 from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
@@ -10,9 +12,9 @@ from .choices import decide as decide
 from .choices import near_optimum as near_optimum
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
-from .cost import SIX_ND as SIX_ND
 from .cost import with_inference as with_inference
 from .counting import NON_EMBEDDING as NON_EMBEDDING
 from .counting import non_embedding_parameters as non_embedding_parameters
@@ -35,6 +37,7 @@ from .kappa import coupling as coupling
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .leverage import influence as influence
+from .lossunits import to_nats as to_nats
 from .planning import Need as Need
 from .planning import next_runs as next_runs
 from .planning import runs_needed as runs_needed
