@@ -56,6 +56,11 @@ from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
 from .runs import read_runs as read_runs
+from .shapes import Shape as Shape
+from .shapes import forward_flop as forward_flop
+from .shapes import shape_of as shape_of
+from .shapes import sparse_cost as sparse_cost
+from .shapes import transformer_cost as transformer_cost
 from .spec import Prior as Prior
 from .spec import Spec as Spec
 from .spec import list_models as list_models

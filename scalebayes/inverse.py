@@ -50,7 +50,7 @@ def reach(
     cost
         What is to be least along the frontier: 6 N D, `scalebayes.with_inference`, or a function of (N, D).
     price
-        Adds ``money``.
+        Adds ``hours``, of one accelerator, and ``money``.
     of
         ``"curve"``, or ``"law"``, which leaves a discrepancy out.
     seed
@@ -60,9 +60,9 @@ def reach(
     -------
     xarray.Dataset
         With dims (chain, draw, target) what was sought (``D``, ``N``, or both) and training compute ``C``, all ``inf``
-        in draws where the loss is out of reach, or takes more than 1e40; ``total`` where the cost is not 6 N D, and
-        ``money``. Along target: ``loss``, what was held fixed, ``reachable``, the share of draws that reach it, and
-        ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out of reach.
+        in draws where the loss is out of reach, or takes more than 1e40; ``total`` where the cost is not 6 N D,
+        ``hours`` and ``money``. Along target: ``loss``, what was held fixed, ``reachable``, the share of draws that
+        reach it, and ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out of reach.
 
     Raises
     ------
@@ -117,7 +117,8 @@ def _reach(
     if price is not None:
         if not {"C", "total"} & set(values):
             raise QueryError(f"'{fit.spec.name}' says nothing of compute, so nothing of money")
-        values["money"] = price.of(values.get("total", values.get("C")))
+        flop = values.get("total", values.get("C"))
+        values |= {"hours": price.hours(flop), "money": price.of(flop)}
     return _answer(fit, values, {"loss": losses} | held, cost)
 
 
