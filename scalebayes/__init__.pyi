@@ -12,6 +12,8 @@ from .choices import decide as decide
 from .choices import near_optimum as near_optimum
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .contours import isoloss as isoloss
+from .convergence import above_converged as above_converged
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
@@ -30,6 +32,7 @@ from .errors import QueryError as QueryError
 from .errors import RunsError as RunsError
 from .errors import ScaleBayesError as ScaleBayesError
 from .errors import SpecError as SpecError
+from .gains import returns as returns
 from .inference import fit as fit
 from .inverse import reach as reach
 from .kappa import Coupling as Coupling

@@ -134,7 +134,7 @@ def prefer_command(
     """Give the probability that allocation a is better than b, and the difference in loss."""
     from scalebayes.chances import prefer
 
-    sides = [_allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
+    sides = [allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
     fit = load_all(fits)
     answer = prefer(fit, a=sides[0], b=sides[1])
     title = "Is a better than b? Difference in loss, positive where a is better"
@@ -221,7 +221,8 @@ def _name(answer: Any) -> str:
     return f"C = {answer.attrs['cost']}"
 
 
-def _allocation(text: str, option: str) -> dict[str, str]:
+def allocation(text: str, option: str) -> dict[str, str]:
+    """Inputs from text such as N=70B,D=1.4T."""
     parts = [part.partition("=") for part in text.split(",")]
     if any(not value or name.strip() not in ("N", "D", "C") for name, _, value in parts):
         raise typer.BadParameter(f"got {text!r}; write N=70B,D=1.4T, any two of N, D and C", param_hint=option)
