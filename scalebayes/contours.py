@@ -53,7 +53,7 @@ def isoloss(
         With dims (chain, draw, target): ``D``, ``inf`` where the size never reaches the loss (or takes more than 1e40
         tokens), and C = 6 N D; with `like` also ``data_ratio`` and ``compute_ratio``, over those of that run. Along
         target: N, ``loss`` or the run's ``N_like`` and ``D_like``, ``reachable``, the share of draws that reach it,
-        and ``decades_beyond``, of the median compute.
+        and ``decades_beyond``, of the median compute of those (0 where none do).
 
     Raises
     ------
@@ -70,9 +70,17 @@ def isoloss(
         raise QueryError(f"of is 'curve' or 'law'; got {of!r}")
     found = _contour(fit, N=N, loss=loss, like=like, of=of, seed=seed)
     tokens, compute = found["D"].values, found["C"].values
-    middle = np.quantile(compute, 0.5, axis=(0, 1), method="higher")  # of the mixture, where there are several models
-    decades = found["decades_beyond"].copy(data=np.maximum(0.0, np.log10(middle / fit.runs.max_compute)))
-    return found.assign_coords(reachable=("target", np.isfinite(tokens).mean(axis=(0, 1))), decades_beyond=decades)
+    reached = np.isfinite(compute)
+    middle = [
+        np.median(c[ok]) if ok.any() else 0.0 for c, ok in zip(_by_target(compute), _by_target(reached), strict=True)
+    ]
+    decades = np.log10(np.maximum(middle, fit.runs.max_compute) / fit.runs.max_compute)
+    shares = {"reachable": ("target", np.isfinite(tokens).mean(axis=(0, 1)))}
+    return found.assign_coords(shares | {"decades_beyond": found["decades_beyond"].copy(data=decades)})
+
+
+def _by_target(values: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, values.shape[-1]).T
 
 
 @over_average

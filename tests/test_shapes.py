@@ -185,9 +185,10 @@ def test_what_is_no_cost_is_refused_in_words(ask, message):
         ask()
 
 
-def test_the_documented_example_says_what_it_prints():
-    failed, tried = doctest.testfile(str(ROOT / "docs" / "counting.md"), module_relative=False)
-    assert tried > 10
+@pytest.mark.parametrize(("page", "examples"), [("counting", 16), ("constants", 8)])
+def test_documented_examples_say_what_they_print(page, examples):
+    failed, tried = doctest.testfile(str(ROOT / "docs" / f"{page}.md"), module_relative=False)
+    assert tried == examples
     assert failed == 0
 
 
