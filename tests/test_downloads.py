@@ -4,7 +4,9 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,7 @@ from scalebayes.cli import app
 from scalebayes.datasets import TABLES, _parsing
 from scalebayes.downloads import FOLDER, MIRROR, Upstream
 
-from .conftest import SHARED, shared_table
-
+SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CONTENT = b'{"params_active_precise": 5}\n' * 1000
 FILE = Upstream("owner/repo", "0" * 40, "deep/file.jsonl", hashlib.sha256(CONTENT).hexdigest(), "MIT")
 FETCHED = [name for name, about in TABLES.items() if about.upstream]
@@ -173,14 +174,14 @@ def test_published_files_are_fetched_and_read(published, name):
 
 @pytest.mark.parametrize("name", ["gemstones2025", "misfitting2025"])
 def test_published_files_agree_with_the_shared_tables(published, name):
-    runs, table = sb.load_runs(name), shared_table(name)
+    runs, table = sb.load_runs(name), pd.read_csv(SHARED / f"{name}.csv")
     np.testing.assert_array_equal(runs.N, table["params"])
     np.testing.assert_array_equal(runs.D, table["tokens"])
     np.testing.assert_allclose(runs.loss, table["loss"], rtol=1e-6)  # rounded to six decimals there
 
 
 def test_the_best_learning_rate_at_each_size_is_a_choice(published):
-    best, table = sb.load_runs("misfitting2025", best=True), shared_table("misfitting2025")
+    best, table = sb.load_runs("misfitting2025", best=True), pd.read_csv(SHARED / "misfitting2025.csv")
     expected = table.groupby(["params", "tokens"])["loss"].min()
     found = best.table.set_index(["N", "D"])["loss"].sort_index()
     np.testing.assert_allclose(found, expected.sort_index(), rtol=1e-6)
