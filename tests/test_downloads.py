@@ -210,3 +210,49 @@ def test_the_command_line_reads_a_fetched_table_and_its_best(published):
     assert result.exit_code == 0
     assert "81 runs" in result.stdout
     assert "Downloading" not in result.stdout
+
+
+# Files in the layouts of the published ones, with figures of our own.
+
+
+def test_the_layout_of_gemstones(tmp_path):
+    rows = [
+        {"run_name": "a", "params_active_precise": 5e8, "width": 1024, "depth": 28, "tokens": t, "final_loss": loss}
+        for t, loss in [(11e9, 3.0), (22e9, 2.9)]
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    runs = _parsing.gemstones(tmp_path / "x.jsonl", "x")
+    assert runs.table.loc["1024x28@22B", ["N", "D", "loss", "group"]].tolist() == [5e8, 22e9, 2.9, "1024x28"]
+
+
+def test_the_layout_of_misfitting_and_the_best_of_each(tmp_path):
+    header = "loss,C4 Eval Loss,N,N_no_emb,D,C,C_no_emb,peak_lr"
+    rows = ["3.1,3.1,9e7,3e7,1e9,1,1,0.001", "3.0,3.0,9e7,3e7,1e9,1,1,0.002", "2.9,2.9,9e7,3e7,2e9,1,1,0.001"]
+    (tmp_path / "x.csv").write_text("\n".join([header, *rows, rows[0]]))
+    runs = _parsing.misfitting(tmp_path / "x.csv", "x")
+    assert runs.loss.tolist() == [3.1, 3.0, 2.9, 3.1]
+    assert "kept although suspicious: N, D, loss, the values of row 1 in row 4 (expected each run once)" in runs.notes
+    best = _parsing.best_of_each(runs)
+    assert best.loss.tolist() == [3.0, 2.9]
+    assert not any("suspicious" in note for note in best.notes)
+
+
+def test_the_layout_of_clark(tmp_path):
+    table = pd.DataFrame(
+        {
+            "hyper_id": [0, 0, 1, 1, 2],
+            "step": [0, 249000, 249000, 0, 249000],
+            "loss_validation": [10.7, 2.5, 2.4, 10.8, 2.3],
+            "num_experts": [1, 1, 64, 64, 8],
+            "k": [1, 1, 1, 1, 2],
+            "router_type": ["Dense", "Dense", "S-Base", "S-Base", "Hash"],
+            "routing_frequency": [0.5, 0.5, 0.5, 0.5, 0.25],
+            "total_parameter_count": [3.7e8, 3.7e8, 9e9, 9e9, 2e9],
+            "dense_parameter_count": [3.7e8, 3.7e8, 3.7e8, 3.7e8, 3.7e8],
+        }
+    )
+    table.to_csv(tmp_path / "x.csv.gz", index=False)
+    runs = _parsing.clark(tmp_path / "x.csv.gz", "x")
+    assert runs.loss.tolist() == [2.5, 2.4, 2.3]
+    assert runs.table["group"].tolist() == ["Dense", "S-Base E=64", "Hash E=8 k=2 R=0.25"]
+    assert runs.D.tolist() == [249000 * 524288] * 3
