@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scalebayes.columns import QUANTITIES, check_units, match_columns, span
+from scalebayes.columns import OTHER, QUANTITIES, check_units, match_columns, span
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
 from scalebayes.units import parse_quantity
@@ -28,8 +28,9 @@ class Runs:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens) and C (FLOP), then
-        loss (nats per token), all positive and finite; then group, where the runs belong to families.
+        One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens), C (FLOP), S (steps),
+        U (unique tokens) and E (experts), then loss (nats per token), all positive and finite; then group, where the
+        runs belong to families.
     name : str
         A short name for titles and reports.
     source : str, optional
@@ -66,6 +67,21 @@ class Runs:
     def C(self) -> NDArray[np.float64]:
         """Training compute in FLOP, shape (runs,)."""
         return self._column("C")
+
+    @property
+    def S(self) -> NDArray[np.float64]:
+        """Steps of the optimiser, shape (runs,)."""
+        return self._column("S")
+
+    @property
+    def U(self) -> NDArray[np.float64]:
+        """Unique training tokens, shape (runs,)."""
+        return self._column("U")
+
+    @property
+    def E(self) -> NDArray[np.float64]:
+        """Experts, shape (runs,)."""
+        return self._column("E")
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -115,6 +131,7 @@ def read_runs(
     run: str | None = None,
     name: str | None = None,
     strict: bool = True,
+    **others: str,
 ) -> Runs:
     r"""Read and check a table of runs; of N, D and C the missing one follows from :math:`C = 6 N D`.
 
@@ -136,6 +153,9 @@ def read_runs(
         What to call the table; by default the file's name.
     strict : bool
         Whether suspicious values (units, repeated runs) are errors. Otherwise they are kept, with a note.
+    **others
+        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By default the one with a
+        usual name, if all of it can serve.
 
     Returns
     -------
@@ -155,7 +175,10 @@ def read_runs(
     """
     frame, origin = _open(source)
     name = name or (Path(origin).stem if origin else "runs")
-    columns, faults = match_columns(frame, {"N": N, "D": D, "C": C, "loss": loss, "group": group, "run": run})
+    if unknown := set(others) - set(OTHER):
+        raise RunsError(f"no column is called for by {', '.join(sorted(unknown))}: allowed are {', '.join(QUANTITIES)}")
+    asked = {"N": N, "D": D, "C": C, **{x: others.get(x) for x in OTHER}, "loss": loss, "group": group, "run": run}
+    columns, faults = match_columns(frame, asked)
     cells = _read_cells(frame, columns)
     given = cells.drop(columns="run", errors="ignore")
     table, notes = _with_third(given)
