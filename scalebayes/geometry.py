@@ -212,32 +212,25 @@ def shifted_term(x: str) -> Coordinates:
 def broken_term(x: str, *, breaks: Literal[1, 2]) -> Coordinates:
     """L = L_inf + R, with exponents alpha_x, then alpha_1 and perhaps alpha_2, and breaks at x_1 and x_1 10^gap.
 
-    With t = log(x/x_i)/f at the centre, h sums -(r_i - r_(i-1)) f log(1 + e^t) and e adds (r_i - r_(i-1))/(1 + e^-t) to
-    1, where r_i = alpha_i/alpha_x and r_0 = 1. Coordinates: ``break`` = log(x_1/centre), log f, log gap, and the logs
-    of alpha_1/alpha_x and alpha_2/alpha_1.
+    With t = log(x/x_i)/f at the centre, each break adds -(r_i - r_(i-1)) f log(1 + e^t) to h, which starts at 0, and
+    (r_i - r_(i-1))/(1 + e^-t) to e, which starts at 1; r_i = alpha_i/alpha_x and r_0 = 1. Coordinates: ``break`` =
+    log(x_1/centre), log f, log gap, and the logs of alpha_1/alpha_x and alpha_2/alpha_1.
     """
 
     def bend(z: Values, centre: Numeric) -> Bend:
-        f = np.exp(z["log_f"])
-        ratio, shares = np.exp(z["turn_1"]), _log_shares(-z["break"] / f)
-        height = -(ratio - 1.0) * f * log_add(-z["break"] / f, 0.0)
-        log_slope = log_add(shares[1], z["turn_1"] + shares[0])
-        logs = {f"{x}_1": centre + z["break"], "f": z["log_f"]}
-        if breaks == 2:
-            t = -(z["break"] + np.exp(z["log_gap"]) * float(np.log(10.0))) / f
-            log_next = z["turn_1"] + z["turn_2"]
-            height = height - (np.exp(log_next) - ratio) * f * log_add(t, 0.0)
-            # e = (1 - q1) + r_1 (q1 - q2) + r_2 q2, with q1 >= q2 because both breaks share f
-            first, second = np.exp(shares[0]), np.exp(_log_shares(t)[0])
-            slope = np.exp(shares[1]) + ratio * (first - second) + np.exp(log_next) * second
-            log_slope = np.log(slope)
-            logs["gap"] = z["log_gap"]
-
-        def parameters(log_alpha: Numeric) -> dict[str, Numeric]:
-            later = {"alpha_1": log_alpha + z["turn_1"]}
-            return logs | later | ({"alpha_2": log_alpha + z["turn_1"] + z["turn_2"]} if breaks == 2 else {})
-
-        return Bend(height, log_slope, parameters)
+        f, logs = np.exp(z["log_f"]), {f"{x}_1": centre + z["break"], "f": z["log_f"]}
+        t, log_ratio, before, height, slope = -z["break"] / f, 0.0, 1.0, 0.0, 1.0
+        log_ratios = {}
+        for i in range(1, breaks + 1):
+            if i == 2:
+                logs["gap"] = z["log_gap"]
+                t = t - np.exp(z["log_gap"]) * float(np.log(10.0)) / f
+            softplus = log_add(t, 0.0)
+            log_ratio = log_ratio + z[f"turn_{i}"]
+            ratio, log_ratios[f"alpha_{i}"] = np.exp(log_ratio), log_ratio
+            height = height - (ratio - before) * f * softplus
+            slope, before = slope + (ratio - before) * np.exp(t - softplus), ratio
+        return Bend(height, np.log(slope), lambda log_alpha: logs | {k: log_alpha + r for k, r in log_ratios.items()})
 
     extra = {"break": Extra(0.0, 1.0), "log_f": Extra(-0.7, 0.5), "turn_1": Extra(0.0, 0.5)}
     if breaks == 2:

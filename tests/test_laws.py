@@ -225,8 +225,9 @@ def test_overtraining_is_gadres_form_of_compute_and_ratio(values, x):
     assert LAWS["overtraining"](x["N"], x["D"], **ours) == pytest.approx(printed, rel=1e-11)
     derived = LAWS["overtraining"].derive(ours)
     assert take(derived, "a", "b", "eta_C") == pytest.approx({"a": a, "b": b, "eta_C": eta}, rel=1e-9)
-    N = LAWS["overtraining"].optimise(C / 6, ours)
-    assert pytest.approx((b / a) ** (1 / (2 * eta)), rel=1e-9) == C / 6 / N**2
+    best = LAWS["overtraining"].optimise(C / 6, ours)
+    ratio = C / 6 / best**2
+    assert ratio == pytest.approx((b / a) ** (1 / (2 * eta)), rel=1e-9)
     assert derived["M_opt"] == pytest.approx((b / a) ** (1 / (2 * eta)), rel=1e-9)
 
 
@@ -339,14 +340,14 @@ def test_steps_is_kaplans_equation_1_6_and_its_frontier():
 def test_the_critical_batch_and_what_follows():
     """Kaplan et al. (2020), eq. 1.4, 5.4 and 5.5, and Table 6."""
     L = 3.0
-    B = steps.critical_batch(L)
-    assert pytest.approx(2.1e8 / 3.0 ** (1 / 0.21)) == B
-    assert steps.minimal_steps(1e5, B, L) == pytest.approx(5e4)
-    assert steps.minimal_compute(1e21, B, L) == pytest.approx(5e20)
+    critical = steps.critical_batch(L)
+    assert critical == pytest.approx(2.1e8 / 3.0 ** (1 / 0.21))
+    assert steps.minimal_steps(1e5, critical, L) == pytest.approx(5e4)
+    assert steps.minimal_compute(1e21, critical, L) == pytest.approx(5e20)
     assert steps.minimal_steps(1e5, 1e30, L) == pytest.approx(1e5)
     # S_min and C_min of a run are linked: C / C_min = 1 + B/B_crit, S / S_min = 1 + B_crit/B
-    assert (1e21 / steps.minimal_compute(1e21, 3 * B, L) - 1) == pytest.approx(3.0)
-    assert (1e5 / steps.minimal_steps(1e5, 3 * B, L) - 1) == pytest.approx(1 / 3)
+    assert (1e21 / steps.minimal_compute(1e21, 3 * critical, L) - 1) == pytest.approx(3.0)
+    assert (1e5 / steps.minimal_steps(1e5, 3 * critical, L) - 1) == pytest.approx(1 / 3)
     measured = steps.measured_allocation(8.64e19 * np.array([1.0, 1e3]))
     assert measured["N"][0] == pytest.approx(1.3e9)
     assert np.log10(measured["N"][1] / measured["N"][0]) / 3 == pytest.approx(0.73)
@@ -395,7 +396,7 @@ def test_overfitting_is_equation_4_3(values, x):
 
 
 def test_kaplans_rule_of_thumb_keeps_overfitting_under_two_percent():
-    """D >= 5e3 N^0.74 (Kaplan et al. 2020, eq. 4.4); the secondary form says the same of neither N."""
+    """D >= 5e3 N^0.74 (Kaplan et al. 2020, eq. 4.4)."""
     values = {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}
     for N in (1e6, 1e9, 1e12):
         assert summaries.overfitting(N, 5e3 * N**0.74, **values) == pytest.approx(0.02, abs=0.0025)
