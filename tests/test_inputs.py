@@ -87,10 +87,10 @@ def test_a_law_says_which_column_it_misses():
 
 def test_predict_takes_further_inputs_by_name(fit_of):
     fit = planted(fit_of, "data-constrained", PUBLISHED)
-    out = sb.predict(fit, N="1B", C="2.4e20", U=["4B", "40B", "inf"])
-    expected = LAWS["data-constrained"](1e9, 4e10, np.array([4e9, 4e10, np.inf]), **PUBLISHED)
+    out = sb.predict(fit, N="1B", C="2.4e20", U=["4B", "20B", "inf"])
+    expected = LAWS["data-constrained"](1e9, 4e10, np.array([4e9, 2e10, np.inf]), **PUBLISHED)
     np.testing.assert_allclose(out["loss"].mean(("chain", "draw")), expected, rtol=1e-4)
-    np.testing.assert_array_equal(out["U"], [4e9, 4e10, np.inf])
+    np.testing.assert_array_equal(out["U"], [4e9, 2e10, np.inf])
     assert out["decades_beyond"].attrs["of"] == "C"
     table = sb.intervals(out)
     assert table.index.names[:4] == ["N", "D", "C", "U"]
@@ -162,13 +162,13 @@ def test_the_command_takes_further_inputs(fit_of, tmp_path):
     assert "with U (unique training tokens)" in missing.output
 
 
-def test_the_papers_repetition_constants_come_back_when_the_others_are_held(load_shared):
-    """Muennighoff et al. hold E, A, B and alpha and fit R_N* and R_D* by log-Huber loss: 5.309743 and 15.387756."""
+def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load_shared):
+    """R_N* and R_D* by least log-Huber loss, E, A, B and alpha held at the published values; there are other minima."""
     table = load_shared("muennighoff2023")
     table = table[table["published_fit"]]
     assert len(table) == 182
     law, log_loss = LAWS["data-constrained"], np.log(table["loss"].to_numpy())
-    paper = {"E": 1.869, "A": 521.0, "B": 1488.0, "alpha": 0.3526596}
+    paper = {"E": np.exp(0.6254804), "A": np.exp(6.255414), "B": np.exp(7.3049974), "alpha": 0.3526596}
     inputs = [table[name].to_numpy() for name in ("params", "tokens", "unique_tokens")]
 
     def huber(log_R):
@@ -177,5 +177,8 @@ def test_the_papers_repetition_constants_come_back_when_the_others_are_held(load
         size = np.abs(np.log(law.function(*inputs, **values)) - log_loss)
         return 1e3 * np.where(size <= 1e-3, size**2 / 2, 1e-3 * (size - 5e-4)).sum()
 
-    found = optimize.minimize(huber, np.log([3.0, 10.0]), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-9})
-    assert np.exp(found.x) == pytest.approx([5.309743, 15.387756], rel=2e-3)
+    published = np.array([5.309743, 15.387756])
+    for away in (0.8, 1.2):
+        options = {"xatol": 1e-6, "fatol": 1e-10}
+        found = optimize.minimize(huber, np.log(away * published), method="Nelder-Mead", options=options)
+        assert np.exp(found.x) == pytest.approx(published, rel=2e-3)
