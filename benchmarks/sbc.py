@@ -48,7 +48,7 @@ RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
 MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
 THINNED = 99
 """Draws kept of each posterior: 100 possible ranks."""
-TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12}
+TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12, "S": 1e6, "U": 2e11, "E": 128.0}
 BUDGET = 5.76e23
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
@@ -64,7 +64,8 @@ def design() -> pd.DataFrame:
     grid = np.meshgrid(np.geomspace(3e7, 1e10, 8), np.geomspace(1e9, 3e11, 6))
     N, D = (g.ravel() * np.exp(0.1 * rng.standard_normal(g.size)) for g in grid)
     index = pd.Index([f"run {i}" for i in range(len(N))], name="run")
-    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D}, index=index)
+    others = {"S": D / 5e5, "U": D / rng.choice([1, 2, 4, 10, 40], len(D)), "E": rng.choice([1.0, 8, 64, 512], len(D))}
+    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, **others}, index=index)
 
 
 def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
@@ -143,7 +144,8 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     spec = fit.spec
     values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
     values["log_likelihood"] = log_likelihood(spec, fit.runs, values)
-    values["loss_far"] = sb.predict(fit, N=TARGET["N"], D=TARGET["D"], seed=seed)["loss"].values.ravel()
+    asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *spec.law_object.inputs)) if x != "C"}
+    values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
     if spec.law_object.optimal_N is not None:
         values["N_opt"] = sb.frontier(fit, C=BUDGET)["N"].values.ravel()
     return values

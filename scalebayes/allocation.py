@@ -60,7 +60,8 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     """
     law = fit.spec.law_object
     if law.inputs != ("N", "D"):
-        raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no optimal N and D")
+        of = f"{law.inputs[0]} alone" if len(law.inputs) == 1 else f"{' and '.join(law.inputs)}, not of N and D alone"
+        raise QueryError(f"'{fit.spec.name}' is a law of {of}: it has no optimal N and D")
     cost = as_cost(cost)
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():

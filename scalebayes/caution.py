@@ -10,6 +10,7 @@ import xarray as xr
 
 from scalebayes.datasets import coverage
 from scalebayes.diagnostics import Message
+from scalebayes.laws import INPUTS
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     -------
     tuple of Message
         FAR_BEYOND, further beyond the runs than they span themselves; NOT_VALIDATED, more than 2.5 decades beyond them;
-        OUTSIDE_N and OUTSIDE_D, at no more compute, but with N or D outside those of the runs; LAWS_DISAGREE, two
-        models of an average whose 90% intervals do not meet; CALIBRATION, what share of held-out losses 90% intervals
-        held at that distance; SMALL_RESIDUALS, that a small scatter is no reassurance. Nothing about an answer that
-        stays among the runs.
+        OUTSIDE_N, OUTSIDE_D and their like, at no more compute, but with N, D or another input outside those of the
+        runs; LAWS_DISAGREE, two models of an average whose 90% intervals do not meet; CALIBRATION, what share of
+        held-out losses 90% intervals held at that distance; SMALL_RESIDUALS, that a small scatter is no reassurance.
+        Nothing about an answer that stays among the runs.
     """
     if "decades_beyond" not in answer.coords:
         return ()
@@ -61,7 +62,7 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
 
 def _outside(answer: xr.Dataset) -> Iterator[Message]:
     near = answer["decades_beyond"] < APART
-    for x in ("N", "D"):
+    for x in ("N", "D", "S", "U", "E"):
         if x not in answer.coords or f"{x}_of_runs" not in answer.attrs:
             continue
         low, high = answer.attrs[f"{x}_of_runs"]
@@ -70,7 +71,8 @@ def _outside(answer: xr.Dataset) -> Iterator[Message]:
         off = np.maximum(np.log10(asked / high), np.log10(low / asked))
         if off.size and off.max() > APART:
             where = f"{x} = {format_quantity(float(asked[off.argmax()]))} lies {off.max():.1f} decades outside"
-            text = f"{where} the runs' {format_quantity(low)} to {format_quantity(high)}, though its compute does not"
+            of = {"C": "compute"}.get(answer["decades_beyond"].attrs.get("of", "C"), "largest input")
+            text = f"{where} the runs' {format_quantity(low)} to {format_quantity(high)}, though its {of} does not"
             yield Message(f"OUTSIDE_{x}", "warning", text)
 
 
@@ -93,7 +95,7 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
     values = [f"{names[i]} says {middle[i, at]:.3f} [{low[i, at]:.3f}, {high[i, at]:.3f}]" for i in (above, below)]
     inputs = [
         f"{x} = {format_quantity(float(answer[x][at]))}"
-        for x in ("N", "D", "C")
+        for x in INPUTS
         if answer.get(x, xr.DataArray()).dims == (along,)
     ]
     text = f"the models disagree: at {', '.join(inputs)} {' and '.join(values)} (loss, 90% equal-tailed)"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from scalebayes.errors import Fault
-from scalebayes.units import format_quantity
+from scalebayes.units import format_quantity, parse_quantity
 
 
 class Quantity(NamedTuple):
@@ -25,6 +25,9 @@ class Quantity(NamedTuple):
 # N     sweeps start near 1e5, while a count in millions stays under 1e4 up to a model of 10B;
 # D     1e6 tokens are a batch or two, more than any count in billions, or in millions up to 1T;
 # C     1e10 is below 6ND at both floors, 1e34 above it at both ceilings; PF-days (3640 for GPT-3) stay far under 1e10;
+# S     a few steps are no training, and more than 1e9 were never made;
+# U     as D, but a corpus may be small;
+# E     a single expert is a dense model.
 # loss  a model that learned nothing is at the logarithm of its vocabulary, 10 to 13 nats.
 QUANTITIES = {
     "N": Quantity(
@@ -42,6 +45,18 @@ QUANTITIES = {
         "C, flop, flops, n flops, num flops, total flops, model flops, train flop, train flops, training flop, "
         "training flops, compute, train compute, training compute, training compute flop, total compute",
     ),
+    "S": Quantity(
+        *("steps", 10, 1e9, "in thousands? write 250K"),
+        "S, steps, n steps, num steps, train steps, training steps, optimizer steps, updates, iterations",
+    ),
+    "U": Quantity(
+        *("unique tokens", 1e5, 1e18, "in millions or billions? write 300B or 1.4T"),
+        "U, unique tokens, n unique tokens, num unique tokens, unique training tokens, corpus tokens",
+    ),
+    "E": Quantity(
+        *("experts", 1, 1e6, "a dense model has 1"),
+        "E, experts, n experts, num experts, number of experts, expert count",
+    ),
     "loss": Quantity(
         *(
             "nats per token",
@@ -54,6 +69,9 @@ QUANTITIES = {
         "cross entropy loss, nll",
     ),
 }
+BASIC, OTHER = ("N", "D", "C"), ("S", "U", "E")
+"""Inputs that determine each other, and those that only some laws take: a table is never refused for one of these
+unless it was asked for."""
 LABELS = {"group": "group, family", "run": "run, run id, run name, id, name, model, model name"}
 
 _UNTRAINED = 8.0  # nats, a perplexity of 3000: a table where no run does better holds perplexities, not losses
@@ -65,7 +83,11 @@ _NOT_NATS = {
 
 
 def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tuple[dict[str, str], list[Fault]]:
-    """Find the column that plays each part: the one `chosen`, else the only one with a usual name."""
+    """Find the column that plays each part: the one `chosen`, else the only one with a usual name.
+
+    Nobody need know of `OTHER` inputs: such a column is taken unasked only if it is the only one and all of it can
+    serve.
+    """
     names = [str(name) for name in frame]
     free = [name for name in names if name not in chosen.values()]
     columns, faults = {}, []
@@ -73,6 +95,8 @@ def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tupl
         found = [asked] if asked is not None else usual_columns(free, role)
         if asked is None and role in LABELS:  # nobody asked for these: take the first that can serve, if any
             found = [c for c in found if frame[c].notna().all() and (role == "group" or frame[c].is_unique)][:1]
+        if asked is None and role in OTHER and not (len(found) == 1 and _serves(frame[found[0]], role)):
+            found = []
         if asked is not None and asked not in names:
             close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else ""
@@ -106,7 +130,16 @@ def usual_columns(names: list[str], role: str) -> list[str]:
     usual = (QUANTITIES[role].names if role in QUANTITIES else LABELS[role]).split(", ")
     places = {_plain(name): place for place, name in enumerate(usual)}
     found = sorted((name for name in names if _plain(name) in places), key=lambda name: places[_plain(name)])
-    return [role] if role in found and role in {"N", "D", "C"} else found
+    return [role] if role in found and role in (*BASIC, *OTHER) else found
+
+
+def _serves(column: pd.Series, role: str) -> bool:
+    """Whether every cell is a quantity within the range of a role."""
+    try:
+        values = [parse_quantity(cell) for cell in column]
+    except ValueError:
+        return False
+    return all(QUANTITIES[role].low <= value <= QUANTITIES[role].high for value in values)
 
 
 def _listed(names: list[str]) -> str:
@@ -130,7 +163,7 @@ def check_units(table: pd.DataFrame, columns: Mapping[str, str], in_nats: bool =
     """
     names = dict(columns) if in_nats else {**columns, "loss": "loss"}
     given = [fault for role in QUANTITIES if role in columns for fault in _suspects(table[role], role, names[role])]
-    derived = [role for role in ("N", "D", "C") if role in table and role not in columns]
+    derived = [role for role in BASIC if role in table and role not in columns]
     if not given and derived:
         (role,) = derived
         given = list(_suspects(table[role], role, {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}[role]))

@@ -153,9 +153,8 @@ def _design(fit: Fit) -> Iterator[Message]:
     for x in law.inputs:
         values = getattr(runs, x)
         if np.ptp(np.log(values)) < 0.01:
-            text = (
-                f"all runs have {x} = {format_quantity(values[0])}: the exponent alpha_{x} comes from the prior alone"
-            )
+            what = f"the exponent alpha_{x}" if f"alpha_{x}" in law.parameter_names else f"what {x} does"
+            text = f"all runs have {x} = {format_quantity(values[0])}: {what} comes from the prior alone"
             yield Message(f"ONE_{x}", "warning", text)
     if law.inputs == ("N", "D"):
         log_N, log_D = np.log(runs.N), np.log(runs.D)

@@ -9,6 +9,7 @@ import xarray as xr
 
 from scalebayes.cost import SIX_ND
 from scalebayes.errors import QueryError
+from scalebayes.laws import INPUTS
 from scalebayes.posterior import (
     Fit,
     discrepancy,
@@ -19,11 +20,13 @@ from scalebayes.posterior import (
 )
 from scalebayes.units import parse_quantity
 
+BASIC = ("N", "D", "C")
+"""Inputs of which any two determine the third; the others of `INPUTS` are given by name."""
 LONG_NAMES = {"law": "loss of the law alone", "loss": "loss of the curve", "new_run": "loss of a new run"}
 
 
 @over_average
-def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
+def predict(fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0, **others: Any) -> xr.Dataset:
     """Posterior of the loss at given inputs: the law's curve, the curve with its discrepancy, and a new run.
 
     Parameters
@@ -35,6 +38,8 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
         takes any two (C = 6 N D). Infinity stands for the limit.
     seed
         Of the discrepancy beyond the table and of the scatter of new runs.
+    **others
+        Further inputs of the law, as `INPUTS` calls them: S, steps; U, unique tokens; E, experts.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def predict(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int 
     QueryError
         When inputs are missing, not positive, or of different lengths.
     """
-    inputs = read_inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
+    inputs = read_inputs({"N": N, "D": D, "C": C, **others}, fit.spec.law_object.inputs, fit.spec.name)
     law, noise = fit.spec.law_object, fit.spec.noise_object
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
     curves = {"loss": law(*(inputs[x] for x in law.inputs), **parameters)}
@@ -72,14 +77,17 @@ def label(
 ) -> xr.Dataset:
     """Add the coordinates every answer carries: chains, draws, the inputs, and how far beyond the largest run.
 
-    ``decades_beyond`` counts orders of magnitude of compute, or of the law's own input where compute is not known;
-    its attribute ``of`` says which. The dataset's attributes name the model and what the fit failed, if anything, and
-    tell what `scalebayes.caveats` asks: the decades that the runs span, their range of inputs, and their scatter.
+    ``decades_beyond`` counts orders of magnitude of compute, or where that is not known of the law's own input that
+    lies furthest out; its attribute ``of`` says which. The dataset's attributes name the model and what the fit failed,
+    if anything, and tell what `scalebayes.caveats` asks: the decades that the runs span, their range of inputs, and
+    their scatter.
     """
     runs, spec = fit.runs, fit.spec
-    key = "C" if "C" in asked and "C" in runs.table else spec.law_object.inputs[0]
+    keys = ("C",) if "C" in asked and "C" in runs.table else spec.law_object.inputs
+    beyond = {x: np.log10(asked[x] / getattr(runs, x).max()) for x in keys if x in asked}
+    decades = np.maximum(0.0, np.max(list(beyond.values()), axis=0))
+    key = max(beyond, key=lambda x: np.max(beyond[x]))
     known = getattr(runs, key)
-    decades = np.maximum(0.0, np.log10(asked[key] / known.max()))
     coords = {name: (dim, values) for name, values in along.items()}
     dataset.attrs |= {
         "gate_failures": ", ".join(fit.gate_failures),
@@ -114,27 +122,42 @@ def quantities(value: Any, name: str) -> np.ndarray:
 def read_inputs(given: dict[str, Any], needed: tuple[str, ...], name: str) -> dict[str, np.ndarray]:
     """The inputs a law needs, and compute where it follows, broadcast to one length."""
     have = {x: quantities(v, x) for x, v in given.items() if v is not None}
+    for x in have:
+        if x not in INPUTS:
+            raise QueryError(f"no input is called {x}: allowed are {', '.join(INPUTS)}")
+        if x not in (*BASIC, *needed):
+            raise QueryError(f"'{name}' has no input {x} ({INPUTS[x]}): it is a law of {', '.join(needed)}")
     lengths = {len(v) for v in have.values()} - {1}
     if len(lengths) > 1:
-        raise QueryError("N, D and C must have one length; got " + ", ".join(f"{x}: {len(v)}" for x, v in have.items()))
+        what = ", ".join(f"{x}: {len(v)}" for x, v in have.items())
+        raise QueryError(
+            f"N, D and C{' and others' * any(x not in BASIC for x in have)} must have one length; got {what}"
+        )
     have = dict(zip(have, np.broadcast_arrays(*have.values()), strict=True)) if have else {}
-    if len(have) == 3 and not np.allclose(have["C"], SIX_ND.flop(have["N"], have["D"]), rtol=0.01):
-        raise QueryError("N, D and C disagree: C must be 6 N D; give two of the three")
-    if len(have) == 2:
-        if "C" in have and np.isinf(list(have.values())).any():
-            raise QueryError("infinite N, D or C leave the third unknown; for a limit give N and D")
-        have |= _third(have)
-    missing = [x for x in needed if x not in have]
-    if missing:
-        two = "two of N, D and C"
-        allowed = f"any {two}" if len(needed) == 2 else f"{needed[0]}, or from {two}"
+    have |= _third({x: have[x] for x in BASIC if x in have})
+    if any(x not in have for x in needed):
         got = ", ".join(x for x in given if given[x] is not None) or "nothing"
-        raise QueryError(f"'{name}' predicts from {allowed}; got {got}")
-    return {x: have[x] for x in ("N", "D", "C") if x in have}
+        raise QueryError(f"'{name}' predicts from {_allowed(needed)}; got {got}")
+    return {x: have[x] for x in INPUTS if x in have}
+
+
+def _allowed(needed: tuple[str, ...]) -> str:
+    """What a law may be asked from, in words."""
+    basic, others = [x for x in needed if x in BASIC], [f"{x} ({INPUTS[x]})" for x in needed if x not in BASIC]
+    two = "two of N, D and C"
+    first = {0: [], 1: [f"{basic[0]}, or from {two}" if basic else ""]}.get(len(basic), [f"any {two}"])
+    return ", with ".join([*first, *others])
 
 
 def _third(have: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of N, D and C the one that the other two determine, after a check where all three are given."""
+    if len(have) == 3 and not np.allclose(have["C"], SIX_ND.flop(have["N"], have["D"]), rtol=0.01):
+        raise QueryError("N, D and C disagree: C must be 6 N D; give two of the three")
+    if len(have) != 2:
+        return {}
     if "C" not in have:
         return {"C": SIX_ND.flop(have["N"], have["D"])}
+    if np.isinf(list(have.values())).any():
+        raise QueryError("infinite N, D or C leave the third unknown; for a limit give N and D")
     (known,) = set(have) - {"C"}
     return {"D" if known == "N" else "N": have["C"] / (6.0 * have[known])}

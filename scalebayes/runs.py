@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scalebayes.columns import QUANTITIES, check_units, match_columns, span
+from scalebayes.columns import OTHER, QUANTITIES, check_units, match_columns, span
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
 from scalebayes.lossunits import UNITS, to_nats
@@ -27,8 +27,9 @@ class Runs:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens) and C (FLOP), then
-        loss (nats per token), all positive and finite; then group, where the runs belong to families.
+        One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens), C (FLOP), S (steps),
+        U (unique tokens) and E (experts), then loss (nats per token), all positive and finite; then group, where the
+        runs belong to families.
     name : str
         A short name for titles and reports.
     source : str, optional
@@ -65,6 +66,21 @@ class Runs:
     def C(self) -> NDArray[np.float64]:
         """Training compute in FLOP, shape (runs,)."""
         return self._column("C")
+
+    @property
+    def S(self) -> NDArray[np.float64]:
+        """Steps of the optimiser, shape (runs,)."""
+        return self._column("S")
+
+    @property
+    def U(self) -> NDArray[np.float64]:
+        """Unique training tokens, shape (runs,)."""
+        return self._column("U")
+
+    @property
+    def E(self) -> NDArray[np.float64]:
+        """Experts, shape (runs,)."""
+        return self._column("E")
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -117,6 +133,7 @@ def read_runs(
     skip_incomplete: bool = False,
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
+    **others: str,
 ) -> Runs:
     r"""Read and check a table of runs; of N, D and C the missing one follows from :math:`C = 6 N D`.
 
@@ -142,6 +159,9 @@ def read_runs(
         Whether rows without a value in a column that is read are left out, with a note, instead of being errors.
     loss_unit, tokens_per_byte
         What the losses are in, and the tokens of their text over its bytes, as `scalebayes.to_nats` takes them.
+    **others
+        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By default the one with a
+        usual name, if all of it can serve.
 
     Returns
     -------
@@ -161,7 +181,10 @@ def read_runs(
     """
     frame, origin = open_table(source)
     name = name or (short_name(origin) if origin else "runs")
-    columns, faults = match_columns(frame, {"N": N, "D": D, "C": C, "loss": loss, "group": group, "run": run})
+    if unknown := set(others) - set(OTHER):
+        raise RunsError(f"no column is called for by {', '.join(sorted(unknown))}: allowed are {', '.join(QUANTITIES)}")
+    asked = {"N": N, "D": D, "C": C, **{x: others.get(x) for x in OTHER}, "loss": loss, "group": group, "run": run}
+    columns, faults = match_columns(frame, asked)
     frame, skipped = _complete(frame, columns, name) if skip_incomplete else (frame, [])
     cells, units = _in_nats(_read_cells(frame, columns), columns, loss_unit, tokens_per_byte)
     given = cells.drop(columns="run", errors="ignore")

@@ -40,6 +40,11 @@ def load_public():
 
 
 @pytest.fixture(scope="session")
+def load_shared():
+    return shared_table
+
+
+@pytest.fixture(scope="session")
 def fitted():
     """Fits of published points by (table, model), each sampled once a session."""
     kept = {}

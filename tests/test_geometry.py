@@ -14,16 +14,26 @@ from scalebayes.laws import LAWS
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-CENTRE = {"N": np.log(3e8), "D": np.log(1e10), "C": np.log(1e20)}
+CENTRE = {"N": np.log(3e8), "D": np.log(1e10), "C": np.log(1e20), "S": np.log(2e4), "U": np.log(3e9), "E": np.log(20.0)}
 
 # A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to .8 nats per e-fold:
 # at much less an exponent is so small that the scale itself, not its log, is past the largest float.
 RANGES = {"log_T": (0, 1.9), "logit_phi": (-3, 3), "delta": (-1.5, 1.5), "log_kappa": (-2, 1), "balance": (-0.5, 0.5)}
+RANGES |= {"log_R_N": (0, 3), "log_R_D": (0, 3.5), "shift": (-8, 2), "break": (-4, 4), "log_f": (-2, 1)}
+RANGES |= {
+    "turn_1": (-1.5, 1.5),
+    "turn_2": (-1.5, 1.5),
+    "log_gap": (-1, 1.2),
+    "room": (-2, 4),
+    "log_gamma": (-1.5, 1.5),
+}
+OF_ROUTED = {"log_gamma": (-8, -5), "log_alpha_E": (-5, -2), "log_E_start": (-0.5, 1), "log_E_max": (4, 7)}
 
 
 def coordinates_of(law):
     slope = (np.log(0.05), np.log(0.8))
-    ranges = {name: RANGES.get(name, slope) for name in law.coordinates.names}
+    known = RANGES | (OF_ROUTED if law.name == "routed" else {})
+    ranges = {name: known.get(name, slope) for name in law.coordinates.names}
     return st.fixed_dictionaries({name: st.floats(*bounds) for name, bounds in ranges.items()})
 
 
@@ -42,13 +52,17 @@ def terms_at_the_centre(law, logs):
 
 @EVERY
 def test_coordinates_are_as_many_as_parameters(law):
-    logs, _ = law.coordinates.recover(dict.fromkeys(law.coordinates.names, 0.0), CENTRE)
+    logs, _ = law.coordinates.recover({name: 0.1 * i for i, name in enumerate(law.coordinates.names)}, CENTRE)
     assert set(logs) == set(law.parameter_names)
     assert len(law.coordinates.names) == len(law.parameters)
     assert set(law.coordinates.steps()) == set(law.coordinates.names)
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if law.name != "bottleneck"], ids=lambda law: law.name)
+APART = {"bottleneck", "data-constrained"}
+"""Laws whose coordinates mean something else; each has a test of its own."""
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS.values() if law.name not in APART], ids=lambda law: law.name)
 @few
 @given(data=st.data())
 def test_coordinates_are_the_loss_and_slopes_at_the_centre(law, data):
@@ -60,17 +74,33 @@ def test_coordinates_are_the_loss_and_slopes_at_the_centre(law, data):
         return law.function(*np.exp(list({**at, **moved}.values())), **parameters)
 
     assert loss() == pytest.approx(np.exp(z["log_T"]), rel=1e-10)
-    for x in law.inputs:
+    fastest = max(v for name, v in parameters.items() if name.startswith("alpha_")) / parameters.get("kappa", 1.0)
+    fastest = max(fastest / min(1.0, parameters.get("gamma", 1.0)), 1 / parameters.get("f", 1.0))
+    for x in (x for x in law.inputs if f"log_G_{x}" in z):
         # A step well within the fastest change of slope, which goes as alpha/kappa.
-        step = 1e-4 / max(1.0, max(parameters[f"alpha_{x}"] / parameters.get("kappa", 1.0) for x in law.inputs))
+        step = 1e-4 / max(1.0, min(fastest, 1e3))
         up, down = loss(**{x: at[x] + step}), loss(**{x: at[x] - step})
         assert (down - up) / (2 * step) == pytest.approx(np.exp(z[f"log_G_{x}"]), rel=1e-5, abs=1e-9 / step)
     if "L_inf" in parameters:
         assert parameters["L_inf"] / loss() == pytest.approx(1 / (1 + np.exp(-z["logit_phi"])))
     if "delta" in z:
-        assert np.log(parameters["alpha_N"] / parameters["alpha_D"]) == pytest.approx(z["delta"], abs=1e-9)
+        one, other = (parameters[f"alpha_{x}"] for x in law.inputs)
+        assert np.log(one / other) == pytest.approx(z["delta"], abs=1e-9)
     if "log_kappa" in z:
         assert parameters["kappa"] == pytest.approx(np.exp(z["log_kappa"]))
+
+
+@few
+@given(coordinates_of(LAWS["data-constrained"]))
+def test_coordinates_of_repeated_data_are_those_of_data_without_end(z):
+    parameters, _ = recover(LAWS["data-constrained"], z)
+    centre = {"N": CENTRE["N"], "D": (CENTRE["D"] + CENTRE["U"]) / 2}
+    N, D = np.exp(centre["N"]), np.exp(centre["D"])
+    assert LAWS["data-constrained"](N, D, np.inf, **parameters) == pytest.approx(np.exp(z["log_T"]))
+    additive = LAWS["additive"].coordinates.recover({k: z[k] for k in LAWS["additive"].coordinates.names}, centre)[0]
+    assert {k: np.log(parameters[k]) for k in additive} == pytest.approx(additive)
+    assert parameters["R_D"] == pytest.approx(np.exp(z["log_R_D"]))
+    assert parameters["R_N"] == pytest.approx(np.exp(z["log_R_N"]))
 
 
 @few
@@ -111,14 +141,20 @@ def test_the_jacobian_is_that_of_automatic_differentiation(law, determinants, da
 
 
 def test_determinants_are_the_printed_ones():
-    """Kappa: 1 for the additive law, alpha_D for Kaplan's, itself where it is free; 2 for the bottleneck, else 1."""
+    """Kappa: 1 for the additive law, alpha_D for Kaplan's, itself where it is free; 2 for the bottleneck, else 1.
+
+    Bounded: q + gamma (1 - q); routed: G_N/(T alpha_N).
+    """
     for law in LAWS.values():
-        parameters, log_jacobian = recover(law, dict.fromkeys(law.coordinates.names, 0.2))
+        z = dict.fromkeys(law.coordinates.names, 0.2) | ({"log_E_max": 5.0} if law.name == "routed" else {})
+        parameters, log_jacobian = recover(law, z)
         expected = {
             "coupled": parameters.get("kappa"),
             "kaplan": parameters.get("alpha_D"),
             "kaplan-floor": parameters.get("alpha_D"),
             "bottleneck": 2.0,
+            "bounded": (lambda q: q + (1 - q) * np.exp(0.2))(1 / (1 + np.exp(-0.2))),
+            "routed": 1 / parameters.get("alpha_N", 1.0),
         }.get(law.name, 1.0)
         assert np.exp(log_jacobian) == pytest.approx(expected)
 
@@ -141,7 +177,7 @@ TABLES = {
 @pytest.mark.parametrize("trend", [-0.1, 0.0, 0.1], ids=["falling", "flat", "rising"])
 def test_starts_are_finite_on_degenerate_tables(law, table, trend):
     N, D = TABLES[table]
-    columns = {"N": N, "D": D, "C": 6 * N * D}
+    columns = {"N": N, "D": D, "C": 6 * N * D, "S": D / 5e5, "U": np.minimum(D, 5e9), "E": np.full(len(N), 16.0)}
     log_inputs = {x: np.log(columns[x]) for x in law.inputs}
     log_loss = 1.0 + trend * (np.log(N * D) - 43) + 0.01 * RNG.standard_normal(len(N))
     start = law.coordinates.start(log_inputs, log_loss)

@@ -121,7 +121,8 @@ def test_losses_of_the_prior_are_losses(name):
     spec, rng = read_model(name), np.random.default_rng(0)
     draws = 4000
     N, D = 10 ** rng.uniform(8, 11, draws), 10 ** rng.uniform(9, 13, draws)
-    inputs = {"N": N, "D": D, "C": 6 * N * D}
+    inputs = {"N": N, "D": D, "C": 6 * N * D, "S": 10 ** rng.uniform(3, 6, draws), "E": 2 ** rng.uniform(0, 9, draws)}
+    inputs["U"] = D / 10 ** rng.uniform(0, 1.5, draws)
     parameters = {k: v for k, v in prior_draws(spec, draws).items() if k in spec.law_object.parameter_names}
     loss = spec.law_object(*(inputs[x] for x in spec.law_object.inputs), **parameters)
     low, high = np.quantile(loss, [0.05, 0.95])

@@ -1,10 +1,12 @@
 """Real fits to real points: does the sampler converge, and are its answers the right ones?"""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import scalebayes as sb
+from scalebayes.spec import prior_draws
 from scalebayes.tables import with_derived
 
 pytestmark = pytest.mark.slow
@@ -26,6 +28,25 @@ def test_default_settings_pass_the_gate_on_every_table(table, model, load_public
 @pytest.mark.parametrize("model", ["kaplan", "product", "kaplan-compute", "compute-floor"])
 def test_other_models_pass_the_gate_on_the_chinchilla_points(model, fitted):
     assert sb.diagnose(fitted("hoffmann2022", model)).ok
+
+
+@pytest.mark.parametrize("model", ["overtraining", "routed"])
+def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_planted(model):
+    spec, law = sb.read_model(model), sb.read_model(model).law_object
+    rng = np.random.default_rng(0)
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(3e7, 1e10, 8), np.geomspace(1e9, 3e11, 6)))
+    table = pd.DataFrame({"N": N, "D": D, "E": rng.choice([1.0, 8, 64, 512], len(N))})
+    below = []
+    for seed in range(5):
+        truth = {name: float(value[0]) for name, value in prior_draws(spec, 1, seed).items()}
+        curve = law.function(*(table[x].to_numpy() for x in law.inputs), **{p: truth[p] for p in law.parameter_names})
+        runs = sb.Runs(table.assign(loss=curve * np.exp(0.01 * rng.standard_normal(len(N)))), name="simulated")
+        fit = sb.fit(runs, spec, seed=seed, progress=False)
+        assert sb.diagnose(fit).ok, f"seed {seed}: {sb.diagnose(fit)}"
+        posterior = fit.tree["posterior"]
+        below += [float((posterior[p] < truth[p]).mean()) for p in law.parameter_names]
+    inside = np.mean([0.05 < share < 0.95 for share in below])
+    assert inside > 0.65  # 90% of 20 to 30 values that come in correlated sets of one fit
 
 
 def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):

@@ -25,7 +25,8 @@ app = typer.Typer(
 RunsArgument = Annotated[str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")]
 FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="A file that `scalebayes fit -o` wrote.")]
 MapOption = Annotated[
-    list[str] | None, typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group or run.")
+    list[str] | None,
+    typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."),
 ]
 LenientOption = Annotated[bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")]
 OutliersOption = Annotated[bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")]

@@ -55,7 +55,9 @@ def roles(columns: list[str] | None) -> dict[str, Any]:
 
 def _mapping(entry: str) -> tuple[str, str]:
     role, _, column = entry.partition("=")
-    allowed = ("N", "D", "C", "loss", "group", "run")
+    from scalebayes.columns import LABELS, QUANTITIES
+
+    allowed = (*QUANTITIES, *LABELS)
     if role not in allowed or not column:
         raise typer.BadParameter(
             f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(allowed)}", param_hint="--map"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,15 +18,34 @@ def predict_command(
     N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
     D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
     C: Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")] = None,
+    others: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
+    ] = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the loss of runs not yet made, from any two of N, D and C."""
+    """Predict the loss of runs not yet made, from any two of N, D and C, and what else the law takes."""
     from scalebayes.prediction import predict
 
     title = "Loss in nats per token: the law's curve, and a new run that scatters around it"
     result = load(fit)
-    print_draws(result, predict(result, N=N or None, D=D or None, C=C or None), title, ci_prob, as_json)
+    print_draws(
+        result, predict(result, N=N or None, D=D or None, C=C or None, **further(others)), title, ci_prob, as_json
+    )
+
+
+def further(entries: list[str] | None) -> dict[str, Any]:
+    """Further inputs by name, from NAME=VALUE."""
+    found: dict[str, Any] = {}
+    for entry in entries or []:
+        name, _, value = entry.partition("=")
+        if name in ("N", "D", "C", "seed") or not name.isidentifier() or not value:
+            raise typer.BadParameter(
+                f"got {entry!r}; write NAME=VALUE, as U=4B (N, D and C have options of their own)", param_hint="--input"
+            )
+        found.setdefault(name, []).append(value)
+    return found
 
 
 @command("frontier", "Ask a fit")

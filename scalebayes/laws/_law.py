@@ -15,7 +15,15 @@ from scalebayes.geometry import Coordinates
 type Numeric = Any
 """A float, a NumPy or xarray array, or a PyTensor variable: a law is written once for all of them."""
 
-INPUTS = {"N": "parameters", "D": "training tokens", "C": "training FLOP"}
+INPUTS = {
+    "N": "parameters",
+    "D": "training tokens",
+    "C": "training FLOP",
+    "S": "steps of the optimiser",
+    "U": "unique training tokens",
+    "E": "experts",
+}
+"""What laws may be functions of; `scalebayes.columns.QUANTITIES` says how tables call each."""
 LIMIT = 1e300
 """Stands for an infinite input: finite on the log scale, and past it every power term is gone."""
 
@@ -37,7 +45,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Law:
-    """A function of inputs (N, D or C) and parameters, with what the rest of the package asks of it."""
+    """A function of inputs (`INPUTS`) and parameters, with what the rest of the package asks of it."""
 
     name: str
     title: str

@@ -11,13 +11,14 @@ max(n, d) as kappa goes to 0, and Videau's law with kappa free. The members diff
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from scalebayes import geometry
 from scalebayes.laws._law import Numeric, Parameter, law
-from scalebayes.laws._parameters import ALPHA_D, ALPHA_N, D_C, KAPPA, L_INF, N_C
+from scalebayes.laws._parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
 
 N_REFERENCE, D_REFERENCE = 1e9, 2e10
 """Scales at which `product` states its amplitude: 1B parameters on 20 tokens each."""
@@ -38,6 +39,11 @@ def optimal_N(
 def kaplan_optimal_N(ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     """`optimal_N` of the members that tie kappa to alpha_D."""
     return optimal_N(ND, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+
+
+def _one_exponent_optimum(ND: Numeric, *, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> Numeric:
+    """`optimal_N` where both terms have one exponent: N* = (N D N_c / D_c)^(1/2)."""
+    return optimal_N(ND, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0)
 
 
 def tokens_to_reach(
@@ -87,6 +93,15 @@ def _held(kappa: float) -> dict[str, Callable[..., Numeric]]:
 
 FREE = {"N": size_to_reach, "D": tokens_to_reach}
 TIED = {x: _tied(solve) for x, solve in FREE.items()}
+
+
+def _one_exponent(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
+    """A closed form of the additive law where both terms have the exponent alpha_ND."""
+
+    def solved(*asked: Numeric, alpha_ND: Numeric, N_c: Numeric, D_c: Numeric, **floor: Numeric) -> Numeric:
+        return solve(*asked, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0, **floor)
+
+    return solved
 
 
 def allocation_exponents(*, alpha_N: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
@@ -198,6 +213,40 @@ def bottleneck(
     log_n = alpha_N * (np.log(N_c) - np.log(N))
     log_d = alpha_D * (np.log(D_c) - np.log(D))
     return L_inf + np.exp((log_n + log_d + abs(log_n - log_d)) / 2)
+
+
+def gadre_constants(*, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> dict[str, Numeric]:
+    """Gadre's a, b and exponent of compute (alpha/2), the best tokens per parameter, and the exponents of N* and D*."""
+    a, b = (np.exp(alpha_ND * (np.log(c) + 0.5 * np.log(6.0))) for c in (N_c, D_c))
+    half = 0.5 * np.ones_like(alpha_ND)
+    return {"a": a, "b": b, "eta_C": alpha_ND / 2, "M_opt": D_c / N_c, "a_opt": half, "b_opt": half}
+
+
+def from_gadre(*, E: float, eta: float, a: float, b: float) -> dict[str, float]:
+    """Our parameters from those of L = E + (a M^eta + b M^-eta) C^-eta."""
+    N_c, D_c = (x ** (1 / (2 * eta)) / 6.0**0.5 for x in (a, b))
+    return {"L_inf": E, "N_c": N_c, "D_c": D_c, "alpha_ND": 2 * eta}
+
+
+@law(
+    title="Additive terms with one exponent (Gadre et al. 2024)",
+    parameters=(L_INF, *(replace(scale, exponent="alpha_ND") for scale in (N_C, D_C)), ALPHA_ND),
+    latex=r"L_\infty + (N_c/N)^{\alpha} + (D_c/D)^{\alpha}",
+    references=("gadre2024",),
+    coordinates=geometry.shared_exponent("alpha_ND"),
+    optimal_N=_one_exponent_optimum,
+    inverses={x: _one_exponent(solve) for x, solve in FREE.items()},
+    derived=(gadre_constants,),
+    notations=(from_gadre,),
+)
+def overtraining(N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> Numeric:
+    """L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha, that is E + (a M^eta + b M^-eta) C^-eta with M = D/N, C = 6 N D.
+
+    With alpha = 2 eta, a = (6^(1/2) N_c)^alpha and b = (6^(1/2) D_c)^alpha: the loss falls as C^-eta at every ratio M
+    of tokens to parameters, and D_c/N_c is the ratio at which it is least. So Gadre's law is Hoffmann's with its two
+    exponents equal, and takes N and D like the others.
+    """
+    return additive.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND)
 
 
 @law(
