@@ -10,9 +10,9 @@ from .choices import decide as decide
 from .choices import near_optimum as near_optimum
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
-from .cost import SIX_ND as SIX_ND
 from .cost import with_inference as with_inference
 from .counting import NON_EMBEDDING as NON_EMBEDDING
 from .counting import non_embedding_parameters as non_embedding_parameters

@@ -41,7 +41,7 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
 
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:
-    furthest, span = float(answer["decades_beyond"].max()), answer.attrs.get("span", np.inf)
+    furthest, span = _furthest(answer), answer.attrs.get("span", np.inf)
     if furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the {span:.1f} that the runs "
@@ -54,6 +54,18 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
             f"checked on reach no further than {VALIDATED:g} decades"
         )
         yield Message("NOT_VALIDATED", "warning", text)
+    elif not np.isfinite(answer["decades_beyond"]).all():
+        text = (
+            "half of the draws or more never get there: not validated. The public tables that forecasts were checked "
+            f"on reach no further than {VALIDATED:g} decades"
+        )
+        yield Message("NOT_VALIDATED", "warning", text)
+
+
+def _furthest(answer: xr.Dataset) -> float:
+    """Decades beyond the largest run; what half of the draws never reach is at no distance, and says so itself."""
+    decades = answer["decades_beyond"].values
+    return float(np.max(decades[np.isfinite(decades)], initial=0.0))
 
 
 def _outside(answer: xr.Dataset) -> Iterator[Message]:
@@ -98,7 +110,7 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
 
 
 def _measured(answer: xr.Dataset) -> Iterator[Message]:
-    furthest = float(answer["decades_beyond"].max())
+    furthest = _furthest(answer)
     if furthest == 0 or "model" not in answer.attrs:
         return
     table = coverage()

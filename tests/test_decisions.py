@@ -618,13 +618,13 @@ def test_decisions_from_several_files_are_from_their_average(files):
         (["prefer", "--a", "N=70B,D=1.4T", "--b", "N=140B,D=0.7T"], "positive where a is better"),
         (["regret", "--N", "280B", "--D", "300B"], "D / optimal D"),
         (["regret", "--N", "70B", "--D", "3T", "--serve", "10T"], "C = 6 N D + 2 N T, T = 10T"),
-        (["overtrain", "--N", "8B", "--D", "15T"], "pays from, tokens served"),
+        (["overtrain", "--N", "8B", "--D", "15T"], "pays from, tokens"),
     ],
 )
 def test_every_command_prints_its_question_and_json(files, arguments, words):
     text = run(arguments[0], files[0], *arguments[1:]).stdout
     assert words in text
-    assert "beyond the largest run" in text
+    assert {"beyond", "largest", "decades"} <= set(text.split())  # a long heading stands on several lines
     answer = json.loads(run(arguments[0], files[0], *arguments[1:], "--json").stdout)
     assert answer["ci_kind"] == "eti"
     assert "decades_beyond" in answer["rows"][0]

@@ -74,6 +74,7 @@ def reach_command(
 ) -> None:
     """Find the compute (or the tokens, the parameters, the money) that reaches a loss, or say that nothing does."""
     from scalebayes.inverse import reach
+    from scalebayes.text import paragraph
 
     price = _price(per_hour, flop_per_second)
     fit = load_all(fits)
@@ -83,7 +84,7 @@ def reach_command(
     headings = {"C": "C = 6 N D", "N": "N", "D": "D", "money": f"money, {price.currency}" if price else ""}
     curve = "the law alone" if law else "the curve"
     note = answer.attrs["note"]
-    note = f"note: {note}" if note and not as_json else note
+    note = paragraph(f"note: {note}") if note and not as_json else note
     print_draws(fit, answer, f"Reaching a loss: {how} ({curve})", ci_prob, as_json, HEADINGS | headings, note)
 
 
