@@ -62,9 +62,10 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
         return f"{row['median']:.2f}"
     if low == high:  # the baseline's difference from itself
         return number(row["median"], scale)
+    scale = scale or abs(row["median"]) >= 1e5
     if not np.isfinite(high):
         return f"{number(row['median'], scale)} [{number(low, scale)}, {number(high)}]"
-    if scale or abs(row["median"]) >= 1e5:
+    if scale:
         return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
     if 0 < 10 * low < high and high >= 0.1:  # no number of decimals suits both ends
         return f"{row['median']:.3g} [{low:.3g}, {high:.3g}]"

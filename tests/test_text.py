@@ -49,6 +49,7 @@ def test_sentences_are_folded_at_words():
 def test_small_losses_are_written_with_the_decimals_that_matter():
     bounds = {"eti90_lb": 4.3e-7, "eti90_ub": 0.0094}
     assert cell(bounds | {"median": 0.00096}, 0.9) == "0.0010 [0.0000, 0.0094]"
+    assert cell({"median": 809e3, "eti90_lb": 88550.0, "eti90_ub": np.inf}, 0.9) == "809K [88.6K, inf]"
     assert cell({"median": 8.4, "eti90_lb": 0.663, "eti90_ub": 50.4}, 0.9) == "8.4 [0.663, 50.4]"
 
 

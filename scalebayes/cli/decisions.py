@@ -193,7 +193,7 @@ def decide_command(
     from scalebayes.text import draws_table
 
     safe = f"N from, N to: sizes for which this holds with probability {prob:g} (- where there are none)"
-    table = draws_table(near, ci_prob, HEADINGS)
+    table = draws_table(near.drop_attrs(deep=False), ci_prob, HEADINGS)  # caveats stand above, once
     note = f"Sizes that reach the optimal loss with at most {100 * within:g}% more compute\n{safe}\n\n{table}"
     print_draws(fit, answer, f"Choosing N and D for a budget, {_name(answer)}", ci_prob, False, HEADINGS, note)
 
