@@ -455,6 +455,19 @@ def test_at_the_optimum_nothing_is_lost(fit, discrepant):
         assert float(out["data_ratio"]) == pytest.approx(1.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("cost", [sb.SIX_ND, sb.with_inference("10T")], ids=lambda cost: cost.name)
+def test_no_run_is_better_or_cheaper_than_the_optimum_of_its_cost(discrepant, cost):
+    best = sb.frontier(discrepant, C=[1e21, 1e24], cost=cost)["N"].median(("chain", "draw")).values
+    near = np.concatenate([best * factor for factor in (0.99, 0.999, 1.0, 1.001, 1.01)])
+    D = cost.affordable_tokens(near, np.tile([1e21, 1e24], 5))
+    keep = D > 0
+    out = sb.regret(discrepant, N=near[keep], D=D[keep], cost=cost)
+    assert keep.sum() >= 5
+    assert float(out["nats_lost"].min()) >= 0.0
+    assert float(out["compute_factor"].min()) >= 1.0
+    assert float(out["compute_factor"].max()) < 2.0
+
+
 def test_regret_counts_serving_where_the_cost_does(fit):
     cost = sb.with_inference("10T")
     best = sb.frontier(fit, C=1e24, cost=cost).isel(chain=0, draw=0, budget=0)
