@@ -37,7 +37,9 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.discrepancy import correlation
+from scalebayes.allocation import expected_optimum
+from scalebayes.curves import Curve
+from scalebayes.discrepancy import Conditional, correlation
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.spec import Spec, prior_draws
 
@@ -79,18 +81,34 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     rng = np.random.default_rng(noise_seed)
     parameters = {name: truth[name] for name in law.parameter_names}
     inputs = pd.concat([table, pd.DataFrame([TARGET])])  # the target last: its delta goes with those of the table
-    log_loss = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
+    log_law = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
+    delta = np.zeros(len(inputs))
     if spec.discrepancy is not None:
         at = points(spec, inputs)
         spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
-        log_loss += truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
+        delta = truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
+    log_loss = log_law + delta
     scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
     runs = sb.Runs(table.assign(loss=np.exp(log_loss[:-1] + scatter)), name=f"simulated from {spec.name}")
     truth["loss_far"] = np.exp(log_loss[-1:])
     if law.optimal_N is not None:
-        truth["N_opt"] = law.optimise(BUDGET / 6, parameters)
+        truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
     truth["log_likelihood"] = log_likelihood(spec, runs, truth)
     return truth, runs
+
+
+def optimum(spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.ndarray) -> np.ndarray:
+    """N* at the budget under the truth, (1,): of the law, or with what its discrepancy on the table lets expect."""
+    law = spec.law_object
+    parameters = {name: truth[name] for name in law.parameter_names}
+    start = law.optimise(BUDGET / 6, parameters)
+    if spec.discrepancy is None:
+        return start
+    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
+    along = delta @ basis.vectors
+    known = Conditional(basis, truth["eta"], truth["sigma"], along[None])
+    curve = Curve(law, parameters, known, pull=(along / basis.values)[None])
+    return expected_optimum(curve, start, BUDGET, sb.SIX_ND)
 
 
 def log_likelihood(spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray]) -> np.ndarray:

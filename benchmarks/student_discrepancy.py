@@ -23,7 +23,7 @@ from scalebayes.graph import _log_prior, sampler_data
 
 SPEC = sb.read_model("coupled-discrepancy")
 LAW = SPEC.law_object
-RANK = 40
+RANK = 70
 """Leading eigenvectors kept: what is left out has eigenvalues below 1e-3 on these tables."""
 COMPILED: dict[str, Any] = {}
 
@@ -40,7 +40,8 @@ def data(runs: sb.Runs) -> dict[str, np.ndarray]:
     basis = leading(runs)
     missing = RANK - len(basis.values)
     vectors = np.pad(basis.vectors, ((0, 0), (0, missing)))
-    return sampler_data(runs, SPEC) | {"eigenvectors": vectors, "eigenvalues": np.pad(basis.values, (0, missing))}
+    known = {k: v for k, v in sampler_data(runs, SPEC).items() if not k.startswith(("prior_sigma", "prior_eta"))}
+    return known | {"eigenvectors": vectors, "eigenvalues": np.pad(basis.values, (0, missing))}
 
 
 def graph(runs: sb.Runs) -> Any:
@@ -54,7 +55,7 @@ def graph(runs: sb.Runs) -> Any:
         z = {name: known[f"start_{name}"] + step * pm.Flat(name, initval=0.0) for name, step in steps}
         logs, log_jacobian = LAW.coordinates.recover(z, {x: known[f"centre_{x}"] for x in LAW.inputs})
         parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in LAW.parameter_names}
-        pm.Potential("prior", _log_prior(SPEC, logs) + log_jacobian)
+        pm.Potential("prior", _log_prior(SPEC, logs, known) + log_jacobian)
         sigma, eta = pm.HalfNormal("sigma", 0.1), pm.LogNormal("eta", np.log(0.01), 1.0)
         nu = pm.Deterministic("nu", 2.0 + pm.Gamma("nu_above_2", alpha=2.0, beta=0.1))
         weights = pm.Normal("weights", 0.0, 1.0, shape=RANK)

@@ -1,4 +1,6 @@
 from . import plots as plots
+from .adapters import read_checkpoints as read_checkpoints
+from .adapters import read_wandb as read_wandb
 from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
@@ -10,6 +12,8 @@ from .choices import decide as decide
 from .choices import near_optimum as near_optimum
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .contours import isoloss as isoloss
+from .convergence import above_converged as above_converged
 from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
@@ -28,6 +32,7 @@ from .errors import QueryError as QueryError
 from .errors import RunsError as RunsError
 from .errors import ScaleBayesError as ScaleBayesError
 from .errors import SpecError as SpecError
+from .gains import returns as returns
 from .inference import fit as fit
 from .inverse import reach as reach
 from .kappa import Coupling as Coupling
@@ -35,6 +40,7 @@ from .kappa import coupling as coupling
 from .laws import LAWS as LAWS
 from .laws import Law as Law
 from .leverage import influence as influence
+from .lossunits import to_nats as to_nats
 from .planning import Need as Need
 from .planning import next_runs as next_runs
 from .planning import runs_needed as runs_needed
@@ -53,6 +59,11 @@ from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
 from .runs import read_runs as read_runs
+from .shapes import Shape as Shape
+from .shapes import forward_flop as forward_flop
+from .shapes import shape_of as shape_of
+from .shapes import sparse_cost as sparse_cost
+from .shapes import transformer_cost as transformer_cost
 from .spec import Prior as Prior
 from .spec import Spec as Spec
 from .spec import list_models as list_models

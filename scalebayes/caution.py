@@ -55,15 +55,12 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
         )
         yield Message("NOT_VALIDATED", "warning", text)
     elif not np.isfinite(answer["decades_beyond"]).all():
-        text = (
-            "half of the draws or more never get there: not validated. The public tables that forecasts were checked "
-            f"on reach no further than {VALIDATED:g} decades"
-        )
+        text = "a limit, or what half of the draws never reach: beyond all runs, not validated, nor can it be"
         yield Message("NOT_VALIDATED", "warning", text)
 
 
 def _furthest(answer: xr.Dataset) -> float:
-    """Decades beyond the largest run; what half of the draws never reach is at no distance, and says so itself."""
+    """Decades beyond the largest run; a limit, and what half of the draws never reach, are at no distance."""
     decades = answer["decades_beyond"].values
     return float(np.max(decades[np.isfinite(decades)], initial=0.0))
 

@@ -43,7 +43,12 @@ QUANTITIES = {
         "training flops, compute, train compute, training compute, training compute flop, total compute",
     ),
     "loss": Quantity(
-        *("nats per token", 0.0, 20.0, "a perplexity? take its logarithm. a percent is no loss"),
+        *(
+            "nats per token",
+            0.0,
+            20.0,
+            "a perplexity? see loss_unit (take its logarithm). a percent is no loss",
+        ),
         "loss, val loss, valid loss, validation loss, eval loss, evaluation loss, test loss, heldout loss, train loss, "
         "training loss, final loss, final val loss, final train loss, lm loss, ce loss, cross entropy, "
         "cross entropy loss, nll",
@@ -53,8 +58,8 @@ LABELS = {"group": "group, family", "run": "run, run id, run name, id, name, mod
 
 _UNTRAINED = 8.0  # nats, a perplexity of 3000: a table where no run does better holds perplexities, not losses
 _NOT_NATS = {
-    "take its natural logarithm": {"ppl", "perplexity"},
-    "bits times ln 2 are nats; per byte is not per token": {"bits", "bpb", "bpc"},
+    "take its natural logarithm: loss_unit='perplexity'": {"ppl", "perplexity"},
+    "per byte is not per token, bits are not nats: see loss_unit and tokens_per_byte": {"bits", "bpb", "bpc"},
     "a share is no loss": {"accuracy", "percent", "pct", "%"},
 }
 
@@ -65,7 +70,7 @@ def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tupl
     free = [name for name in names if name not in chosen.values()]
     columns, faults = {}, []
     for role, asked in chosen.items():
-        found = [asked] if asked is not None else _candidates(free, role)
+        found = [asked] if asked is not None else usual_columns(free, role)
         if asked is None and role in LABELS:  # nobody asked for these: take the first that can serve, if any
             found = [c for c in found if frame[c].notna().all() and (role == "group" or frame[c].is_unique)][:1]
         if asked is not None and asked not in names:
@@ -96,7 +101,7 @@ def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tupl
     return columns, faults
 
 
-def _candidates(names: list[str], role: str) -> list[str]:
+def usual_columns(names: list[str], role: str) -> list[str]:
     """Find the columns with a usual name for a role, most usual first; a bare N, D or C leaves no doubt."""
     usual = (QUANTITIES[role].names if role in QUANTITIES else LABELS[role]).split(", ")
     places = {_plain(name): place for place, name in enumerate(usual)}
@@ -118,9 +123,13 @@ def _not_nats(column: str) -> str:
     return next((why for why, units in _NOT_NATS.items() if words & units), "")
 
 
-def check_units(table: pd.DataFrame, columns: Mapping[str, str]) -> list[Fault]:
-    """Find values whose unit is suspect; those worked out from others only where the others pass."""
-    given = [fault for role in QUANTITIES if role in columns for fault in _suspects(table[role], role, columns[role])]
+def check_units(table: pd.DataFrame, columns: Mapping[str, str], in_nats: bool = True) -> list[Fault]:
+    """Find values whose unit is suspect; those worked out from others only where the others pass.
+
+    Of a loss that was not given in nats (`in_nats`) the column's name says nothing any more.
+    """
+    names = dict(columns) if in_nats else {**columns, "loss": "loss"}
+    given = [fault for role in QUANTITIES if role in columns for fault in _suspects(table[role], role, names[role])]
     derived = [role for role in ("N", "D", "C") if role in table and role not in columns]
     if not given and derived:
         (role,) = derived

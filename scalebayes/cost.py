@@ -60,8 +60,8 @@ def as_cost(cost: Cost | Callable[[Numeric, Numeric], Numeric]) -> Cost:
     return cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
 
 
-def with_inference(tokens: float | str) -> Cost:
-    """Training and serving, C = 6 N D + 2 N T: a token served costs a forward pass, 2 N.
+def with_inference(tokens: float | str, training: Cost = SIX_ND) -> Cost:
+    """Training and serving, C = 6 N D + 2 N T: a token served costs a forward pass, 2 N, a third of one trained on.
 
     With T tokens to serve over a model's life, the cheapest model of a given loss is smaller and sees more data than
     the compute-optimal one: ``reach(fit, loss=2.0, cost=with_inference("2T"))``.
@@ -70,6 +70,8 @@ def with_inference(tokens: float | str) -> Cost:
     ----------
     tokens
         T, a number or text such as "2T".
+    training
+        How training is counted, in proportion to D; serving is counted alike: flop(N, D + T/3).
 
     Raises
     ------
@@ -81,11 +83,12 @@ def with_inference(tokens: float | str) -> Cost:
     Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference in language model
     scaling laws, arXiv:2401.00448.
     """
-    T = _positive("tokens", tokens)
+    T = positive("tokens", tokens)
+    name = "6 N D + 2 N T" if training is SIX_ND else f"{training.name} + serving"
     return Cost(
-        f"6 N D + 2 N T, T = {format_quantity(T)}",
-        lambda N, D: N * (6.0 * D + 2.0 * T),
-        lambda N, C: (C / N - 2.0 * T) / 6.0,
+        f"{name}, T = {format_quantity(T)}",
+        lambda N, D: training.flop(N, D + T / 3.0),
+        lambda N, C: training.affordable_tokens(N, C) - T / 3.0,
     )
 
 
@@ -98,14 +101,17 @@ class Price:
     per_hour
         Money an hour of one accelerator.
     flop_per_second
-        Sustained, of the kind that 6 N D counts: peak FLOP/s times the share of them that training uses.
+        Of one accelerator, of the kind that the cost counts: sustained, or its peak with a utilisation.
     currency
         As printed.
+    utilisation
+        Share of those FLOP/s that training gets out of it; 1 where they are sustained ones.
     """
 
     per_hour: float
     flop_per_second: float
     currency: str = "$"
+    utilisation: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what is not a price.
@@ -113,17 +119,24 @@ class Price:
         Raises
         ------
         QueryError
-            When a number is not positive.
+            When a number is not positive, or the utilisation is above 1.
         """
-        for name in ("per_hour", "flop_per_second"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        for name in ("per_hour", "flop_per_second", "utilisation"):
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
+        if self.utilisation > 1:
+            raise QueryError(f"utilisation is a share of the FLOP/s, up to 1; got {self.utilisation:g}")
+
+    def hours(self, flop: Numeric) -> Numeric:
+        """Hours of one accelerator for so many FLOP."""
+        return flop / (3600.0 * self.flop_per_second * self.utilisation)
 
     def of(self, flop: Numeric) -> Numeric:
         """Money for so many FLOP."""
-        return flop * (self.per_hour / 3600.0 / self.flop_per_second)
+        return self.hours(flop) * self.per_hour
 
 
-def _positive(name: str, value: object) -> float:
+def positive(name: str, value: object) -> float:
+    """A positive number from text or a number, named in what is wrong with it."""
     try:
         number = parse_quantity(value)
     except ValueError as error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """Bounds of the gate (Vehtari et al. 2021; Betancourt 2016)."""
 FEW_RUNS = 15
+FAR_OFF = 10.0
+"""Distance from the curve, in usual scatters, at which a row is named."""
 PRIOR_SHARE = 0.8
 """A posterior whose log standard deviation is above this share of the prior's is called the prior's."""
 
@@ -72,15 +74,15 @@ def diagnose(fit: Fit) -> Diagnosis:
     """Check convergence (the gate) and how well the runs identify the law (warnings).
 
     The gate: R-hat <= 1.01, bulk and tail ESS >= 400, no divergence, no saturated tree, E-BFMI >= 0.3, no NaN, all
-    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE,
-    FEW_RUNS, GROUPS_POOLED, PRIOR_DECIDES.
+    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS, FAR_OFF,
+    PRIOR_DECIDES.
 
     References
     ----------
     Vehtari et al. (2021), doi:10.1214/20-BA1221. Betancourt (2016), arXiv:1604.00695.
     """
     gate = convergence(fit.tree, partial=fit.partial)
-    return Diagnosis((*gate.messages, *_design(fit), *_prior_decides(fit)), gate.table)
+    return Diagnosis((*gate.messages, *_design(fit), *_rows(fit), *_prior_decides(fit)), gate.table)
 
 
 def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
@@ -171,6 +173,37 @@ def _design(fit: Fit) -> Iterator[Message]:
         yield Message(
             "NARROW_COMPUTE", "warning", f"the runs span {span:.1f} orders of magnitude of compute, less than one"
         )
+
+
+def _rows(fit: Fit) -> Iterator[Message]:
+    """Rows that are there twice, and rows far from the curve of the median parameters, for what it is worth a look."""
+    table = fit.runs.table[[x for x in ("N", "D", "C", "loss") if x in fit.runs.table]]
+    if len(twice := table.index[table.duplicated()]):
+        text = f"the same numbers as an earlier run, so they count twice: {_some(twice)}"
+        yield Message("REPEATED_RUNS", "warning", text)
+    off = np.abs(residuals_at_median(fit))
+    usual = float(np.median(off)) / 0.6745  # the standard deviation of Normal residuals with this median
+    far = table.index[off > FAR_OFF * usual]
+    if len(far):
+        text = f"more than {FAR_OFF:g} times the usual scatter of {usual:.1%} from the curve: {_some(far)}"
+        yield Message("FAR_OFF", "warning", text)
+
+
+def _some(runs: pd.Index) -> str:
+    """Names of runs, the first five of many."""
+    return ", ".join(f"run {name}" for name in runs[:5]) + (f" and {len(runs) - 5} more" if len(runs) > 5 else "")
+
+
+def residuals_at_median(fit: Fit) -> np.ndarray:
+    """Log loss less that of the curve at the median of each parameter, what it expects of a discrepancy taken in."""
+    runs, law, median = fit.runs, fit.spec.law_object, draws(fit).median()
+    inputs = (getattr(runs, x) for x in law.inputs)
+    residual = np.log(runs.loss) - np.log(law.function(*inputs, **{p: float(median[p]) for p in law.parameter_names}))
+    if fit.spec.discrepancy is None:
+        return residual
+    basis = fit.spec.discrepancy.basis(runs.log_inputs(law.inputs))
+    shrink = basis.values / (basis.values + float(median["sigma"] / median["eta"]) ** 2)
+    return residual - basis.vectors @ (shrink * (basis.vectors.T @ residual))
 
 
 def _prior_decides(fit: Fit) -> Iterator[Message]:

@@ -19,9 +19,10 @@ import xarray as xr
 
 from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
-from scalebayes.errors import FitError, GateWarning, RunsError
+from scalebayes.errors import FitError, GateWarning
 from scalebayes.graph import pymc_model, sampler_data, structure
 from scalebayes.posterior import METADATA, Fit
+from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
 from scalebayes.runs import Runs
 from scalebayes.spec import Spec, prior_draws, read_model
@@ -80,11 +81,11 @@ def fit(
         When no draw could be made.
     """
     spec = read_model(model)
-    _check_table(runs, spec)
+    check_table(runs, spec)
     default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
     settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
     settings["tune"] = default_tune if tune is None else tune
-    _check_settings(settings, seed)
+    check_settings(settings, seed)
     started = time.perf_counter()
     with Progress(progress) as bar:
         compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
@@ -145,35 +146,6 @@ def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
     """Twice the draws and tuning, and a step size that misses a third as much: what a failed gate asks for."""
     accept = 1 - (1 - settings["target_accept"]) / 3
     return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
-
-
-def _check_settings(settings: dict[str, Any], seed: int) -> None:
-    for name in ("draws", "tune", "chains"):
-        if settings[name] < 1:
-            raise FitError(f"{name} must be at least 1; got {settings[name]}")
-    if not 0 < settings["target_accept"] < 1:
-        raise FitError(f"target_accept must lie between 0 and 1; got {settings['target_accept']}")
-    if seed < 0:
-        raise FitError(f"seed must not be negative; got {seed}")
-    ours = {"seed", "save_warmup", "progress_bar", "progress_callback", "progress_rate", "blocking"} & settings.keys()
-    if ours:
-        raise FitError(f"{', '.join(sorted(ours))}: set by fit itself")
-
-
-def _check_table(runs: Runs, spec: Spec) -> None:
-    if not isinstance(runs, Runs):
-        raise RunsError(
-            f"fit takes Runs, got {type(runs).__name__}: read it first, sb.read_runs(...) or sb.load_runs(...)"
-        )
-    law = spec.law_object
-    for column in (*law.inputs, "loss"):
-        getattr(runs, column)
-    needed = len(law.parameters) + 1
-    if len(runs) < needed:
-        raise RunsError(
-            f"{runs.name} has {len(runs)} runs; '{spec.name}' has {len(law.parameters)} parameters and needs at least "
-            f"{needed} runs to say anything about them"
-        )
 
 
 _COMPILED: dict[tuple[object, ...], Any] = {}

@@ -50,7 +50,7 @@ def reach(
     cost
         What is to be least along the frontier: 6 N D, `scalebayes.with_inference`, or a function of (N, D).
     price
-        Adds ``money``.
+        Adds ``hours``, of one accelerator, and ``money``.
     of
         ``"curve"``, or ``"law"``, which leaves a discrepancy out.
     seed
@@ -60,9 +60,9 @@ def reach(
     -------
     xarray.Dataset
         With dims (chain, draw, target) what was sought (``D``, ``N``, or both) and training compute ``C``, all ``inf``
-        in draws where the loss is out of reach, or takes more than 1e40; ``total`` where the cost is not 6 N D, and
-        ``money``. Along target: ``loss``, what was held fixed, ``reachable``, the share of draws that reach it, and
-        ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out of reach.
+        in draws where the loss is out of reach, or takes more than 1e40; ``total`` where the cost is not 6 N D,
+        ``hours`` and ``money``. Along target: ``loss``, what was held fixed, ``reachable``, the share of draws that
+        reach it, and ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out of reach.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _reach(
         values = _along_frontier(fit, curve, losses, cost, seed)
     else:
         (sought,) = set(inputs) - set(held)
-        values = {sought: _along_input(curve, losses, sought, held)}
+        values = {sought: along_input(curve, losses, sought, held)}
     have = held | values
     if "C" not in have and {"N", "D"} <= set(have):
         values["C"] = np.asarray(SIX_ND.flop(have["N"], have["D"]))
@@ -117,7 +117,8 @@ def _reach(
     if price is not None:
         if not {"C", "total"} & set(values):
             raise QueryError(f"'{fit.spec.name}' says nothing of compute, so nothing of money")
-        values["money"] = price.of(values.get("total", values.get("C")))
+        flop = values.get("total", values.get("C"))
+        values |= {"hours": price.hours(flop), "money": price.of(flop)}
     return _answer(fit, values, {"loss": losses} | held, cost)
 
 
@@ -151,9 +152,16 @@ def _answer(fit: Fit, values: dict[str, np.ndarray], along: dict[str, np.ndarray
     return label(out, fit, "target", along, along | middle)
 
 
-def _along_input(curve: Curve, losses: np.ndarray, sought: str, held: dict[str, np.ndarray]) -> np.ndarray:
-    """Values of one input at which every draw's curve is the loss, (S, targets), the other input held."""
+def along_input(curve: Curve, losses: np.ndarray, sought: str, held: dict[str, np.ndarray]) -> np.ndarray:
+    """Values of one input at which every draw's curve is at a loss, (S, targets), the other input held.
+
+    Parameters
+    ----------
+    losses
+        Nats per token, (targets,), or of each draw, (S, 1) or (S, targets).
+    """
     law = curve.law
+    losses = np.broadcast_to(losses, (curve.draws, max(np.shape(losses)[-1], *(len(v) for v in held.values()), 1)))
     if curve.known is None and sought in law.inverses:
         parameters = {name: values[:, None] for name, values in curve.parameters.items()}
         x = law.inverses[sought](losses, *held.values(), **parameters)
@@ -162,24 +170,24 @@ def _along_input(curve: Curve, losses: np.ndarray, sought: str, held: dict[str, 
         nodes = np.linspace(0.0, np.log(CEILING), 161)
         columns = [
             _first_on_input(curve, sought, {k: v[i] for k, v in held.items()}, loss, nodes)
-            for i, loss in enumerate(losses)
+            for i, loss in enumerate(losses.T)
         ]
         x, easy = np.exp(np.column_stack([c[0] for c in columns])), np.column_stack([c[1] for c in columns])
-    _refuse_easy(losses, easy, f"one of {UNITS[sought]}")
+    _refuse_easy(np.median(losses, axis=0), easy, f"one of {UNITS[sought]}")
     return np.where(x > CEILING, np.inf, x)
 
 
 def _first_on_input(
-    curve: Curve, sought: str, held: dict[str, float], loss: float, nodes: np.ndarray
+    curve: Curve, sought: str, held: dict[str, float], loss: np.ndarray, nodes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     def inputs(x: np.ndarray) -> list[np.ndarray]:
         values = {sought: np.exp(x)} | {name: np.full(len(x), value) for name, value in held.items()}
         return [values[name] for name in curve.law.inputs]
 
     def excess(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return curve.log_loss(rows, *inputs(x)) - np.log(loss)
+        return curve.log_loss(rows, *inputs(x)) - np.log(loss[rows])
 
-    return first_place(excess, nodes, curve.log_loss_shared(*inputs(nodes)) - np.log(loss))
+    return first_place(excess, nodes, curve.log_loss_shared(*inputs(nodes)) - np.log(loss)[:, None])
 
 
 def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:

@@ -1,14 +1,11 @@
 """Runs: a table of training runs, read and checked before anything is fitted to it."""
 
-import difflib
 import hashlib
 import itertools
 import json
 import os
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,8 @@ from numpy.typing import NDArray
 from scalebayes.columns import QUANTITIES, check_units, match_columns, span
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
+from scalebayes.lossunits import UNITS, to_nats
+from scalebayes.sources import open_table, short_name
 from scalebayes.units import parse_quantity
 
 
@@ -115,6 +114,9 @@ def read_runs(
     run: str | None = None,
     name: str | None = None,
     strict: bool = True,
+    skip_incomplete: bool = False,
+    loss_unit: str = "nats",
+    tokens_per_byte: float | None = None,
 ) -> Runs:
     r"""Read and check a table of runs; of N, D and C the missing one follows from :math:`C = 6 N D`.
 
@@ -125,9 +127,9 @@ def read_runs(
     Parameters
     ----------
     source : path or pandas.DataFrame
-        A .csv, .tsv, .parquet or .jsonl file, or a table.
+        A .csv (or .csv.gz), .tsv, .parquet or .jsonl file, or a table.
     N, D, C, loss : str, optional
-        Columns of parameters, tokens, FLOP and loss in nats per token. Values may be text such as ``70B``.
+        Columns of parameters, tokens, FLOP and loss (see `loss_unit`). Values may be text such as ``70B``.
     group : str, optional
         Column of the family each run belongs to; by default ``group`` or ``family``, where there is one.
     run : str, optional
@@ -136,6 +138,10 @@ def read_runs(
         What to call the table; by default the file's name.
     strict : bool
         Whether suspicious values (units, repeated runs) are errors. Otherwise they are kept, with a note.
+    skip_incomplete : bool
+        Whether rows without a value in a column that is read are left out, with a note, instead of being errors.
+    loss_unit, tokens_per_byte
+        What the losses are in, and the tokens of their text over its bytes, as `scalebayes.to_nats` takes them.
 
     Returns
     -------
@@ -153,66 +159,46 @@ def read_runs(
     >>> read_runs(table, name="two")
     Runs 'two': 2 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4
     """
-    frame, origin = _open(source)
-    name = name or (Path(origin).stem if origin else "runs")
+    frame, origin = open_table(source)
+    name = name or (short_name(origin) if origin else "runs")
     columns, faults = match_columns(frame, {"N": N, "D": D, "C": C, "loss": loss, "group": group, "run": run})
-    cells = _read_cells(frame, columns)
+    frame, skipped = _complete(frame, columns, name) if skip_incomplete else (frame, [])
+    cells, units = _in_nats(_read_cells(frame, columns), columns, loss_unit, tokens_per_byte)
     given = cells.drop(columns="run", errors="ignore")
     table, notes = _with_third(given)
     suspicions = []
     if not faults:  # of the columns: where one is wrong or missing the checks below would cry wolf
-        suspicions = [*check_units(table, columns), *_check_repeats(given, columns)]
+        suspicions = [*check_units(table, columns, loss_unit == "nats"), *_check_repeats(given, columns)]
     faults += _check_cells(frame, cells, columns)
     if faults or (strict and suspicions):
         raise _refusal(name, cells, faults, suspicions if strict else [])
     ids = cells["run"] if "run" in cells else [str(row) for row in cells.index]
-    return Runs(table.set_index(pd.Index(ids, name="run")), name, origin, (*notes, *_as_notes(suspicions)))
+    return Runs(
+        table.set_index(pd.Index(ids, name="run")), name, origin, (*skipped, *units, *notes, *_as_notes(suspicions))
+    )
 
 
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    # Text as it stands in the file: errors can then quote it, and no number is rounded by a fast parser.
-    ".csv": lambda path: pd.read_csv(path, dtype=str, index_col=False),
-    ".tsv": lambda path: pd.read_csv(path, dtype=str, index_col=False, sep="\t"),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, precise_float=True),
-    ".parquet": lambda path: pd.read_parquet(path),
-}
+def _complete(frame: pd.DataFrame, columns: dict[str, str], name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out rows without a value in a column that plays a part; the others keep their numbers."""
+    missing = pd.DataFrame({c: [not _label(cell) for cell in frame[c]] for c in columns.values()}, index=frame.index)
+    skipped = frame.index[missing.any(axis=1)]
+    if len(skipped) == len(frame):
+        raise RunsError(f"{name}: all {_count(frame, 'row')} miss a value in {', '.join(columns.values())}")
+    rows = ", ".join(map(str, skipped[:8])) + (f" and {len(skipped) - 8} more" if len(skipped) > 8 else "")
+    words = f"{len(skipped)} of {_count(frame, 'row')} left out for missing values: {_plural(skipped, 'row')} {rows}"
+    return frame.drop(index=skipped), [words] if len(skipped) else []
 
 
-def _open(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Read a source as it is; rows are numbered from 1 and a named index becomes a column."""
-    if isinstance(source, pd.DataFrame):
-        frame, origin = source.copy(deep=False), None
-    elif isinstance(source, str | os.PathLike):
-        frame, origin = _read_file(Path(source)), os.fspath(source)
-    else:
-        raise RunsError(f"runs are read from a path or a DataFrame, not from a {type(source).__name__}")
-    if isinstance(frame.index.name, str) and frame.index.name not in frame:
-        frame = frame.reset_index()
-    frame.columns = pd.Index([str(column).strip() for column in frame.columns], dtype=object)
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    if frame.empty:
-        raise RunsError(f"{origin or 'the table'} has no runs", [Fault(None, "every column", "no rows", "a row a run")])
-    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
-        raise RunsError(f"{origin or 'the table'} has two columns called {', '.join(twice)}: rename one")
-    return frame, origin
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if path.suffix.lower() not in _READERS:
-        raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(_READERS)} files")
-    if not path.exists():
-        close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-        raise RunsError(f"no such file: {path}" + (f"; did you mean {close[0]}?" if close else ""))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # it would cut such rows short
-            return _READERS[path.suffix.lower()](path)
-    except ImportError as error:
-        raise RunsError("reading Parquet needs pyarrow: pip install 'scalebayes[parquet]'") from error
-    except pd.errors.ParserWarning as error:
-        raise RunsError(f"cannot read runs from {path}: its rows have more cells than its header has names") from error
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise RunsError(f"cannot read runs from {path}: {str(error).strip().splitlines()[0]}") from error
+def _in_nats(
+    cells: pd.DataFrame, columns: dict[str, str], unit: str, tokens_per_byte: float | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Losses in nats per token, NaN where that is not positive, and how they became so."""
+    loss = to_nats(cells.get("loss", pd.Series(dtype=float)), unit, tokens_per_byte=tokens_per_byte)
+    if unit == "nats" or "loss" not in cells:
+        return cells, []
+    rate = f" ({tokens_per_byte:g})" if tokens_per_byte is not None else ""
+    note = f"loss in nats per token from {columns['loss']}: {UNITS[unit].formula}{rate}"
+    return cells.assign(loss=loss.where(loss > 0)), [note]
 
 
 def _read_cells(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
@@ -260,7 +246,8 @@ def _check_cells(frame: pd.DataFrame, cells: pd.DataFrame, columns: dict[str, st
         allowed = f"a positive number of {QUANTITIES[role].unit}" if role in QUANTITIES else "a name"
         for row, cell in zip(frame.index[bad], frame.loc[bad, column], strict=True):
             got = _label(cell)[:30] or "nothing"
-            yield Fault(row, column, got, allowed, "a percent is no loss" if role == "loss" and "%" in got else "")
+            percent = "a percent is no loss" if role == "loss" and "%" in got else ""
+            yield Fault(row, column, got, allowed, percent)
     if "run" in cells:
         for row, earlier in _repeats(cells["run"][cells["run"] != ""].items()):
             yield Fault(row, columns["run"], f"the id of row {earlier}", "an id of its own")
@@ -289,11 +276,17 @@ def _refusal(name: str, cells: pd.DataFrame, faults: Sequence[Fault], suspicions
     if "run" in cells:
         found = [replace(fault, run=cells["run"][fault.row]) if fault.row else fault for fault in found]
     way_out = "" if faults else "; strict=False (--lenient) keeps what is only suspicious"
+    if faults and all(fault.got == "nothing" for fault in found):
+        way_out = "; skip_incomplete=True (--skip-incomplete) leaves such rows out"
     return RunsError(f"{name}: {_count(found, 'fault')} in {_count(cells, 'run')}{way_out}", found)
 
 
 def _count(things: Sized, noun: str) -> str:
-    return f"{len(things)} {noun}" + "s" * (len(things) != 1)
+    return f"{len(things)} {_plural(things, noun)}"
+
+
+def _plural(things: Sized, noun: str) -> str:
+    return noun + "s" * (len(things) != 1)
 
 
 def _as_notes(suspicions: Iterable[Fault]) -> Iterator[str]:

@@ -184,6 +184,19 @@ def test_distances_fall_into_bins():
     assert by["runs"].get(("knows", "over 2"), 0) == far
 
 
+def test_forecasts_that_are_far_too_sure_are_warned_of():
+    """Rolling origins: a forecast that believes in a quarter of the scatter has a mean squared z of 16, not 1."""
+    result = backtest(planted(60), {"knows": oracle(), "too sure": oracle(SCATTER / 4)}, shares=[0.4, 0.6, 0.8])
+    scores = result.scores.set_index("method")
+    exact = (
+        scores.loc["knows", "loss"] - LAW.function(scores.loc["knows", "N"], scores.loc["knows", "D"], **TRUTH)
+    ) / (SCATTER * scores.loc["knows", "loss"])
+    assert np.abs(scores.loc["knows", "z"] - exact).max() < 0.35
+    (message,) = result.messages
+    assert (message.code, message.level) == ("ROLLING_Z", "warning")
+    assert message.text.startswith("the mean squared z of too sure is 1")
+
+
 def test_sentence_and_figure_say_what_was_measured():
     result = backtest(planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7])
     sentence = result.sentence()
@@ -217,4 +230,11 @@ def test_the_command_prints_one_sentence_and_the_tables(tmp_path, monkeypatch):
     answer = json.loads(done.stdout)
     assert answer["sentence"].startswith("log-huber on sweep: over 5 splits")
     assert {"method", "cover90", "crps_ratio"} <= set(answer["rows"][0])
-    assert "in 90%" in CliRunner().invoke(app, arguments).stdout
+    assert [message for message in answer["messages"] if message["code"] != "ROLLING_Z"] == []
+    figure = tmp_path / "backtest.png"
+    drawn = CliRunner().invoke(app, [*arguments, "--figure", str(figure)])
+    assert "in 90%" in drawn.stdout
+    assert figure.stat().st_size > 10_000
+    again = CliRunner().invoke(app, [*arguments, "--figure", str(figure)])
+    assert again.exit_code == 1
+    assert "exists; --force replaces it" in again.stderr

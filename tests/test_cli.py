@@ -135,7 +135,8 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
         "-o",
         str(tmp_path / "f.nc"),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # background jobs start deaf to it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding) as process:
         process.stderr.readline()  # the first note: the table is read, compiling begins
         time.sleep(2)
         process.send_signal(signal.SIGINT)

@@ -4,6 +4,7 @@ Python blocks of a page share a namespace and run in the order of the page, with
 share a folder, so that a command that stands on several pages runs once: the names of files mean the same on all.
 """
 
+import doctest
 import inspect
 import re
 import shlex
@@ -60,6 +61,16 @@ def examples(page):
 ALL = [example for page in PAGES for example in examples(page)]
 
 
+def check_session(example, namespace):
+    """A session with its output, which must be the one that stands there."""
+    session = doctest.DocTestParser().get_doctest(example.text, namespace, str(example), example.page, example.line)
+    told = []
+    failed, tried = doctest.DocTestRunner().run(session, out=told.append, clear_globs=False)
+    namespace.update(session.globs)
+    assert tried > 0
+    assert failed == 0, "".join(told)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory, load_public):
     """Where the examples run, with the table of one's own that some of them ask for."""
@@ -94,7 +105,9 @@ def test_the_examples_of_a_page_run(page, folder, run_once, monkeypatch):
             continue
         for command in example.commands:
             run_once(command)
-        if example.language == "python":
+        if ">>>" in example.text:
+            check_session(example, namespace)
+        elif example.language == "python":
             exec(compile("\n" * example.line + example.text, page.name, "exec"), namespace)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scalebayes.columns import LABELS, QUANTITIES
 from scalebayes.errors import RunsError, ScaleBayesError
+from scalebayes.lossunits import to_nats
 from scalebayes.runs import Fault, Runs, read_runs
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -221,7 +222,9 @@ def test_a_single_value_in_other_units_is_its_rows_fault():
 
 
 def test_a_table_with_a_perplexity_and_no_loss_is_told_the_way():
-    assert only_fault(table(loss=None, val_ppl=[30, 20, 16])).hint == "val_ppl: take its natural logarithm"
+    assert only_fault(table(loss=None, val_ppl=[30, 20, 16])).hint == (
+        "val_ppl: take its natural logarithm: loss_unit='perplexity'"
+    )
 
 
 def test_repeated_runs_are_faults_or_one_note():
@@ -287,7 +290,11 @@ def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("runs.xlsx", b"", "cannot read runs from .*runs.xlsx: allowed are .csv, .tsv, .jsonl, .parquet files"),
+        (
+            "runs.xlsx",
+            b"",
+            "cannot read runs from .*runs.xlsx: allowed are .csv, .tsv, .jsonl, .parquet, .csv.gz files",
+        ),
         ("runs.csv", b"", "cannot read runs from .*: No columns to parse from file"),
         ("runs.csv", b"N,loss\n", "has no runs"),
         ("runs.csv", b"N,loss\n1e9,3,4\n1e9,3,4\n", "its rows have more cells than its header has names"),
@@ -295,6 +302,9 @@ def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
         ("runs.csv", b"N,loss\n\xff\xfe,3\n", "codec can't decode"),
         ("runs.jsonl", b"N,loss", "cannot read runs from"),
         ("runs.parquet", b"N,loss", "cannot read runs from"),
+        ("runs.csv", b"N;D;loss\n1e9;1e10;3,1\n", r"separated by semicolons; save it with commas, or .*sep=';'"),
+        ("runs.csv", b"N,loss, loss\n1e9,3,4\n", "has two columns called loss: rename one"),
+        ("runs.csv.gz", b"N,loss\n", "cannot read runs from"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, file, content, message):
@@ -350,6 +360,56 @@ def test_any_table_is_sound_runs_or_a_runs_error(rows, strict):
     else:
         assert np.isfinite(runs.table).all(axis=None)
         assert (runs.table > 0).all(axis=None)
+
+
+def test_rows_without_a_value_are_left_out_on_request_and_keep_their_numbers():
+    gaps = table(N=[70e6, None, 1e9], other=[1, 2, None])
+    assert "skip_incomplete=True (--skip-incomplete) leaves such rows out" in str(refuse(gaps))
+    runs = read_runs(gaps, skip_incomplete=True)
+    assert list(runs.table.index) == ["1", "3"]
+    assert "1 of 3 rows left out for missing values: row 2" in runs.notes
+    assert read_runs(table(), skip_incomplete=True).hash == read_runs(table()).hash
+    assert not any("left out" in note for note in read_runs(table(), skip_incomplete=True).notes)
+
+
+def test_what_is_wrong_is_not_missing():
+    assert only_fault(table(N=[70e6, "x", 1e9]), skip_incomplete=True).row == 2
+    assert "skip_incomplete" not in str(refuse(table(N=[70e6, None, -1])))
+    assert "all 3 rows miss a value in N, D, loss" in str(refuse(table(loss=[None] * 3), skip_incomplete=True))
+
+
+def test_losses_in_other_units_become_nats():
+    nats = table()["loss"]
+    for unit, cells, rate in [
+        ("bits", nats / np.log(2), None),
+        ("perplexity", np.exp(nats), None),
+        ("bits_per_byte", nats * 0.25 / np.log(2), 0.25),
+        ("nats_per_byte", nats * 0.25, 0.25),
+        ("perplexity_per_byte", np.exp(nats * 0.25), 0.25),
+    ]:
+        runs = read_runs(table(loss=None, bpb=cells), loss="bpb", loss_unit=unit, tokens_per_byte=rate)
+        np.testing.assert_allclose(runs.loss, nats, rtol=1e-14)
+        assert runs.notes[0].startswith("loss in nats per token from bpb: ")
+
+
+def test_a_loss_in_other_units_must_be_positive_in_nats():
+    fault = only_fault(table(loss=[30.0, 0.5, 20.0]), loss_unit="perplexity", strict=False)
+    assert (fault.row, fault.got, fault.allowed) == (2, "0.5", "a positive number of nats per token")
+
+
+@pytest.mark.parametrize(
+    ("unit", "rate", "message"),
+    [
+        ("bpb", None, "one of nats, bits, perplexity, .*; got 'bpb'"),
+        ("bits_per_byte", None, "become nats per token by tokens_per_byte"),
+        ("bits_per_byte", 4.2, "between 0 and 1 .*; got 4.2: bytes per token"),
+        ("bits_per_byte", 0.0, "between 0 and 1"),
+        ("perplexity", 0.25, "per token: tokens_per_byte says nothing"),
+    ],
+)
+def test_units_that_cannot_be_converted_are_refused_in_words(unit, rate, message):
+    with pytest.raises(RunsError, match=message):
+        to_nats(3.0, unit, tokens_per_byte=rate)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public tables are not beside the checkout")

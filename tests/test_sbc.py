@@ -1,7 +1,7 @@
 """Simulation-based calibration: ranks of the truth are uniform, and the machinery sees it when they are not.
 
 The slow tests keep to laws of one input, whose refits take a fraction of a second: 200 replicates of a spec in models/
-and 40 of the same law with a discrepancy. Every spec of models/, at more replicates, is the business of
+and of the same law with a discrepancy. Every spec of models/, at more replicates, is the business of
 benchmarks/sbc.py; docs/sbc.md has its results. Seeds are fixed and were never chosen.
 """
 
@@ -142,7 +142,7 @@ def test_the_inference_of_a_law_is_calibrated(sbc):
 
 @pytest.mark.slow
 def test_the_inference_of_a_law_with_discrepancy_is_calibrated(sbc, size_discrepancy):
-    table = run(sbc, size_discrepancy, 40)
+    table = run(sbc, size_discrepancy, 200)
     assert {"eta", "sigma", "loss_far", "log_likelihood"} <= set(sbc.quantities(table))
     assert not sbc.outside(table)
 

@@ -7,8 +7,10 @@ are imported by the commands that need them.
 # `--help` lists commands in this order.
 # isort: off
 from scalebayes.cli import fits as fits
+from scalebayes.cli import conversion as conversion
 from scalebayes.cli import queries as queries
 from scalebayes.cli import decisions as decisions
+from scalebayes.cli import marginal as marginal
 from scalebayes.cli import planning as planning
 from scalebayes.cli import comparing as comparing
 from scalebayes.cli import recipes as recipes

@@ -29,6 +29,10 @@ MapOption = Annotated[
 ]
 LenientOption = Annotated[bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")]
 OutliersOption = Annotated[bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")]
+SkipOption = Annotated[bool, typer.Option("--skip-incomplete", help="Leave out rows without a value, and say so.")]
+BestOption = Annotated[
+    bool, typer.Option("--best", help="Of a published sweep of learning rates, the best run at each N and D.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scalebayes.cli.app import (
+    BestOption,
     FitArgument,
     ForceOption,
     JsonOption,
@@ -15,6 +16,7 @@ from scalebayes.cli.app import (
     MapOption,
     OutliersOption,
     ProbOption,
+    SkipOption,
     command,
 )
 from scalebayes.cli.files import load, read
@@ -52,6 +54,8 @@ def compare_command(
     columns: MapOption = None,
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
+    skip_incomplete: SkipOption = False,
+    best: BestOption = False,
     seed: SeedOption = 0,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
@@ -62,7 +66,8 @@ def compare_command(
     if _saved(sources):
         fits = _load_all(sources)
     else:
-        fits = _fit_all(read(sources[0], columns, lenient, keep_outliers), models.split(","), seed)
+        table = read(sources[0], columns, lenient, keep_outliers, skip_incomplete, best)
+        fits = _fit_all(table, models.split(","), seed)
     comparison = compare(fits, reloo=reloo)
     for note in comparison.notes:
         typer.echo(f"note: {note}", err=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from scalebayes.cli.app import JsonOption, ProbOption, command
+from scalebayes.cli.costs import (
+    ActiveOption,
+    ContextOption,
+    CountOption,
+    ServeOption,
+    VocabularyOption,
+    cost_of,
+    price_of,
+)
 from scalebayes.cli.files import load_all
 from scalebayes.cli.output import exit_unless_sound, print_draws, print_json, records
-
-if TYPE_CHECKING:
-    from scalebayes.cost import Cost, Price
 
 FitsArgument = Annotated[
     list[Path], typer.Argument(metavar="FIT...", help="Files that `scalebayes fit -o` wrote; several weigh the same.")
@@ -21,16 +27,14 @@ LossOption = Annotated[list[str], typer.Option("--loss", help="Nats per token; m
 NOption = Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")]
 DOption = Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")]
 COption = Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")]
-ServeOption = Annotated[
-    str | None, typer.Option("--serve", metavar="TOKENS", help="Count serving so many tokens: 6 N D + 2 N T.")
-]
 
 HEADINGS = {
     "loss=": "loss asked for",
     "reachable=": "reached in",
     "chance=": "probability",
     "margin": "loss asked for - loss",
-    "total": "with serving",
+    "total": "cost",
+    "hours": "accelerator hours",
     "money": "money",
     "loss": "loss (curve)",
     "law": "loss (law alone)",
@@ -64,9 +68,16 @@ def reach_command(
     N: Annotated[list[str] | None, typer.Option("--N", help="Hold parameters fixed and find the tokens.")] = None,
     D: Annotated[list[str] | None, typer.Option("--D", help="Hold tokens fixed and find the parameters.")] = None,
     serve: ServeOption = None,
+    count: CountOption = None,
+    context: ContextOption = None,
+    vocabulary: VocabularyOption = None,
+    active: ActiveOption = None,
     per_hour: Annotated[float | None, typer.Option("--price", help="Money an hour of one accelerator.")] = None,
     flop_per_second: Annotated[
-        str | None, typer.Option("--flop-per-second", help="What training gets out of it, as 4e14.")
+        str | None, typer.Option("--flop-per-second", help="Of one accelerator, as 4e14: sustained, or its peak.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option("--utilisation", help="Share of the peak that training gets, as 0.4.")
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
     ci_prob: ProbOption = 0.9,
@@ -76,10 +87,11 @@ def reach_command(
     from scalebayes.inverse import reach
     from scalebayes.text import paragraph
 
-    price = _price(per_hour, flop_per_second)
+    price = price_of(per_hour, flop_per_second, utilisation)
     fit = load_all(fits)
     which: Literal["law", "curve"] = "law" if law else "curve"
-    answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=_cost(serve), price=price, of=which)
+    cost = cost_of(serve, count, context, vocabulary, active)
+    answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=which)
     how = "tokens at this N" if N else "parameters at this D" if D else f"least compute, {_name(answer)}"
     headings = {"C": "C = 6 N D", "N": "N", "D": "D", "money": f"money, {price.currency}" if price else ""}
     curve = "the law alone" if law else "the curve"
@@ -123,7 +135,7 @@ def prefer_command(
     """Give the probability that allocation a is better than b, and the difference in loss."""
     from scalebayes.chances import prefer
 
-    sides = [_allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
+    sides = [allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
     fit = load_all(fits)
     answer = prefer(fit, a=sides[0], b=sides[1])
     title = "Is a better than b? Difference in loss, positive where a is better"
@@ -137,6 +149,10 @@ def regret_command(
     D: DOption = None,
     C: COption = None,
     serve: ServeOption = None,
+    count: CountOption = None,
+    context: ContextOption = None,
+    vocabulary: VocabularyOption = None,
+    active: ActiveOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -144,7 +160,7 @@ def regret_command(
     from scalebayes.regrets import regret
 
     fit = load_all(fits)
-    answer = regret(fit, N=N or None, D=D or None, C=C or None, cost=_cost(serve))
+    answer = regret(fit, N=N or None, D=D or None, C=C or None, cost=cost_of(serve, count, context, vocabulary, active))
     title = f"Away from the optimum of the same cost, {_name(answer)}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
@@ -172,6 +188,10 @@ def decide_command(
     fits: FitsArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget, as 1e24; may be repeated.")],
     serve: ServeOption = None,
+    count: CountOption = None,
+    context: ContextOption = None,
+    vocabulary: VocabularyOption = None,
+    active: ActiveOption = None,
     within: Annotated[float, typer.Option("--within", help="Extra compute that counts as near, as a share.")] = 0.1,
     prob: Annotated[float, typer.Option("--prob", help="Probability with which sizes shall be near.")] = 0.9,
     ci_prob: ProbOption = 0.9,
@@ -181,7 +201,7 @@ def decide_command(
     from scalebayes.choices import decide, near_optimum
     from scalebayes.tables import intervals
 
-    fit, cost = load_all(fits), _cost(serve)
+    fit, cost = load_all(fits), cost_of(serve, count, context, vocabulary, active)
     answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
     near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     if as_json:
@@ -202,23 +222,8 @@ def _name(answer: Any) -> str:
     return f"C = {answer.attrs['cost']}"
 
 
-def _cost(serve: str | None) -> Cost:
-    from scalebayes.cost import SIX_ND, with_inference
-
-    return SIX_ND if serve is None else with_inference(serve)
-
-
-def _price(per_hour: float | None, flop_per_second: str | None) -> Price | None:
-    from scalebayes.cost import Price
-
-    if per_hour is None and flop_per_second is None:
-        return None
-    if per_hour is None or flop_per_second is None:
-        raise typer.BadParameter("give both", param_hint="--price and --flop-per-second")
-    return Price(per_hour, flop_per_second)  # type: ignore[arg-type]
-
-
-def _allocation(text: str, option: str) -> dict[str, str]:
+def allocation(text: str, option: str) -> dict[str, str]:
+    """Inputs from text such as N=70B,D=1.4T."""
     parts = [part.partition("=") for part in text.split(",")]
     if any(not value or name.strip() not in ("N", "D", "C") for name, _, value in parts):
         raise typer.BadParameter(f"got {text!r}; write N=70B,D=1.4T, any two of N, D and C", param_hint=option)

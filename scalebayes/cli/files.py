@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,24 +15,42 @@ if TYPE_CHECKING:
     from scalebayes.runs import Runs
 
 
-def read(runs: str, columns: list[str] | None, lenient: bool, keep_outliers: bool) -> Runs:
+def read(
+    runs: str,
+    columns: list[str] | None,
+    lenient: bool,
+    keep_outliers: bool,
+    skip_incomplete: bool = False,
+    best: bool = False,
+) -> Runs:
     """Read a file or a published table, and say on stderr what was assumed."""
     from scalebayes.datasets import TABLES, load_runs
     from scalebayes.runs import read_runs
 
-    mapping = dict(_mapping(entry) for entry in columns or [])
+    mapping = roles(columns)
     is_file = runs not in TABLES and (Path(runs).suffix or Path(runs).exists())
     if is_file:
-        if keep_outliers:
-            raise typer.BadParameter("nothing is left out of a file of yours", param_hint="--keep-outliers")
-        table = read_runs(runs, strict=not lenient, **mapping)
+        if keep_outliers or best:
+            raise typer.BadParameter("for published tables, not for a file", param_hint="--keep-outliers, --best")
+        table = read_runs(runs, strict=not lenient, skip_incomplete=skip_incomplete, **mapping)
     else:
-        if mapping or lenient:
-            raise typer.BadParameter("a published table is read as it is", param_hint="--map, --lenient")
-        table = load_runs(runs, keep_outliers=keep_outliers)
+        if mapping or lenient or skip_incomplete:
+            hint = "--map, --lenient, --skip-incomplete"
+            raise typer.BadParameter("a published table is read as it is", param_hint=hint)
+        table = load_runs(runs, keep_outliers=keep_outliers, best=best)
+    say_notes(table)
+    return table
+
+
+def say_notes(table: Runs) -> None:
+    """Say on stderr what was assumed of a table."""
     for note in table.notes:
         typer.echo(f"note: {note}", err=True)
-    return table
+
+
+def roles(columns: list[str] | None) -> dict[str, Any]:
+    """Columns by the part they play, from entries such as ``N=n_params``."""
+    return dict(_mapping(entry) for entry in columns or [])
 
 
 def _mapping(entry: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scalebayes.cli.app import (
+    BestOption,
     FitArgument,
     ForceOption,
     JsonOption,
@@ -16,6 +17,7 @@ from scalebayes.cli.app import (
     OutliersOption,
     ProbOption,
     RunsArgument,
+    SkipOption,
     command,
 )
 from scalebayes.cli.files import load, read, refuse_early
@@ -39,6 +41,8 @@ def fit_command(
     columns: MapOption = None,
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
+    skip_incomplete: SkipOption = False,
+    best: BestOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
     draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
     tune: Annotated[int | None, typer.Option(min=1, help="Tuning draws a chain; by default the model's.")] = None,
@@ -54,7 +58,8 @@ def fit_command(
 
     if output is not None:
         refuse_early(output, force)
-    result = fit(read(runs, columns, lenient, keep_outliers), model, seed=seed, draws=draws, tune=tune, chains=chains)
+    table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
+    result = fit(table, model, seed=seed, draws=draws, tune=tune, chains=chains)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:
@@ -94,6 +99,8 @@ def runs_command(
     columns: MapOption = None,
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
+    skip_incomplete: SkipOption = False,
+    best: BestOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the published tables, or check a table of runs and say how it was read."""
@@ -102,7 +109,7 @@ def runs_command(
 
         print_frame(list_runs(), as_json)
         return
-    table = read(runs, columns, lenient, keep_outliers)
+    table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
     if as_json:
         typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
@@ -118,6 +125,8 @@ def backtest_command(
     columns: MapOption = None,
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
+    skip_incomplete: SkipOption = False,
+    best: BestOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw it too (.png, .svg or .pdf).")] = None,
     force: ForceOption = False,
@@ -130,7 +139,7 @@ def backtest_command(
     if figure is not None:
         refuse_early(figure, force)
     names = models.split(",")
-    result = backtest(read(runs, columns, lenient, keep_outliers), names, seed=seed)
+    result = backtest(read(runs, columns, lenient, keep_outliers, skip_incomplete, best), names, seed=seed)
     for note in result.notes:
         typer.echo(f"note: {note}", err=True)
     if figure is not None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scalebayes.cli.app import (
+    BestOption,
     JsonOption,
     LenientOption,
     MapOption,
     OutliersOption,
     ProbOption,
     RunsArgument,
+    SkipOption,
     command,
 )
 from scalebayes.cli.files import load, read
@@ -33,6 +35,8 @@ def point_command(
     columns: MapOption = None,
     lenient: LenientOption = False,
     keep_outliers: OutliersOption = False,
+    skip_incomplete: SkipOption = False,
+    best: BestOption = False,
     draws: Annotated[int, typer.Option(min=2, help="Resamples of each bootstrap.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same resamples.")] = 0,
     ci_prob: ProbOption = 0.9,
@@ -43,7 +47,7 @@ def point_command(
     from scalebayes.point_methods import METHODS, point_fits
     from scalebayes.text import kind_of_interval
 
-    table = read(runs, columns, lenient, keep_outliers)
+    table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
     beside = {path.stem: load(path) for path in fits or []}
     for label, fit in beside.items():
         if fit.runs.hash != table.hash:

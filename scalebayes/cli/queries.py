@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
+from scalebayes.cli.costs import ActiveOption, ContextOption, CountOption, ServeOption, VocabularyOption, cost_of
 from scalebayes.cli.files import load
 from scalebayes.cli.output import print_draws, print_sensitivity
 
@@ -32,14 +33,21 @@ def predict_command(
 def frontier_command(
     fit: FitArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    serve: ServeOption = None,
+    count: CountOption = None,
+    context: ContextOption = None,
+    vocabulary: VocabularyOption = None,
+    active: ActiveOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the compute-optimal N and D for budgets at C = 6 N D."""
+    """Find the compute-optimal N and D for budgets, at C = 6 N D unless they are counted otherwise."""
     from scalebayes.allocation import frontier
 
     result = load(fit)
-    print_draws(result, frontier(result, C=C), "Compute-optimal allocation at C = 6 N D", ci_prob, as_json)
+    cost = cost_of(serve, count, context, vocabulary, active)
+    title = f"Compute-optimal allocation at C = {cost.name}"
+    print_draws(result, frontier(result, C=C, cost=cost), title, ci_prob, as_json)
 
 
 @command("sensitivity", "What an answer rests on")
