@@ -42,10 +42,7 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
 
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:
-    furthest, span = float(answer["decades_beyond"].max()), answer.attrs.get("span", np.inf)
-    if np.isinf(furthest):
-        yield Message("NOT_VALIDATED", "warning", "a limit, beyond all runs: not validated, nor can it be")
-        return
+    furthest, span = _furthest(answer), answer.attrs.get("span", np.inf)
     if furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the {span:.1f} that the runs "
@@ -58,6 +55,15 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
             f"checked on reach no further than {VALIDATED:g} decades"
         )
         yield Message("NOT_VALIDATED", "warning", text)
+    elif not np.isfinite(answer["decades_beyond"]).all():
+        text = "a limit, or what half of the draws never reach: beyond all runs, not validated, nor can it be"
+        yield Message("NOT_VALIDATED", "warning", text)
+
+
+def _furthest(answer: xr.Dataset) -> float:
+    """Decades beyond the largest run; a limit, and what half of the draws never reach, are at no distance."""
+    decades = answer["decades_beyond"].values
+    return float(np.max(decades[np.isfinite(decades)], initial=0.0))
 
 
 def _outside(answer: xr.Dataset) -> Iterator[Message]:
@@ -103,8 +109,8 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
 
 
 def _measured(answer: xr.Dataset) -> Iterator[Message]:
-    furthest = float(answer["decades_beyond"].max())
-    if furthest == 0 or np.isinf(furthest) or "model" not in answer.attrs:
+    furthest = _furthest(answer)
+    if furthest == 0 or "model" not in answer.attrs:
         return
     table = coverage()
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]

@@ -17,6 +17,7 @@ from scalebayes.prediction import quantities
 from scalebayes.sweeps import Plan, rows_as_text
 from scalebayes.tables import CI_PROB, Table
 from scalebayes.targets import Question, ask
+from scalebayes.text import paragraph
 from scalebayes.units import format_quantity
 
 NEGLIGIBLE = 0.01
@@ -48,7 +49,8 @@ class Need:
 
     def __str__(self) -> str:
         rows = ["", rows_as_text(self.table)] if len(self.table) else []
-        return "\n".join([self.message, *rows, "", *(f"note: {note}" for note in self.notes)])
+        notes = (paragraph(f"note: {note}") for note in self.notes)
+        return "\n".join([paragraph(self.message), *rows, "", *notes])
 
     __repr__ = __str__
 

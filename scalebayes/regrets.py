@@ -134,8 +134,10 @@ def _against_frontier(fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: 
     log_C, easy = path.least(curve, here, float(np.max(cost.flop(fit.runs.N, fit.runs.D))))
     if easy.any():
         raise QueryError("a run this far from the optimum is no better than almost no training at all")
+    # With a discrepancy the optimum is found to 0.1% of N: a run that hits it is neither better than it nor cheaper.
+    log_C = np.minimum(log_C, np.log(budgets))
     return {
-        "nats_lost": np.exp(here) - np.exp(there),
+        "nats_lost": np.maximum(np.exp(here) - np.exp(there), 0.0),
         "compute_factor": budgets / np.exp(log_C),
         "data_ratio": asked["D"] / D_best,
         "N_same": path.inputs_on(log_C)[0],

@@ -25,7 +25,7 @@ from scalebayes.prediction import predict
 from scalebayes.spec import read_model
 from scalebayes.store import save
 from scalebayes.tables import CI_PROB, Table, exponents, interval_columns, intervals
-from scalebayes.text import align, beyond, cell, comparison_table, exponents_table, kind_of_interval
+from scalebayes.text import align, beyond, cell, comparison_table, exponents_table, kind_of_interval, paragraph
 from scalebayes.units import format_quantity
 
 MODELS = ("kaplan", "chinchilla", "coupled", "coupled-discrepancy")
@@ -170,17 +170,18 @@ def describe(result: Study) -> str:
     parts = [
         f"Kaplan or Chinchilla, on the same {len(runs)} runs of {runs.name}",
         f"Posterior median with {kind_of_interval(ci_prob)} interval. A law alone does not know how far it is off;\n"
-        "a spec with a discrepancy does, in its losses. N*, tokens/parameter and regret are always those of the law.",
+        "a spec with a discrepancy does: its losses, N* and regret are those of the curve, both together.\n"
+        "The exponent a and kappa are always those of the law.",
         f"Exponent a of N* ~ C^a\n{exponents_table(result.fits, ci_prob)}",
-        f"Leave-one-out\n{comparison_table(result.comparison)}\n{result.comparison.sentence()}",
-        *(f"note: {note}" for note in result.comparison.notes),
-        *(one.sentence(ci_prob) for one in result.couplings.values()),
+        f"Leave-one-out\n{comparison_table(result.comparison)}\n{paragraph(result.comparison.sentence())}",
+        *(paragraph(f"note: {note}") for note in result.comparison.notes),
+        *(paragraph(one.sentence(ci_prob)) for one in result.couplings.values()),
         "Counting: exponents of N* ~ C^a and L ~ C^b that models of 800 to 1.6B non-embedding parameters show where\n"
         "a law of total parameters holds without noise (the design of Pearce and Song 2024)\n"
         f"{_counting_table(result.counting, ci_prob)}",
         "What each law would have told the owners of known models, at the compute they spent",
         *_owners_tables(result.owners, ci_prob),
-        f"In short: {verdict(result)}",
+        paragraph(f"In short: {verdict(result)}"),
     ]
     return "\n\n".join(parts)
 
@@ -245,7 +246,7 @@ def _owner_row(law: str, part: pd.DataFrame, ci_prob: float) -> dict[str, str]:
         "D*": cell(said["D_best"], ci_prob, scale=True),
         "tokens/parameter": cell(said["tokens_per_param"], ci_prob),
         "loss as trained (curve)": cell(said["loss"], ci_prob),
-        "regret (law)": _nats(said["regret"], ci_prob),
+        "regret": _nats(said["regret"], ci_prob),
     }
 
 

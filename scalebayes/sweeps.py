@@ -15,7 +15,7 @@ from scalebayes.posterior import Average, Fit
 from scalebayes.prediction import quantities
 from scalebayes.spec import Spec, prior_draws, read_model
 from scalebayes.tables import Table
-from scalebayes.text import align
+from scalebayes.text import align, paragraph
 from scalebayes.units import format_quantity
 
 FEWEST_SIZES = 5
@@ -47,9 +47,9 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        notes = [f"note: {note}" for note in self.notes]
+        notes = [paragraph(f"note: {note}") for note in self.notes]
         return "\n".join(
-            [self.title, "", *([rows_as_text(self.table), ""] if len(self.table) else []), *notes]
+            [paragraph(self.title), "", *([rows_as_text(self.table), ""] if len(self.table) else []), *notes]
         ).rstrip()
 
     __repr__ = __str__

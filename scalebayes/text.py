@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,8 @@ LABELS = {
     "p_saves": "P(saves)",
     "p_never": "P(never reached)",
 }
+WIDTH = 120
+"""Letters of the widest line that a table should have."""
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
 """What stands along a target and is a share."""
 
@@ -60,11 +62,12 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
         return f"{row['median']:.2f}"
     if low == high:  # the baseline's difference from itself
         return number(row["median"], scale)
+    scale = scale or abs(row["median"]) >= 1e5
     if not np.isfinite(high):
         return f"{number(row['median'], scale)} [{number(low, scale)}, {number(high)}]"
-    if scale or abs(row["median"]) >= 1e5:
+    if scale:
         return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
-    if 0 < 10 * low < high:  # no number of decimals suits both ends
+    if 0 < 10 * low < high and high >= 0.1:  # no number of decimals suits both ends
         return f"{row['median']:.3g} [{low:.3g}, {high:.3g}]"
     width = high - low
     decimals = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 3
@@ -72,17 +75,58 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
 
 
 def beyond(decades: float) -> str:
-    """How far beyond the largest run a target lies, in words."""
+    """How far beyond the largest run a target lies, in words; without end where half of the draws do not reach it."""
+    if not np.isfinite(decades):
+        return "never there"
     return "none" if decades < 0.005 else f"{decades:.2f} decades"
 
 
-def align(rows: list[dict[str, str]]) -> str:
-    """Left-aligned columns, two spaces apart, headings first."""
+def align(rows: list[dict[str, str]], keys: int = 1) -> str:
+    """Left-aligned columns, two spaces apart, headings first.
+
+    A table wider than `WIDTH` has its headings broken into lines. Where that is not enough, the columns go on in a
+    second table below, which begins with the first `keys` again.
+    """
     headings = list(rows[0])
-    lines = [headings, *([row[h] for h in headings] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join("  " + line.rstrip() for line in padded)
+    cells = [max(len(row[h]) for row in rows) for h in headings]
+    widths = [max(cell, len(h)) for cell, h in zip(cells, headings, strict=True)]
+    if _length(widths) > WIDTH:
+        widths = [
+            max(cell, *(len(word) for word in h.split())) if h else cell
+            for cell, h in zip(cells, headings, strict=True)
+        ]
+    return "\n\n".join(_block(rows, {headings[i]: widths[i] for i in part}) for part in _parts(widths, keys))
+
+
+def _length(widths: Sequence[int]) -> int:
+    """Letters of a line of columns, each behind two spaces."""
+    return sum(widths) + 2 * len(widths)
+
+
+def _parts(widths: list[int], keys: int) -> list[list[int]]:
+    """Columns by number, in tables that fit into `WIDTH`, each with the first `keys` in front."""
+    front = list(range(keys))
+    parts = [front]
+    for i in range(keys, len(widths)):
+        part = [*parts[-1], i]
+        if _length([widths[j] for j in part]) > WIDTH and parts[-1] != front:
+            parts.append([*front, i])
+        else:
+            parts[-1] = part
+    return parts
+
+
+def _block(rows: list[dict[str, str]], widths: Mapping[str, int]) -> str:
+    """Columns under their headings; those of several lines end on the last."""
+    broken = {
+        h: textwrap.wrap(h, max(width, 1), break_long_words=False, break_on_hyphens=False)
+        for h, width in widths.items()
+    }
+    depth = max(map(len, broken.values()))
+    padded = {h: [""] * (depth - len(lines)) + lines for h, lines in broken.items()}
+    above = [{h: lines[i] for h, lines in padded.items()} for i in range(depth)]
+    texts = ("  ".join(line[h].ljust(width) for h, width in widths.items()) for line in [*above, *rows])
+    return "\n".join("  " + text.rstrip() for text in texts)
 
 
 def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS) -> str:
@@ -92,8 +136,10 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[s
     """
     table = intervals(dataset, ci_prob)
     names = [str(x) for x in table.index.names if x != "quantity"]
-    inputs = sorted(names, key=lambda x: {"N": 0, "D": 1, "C": 2}.get(x, 3))
     table = table.reset_index()
+    words = [x for x in names if isinstance(table[x].iloc[0], str)]
+    asked = [x for x in ("N", "D", "C", *words) if x in names]
+    inputs = [*asked, *(x for x in names if x not in asked)]
     distance = {"C": "compute"}.get(dataset["decades_beyond"].attrs["of"], dataset["decades_beyond"].attrs["of"])
     rows = []
     for key, target in table.groupby(inputs, sort=False, dropna=False):
@@ -103,7 +149,8 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[s
             name = quantity["quantity"]
             row[labels.get(name, name)] = cell(quantity, ci_prob, scale=name[0] in "NDC")
         rows.append(row)
-    return "\n".join([align(rows), *([""] if caveats(dataset) else []), *map(wrap, caveats(dataset))])
+    found = caveats(dataset)
+    return "\n".join([align(rows, max(1, len(asked))), *([""] if found else []), *map(wrap, found)])
 
 
 def sensitivity_table(moved: Sensitivity) -> str:
@@ -122,6 +169,11 @@ def sensitivity_table(moved: Sensitivity) -> str:
 def wrap(message: Message) -> str:
     """One finding in lines of at most 110 letters, those after the first indented."""
     return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
+
+
+def paragraph(text: str) -> str:
+    """Sentences in lines no longer than `WIDTH`."""
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def along(name: str, value: Any) -> str:

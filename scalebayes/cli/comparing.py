@@ -24,6 +24,7 @@ from scalebayes.cli.output import exit_unless_sound, print_json, records
 
 if TYPE_CHECKING:
     from scalebayes.comparison import Comparison
+    from scalebayes.kappa import Coupling
     from scalebayes.posterior import Average, Fit
     from scalebayes.runs import Runs
 
@@ -109,7 +110,7 @@ def _print_comparison(comparison: Comparison, asked: dict[str, Any], ci_prob: fl
     from scalebayes.allocation import frontier
     from scalebayes.prediction import predict
     from scalebayes.tables import intervals
-    from scalebayes.text import comparison_table, difference_table, draws_table, kind_of_interval
+    from scalebayes.text import comparison_table, difference_table, draws_table, kind_of_interval, paragraph
 
     difference = comparison.difference(**asked) if asked else None
     if as_json:
@@ -118,7 +119,7 @@ def _print_comparison(comparison: Comparison, asked: dict[str, Any], ci_prob: fl
             about["differences"] = records(intervals(difference, ci_prob).reset_index())
         print_json(about, records(comparison.table.reset_index()), ci_prob)
         return
-    typer.echo(f"{comparison_table(comparison)}\n\n{comparison.sentence()}")
+    typer.echo(f"{comparison_table(comparison)}\n\n{paragraph(comparison.sentence())}")
     if difference is None:
         return
     answer = frontier if set(asked) == {"C"} else predict
@@ -134,6 +135,7 @@ def coupling_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonO
     """Read kappa out of a fit: whether the terms add, as in Chinchilla's law, or couple, as in Kaplan's."""
     from scalebayes.kappa import coupling
     from scalebayes.tables import intervals
+    from scalebayes.text import paragraph
 
     result = load(fit)
     found = coupling(result)
@@ -141,12 +143,26 @@ def coupling_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonO
         about: dict[str, Any] = {"sentence": found.sentence(ci_prob), "chances": records(found.chances.reset_index())}
         print_json(about, records(intervals(found.draws, ci_prob).reset_index()), ci_prob)
     else:
-        typer.echo(f"{found.sentence(ci_prob)}\n\n{found.chances!r}")
+        typer.echo(f"{paragraph(found.sentence(ci_prob))}\n\n{_chances(found)}")
     if result.gate_failures:
         typer.echo(
             f"warning: this fit failed the gate ({', '.join(result.gate_failures)}); do not rely on it", err=True
         )
     exit_unless_sound(result)
+
+
+def _chances(found: Coupling) -> str:
+    """One line a named law; what its name means stands last."""
+    from scalebayes.text import align
+
+    return align(
+        [
+            {"kappa is close to": str(name)}
+            | {group: f"{row[group]:.3f}" for group in ("posterior", "prior")}
+            | {"meaning": str(row["meaning"])}
+            for name, row in found.chances.iterrows()
+        ]
+    )
 
 
 @command("study", "Compare")

@@ -85,6 +85,7 @@ def reach_command(
 ) -> None:
     """Find the compute (or the tokens, the parameters, the money) that reaches a loss, or say that nothing does."""
     from scalebayes.inverse import reach
+    from scalebayes.text import paragraph
 
     price = price_of(per_hour, flop_per_second, utilisation)
     fit = load_all(fits)
@@ -95,7 +96,7 @@ def reach_command(
     headings = {"C": "C = 6 N D", "N": "N", "D": "D", "money": f"money, {price.currency}" if price else ""}
     curve = "the law alone" if law else "the curve"
     note = answer.attrs["note"]
-    note = f"note: {note}" if note and not as_json else note
+    note = paragraph(f"note: {note}") if note and not as_json else note
     print_draws(fit, answer, f"Reaching a loss: {how} ({curve})", ci_prob, as_json, HEADINGS | headings, note)
 
 
@@ -212,7 +213,7 @@ def decide_command(
     from scalebayes.text import draws_table
 
     safe = f"N from, N to: sizes for which this holds with probability {prob:g} (- where there are none)"
-    table = draws_table(near, ci_prob, HEADINGS)
+    table = draws_table(near.drop_attrs(deep=False), ci_prob, HEADINGS)  # caveats stand above, once
     note = f"Sizes that reach the optimal loss with at most {100 * within:g}% more compute\n{safe}\n\n{table}"
     print_draws(fit, answer, f"Choosing N and D for a budget, {_name(answer)}", ci_prob, False, HEADINGS, note)
 

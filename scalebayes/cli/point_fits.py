@@ -86,10 +86,10 @@ def _lay_out(found: PointFits, ci_prob: float) -> str:
     rows = []
     for (budget, name), part in found.table(ci_prob).reset_index().groupby(["C", "method"], sort=False):
         far = beyond(float(part["decades_beyond"].iloc[0]))
-        row = {"C": format_quantity(float(str(budget))), "compute beyond the largest run": far, "method": str(name)}
+        row = {"C": format_quantity(float(str(budget))), "method": str(name), "compute beyond the largest run": far}
         cells = {quantity["quantity"]: quantity for _, quantity in part.iterrows()}
         for key in ("a", "N", "D", "tokens_per_param", "loss"):
             text = cell(cells[key], ci_prob, scale=key in ("N", "D")) if key in cells else "-"
             row[LABELS.get(key, key)] = text
         rows.append(row)
-    return align(rows)
+    return align(rows, 2)

@@ -1,0 +1,183 @@
+"""Every example in README and docs/ runs on real points, or says in the page why it does not.
+
+Python blocks of a page share a namespace and run in the order of the page, with its commands between them. All pages
+share a folder, so that a command that stands on several pages runs once: the names of files mean the same on all.
+"""
+
+import doctest
+import inspect
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import scalebayes as sb
+from scalebayes.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKER = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+FEWER_DRAWS = ["--draws", "400"]
+"""Added to `scalebayes fit`: no digits are compared, and queries take as long as there are draws."""
+
+
+@dataclass(frozen=True)
+class Example:
+    page: str
+    line: int
+    language: str
+    text: str
+    reason: str = ""
+
+    def __str__(self):
+        return f"{self.page}:{self.line}"
+
+    @property
+    def commands(self):
+        """Every `scalebayes` command of a block of a shell, in words; other commands are not ours to run."""
+        if self.language not in ("sh", "console"):
+            return []
+        joined = self.text.replace("\\\n", " ")
+        lines = [line.removeprefix("$ ") for line in joined.splitlines()]
+        words = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
+        return [command for command in words if command[:1] == ["scalebayes"]]
+
+
+def examples(page):
+    text = page.read_text()
+    for block in FENCE.finditer(text):
+        before = MARKER.search(text[: block.start()])
+        line = text.count("\n", 0, block.start()) + 1
+        example = Example(page.name, line, block[1], block[2], before[1] if before else "")
+        if example.language == "python" or example.commands:
+            yield example
+
+
+ALL = [example for page in PAGES for example in examples(page)]
+
+
+def check_session(example, namespace):
+    """A session with its output, which must be the one that stands there."""
+    session = doctest.DocTestParser().get_doctest(example.text, namespace, str(example), example.page, example.line)
+    told = []
+    failed, tried = doctest.DocTestRunner().run(session, out=told.append, clear_globs=False)
+    namespace.update(session.globs)
+    assert tried > 0
+    assert failed == 0, "".join(told)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, load_public):
+    """Where the examples run, with the table of one's own that some of them ask for."""
+    path = tmp_path_factory.mktemp("docs")
+    table = load_public("hoffmann2022").table.sort_values("C")
+    table[["N", "D", "loss"]].iloc[::4].to_csv(path / "runs.csv", index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_once():
+    done = set()
+
+    def run(words):
+        command = tuple(words)
+        if command not in done:
+            few = FEWER_DRAWS if command[1] == "fit" else []
+            result = CliRunner().invoke(app, [*command[1:], *few])
+            assert result.exit_code == 0, f"{shlex.join(command)}\n{result.output}\n{result.exception!r}"
+            done.add(command)
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if list(examples(page))], ids=lambda page: page.name)
+def test_the_examples_of_a_page_run(page, folder, run_once, monkeypatch):
+    monkeypatch.chdir(folder)
+    namespace = {}
+    for example in examples(page):
+        if example.reason:
+            continue
+        for command in example.commands:
+            run_once(command)
+        if ">>>" in example.text:
+            check_session(example, namespace)
+        elif example.language == "python":
+            exec(compile("\n" * example.line + example.text, page.name, "exec"), namespace)
+
+
+@pytest.mark.parametrize("example", [example for example in ALL if example.reason], ids=str)
+def test_an_example_that_takes_long_is_counted(example):
+    pytest.skip(f"{example} is not run: {example.reason}")
+
+
+def test_most_examples_are_run():
+    left_out = [str(example) for example in ALL if example.reason]
+    assert len(ALL) > 30
+    assert len(left_out) <= len(ALL) / 5, f"{len(left_out)} of {len(ALL)} examples are not run: {', '.join(left_out)}"
+
+
+def test_every_marker_stands_before_an_example():
+    markers = sum(page.read_text().count("<!-- not run") for page in PAGES)
+    assert markers == sum(bool(example.reason) for example in ALL)
+
+
+def inline_commands(text):
+    spans = re.findall(r"`(scalebayes\s[^`]+)`", FENCE.sub("", text))
+    return [shlex.split(re.sub(r"\s+", " ", span)) for span in spans]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_names_can_be_given(page):
+    root = typer.main.get_command(app)
+    commands = [*(c for e in ALL if e.page == page.name for c in e.commands), *inline_commands(page.read_text())]
+    for _, *words in commands:
+        if words[0].startswith("-"):
+            continue
+        name, *arguments = words
+        assert name in root.commands, f"{page.name} names a command that is not there: scalebayes {shlex.join(words)}"
+        if arguments:  # a bare name speaks of the command, not of a call
+            root.commands[name].make_context(name, [*arguments])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_public_name_that_a_page_uses_is_there(page):
+    names = re.findall(r"\bsb((?:\.[A-Za-z_]\w*)+)", page.read_text())
+    for dotted in names:
+        found = sb
+        for name in dotted.split(".")[1:]:
+            found = getattr(found, name, None)
+            assert found is not None, f"{page.name}: sb{dotted}"
+            if not inspect.ismodule(found):
+                break
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    for link in links:
+        assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nx = 1\n```\n\n<!-- not run: a year -->\n```sh\nscalebayes study\n```\n\n"
+        "```sh\nmake test\nscalebayes fit a.csv \\\n  -m kaplan && scalebayes models  # and so on\n```\n"
+        "```console\n$ scalebayes runs\nname rows\n```\n```\nscalebayes is no command here\n```\n"
+    )
+    found = list(examples(page))
+    assert [(e.line, e.language, e.reason) for e in found] == [
+        (1, "python", ""),
+        (6, "sh", "a year"),
+        (10, "sh", ""),
+        (15, "console", ""),
+    ]
+    fit, models = [["scalebayes", "fit", "a.csv", "-m", "kaplan"], ["scalebayes", "models"]]
+    assert [e.commands for e in found] == [[], [["scalebayes", "study"]], [fit, models], [["scalebayes", "runs"]]]
+    assert inline_commands("of `scalebayes\npoint RUNS` and ```x```") == [["scalebayes", "point", "RUNS"]]
