@@ -179,6 +179,8 @@ def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load
         size = np.abs(np.log(law.function(*inputs, **values)) - log_loss)
         return 1e3 * np.where(size <= 1e-3, size**2 / 2, 1e-3 * (size - 5e-4)).sum()
 
+    per_token = law.derive(law.from_notation(paper | {"R_N_star": 5.3, "R_D_star": 15.4}))["N_per_U"]
+    assert per_token == pytest.approx(0.050987, abs=1e-5)  # U_N / U_D of the authors' constants
     published = np.array([5.309743, 15.387756])
     for away in (0.8, 1.2):
         options = {"xatol": 1e-6, "fatol": 1e-10}
