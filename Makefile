@@ -26,7 +26,7 @@ demo: $(READY)
 	$(BIN)/scalebayes demo --out demo --force
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check

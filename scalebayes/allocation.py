@@ -14,7 +14,7 @@ from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
 from scalebayes.prediction import LONG_NAMES, label, quantities
-from scalebayes.units import format_quantity
+from scalebayes.units import format_quantity, share_in_words
 
 GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
@@ -33,7 +33,8 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     a draw of the discrepancy at the runs. Among the runs that curve follows them, as far as their scatter lets it be
     known, so N* is where they show it; far from them it is the law. Minimising the law alone would ignore what the runs
     show, and minimising curves with random bends beyond the runs would place N* at dips that no run has shown. The loss
-    at N* holds a drawn discrepancy; ``attrs["optimised"]`` says what was minimised.
+    at N* holds a drawn discrepancy, whose part that no run has shown is drawn for each budget on its own (`predict`
+    draws it jointly); ``attrs["optimised"]`` says what was minimised.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
     if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
         raise QueryError(
             f"no compute-optimal point within {REACH / np.log(10):.0f} decades of the law's own at "
-            f"C = {format_quantity(budget)} in {np.mean(~inside):.0%} of the draws, the discrepancy taken in"
+            f"C = {format_quantity(budget)} in {share_in_words(np.mean(~inside))} of the draws, discrepancy included"
         )
     left, middle, right = (np.take_along_axis(values, best[:, None] + i, axis=1)[:, 0] for i in (-1, 0, 1))
     before, after = log_N[best] - log_N[best - 1], log_N[best + 1] - log_N[best]
@@ -152,7 +153,8 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
     if not inside.all():
         raise QueryError(
             f"law '{law.name}' has no compute-optimal point at C = {format_quantity(budget)} "
-            f"in {np.mean(~inside):.0%} of the draws: its loss falls all the way to one end of what the budget pays for"
+            f"in {share_in_words(np.mean(~inside))} of the draws: its loss falls all the way to one end of what the "
+            "budget pays for"
         )
     bracket = (grid[best - 1], grid[best], grid[best + 1])
     found = elementwise.find_minimum(loss, bracket, args=tuple(draws))

@@ -93,5 +93,7 @@ def _stacking(fits: Mapping[str, Fit]) -> dict[str, float]:
         return dict.fromkeys(fits, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of high Pareto k: `compare` says it with the numbers
-        table = azs.compare({label: fit.tree for label, fit in fits.items()}, method="stacking", var_name="log_loss")
-    return {label: float(table.loc[label, "weight"]) for label in fits}
+        table = azs.compare(
+            {label: fit.tree for label, fit in fits.items()}, method="stacking", var_name="log_loss", round_to="none"
+        )
+    return {label: max(0.0, float(table.loc[label, "weight"])) for label in fits}

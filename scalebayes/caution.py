@@ -55,7 +55,7 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
             f"checked on reach no further than {VALIDATED:g} decades"
         )
         yield Message("NOT_VALIDATED", "warning", text)
-    elif not np.isfinite(answer["decades_beyond"]).all():
+    if not np.isfinite(answer["decades_beyond"]).all():
         text = "a limit, or what half of the draws never reach: beyond all runs, not validated, nor can it be"
         yield Message("NOT_VALIDATED", "warning", text)
 

@@ -123,8 +123,7 @@ def _near(fit: Fit, *, C: Any, within: float, nats: float, cost: Cost, seed: int
     values = {"N_lower": lower, "N": N, "N_upper": upper}
     out = xr.Dataset({name: (dims, value.reshape(best["N"].shape)) for name, value in values.items()})
     coords = {name: best[name] for name in ("C", "decades_beyond", "chain", "draw")}
-    attributes = {"cost": cost.name, "gate_failures": best.attrs["gate_failures"]}
-    return out.assign_coords(coords).assign_attrs(attributes)
+    return out.assign_coords(coords).assign_attrs(best.attrs)
 
 
 def _ends(curve: Curve, cost: Cost, budget: float, centre: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from scalebayes.errors import QueryError
 from scalebayes.paths import CEILING, optimal_path
 from scalebayes.posterior import Average, Fit, over_average
 from scalebayes.prediction import label, quantities
-from scalebayes.units import format_quantity
+from scalebayes.units import format_quantity, share_in_words
 
 UNITS = {"N": "parameters", "D": "tokens", "C": "FLOP"}
 
@@ -87,12 +87,7 @@ def _out_of_reach(loss: float, share: float, answer: xr.Dataset) -> str:
     held = next((x for x in ("N", "D") if x in answer.coords), "")
     limit = f"the limit at that {held}" if held else "L_inf"
     where = f"it lies at or below {limit} or takes more than {format_quantity(CEILING)}"
-    return f"{loss:.4g} nats: not reachable in {_percent(1 - share)} of draws, where {where}"
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.0f}%" if 1 <= percent <= 99 or percent == 100 else f"{percent:.3g}%"
+    return f"{loss:.4g} nats: not reachable in {share_in_words(1 - share)} of draws, where {where}"
 
 
 @over_average
@@ -193,9 +188,8 @@ def _first_on_input(
 def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:
     for loss, share in zip(losses, easy.mean(axis=0), strict=True):
         if share > 0:
-            raise QueryError(
-                f"a loss of {loss:.4g} is reached before the search begins, with {start}, in {_percent(share)} of draws"
-            )
+            begins = f"is reached before the search begins, with {start}"
+            raise QueryError(f"a loss of {loss:.4g} {begins}, in {share_in_words(share)} of draws")
 
 
 def _along_frontier(fit: Fit, curve: Curve, losses: np.ndarray, cost: Cost, seed: int) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.discrepancy import Conditional
+from scalebayes.errors import QueryError
 
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
@@ -122,6 +123,10 @@ def over_average[**P](
 def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Dataset:
     """Mix draws of the same quantities; where one fit has no discrepancy, its law is its curve."""
     apart = any("law" in answer for answer in answers.values())
+    given = {label: sorted({*map(str, answer.data_vars)} - {"law"}) for label, answer in answers.items()}
+    if any(names != next(iter(given.values())) for names in given.values()):
+        kinds = "; ".join(f"{label}: {', '.join(names)}" for label, names in given.items())
+        raise QueryError(f"the fits of this average answer in different quantities, which do not mix ({kinds})")
     chosen = by_weight([answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values()], weights)
     parts = []
     for (label, answer), rows in zip(answers.items(), chosen, strict=True):

@@ -14,6 +14,8 @@ NOISELESS = 1e-10
 """Scatter of log loss around the best fit below which there is no noise to infer: sigma has no posterior but zero."""
 
 MOST_ROWS = 1000
+FAR = 1e3
+"""Stands for a log loss that overflows or does not exist."""
 
 
 def check_settings(settings: dict[str, Any], seed: int) -> None:
@@ -82,7 +84,8 @@ def least_scatter(runs: Runs, spec: Spec) -> float:
         z = {name: start[name] + steps[name] * u for name, u in zip(steps, unit, strict=True)}
         logs, _ = law.coordinates.recover(z, centre)
         parameters = {name: np.exp(logs[name]) for name in law.parameter_names}
-        return np.nan_to_num(np.log(law.function(*map(np.exp, log_inputs.values()), **parameters)) - log_loss, nan=1e6)
+        off = np.log(law.function(*map(np.exp, log_inputs.values()), **parameters)) - log_loss
+        return np.nan_to_num(off, nan=FAR).clip(-FAR, FAR)  # finite wherever the search wanders
 
     with np.errstate(all="ignore"):
         found = least_squares(residuals, np.zeros(len(steps)), max_nfev=100, ftol=1e-15, xtol=1e-15, gtol=1e-15)

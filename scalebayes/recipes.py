@@ -235,7 +235,7 @@ def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
 
 def _paired(answers: Mapping[str, xr.Dataset], seed: int) -> xr.Dataset:
     """Put the arms side by side, draws paired at random; an arm without a discrepancy has its law for a curve."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, 3])
     apart = any("law" in answer for answer in answers.values())
     size = min(answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values())
     parts = []

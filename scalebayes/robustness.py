@@ -44,8 +44,8 @@ class Sensitivity:
         One row an assumption, quantity and target: median, interval, and ``moved``, the median's distance from that as
         fitted in half widths of the interval as fitted (of logs, for N and D).
     messages
-        DECISION_MOVES for each assumption that takes a median out of the interval as fitted, and GATE_FAILED for each
-        refit that failed its gate.
+        DECISION_MOVES for each assumption that takes a median out of the interval as fitted, GATE_FAILED for each
+        refit that failed its gate, and NO_ANSWER for each that has none, a law without an optimum say.
     """
 
     fits: dict[str, Fit]
@@ -92,16 +92,21 @@ def sensitivity(
     QueryError
         As `predict` and `frontier`.
     """
-    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None}
+    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None} or _ahead(fit)
     fits = {AS_FITTED: fit}
     first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)  # said in the messages
         for label, spec in variants(fit.spec).items():
             fits[label] = sample(fit.runs, spec, progress=progress, **{"seed": fit.metadata["seed"]} | sampler)
-    tables = {label: intervals(_decision(one, asked), ci_prob) for label, one in list(fits.items())[1:]}
-    table = _moves({AS_FITTED: first} | tables, ci_prob)
-    return Sensitivity(fits, table, tuple(_messages(table, fits, ci_prob)))
+    tables, unanswered = {AS_FITTED: first}, []
+    for label, one in list(fits.items())[1:]:
+        try:
+            tables[label] = intervals(_decision(one, asked), ci_prob)
+        except QueryError as error:  # a refit without an optimum is an answer too
+            unanswered.append(Message("NO_ANSWER", "warning", f"under '{label}': {error}"))
+    table = _moves(tables, ci_prob)
+    return Sensitivity(fits, table, (*_messages(table, fits, ci_prob), *unanswered))
 
 
 def variants(spec: Spec) -> dict[str, Spec]:
@@ -135,17 +140,27 @@ def _widened(prior: Prior) -> Prior:
 def ahead(fit: Fit | Average) -> xr.Dataset:
     """What a fit says at ten times the largest run's compute: N*, D* and the loss; the loss alone without an optimum.
 
-    For a law of one input at ten times the largest input; for a law of N and D that has no optimum at the size and the
-    tokens of the largest run, both grown by the root of ten.
+    Without an optimum it is the loss at the inputs of the largest run, N and D (or S) grown by the root of ten; for a
+    law of one input, at ten times the largest.
     """
+    return _answer(fit, _ahead(fit))
+
+
+def _ahead(fit: Fit | Average) -> dict[str, Any]:
     runs, inputs = fit.runs, _inputs(fit)
-    if inputs != ("N", "D"):
-        return predict(fit, **{x: AHEAD * getattr(runs, x).max() for x in inputs})
-    try:
-        return frontier(fit, C=AHEAD * runs.C.max())
-    except QueryError:
-        largest = int(runs.C.argmax())
-        return predict(fit, N=AHEAD**0.5 * runs.N[largest], D=AHEAD**0.5 * runs.D[largest])
+    if len(inputs) == 1:
+        return {x: AHEAD * getattr(runs, x).max() for x in inputs}
+    if inputs == ("N", "D"):
+        budget = AHEAD * runs.C.max()
+        try:
+            frontier(fit, C=budget)
+        except QueryError:
+            pass
+        else:
+            return {"C": budget}
+    largest = int(np.argmax(runs.C if "C" in runs.table else runs.N))
+    grown = {"N": AHEAD**0.5, "D": AHEAD**0.5, "S": AHEAD**0.5}
+    return {x: grown.get(x, 1.0) * getattr(runs, x)[largest] for x in inputs}
 
 
 def _inputs(fit: Fit | Average) -> tuple[str, ...]:
@@ -153,14 +168,14 @@ def _inputs(fit: Fit | Average) -> tuple[str, ...]:
     return one.spec.law_object.inputs
 
 
+def _answer(fit: Fit | Average, asked: dict[str, Any]) -> xr.Dataset:
+    alone = list(asked) == ["C"] and _inputs(fit) == ("N", "D")
+    return frontier(fit, **asked) if alone else predict(fit, **asked)
+
+
 def _decision(fit: Fit, asked: dict[str, Any]) -> xr.Dataset:
     """N* and the loss at budgets, or the loss at targets."""
-    if not asked:
-        answer = ahead(fit)
-    elif list(asked) == ["C"] and fit.spec.law_object.inputs == ("N", "D"):
-        answer = frontier(fit, **asked)
-    else:
-        answer = predict(fit, **asked)
+    answer = _answer(fit, asked)
     return answer[[name for name in ("N", "loss") if name in answer.data_vars]]
 
 

@@ -76,7 +76,10 @@ def load(path: str | Path) -> Fit:
     except (KeyError, TypeError, ValueError, RunsError) as error:
         raise FitError(f"{path} is damaged or was changed by hand: {error}") from None
     if hashes != {"spec": fit.spec.hash, "runs": fit.runs.hash}:
-        raise FitError(f"{path} was changed after it was saved: its spec or runs are not those that were fitted")
+        raise FitError(
+            f"{path} is not what was saved: its spec or runs are not those that were fitted. It was changed by hand, "
+            "or saved by a scalebayes whose specs said less: then fit again"
+        )
     return fit
 
 

@@ -157,7 +157,8 @@ def sensitivity_table(moved: Sensitivity) -> str:
     """Lay out the answer of `sensitivity`: one line an assumption, one column a quantity, with how far it moved."""
     ci_prob = moved.table.attrs["ci_prob"]
     keys = [str(name) for name in moved.table.index.names if name not in ("quantity", "assumed")]
-    lines: dict[str, dict[str, str]] = {label: {"assumed": label} for label in moved.fits}
+    answered = dict.fromkeys(moved.table.index.get_level_values("assumed"))
+    lines: dict[str, dict[str, str]] = {label: {"assumed": label} for label in answered}
     for row in moved.table.reset_index().to_dict("records"):
         scale = row["quantity"] == "N"
         where = ", ".join(f"{x} = {format_quantity(float(row[x]))}" for x in keys)

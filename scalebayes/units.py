@@ -84,3 +84,9 @@ def format_quantity(value: float, digits: int = 3) -> str:
         return f"{mantissa}e{int(exponent)}"
     suffix = next((letter for letter in "TBMK" if size >= 10.0 ** _POWERS[letter]), "")
     return f"{rounded / 10.0 ** _POWERS[suffix]:.15g}{suffix}"
+
+
+def share_in_words(share: float) -> str:
+    """Write a share as a percentage that is 0% or 100% only where it is exactly that: 0.025%, 40%, 99.9%."""
+    percent = 100 * share
+    return f"{percent:.0f}%" if 1 <= percent <= 99 or percent in (0, 100) else f"{percent:.3g}%"

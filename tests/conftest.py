@@ -1,5 +1,6 @@
 import json
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import xarray as xr
 import scalebayes as sb
 from scalebayes.inference import STATS, _arviz_names, _tree
 from scalebayes.posterior import METADATA
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not compile into one folder
+    flags = os.environ.get("PYTENSOR_FLAGS", "")
+    folder = Path(tempfile.gettempdir()) / f"scalebayes-tests-{os.getuid()}" / worker
+    os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
 
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

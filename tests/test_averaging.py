@@ -78,7 +78,7 @@ def test_stacking_weights_are_arviz(constant):
         density = fit.tree["log_likelihood"]["log_loss"]
         fit.tree["log_likelihood"]["log_loss"] = density + 0.05 * rng.standard_normal(density.shape)
     weights = sb.average({"good": good, "bad": bad}, "stacking").weights
-    theirs = azs.compare({"good": good.tree, "bad": bad.tree}, method="stacking")["weight"]
+    theirs = azs.compare({"good": good.tree, "bad": bad.tree}, method="stacking", round_to="none")["weight"]
     assert weights == pytest.approx(theirs.to_dict(), abs=1e-6)
 
 
@@ -97,3 +97,12 @@ def test_bad_averages_are_refused_in_words(constant):
         sb.average({"a": one}, {"a": -1.0})
     with pytest.raises(sb.QueryError, match="'equal', 'stacking' or numbers by label; got 'best'"):
         sb.average({"a": one}, "best")
+
+
+def test_answers_in_different_quantities_do_not_mix(constant, fit_of):
+    values = {"C_c": 1e27, "alpha_C": 0.06, "sigma": 0.01, "nu": 5.0}
+    line = fit_of("kaplan-compute", RUNS, **{name: np.full((2, 100), value) for name, value in values.items()})
+    both = sb.average({"plane": constant(), "line": line})
+    assert sb.predict(both, N=1e9, D=2e10).sizes["draw"] == 400
+    with pytest.raises(sb.QueryError, match="answer in different quantities, which do not mix"):
+        sb.reach(both, loss=2.5)

@@ -582,6 +582,20 @@ def test_trusting_one_law_costs_what_the_other_says(fit, pair):
     assert float(alone["expected_nats_lost"].max()) < lost.min()
 
 
+def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
+    fit = handmade("chinchilla-discrepancy")
+    out = {of: sb.chance(fit, loss=2.0, C=1e25, of=of)["margin"].values.ravel() for of in ("law", "curve", "new_run")}
+    loss = {of: np.log(2.0 - margin) for of, margin in out.items()}
+    delta, noise = loss["curve"] - loss["law"], loss["new_run"] - loss["curve"]
+    assert abs(np.corrcoef(delta, noise)[0, 1]) < 4 / np.sqrt(len(delta))
+
+
+def test_a_chance_carries_what_its_distance_says():
+    answer = sb.chance(handmade("chinchilla"), loss=2.0, C=1e27)
+    assert "NOT_VALIDATED" in [message.code for message in sb.caveats(answer)]
+    assert {"model", "span", "scatter"} <= answer.attrs.keys()
+
+
 # command line
 
 

@@ -1,6 +1,8 @@
 """Inputs beyond N, D and C: read from tables, asked for by name, and kept out of the way of who has none."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -177,8 +179,43 @@ def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load
         size = np.abs(np.log(law.function(*inputs, **values)) - log_loss)
         return 1e3 * np.where(size <= 1e-3, size**2 / 2, 1e-3 * (size - 5e-4)).sum()
 
+    per_token = law.derive(law.from_notation(paper | {"R_N_star": 5.3, "R_D_star": 15.4}))["N_per_U"]
+    assert per_token == pytest.approx(0.050987, abs=1e-5)  # U_N / U_D of the authors' constants
     published = np.array([5.309743, 15.387756])
     for away in (0.8, 1.2):
         options = {"xatol": 1e-6, "fatol": 1e-10}
         found = optimize.minimize(huber, np.log(away * published), method="Nelder-Mead", options=options)
         assert np.exp(found.x) == pytest.approx(published, rel=2e-3)
+
+
+@pytest.fixture(scope="module")
+def clark():
+    """Dense and S-BASE runs of Clark et al. (2022) at their last step, top-1 routing in every other layer."""
+    shared = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    path = shared / "upstream" / "curves.csv.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path}: these points are not committed, fetch them from upstream")
+    runs = pd.read_csv(path).sort_values("step").groupby("hyper_id").tail(1)
+    runs = runs[runs["router_type"].isin(["Dense", "S-Base"]) & (runs["k"] == 1) & (runs["routing_frequency"] == 0.5)]
+    assert len(runs) == 61
+    names = {"dense_parameter_count": "N", "num_experts": "E", "loss_validation": "loss"}
+    return sb.read_runs(runs[list(names)].rename(columns=names), name="clark2022 S-BASE")
+
+
+S_BASE = {"a": -0.082, "b": -0.108, "c": 0.009, "d": 1.104, "E_start": 1.847, "E_max": 314.478}
+
+
+def test_the_routed_law_holds_of_the_papers_own_runs(clark):
+    values = LAWS["routed"].from_notation(S_BASE)
+    off = np.log(clark.loss) - np.log(LAWS["routed"](clark.N, clark.E, **values))
+    assert abs(off.mean()) < 0.01  # the constants have three digits
+    assert off.std() < 0.01
+
+
+@pytest.mark.slow
+def test_the_posterior_of_the_papers_routed_runs_holds_its_constants(clark):
+    fit = sb.fit(clark, "routed", progress=False)
+    assert sb.diagnose(fit).ok
+    for name, value in LAWS["routed"].from_notation(S_BASE).items():
+        low, high = np.quantile(fit.tree["posterior"][name], [0.05, 0.95])
+        assert low < value < high, name

@@ -217,7 +217,7 @@ def test_additive_is_equation_10(values, x):
 @few
 @given(st.fixed_dictionaries({"E": log_uniform(0.5, 3), "eta": log_uniform(0.05, 0.4)}), inputs_of(LAWS["additive"]))
 def test_overtraining_is_gadres_form_of_compute_and_ratio(values, x):
-    """L = E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D (Gadre et al. 2024, eq. 4)."""
+    """L = E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D (Gadre et al. 2024)."""
     a, b, E, eta = 141.0, 190.0, values["E"], values["eta"]
     ours = LAWS["overtraining"].from_notation({"E": E, "eta": eta, "a": a, "b": b})
     M, C = x["D"] / x["N"], 6 * x["N"] * x["D"]
@@ -295,7 +295,7 @@ def test_shifted_is_the_power_of_a_shifted_input(values, x):
 @few
 @given(parameters_of(LAWS["broken-twice"]), inputs_of(LAWS["broken-twice"]))
 def test_broken_laws_are_the_papers_formula(values, x):
-    """Y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i) (Caballero et al. 2022, eq. 1)."""
+    """Y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i) (Caballero et al. 2022)."""
     v, C = values, x["C"]
     power = v["C_c"] ** v["alpha_C"] * C ** -v["alpha_C"]
     first = -(v["alpha_1"] - v["alpha_C"]) * v["f"] * np.logaddexp(0, np.log(C / v["C_1"]) / v["f"])
@@ -319,7 +319,7 @@ def test_caballeros_notation():
 def test_steps_is_kaplans_equation_1_6_and_its_frontier():
     values = {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76}
     assert LAWS["steps"](1e9, 2e4, **values) == pytest.approx((6.5e13 / 1e9) ** 0.077 + (2.1e3 / 2e4) ** 0.76)
-    # At the least loss for a compute N B_crit(L) S the term of steps is alpha_N/alpha_S of the other (appendix B).
+    # At the least loss for a compute N B_crit(L) S the term of steps is alpha_N/alpha_S of the other.
     alpha = LAWS["steps"].derive(values)["alpha_C_min"]
     log_C, optima = np.log([1e20, 1e22]), []
     for C in np.exp(log_C):
@@ -388,7 +388,7 @@ def test_experts_help_up_to_the_cutoff(values, x):
 
 @few
 @given(parameters_of(LAWS["kaplan"]), inputs_of(LAWS["kaplan"]))
-def test_overfitting_is_equation_4_3(values, x):
+def test_overfitting_is_kaplans_formula(values, x):
     N, D, N_c, alpha_N, D_c, alpha_D = (*x.values(), *(values[name] for name in (*SIZE, *DATA)))
     printed = (1 + (N / N_c) ** (alpha_N / alpha_D) * D_c / D) ** alpha_D - 1
     ours = summaries.overfitting(N, D, **take(values, *SIZE, *DATA))

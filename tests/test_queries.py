@@ -737,7 +737,7 @@ def test_a_changed_table_is_told(stored, tmp_path):
         tree = opened.load()
     tree["constant_data"] = tree["constant_data"].to_dataset().assign(loss=tree["constant_data"]["loss"] * 1.01)
     tree.to_netcdf(tmp_path / "changed.nc")
-    with pytest.raises(sb.FitError, match="was changed after it was saved"):
+    with pytest.raises(sb.FitError, match="is not what was saved"):
         sb.load(tmp_path / "changed.nc")
 
 

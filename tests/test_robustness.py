@@ -11,6 +11,7 @@ import scalebayes as sb
 from scalebayes import robustness
 from scalebayes.cli import app
 from scalebayes.robustness import AS_FITTED, ahead, variants
+from scalebayes.text import sensitivity_table
 
 
 def test_variants_change_one_assumption_each():
@@ -99,6 +100,31 @@ def test_sizes_move_on_their_logs_and_the_default_decision_is_ahead(planted):
     half = (log.loc[AS_FITTED, "eti90_ub"] - log.loc[AS_FITTED, "eti90_lb"]) / 2
     shift = log.loc["priors twice as wide", "median"] - log.loc[AS_FITTED, "median"]
     assert of_N.loc["priors twice as wide", "moved"] == pytest.approx(shift / half)
+
+
+def test_a_refit_without_an_answer_is_told_and_the_others_stand(planted, monkeypatch):
+    answer = robustness._decision
+
+    def fails_when_wide(fit, asked):
+        if fit.spec.name.endswith("-wide"):
+            raise sb.QueryError("no compute-optimal point")
+        return answer(fit, asked)
+
+    monkeypatch.setattr(robustness, "_decision", fails_when_wide)
+    wide = variants(planted.spec)["priors twice as wide"]
+    refit = robustness.sample
+    monkeypatch.setattr(robustness, "sample", lambda runs, spec, **o: replace_spec(refit(runs, spec, **o), spec, wide))
+    moved = sb.sensitivity(planted)
+    assert set(moved.table.reset_index()["assumed"]) == {AS_FITTED, *variants(planted.spec)} - {"priors twice as wide"}
+    assert [m.text for m in moved.messages if m.code == "NO_ANSWER"] == [
+        "under 'priors twice as wide': no compute-optimal point"
+    ]
+    assert "NO_ANSWER" in sensitivity_table(moved)
+
+
+def replace_spec(fit, spec, wide):
+    """The refit under its own spec where that is the wide one: refits here are made by hand from whatever they got."""
+    return sb.Fit(spec, fit.runs, fit.tree) if spec.name == wide.name else fit
 
 
 def test_a_wrong_question_is_refused_before_anything_is_refitted(planted, monkeypatch):

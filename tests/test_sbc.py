@@ -15,6 +15,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
+from scalebayes.preflight import least_scatter
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "sbc.py"
 SHORT = {"tune": 400}  # four well-behaved parameters; failures of the gate are repeated with more, as always
@@ -106,6 +107,7 @@ def test_every_spec_simulates_tables(sbc, name):
     spec = sb.read_model(name)
     with np.errstate(all="ignore"):
         made = [sbc.simulate(spec, np.random.SeedSequence([7, i])) for i in range(25)]
+        assert all(np.isfinite(least_scatter(runs, spec)) for _, runs in made)  # what `fit` looks at first
     assert all(np.isfinite(runs.loss).all() for _, runs in made)
     truth, runs = made[0]
     assert set(spec.priors) | {"loss_far", "log_likelihood"} <= set(truth)
@@ -131,6 +133,14 @@ def test_the_discrepancy_is_simulated_jointly_with_the_target(sbc):
     squares = sum(np.subtract.outer(v, v) ** 2 for v in (np.log10(inputs["N"].values), np.log10(inputs["D"].values)))
     np.testing.assert_allclose(np.std(off), 0.05, rtol=0.1)
     np.testing.assert_allclose(np.cov(np.transpose(off)) / 0.05**2, np.exp(-squares / 2), atol=0.45)
+
+
+def test_tables_on_which_least_squares_overflows_are_fitted_all_the_same(sbc):
+    spec = sb.read_model("bottleneck")
+    for i in (84, 109):  # where the search for the least scatter left the numbers
+        with np.errstate(all="ignore"):
+            _, runs = sbc.simulate(spec, np.random.SeedSequence([int(spec.hash[:8], 16), i]))
+            assert np.isfinite(least_scatter(runs, spec))
 
 
 @pytest.mark.slow

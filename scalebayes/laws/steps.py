@@ -47,7 +47,7 @@ def minimal_compute(
 
 
 def compute_exponents(*, alpha_N: Numeric, alpha_S: Numeric, alpha_B: Numeric = ALPHA_B) -> dict[str, Numeric]:
-    """Exponents in C_min of the loss (eq. 6.4) and of the optimal N, B, S and D = B S (section 6.2).
+    """Exponents in C_min of the loss (eq. 6.4) and of the optimal N, B, S and D = B S.
 
     alpha_C_min = 1/(1/alpha_S + 1/alpha_B + 1/alpha_N), N ~ C^(alpha_C_min/alpha_N) and so for B and S. These are what
     the law implies; `TREND` is what the paper measured.

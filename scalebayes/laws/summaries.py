@@ -13,7 +13,7 @@ OVERFITTING_EXPONENT = 0.38
 def overfitting(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     """delta_L = L(N, D)/L(N, inf) - 1 = (1 + (N/N_c)^(alpha_N/alpha_D) D_c/D)^alpha_D - 1.
 
-    A quantity derived from Kaplan's coupled law (Kaplan et al. 2020, arXiv:2001.08361, eq. 4.2 and 4.3): the share that
+    A quantity derived from Kaplan's coupled law (Kaplan et al. 2020, arXiv:2001.08361, section 4): the share that
     limited data add to the loss.
     """
     values = {"N_c": N_c, "alpha_N": alpha_N}
