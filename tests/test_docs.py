@@ -1,13 +1,14 @@
 """Every example in README and docs/ runs on real points, or says in the page why it does not.
 
-Python blocks of a page share a namespace and run in the order of the page, with its commands between them. All pages
-share a folder, so that a command that stands on several pages runs once: the names of files mean the same on all.
+A page stands for itself: its Python blocks share a namespace and run in its order, with its commands between them, in a
+folder of its own. A command that stands on several pages runs once, and what it saved is there for all of them.
 """
 
 import doctest
 import inspect
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
+CALLS = typer.main.get_command(app).commands
 FEWER_DRAWS = ["--draws", "400"]
 """Added to `scalebayes fit`: no digits are compared, and queries take as long as there are draws."""
 
@@ -71,34 +73,43 @@ def check_session(example, namespace):
     assert failed == 0, "".join(told)
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory, load_public):
-    """Where the examples run, with the table of one's own that some of them ask for."""
-    path = tmp_path_factory.mktemp("docs")
+@pytest.fixture
+def folder(tmp_path, load_public, monkeypatch):
+    """Where a page runs: a folder of its own, with the table that some pages take for the reader's."""
     table = load_public("hoffmann2022").table.sort_values("C")
-    table[["N", "D", "loss"]].iloc[::4].to_csv(path / "runs.csv", index=False)
-    return path
+    table[["N", "D", "loss"]].iloc[::4].to_csv(tmp_path / "runs.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
-def run_once():
-    done = set()
+def run_once(tmp_path_factory):
+    """Run a command, once a session however it is spelt; what it saved is put into the folders of other pages."""
+    done, kept = set(), tmp_path_factory.mktemp("kept")
 
     def run(words):
-        command = tuple(words)
-        if command not in done:
-            few = FEWER_DRAWS if command[1] == "fit" else []
-            result = CliRunner().invoke(app, [*command[1:], *few])
-            assert result.exit_code == 0, f"{shlex.join(command)}\n{result.output}\n{result.exception!r}"
-            done.add(command)
+        _, name, *arguments = words
+        call = CALLS[name].make_context(name, [*arguments]).params
+        saved = [call["output"]] if call.get("output") else []
+        for word in arguments:
+            made_here = not word.endswith(".nc") or Path(word) in saved or Path(word).exists()
+            assert made_here, f"{shlex.join(words)}: no line above it on the page makes {word}"
+        key = (name, repr(sorted(call.items())))
+        if key not in done:
+            result = CliRunner().invoke(app, [name, *arguments, *(FEWER_DRAWS if name == "fit" else [])])
+            assert result.exit_code == 0, f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
+            done.add(key)
+            for path in saved:
+                shutil.copy(path, kept / path)
+        for path in saved:
+            shutil.copy(kept / path, path)
 
     return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if list(examples(page))], ids=lambda page: page.name)
-def test_the_examples_of_a_page_run(page, folder, run_once, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_the_examples_of_a_page_run(page, folder, run_once):
     namespace = {}
     for example in examples(page):
         if example.reason:
@@ -134,15 +145,14 @@ def inline_commands(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_a_page_names_can_be_given(page):
-    root = typer.main.get_command(app)
     commands = [*(c for e in ALL if e.page == page.name for c in e.commands), *inline_commands(page.read_text())]
     for _, *words in commands:
         if words[0].startswith("-"):
             continue
         name, *arguments = words
-        assert name in root.commands, f"{page.name} names a command that is not there: scalebayes {shlex.join(words)}"
+        assert name in CALLS, f"{page.name} names a command that is not there: scalebayes {shlex.join(words)}"
         if arguments:  # a bare name speaks of the command, not of a call
-            root.commands[name].make_context(name, [*arguments])
+            CALLS[name].make_context(name, [*arguments])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
