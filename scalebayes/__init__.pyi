@@ -5,6 +5,7 @@ from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
+from .borrowing import prior_from as prior_from
 from .caution import caveats as caveats
 from .chances import chance as chance
 from .chances import prefer as prefer

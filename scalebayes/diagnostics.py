@@ -207,14 +207,14 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
 
 def _prior_decides(fit: Fit) -> Iterator[Message]:
     for parameter in fit.spec.law_object.parameters:
-        posterior, prior = (_log_size(draws(fit, group), parameter, fit.spec) for group in ("posterior", "prior"))
+        posterior, prior = (log_size(draws(fit, group), parameter, fit.spec) for group in ("posterior", "prior"))
         ratio = float(posterior.std() / prior.std())
         if ratio > PRIOR_SHARE:
             text = f"{parameter.name} is {ratio:.0%} as wide as its prior (log scale): the runs say little about it"
             yield Message("PRIOR_DECIDES", "warning", text)
 
 
-def _log_size(values: xr.Dataset, parameter: Parameter, spec: Spec) -> xr.DataArray:
+def log_size(values: xr.Dataset, parameter: Parameter, spec: Spec) -> xr.DataArray:
     """Log of what the prior is stated on: the parameter, or for a scale the size of its term at the reference."""
     log = xr.ufuncs.log(values[parameter.name])
     at = spec.priors[parameter.name].at

@@ -48,18 +48,23 @@ def fit_command(
     tune: Annotated[int | None, typer.Option(min=1, help="Tuning draws a chain; by default the model's.")] = None,
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     ci_prob: ProbOption = 0.9,
+    prior_from: Annotated[
+        Path | None, typer.Option("--prior-from", metavar="FIT", help="Take the priors from this fit of other runs.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
+    from scalebayes.borrowing import prior_from as borrowed
     from scalebayes.inference import fit
     from scalebayes.store import save
 
     if output is not None:
         refuse_early(output, force)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    result = fit(table, model, seed=seed, draws=draws, tune=tune, chains=chains)
+    spec = model if prior_from is None else borrowed(load(prior_from))
+    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:
