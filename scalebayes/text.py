@@ -39,6 +39,8 @@ LABELS = {
 }
 WIDTH = 120
 """Letters of the widest line that a table should have."""
+LINE = 12
+"""Letters that a line of a broken heading may have in any case."""
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
 """What stands along a target and is a share."""
 
@@ -92,7 +94,7 @@ def align(rows: list[dict[str, str]], keys: int = 1) -> str:
     widths = [max(cell, len(h)) for cell, h in zip(cells, headings, strict=True)]
     if _length(widths) > WIDTH:
         widths = [
-            max(cell, *(len(word) for word in h.split())) if h else cell
+            max(cell, min(len(h), LINE), *(len(word) for word in h.split())) if h else cell
             for cell, h in zip(cells, headings, strict=True)
         ]
     return "\n\n".join(_block(rows, {headings[i]: widths[i] for i in part}) for part in _parts(widths, keys))
