@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import scalebayes as sb
+from scalebayes.cli import app
 from scalebayes.spec import prior_draws
 from scalebayes.text import number
 
@@ -40,6 +42,14 @@ def test_priors_are_the_posterior_and_as_much_wider_as_asked(planted, inflate):
 def test_a_prior_surer_than_its_posterior_is_refused(planted):
     with pytest.raises(sb.QueryError, match=r"inflate must be 1 or more; got 0.5"):
         sb.prior_from(planted, 0.5)
+
+
+def test_the_command_line_says_how_wide(planted, tmp_path):
+    saved = sb.save(planted, tmp_path / "fit.nc")
+    arguments = ["fit", "pile2023", "--prior-from", str(saved), "--inflate", "0.5"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "inflate must be 1 or more; got 0.5" in result.stderr
 
 
 @pytest.mark.slow

@@ -49,8 +49,12 @@ def fit_command(
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
     ci_prob: ProbOption = 0.9,
     prior_from: Annotated[
-        Path | None, typer.Option("--prior-from", metavar="FIT", help="Take the priors from this fit of other runs.")
+        Path | None,
+        typer.Option("--prior-from", metavar="FIT", help="Take law and priors from this fit of other runs."),
     ] = None,
+    inflate: Annotated[
+        float, typer.Option("--inflate", help="With --prior-from: priors so many times as wide as that posterior.")
+    ] = 2.0,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -63,7 +67,7 @@ def fit_command(
     if output is not None:
         refuse_early(output, force)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    spec = model if prior_from is None else borrowed(load(prior_from))
+    spec = model if prior_from is None else borrowed(load(prior_from), inflate)
     result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
