@@ -135,8 +135,20 @@ def test_twice_every_input_lowers_a_reducible_loss(law, data):
 def test_infinite_inputs_leave_the_floor(law, data):
     values = data.draw(parameters_of(law))
     limit = law(*(np.inf for _ in law.inputs), **values)
-    # Where an exponent is .03 the term at the finite stand-in for infinity is still about 1e-9 of its size.
-    assert limit == pytest.approx(values.get("L_inf", 0.0), abs=1e-6, rel=1e-12)
+    floor = values.get("L_inf", 0.0)
+    # Exponents are .03 or more: from 1e20 to 1e300, the finite stand-in for infinity, a term falls to 4e-9 of itself.
+    above = law(*(1e20 for _ in law.inputs), **values) - floor
+    assert limit == pytest.approx(floor, abs=max(1e-6, 1e-8 * above), rel=1e-12)
+
+
+def test_the_leftover_of_two_breaks_is_of_the_size_of_its_term():
+    """What Hypothesis found: a term of hundreds of nats at 1e20 FLOP, an exponent of .03, and 1.3e-6 left at infinity."""
+    law = LAWS["broken-twice"]
+    values = {"L_inf": 1.0, "C_c": 1e105, "C_1": np.exp(40.0), "gap": 1.0, "f": 0.5}
+    values |= dict.fromkeys(("alpha_C", "alpha_1", "alpha_2"), 0.03)
+    above, left = (float(law(C, **values)) - 1.0 for C in (1e20, np.inf))
+    assert above > 300
+    assert 1e-6 < left < 1e-8 * above
 
 
 def take(values, *names):
