@@ -34,7 +34,7 @@ def public_runs(name):
         return sb.load_runs(name)
     table = shared_table(name)
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1]  # the law knows nothing of repeated data
+        table = table[table["epochs"] <= 1].drop(columns="unique_tokens")  # these laws know nothing of repeated data
     if name == "misfitting2025":
         table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]  # the best learning rate of each
     return sb.read_runs(table, name=name)
