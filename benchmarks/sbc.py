@@ -245,6 +245,12 @@ def outside(table: pd.DataFrame, prob: float = 0.99) -> dict[str, float]:
     return {name: p for name, p in found.items() if p < (1 - prob) / len(names)}
 
 
+def holding(table: pd.DataFrame) -> dict[str, float]:
+    """Share of the replicates whose central 90% interval holds the truth, for each quantity."""
+    edge = (THINNED + 1) // 20
+    return {name: float(table[name].astype(int).between(edge, THINNED - edge).mean()) for name in quantities(table)}
+
+
 def to_tree(table: pd.DataFrame) -> xr.DataTree:
     """PIT values in group ``prior_sbc``, as `arviz_plots.plot_ecdf_pit` takes them; ranks spread over their cells."""
     rng = np.random.default_rng(0)
@@ -310,6 +316,8 @@ def summarise(spec: Spec) -> dict[str, Any]:
     lower, upper = simultaneous_band(n, 1 - 0.01 / len(names))
     off = {name: np.abs(counts(table[name].to_numpy(int)) / n - EDGES).max() for name in names}
     furthest = max(off, key=lambda name: off[name])
+    held = holding(table)
+    least, most = min(held, key=lambda name: held[name]), max(held, key=lambda name: held[name])
     failures = table["gate"].str.split().explode().value_counts()
     return {
         "spec": f"`{spec.name}`",
@@ -318,6 +326,7 @@ def summarise(spec: Spec) -> dict[str, Any]:
         "band, half width": f"{(upper - lower).max() / 2 / n:.3f}",
         "smallest p (Bonferroni)": f"{min(1.0, len(names) * found[worst]):.2g} ({worst})",
         "outside": ", ".join(n for n, p in found.items() if p < 0.01 / len(names)) or "none",
+        "90% intervals hold": f"{held[least]:.1%} ({least}) to {held[most]:.1%} ({most})",
         "gate failed": f"{(table['gate'] != '').mean():.1%}",
         "codes": ", ".join(f"{code} {count}" for code, count in failures.items() if code) or "-",
         "repeated": f"{(table['attempts'] > 1).mean():.1%}",
