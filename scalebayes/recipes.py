@@ -229,7 +229,7 @@ def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
     if alone and _one_fit(arm).spec.law_object.inputs == ("N", "D"):
         answer = frontier(arm, C=given["C"], seed=seed).rename(budget="target")
     else:
-        answer = predict(arm, **given, seed=seed)
+        answer = predict(arm, **given, new_run=False, seed=seed)
     return answer[[name for name in ("loss", "law") if name in answer]]
 
 
@@ -260,7 +260,7 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
     """Loss of the curve along a fit's own frontier, (chain, draw, target), a discrepancy drawn jointly over it."""
     law = fit.spec.law_object
     if law.inputs == ("C",):
-        return predict(fit, C=path, seed=seed)[["loss"]]
+        return predict(fit, C=path, new_run=False, seed=seed)[["loss"]]
     if law.inputs != ("N", "D"):
         raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no frontier")
     if fit.spec.discrepancy is None:
@@ -271,7 +271,7 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
         anchors = np.geomspace(path[0], path[-1], ANCHORS)
         medians = frontier(fit, C=anchors)["N"].median(("chain", "draw")).values
         N = np.exp(np.interp(np.log(path), np.log(anchors), np.log(medians)))
-        answer = predict(fit, N=N, C=path, seed=seed)
+        answer = predict(fit, N=N, C=path, new_run=False, seed=seed)
         values = {name: answer[name].values for name in ("loss", "law")}
     out = xr.Dataset({name: (("chain", "draw", "target"), value) for name, value in values.items()})
     return label(out, fit, "target", {"C": path}, {"N": N, "C": path})
