@@ -13,7 +13,7 @@ from scalebayes.curves import FINE, Curve, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, law_parameters, over_average
-from scalebayes.prediction import LONG_NAMES, label, quantities
+from scalebayes.prediction import LONG_NAMES, label, predict, quantities
 from scalebayes.units import format_quantity, share_in_words
 
 GRID = 129
@@ -90,6 +90,26 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
     return label(out, fit, "budget", {"C": budgets}, training)
+
+
+def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
+    """What a fit says of a budget alone: its `frontier`, or of a law of C the loss there, without N and D.
+
+    Raises
+    ------
+    QueryError
+        When the law is neither of N and D nor of C.
+    """
+    if fit.spec.law_object.inputs == ("C",):
+        return predict(fit, C=C, new_run=False, seed=seed).rename(target="budget")
+    return frontier(fit, C=C, seed=seed)
+
+
+@over_average
+def loss_at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
+    """The losses alone of `at_budget`, which fits of both kinds of law have, so that they mix."""
+    answer = at_budget(fit, C=C, seed=seed)
+    return answer[[name for name in ("loss", "law") if name in answer]]
 
 
 def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost) -> np.ndarray:

@@ -81,7 +81,8 @@ class Curve:
         """Log loss of every draw at a size of its own, log_N (S,), and what a budget that all share leaves for data.
 
         All places lie on one line, so a discrepancy is found at some of them and interpolated: a tenth of the work of
-        `log_loss`, and the same to 1e-5 or so. Where data run out along the line, too fast to interpolate, nothing is saved.
+        `log_loss`, and the same to 1e-5 or so. Where data run out along the line, too fast to
+        interpolate, nothing is saved.
         """
         rows, N = np.arange(self.draws), np.exp(log_N)
         D = cost.affordable_tokens(N, budget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,27 @@ def label(
     for x in spec.law_object.inputs:
         dataset.attrs[f"{x}_of_runs"] = [float(getattr(runs, x).min()), float(getattr(runs, x).max())]
     return dataset.assign_coords(coords | draw_labels(fit) | {"decades_beyond": (dim, decades, {"of": key})})
+
+
+def of_several(answers: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Attributes of what is made of several fits' answers, for `scalebayes.caveats`: those of the worst of them.
+
+    The fewest decades that runs span, the inputs that the runs of all fits reach, the least scatter, every gate that
+    failed; and which spec it is where all have one.
+    """
+    attributes = [answer.attrs for answer in answers.values()]
+    worst: dict[str, Any] = {name: min(one[name] for one in attributes) for name in ("span", "scatter")}
+    failures = [f"{name}: {one['gate_failures']}" for name, one in zip(answers, attributes, strict=True)]
+    worst["gate_failures"] = "; ".join(text for text in failures if not text.endswith(": "))
+    names = [one["model"] for one in attributes]
+    worst["model"] = " and ".join(dict.fromkeys(names))
+    if len(specs := {one.get("spec") for one in attributes} - {None}) == 1 and len(set(names)) == 1:
+        worst["spec"] = specs.pop()
+    for key in (f"{x}_of_runs" for x in INPUTS):
+        if all(key in one for one in attributes):
+            low, high = max(one[key][0] for one in attributes), min(one[key][1] for one in attributes)
+            worst |= {key: [low, high]} if low <= high else {}
+    return worst
 
 
 def quantities(value: Any, name: str) -> np.ndarray:
