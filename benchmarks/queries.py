@@ -78,9 +78,8 @@ def main() -> None:
         print(f"  {model:24}{seconds(lambda fit=fit: sb.frontier(fit, C=BUDGETS), 1)}")
     for model in ("chinchilla", "coupled", "kaplan"):
         fit, cost = handmade(model), sb.with_inference("1T")
-        print(
-            f"  {model + ', serving 1T':24}{seconds(lambda fit=fit, cost=cost: sb.frontier(fit, C=BUDGETS, cost=cost), 1)}"
-        )
+        taken = seconds(lambda fit=fit, cost=cost: sb.frontier(fit, C=BUDGETS, cost=cost), 1)
+        print(f"  {model + ', serving 1T':24}{taken}")
     print("decisions, one target each")
     for model in ("coupled", "coupled-discrepancy"):
         fit = handmade(model)
