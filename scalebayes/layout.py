@@ -61,4 +61,4 @@ def _block(rows: list[dict[str, str]], widths: Mapping[str, int]) -> str:
 
 def wrap(message: object) -> str:
     """One finding in lines of at most 110 letters, those after the first indented."""
-    return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
+    return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
