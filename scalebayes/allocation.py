@@ -9,19 +9,25 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.cost import SIX_ND, Cost, as_cost
-from scalebayes.curves import Curve, curve_of
+from scalebayes.curves import FINE, Curve, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
-from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
-from scalebayes.prediction import LONG_NAMES, label, quantities
+from scalebayes.posterior import Fit, law_parameters, over_average
+from scalebayes.prediction import LONG_NAMES, label, predict, quantities
 from scalebayes.units import format_quantity, share_in_words
 
 GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
 LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
-REACH, FINE = 3.0 * np.log(10), 0.05 * np.log(10)
-"""With a discrepancy: how far from the law's optima, and in what steps of log N, the least loss is sought."""
+REACH, WIDE = 3.0 * np.log(10), 3
+"""With a discrepancy: how far from the law's optima, and at first at every which step of `FINE`, the least loss is
+sought."""
+ANCHORS, SHIFT, CLOSE = 2, 3e-4, 1e-7
+"""With many budgets: so many a decade are solved from scratch; the others by Newton's method on differences over this
+shift of log N, until no step is larger than the last."""
+TOGETHER = 64
+"""Budgets solved at once."""
 
 
 @over_average
@@ -67,41 +73,68 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
+    curve = curve_of(fit, "expected", seed)
     parameters = law_parameters(fit)
-    if cost is SIX_ND and law.optimal_N is not None:
-        N = law.optimise(budgets / 6.0, {k: v[..., None] for k, v in parameters.items()})
-    else:
-        N = np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
-    delta = discrepancy(fit)
-    if delta is not None:
-        curve = curve_of(fit, "expected", seed)
-        N = np.stack([expected_optimum(curve, N[..., i], budget, cost) for i, budget in enumerate(budgets)], axis=-1)
+    log_N = np.log(optimal_sizes(curve, budgets, cost))
+    N = np.exp(log_N).reshape(*next(iter(parameters.values())).shape, -1)
     D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
     loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
-    if delta is not None:
-        points = (delta.basis.scale(x) for x in zip(_flat(N), _flat(D), strict=True))
+    if curve.known is not None:
         rng = np.random.default_rng([seed, 1])  # of what lies beyond the runs; `seed` is that of delta at them
-        budget_last = [delta.draw_each(at, curve.pull, rng) for at in points]
-        values |= {"law": loss, "loss": loss * np.exp(np.stack(budget_last, axis=-1).reshape(loss.shape))}
-    attributes = {"cost": cost.name, "optimised": "law" if delta is None else "expected curve"}
+        off = [curve.drawn_at(log_N[:, i], budget, cost, rng) for i, budget in enumerate(budgets)]
+        values |= {"law": loss, "loss": loss * np.exp(np.stack(off, axis=-1).reshape(loss.shape))}
+    attributes = {"cost": cost.name, "optimised": "law" if curve.known is None else "expected curve"}
     out = xr.Dataset({k: (("chain", "draw", "budget"), v) for k, v in values.items()}, attrs=attributes)
-    for name in ("loss", "law")[: 1 + (delta is not None)]:
+    for name in ("loss", "law")[: 1 + (curve.known is not None)]:
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
     return label(out, fit, "budget", {"C": budgets}, training)
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """Draws of each budget, (budgets, chains x draws)."""
-    return values.reshape(-1, values.shape[-1]).T
+def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
+    """What a fit says of a budget alone: its `frontier`, or of a law of C the loss there, without N and D.
+
+    Raises
+    ------
+    QueryError
+        When the law is neither of N and D nor of C.
+    """
+    if fit.spec.law_object.inputs == ("C",):
+        return predict(fit, C=C, new_run=False, seed=seed).rename(target="budget")
+    return frontier(fit, C=C, seed=seed)
+
+
+@over_average
+def loss_at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
+    """The losses alone of `at_budget`, which fits of both kinds of law have, so that they mix."""
+    answer = at_budget(fit, C=C, seed=seed)
+    return answer[[name for name in ("loss", "law") if name in answer]]
+
+
+def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost) -> np.ndarray:
+    """N that minimises each draw's curve at each budget, (S, budgets): what `frontier` finds, without its labels.
+
+    Raises
+    ------
+    QueryError
+        When there is no interior optimum at a budget.
+    """
+    law, budgets = curve.law, np.asarray(budgets, float)
+    if cost is SIX_ND and law.optimal_N is not None:
+        N = law.optimise(budgets / 6.0, {name: values[:, None] for name, values in curve.parameters.items()})
+    else:
+        N = numeric_optima(law, dict(curve.parameters), budgets, cost)
+    if curve.known is None:
+        return N
+    return np.stack([expected_optimum(curve, N[:, i], budget, cost) for i, budget in enumerate(budgets)], axis=-1)
 
 
 def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
     """N that minimises each draw's curve with cost(N, D) = budget, near where it starts.
 
-    The least of a grid in log N around the starts, then the vertex of the parabola through it and its neighbours:
-    right to about 0.1%, which is far inside any posterior of N*.
+    The least of a grid in log N around the starts, looked over in wide steps and then in fine ones where it lies, and
+    the vertex of the parabola through it and its neighbours: right to about 0.1%, far inside any posterior of N*.
 
     Raises
     ------
@@ -110,7 +143,15 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
     """
     low, high = np.log(start.min()) - REACH, np.log(start.max()) + REACH
     log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / FINE) + 2))
-    values = curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget))
+
+    def loss(log_N: np.ndarray) -> np.ndarray:
+        return curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget))
+
+    rough = np.unique([*range(0, len(log_N), WIDE), len(log_N) - 1])
+    near = loss(log_N[rough]).argmin(axis=1)
+    first, last = int(rough[max(int(near.min()) - 1, 0)]), int(rough[min(int(near.max()) + 1, len(rough) - 1)])
+    values = np.full((curve.draws, len(log_N)), np.inf)
+    values[:, first : last + 1] = loss(log_N[first : last + 1])  # no draw's least lies at an end, but of the whole grid
     best = values.argmin(axis=1)
     if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
         raise QueryError(
@@ -159,6 +200,54 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
     bracket = (grid[best - 1], grid[best], grid[best + 1])
     found = elementwise.find_minimum(loss, bracket, args=tuple(draws))
     return np.exp(found.x).reshape(next(iter(parameters.values())).shape)
+
+
+def numeric_optima(law: Law, parameters: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost) -> np.ndarray:
+    """`numeric_optimum` at many budgets, parameters (S,) -> (S, budgets): the least loss moves smoothly with a budget.
+
+    Some budgets are solved from scratch, and a cubic spline in log C through them is where Newton's method begins at
+    the others. A budget at which it does not settle is solved from scratch too.
+
+    Raises
+    ------
+    QueryError
+        As `numeric_optimum`.
+    """
+    from scipy.interpolate import CubicSpline
+
+    log_C = np.log(np.unique(budgets))
+    anchors = np.linspace(log_C[0], log_C[-1], int((log_C[-1] - log_C[0]) / np.log(10) * ANCHORS) + 4)
+    if len(log_C) <= len(anchors):
+        return np.stack([numeric_optimum(law, parameters, budget, cost) for budget in budgets], axis=-1)
+    solved = np.stack([np.log(numeric_optimum(law, parameters, c, cost)) for c in np.exp(anchors)])
+    start = CubicSpline(anchors, solved)
+    parts = [budgets[i : i + TOGETHER] for i in range(0, len(budgets), TOGETHER)]
+    return np.hstack([_settle(law, parameters, part, cost, start(np.log(part)).T) for part in parts])
+
+
+def _settle(
+    law: Law, parameters: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost, log_N: np.ndarray
+) -> np.ndarray:
+    """Newton's method on the loss in log N, from nearby, (S, budgets) -> N."""
+    own = {name: values[:, None] for name, values in parameters.items()}
+
+    def tokens(log_N: np.ndarray) -> np.ndarray:
+        return cost.affordable_tokens(np.exp(log_N), budgets)
+
+    for _ in range(6):
+        sizes = [log_N + shift for shift in (-SHIFT, 0.0, SHIFT)]
+        left, middle, right = (law.function(np.exp(x), tokens(x), **own) for x in sizes)
+        with np.errstate(all="ignore"):
+            steps = 0.5 * SHIFT * (left - right) / (left - 2 * middle + right)
+        log_N = log_N + np.where(np.abs(steps) < 0.5, steps, 0.0)
+        if (settled := ((np.abs(steps) < CLOSE) & (left + right > 2 * middle)).all(axis=0)).all():
+            break
+    # Where data are about to run out, so near that the differences themselves are too wide, nothing has settled.
+    settled &= (tokens(sizes[0]) < (1 + 10 * SHIFT) * tokens(sizes[2])).all(axis=0)
+    N = np.exp(log_N)
+    for i in np.flatnonzero(~settled):
+        N[:, i] = numeric_optimum(law, parameters, float(budgets[i]), cost)
+    return N
 
 
 def _affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:

@@ -56,7 +56,9 @@ def _distance(answer: xr.Dataset) -> Iterator[Message]:
         )
         yield Message("NOT_VALIDATED", "warning", text)
     if not np.isfinite(answer["decades_beyond"]).all():
-        text = "a limit, or what half of the draws never reach: beyond all runs, not validated, nor can it be"
+        inputs = [answer[x].values for x in INPUTS if x in answer.coords]
+        what = "a limit" if any(np.isinf(values).any() for values in inputs) else "what half of the draws never reach"
+        text = f"{what}: beyond all runs, not validated, nor can it be"
         yield Message("NOT_VALIDATED", "warning", text)
 
 

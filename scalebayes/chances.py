@@ -135,7 +135,8 @@ def prefer(fit: Fit | Average, *, a: Mapping[str, Any], b: Mapping[str, Any], se
     if n != other:
         raise QueryError(f"a and b must be as many; got {n} and {other}")
     inputs = [x for x in sides[0] if x in sides[1]]
-    both = predict(fit, **{x: np.concatenate([side[x] for side in sides]) for x in inputs}, seed=seed)
+    asked: dict[str, Any] = {x: np.concatenate([side[x] for side in sides]) for x in inputs}
+    both = predict(fit, **asked, seed=seed)
     first, second = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
     names = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
     kept = {name: ours for name, ours in names.items() if name in both}

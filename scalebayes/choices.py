@@ -201,7 +201,7 @@ def decide(fit: Fit | Average, *, C: Any, cost: Cost | Callable[[Any, Any], Any]
     tokens = rule.affordable_tokens(sizes, budgets)
     lost = regret(fit, N=sizes, D=tokens, cost=rule, seed=seed)
     expected = _expected(fit, N=sizes, D=tokens, seed=seed)["loss"].mean(("chain", "draw"))
-    out = lost.assign(loss=predict(fit, N=sizes, D=tokens, seed=seed)["loss"])
+    out = lost.assign(loss=predict(fit, N=sizes, D=tokens, new_run=False, seed=seed)["loss"])
     out = out[["loss", "nats_lost", "compute_factor", "data_ratio"]].drop_vars("C").rename(target="option")
     waste = 1.0 - 1.0 / lost["compute_factor"].values  # its mean exists, where that of the factor may not
     means = {
@@ -226,21 +226,15 @@ def _expected(fit: Fit, *, N: np.ndarray, D: np.ndarray, seed: int) -> xr.Datase
 
 
 def _least_expected(fit: Fit | Average, budget: float, cost: Cost, optima: np.ndarray, seed: int) -> float:
-    """N of least expected loss: it lies among the optima of the draws."""
-    from scipy.optimize import minimize_scalar
-
-    def loss(log_N: np.ndarray) -> np.ndarray:
-        N = np.exp(np.atleast_1d(log_N))
-        mean = _expected(fit, N=N, D=cost.affordable_tokens(N, budget), seed=seed)["loss"].mean(("chain", "draw"))
-        return np.where(np.isnan(mean), np.inf, mean)
-
-    grid = np.linspace(np.log(optima.min()), np.log(optima.max()), 33)
-    best = int(loss(grid).argmin())
-    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    if around[0] == around[1]:
-        return float(np.exp(grid[best]))
-    found = minimize_scalar(lambda x: float(loss(x)[0]), bounds=around, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    """N of least expected loss: it lies among the optima of the draws, on a grid that is made finer where it is."""
+    low, high = np.log(optima.min()), np.log(optima.max())
+    for _ in range(4):
+        grid = np.linspace(low, high, 33)
+        tokens = cost.affordable_tokens(np.exp(grid), budget)
+        mean = _expected(fit, N=np.exp(grid), D=tokens, seed=seed)["loss"].mean(("chain", "draw")).values
+        best = int(np.where(np.isnan(mean), np.inf, mean).argmin())
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    return float(np.exp(grid[best]))
 
 
 def _plug_in(fit: Fit, budget: float, cost: Cost) -> float:

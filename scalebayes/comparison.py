@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from scalebayes.allocation import frontier
+from scalebayes.allocation import at_budget
 from scalebayes.averaging import average, named_fits
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.posterior import Average, Fit, by_weight
-from scalebayes.prediction import predict
+from scalebayes.prediction import of_several, predict
 from scalebayes.tables import Table
 
 RESPONSE = "log_loss"
@@ -57,6 +57,26 @@ class Comparison:
         refitted = {str(label): float(weight) for label, weight in self.table["stacking"].items()}
         return average(self.fits, refitted if weights == "stacking" else weights)
 
+    def answers(self, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> dict[str, xr.Dataset]:
+        """What each model says of targets, or of budgets where C stands alone, by label.
+
+        Parameters
+        ----------
+        N, D, C
+            Targets, from any two, as for `scalebayes.predict`; or C alone, budgets, as for `scalebayes.frontier`: a
+            law of C alone then says its loss there, and has no N*.
+        seed
+            Of the discrepancies beyond the table.
+
+        Raises
+        ------
+        QueryError
+            As `predict` and `frontier` do.
+        """
+        if C is not None and N is None and D is None:
+            return {label: at_budget(fit, C=C, seed=seed) for label, fit in self.fits.items()}
+        return {label: predict(fit, N=N, D=D, C=C, seed=seed) for label, fit in self.fits.items()}
+
     def difference(self, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
         """Posterior of the difference between the answers of each pair of models.
 
@@ -65,7 +85,7 @@ class Comparison:
         Parameters
         ----------
         N, D, C
-            Targets, from any two, as for `scalebayes.predict`; or C alone, budgets, as for `scalebayes.frontier`.
+            As for `Comparison.answers`.
         seed
             Of the pairing, and of the discrepancies beyond the table.
 
@@ -75,7 +95,8 @@ class Comparison:
             With dims (chain, draw, target or budget, pair); along pair, ``model`` and ``against``, in the order of
             ``fits``. ``loss_difference``, model less against, in nats per token: of the curve at the target, with its
             discrepancy where a spec has one, or of the curve at each model's own optimum; and for budgets
-            ``N_ratio``, N* of the model over N* of the other. `scalebayes.intervals` adds ``p_below``, the
+            ``N_ratio``, N* of the model over N* of the other, NaN where a law of C alone has none (``attrs["notes"]``
+            says which, and N_ratio is left out where no pair has one). `scalebayes.intervals` adds ``p_below``, the
             probability that the difference is below 0, or the ratio below 1.
 
         Raises
@@ -83,24 +104,28 @@ class Comparison:
         QueryError
             As `predict` and `frontier` do.
         """
-        budgets = C is not None and N is None and D is None
-        if budgets:
-            answers = {label: frontier(fit, C=C, seed=seed) for label, fit in self.fits.items()}
-        else:
-            answers = {label: predict(fit, N=N, D=D, C=C, seed=seed) for label, fit in self.fits.items()}
+        answers = self.answers(N=N, D=D, C=C, seed=seed)
+        first = next(iter(answers.values()))
         flat = _paired_at_random(answers, seed)
         pairs = list(itertools.combinations(answers, 2))
-        dims = ("chain", "draw", "budget" if budgets else "target", "pair")
+        (along,) = first["loss"].dims[2:]
+        dims = ("chain", "draw", along, "pair")
         loss = np.stack([flat[a]["loss"] - flat[b]["loss"] for a, b in pairs], axis=-1)
         out = {"loss_difference": (dims, loss[None], {"reference": 0.0, "units": "nats per token"})}
-        if budgets:
-            ratio = np.stack([flat[a]["N"] / flat[b]["N"] for a, b in pairs], axis=-1)
+        without = [label for label in flat if along == "budget" and "N" not in flat[label]]
+        if along == "budget" and len(flat) - len(without) > 1:
+            none = np.full_like(loss[..., 0], np.nan)
+            ratio = np.stack([flat[a].get("N", none) / flat[b].get("N", none) for a, b in pairs], axis=-1)
             out["N_ratio"] = (dims, ratio[None], {"reference": 1.0})
-        coords = {k: v for k, v in next(iter(answers.values())).coords.items() if v.dims == dims[2:3]}
+        coords = {k: v for k, v in first.coords.items() if v.dims == (along,)}
+        furthest = np.max([answer["decades_beyond"].values for answer in answers.values()], axis=0)
+        coords["decades_beyond"] = coords["decades_beyond"].copy(data=furthest)
         coords |= {name: ("pair", [pair[i] for pair in pairs]) for i, name in enumerate(("model", "against"))}
         coords |= {"chain": [0], "draw": np.arange(len(loss))}
+        notes = [f"{label} is a law of C alone: it says a loss, and has no N* to compare" for label in without]
         failures = dict.fromkeys(code for fit in self.fits.values() for code in fit.gate_failures)
-        return xr.Dataset(out, coords, {"gate_failures": ", ".join(failures)})
+        said = {"gate_failures": ", ".join(failures), "notes": "; ".join(notes)}
+        return xr.Dataset(out, coords, of_several(answers) | said)
 
     def sentence(self) -> str:
         """Say in a few lines to quote how the models did on runs left out, and what that does not tell."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -78,9 +79,13 @@ class Basis:
         """Inputs in units of the length, (targets, inputs)."""
         return np.log10(np.minimum(np.column_stack(list(inputs)), 1e300)) / self.length
 
+    def near(self, points: np.ndarray) -> np.ndarray:
+        """k(points, X), shape (points, rows)."""
+        return correlation(self.kernel, points, self.points)
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """k(points, X) U, shape (points, rank)."""
-        return correlation(self.kernel, points, self.points) @ self.vectors
+        return self.near(points) @ self.vectors
 
 
 def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str) -> Basis:
@@ -117,7 +122,7 @@ class Conditional:
     sigma: np.ndarray
     rotated: np.ndarray
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
         """1 / (lambda + sigma^2/eta^2), shape (S, rank)."""
         return 1.0 / (self.basis.values + (self.sigma / self.eta)[:, None] ** 2)
@@ -131,11 +136,13 @@ class Conditional:
         seen = np.sqrt((1.0 / self.basis.values - self.weights).clip(0.0))  # delta on the table, given the noisy losses
         return self.weights * self.rotated + self.eta[:, None] * seen * rng.standard_normal(self.rotated.shape)
 
-    def draw(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One joint draw of delta at the same targets for each posterior draw, (S, targets)."""
+    def draw(self, points: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+        """One joint draw of delta at the same targets for each posterior draw, (S, targets), into `out` if given."""
         at_runs = self.at_runs(rng)
-        blocks = np.array_split(points, max(1, -(-len(points) // TOGETHER)))
-        return np.concatenate([self._draw_block(block, at_runs, rng) for block in blocks], axis=1)
+        drawn = np.empty((len(self.eta), len(points))) if out is None else out
+        for i in np.array_split(np.arange(len(points)), max(1, -(-len(points) // TOGETHER))):
+            drawn[:, i] = self._draw_block(points[i], at_runs, rng)
+        return drawn
 
     def _draw_block(self, points: np.ndarray, at_runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         c = self.basis.project(points)

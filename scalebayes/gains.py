@@ -98,7 +98,7 @@ def _gains(fit: Fit, N: np.ndarray, D: np.ndarray, steps: np.ndarray, cost: Cost
     endless = np.full(len(N), np.inf)
     sizes = np.concatenate([N, steps * N, N, best["N"], endless])
     tokens = np.concatenate([D, D, steps * D, best["D"], endless])
-    losses = predict(fit, N=sizes, D=tokens, seed=seed)["loss"].values
+    losses = predict(fit, N=sizes, D=tokens, new_run=False, seed=seed)["loss"].values
     start, *after = np.split(losses, 5, axis=-1)
     return {"loss": start} | {name: start - loss for name, loss in zip(GAINS, after, strict=True)}
 

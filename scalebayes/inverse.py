@@ -195,7 +195,7 @@ def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:
 def _along_frontier(fit: Fit, curve: Curve, losses: np.ndarray, cost: Cost, seed: int) -> dict[str, np.ndarray]:
     targets = np.broadcast_to(np.log(losses), (curve.draws, len(losses)))
     start = float(np.max(cost.flop(fit.runs.N, fit.runs.D)))
-    path = optimal_path(fit, curve, cost, targets, start, seed)
+    path = optimal_path(curve, curve_of(fit, "expected", seed), cost, targets, start)
     log_C, easy = path.least(curve, targets, start)
     _refuse_easy(losses, easy, f"{format_quantity(10 ** path.decades[0])} FLOP")
     N, D = path.inputs_on(log_C)

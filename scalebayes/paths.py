@@ -9,11 +9,10 @@ from functools import cache, cached_property
 import numpy as np
 import xarray as xr
 
-from scalebayes.allocation import frontier
+from scalebayes.allocation import optimal_sizes
 from scalebayes.cost import Cost
 from scalebayes.curves import Curve, first_place
 from scalebayes.errors import QueryError
-from scalebayes.posterior import Fit
 
 CEILING = 1e40
 """What takes more parameters, tokens or FLOP than this counts as out of reach."""
@@ -66,8 +65,10 @@ class Path:
         close = np.arange(np.log10(around) - CLOSE, np.log10(around) + CLOSE, 0.25)
         low, high = self.decades[0], self.decades[-1]
         nodes = np.log(10.0) * np.unique([*self.decades, *close[(close > low) & (close < high)]])
-        every = np.tile(nodes, (curve.draws, 1))
-        loss = curve.log_loss_each(*self.inputs_on(every))
+        rows = np.arange(curve.draws)
+        sizes = (np.log(self.inputs(rows, np.full(curve.draws, node))[0]) for node in nodes)
+        at_nodes = zip(sizes, np.exp(nodes), strict=True)
+        loss = np.column_stack([curve.log_loss_at(log_N, budget, self.cost) for log_N, budget in at_nodes])
 
         def solve(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             def excess(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -80,7 +81,7 @@ class Path:
 
 
 def optimal_path(
-    fit: Fit, curve: Curve, cost: Cost, targets: np.ndarray, start: float, seed: int, known: xr.Dataset | None = None
+    curve: Curve, followed: Curve, cost: Cost, targets: np.ndarray, start: float, known: xr.Dataset | None = None
 ) -> Path:
     """The frontier from where no draw is at its highest target to where all are at their lowest, if they ever are.
 
@@ -88,19 +89,19 @@ def optimal_path(
     ----------
     curve
         Whose loss is compared with the targets, log losses of shape (S, targets).
+    followed
+        Whose optima make the frontier: the ``expected`` reading, as in `scalebayes.frontier`.
     start
         A budget to begin with; the search goes on from there as far as budgets have an optimum, to 1e40 at most.
     known
         An answer of `frontier` to add.
     """
-    rows = np.arange(curve.draws)
     sizes: dict[float, np.ndarray] = {}
 
     @cache
     def log_loss(decade: float) -> np.ndarray:
-        best = frontier(fit, C=10.0**decade, cost=cost, seed=seed)
-        sizes[decade] = np.log(best["N"].values.ravel())
-        return curve.log_loss(rows, best["N"].values.ravel(), best["D"].values.ravel())
+        sizes[decade] = np.log(optimal_sizes(followed, np.array([10.0**decade]), cost)[:, 0])
+        return curve.log_loss_at(sizes[decade], 10.0**decade, cost)
 
     def go(decade: float, step: float, on: Callable[[np.ndarray], bool]) -> float:
         """Go on while there is need and budgets have an optimum."""
@@ -113,7 +114,7 @@ def optimal_path(
             decade += step
         return decade
 
-    limit = curve.log_loss(rows, *np.full((2, curve.draws), np.inf))
+    limit = curve.log_loss(np.arange(curve.draws), *np.full((2, curve.draws), np.inf))
     lowest, highest = targets.min(axis=1), targets.max(axis=1)
     begin = float(round(np.log10(start)))
     low = go(begin, -STEP, lambda loss: bool((loss <= highest).any()))
@@ -121,7 +122,7 @@ def optimal_path(
     if low == high:  # the start is where all cross
         high = go(high, STEP, lambda _: len(sizes) < 2)
     for decade in np.linspace(low, high, NODES + 1).tolist():
-        log_loss(decade)
+        sizes[decade] = np.log(optimal_sizes(followed, np.array([10.0**decade]), cost)[:, 0])
     kept: dict[float, np.ndarray] = {}
     if known is not None:
         at = zip(np.log10(known["C"].values).tolist(), known["N"].values.reshape(curve.draws, -1).T, strict=True)

@@ -57,6 +57,19 @@ class Fit:
         """Codes of the convergence checks that failed when this was sampled; empty when the gate passed."""
         return tuple(self.metadata["gate_failures"])
 
+    @functools.cached_property
+    def known(self) -> Conditional | None:
+        """What the draws know of the discrepancy, kept since most queries ask; `discrepancy` is how to ask."""
+        spec, runs = self.spec, self.runs
+        if spec.discrepancy is None:
+            return None
+        law, posterior = spec.law_object, draws(self)
+        parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(self).items()}
+        residual = np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
+        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
+        eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
+        return Conditional(basis, eta, sigma, residual @ basis.vectors)
+
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes
         partial = ", partial: interrupted" if self.partial else ""
@@ -182,15 +195,7 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
 
 def discrepancy(fit: Fit) -> Conditional | None:
     """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
-    spec, runs = fit.spec, fit.runs
-    if spec.discrepancy is None:
-        return None
-    law, posterior = spec.law_object, draws(fit)
-    parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
-    residual = np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
-    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
-    eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
-    return Conditional(basis, eta, sigma, residual @ basis.vectors)
+    return fit.known
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,15 @@ from scalebayes.units import parse_quantity
 
 BASIC = ("N", "D", "C")
 """Inputs of which any two determine the third; the others of `INPUTS` are given by name."""
+AT_ONCE = 250_000
+"""Losses computed at once, draws times targets: more would not fit into a processor's cache."""
 LONG_NAMES = {"law": "loss of the law alone", "loss": "loss of the curve", "new_run": "loss of a new run"}
 
 
 @over_average
-def predict(fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0, **others: Any) -> xr.Dataset:
+def predict(
+    fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, new_run: bool = True, seed: int = 0, **others: Any
+) -> xr.Dataset:
     """Posterior of the loss at given inputs: the law's curve, the curve with its discrepancy, and a new run.
 
     Parameters
@@ -36,6 +41,8 @@ def predict(fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, seed: i
     N, D, C
         Parameters, tokens, FLOP: numbers, text such as "70B", or sequences of one length (or one). A law of N and D
         takes any two (C = 6 N D). Infinity stands for the limit.
+    new_run
+        Whether to draw the noise of new runs too; for many targets it takes most of the time.
     seed
         Of the discrepancy beyond the table and of the scatter of new runs.
     **others
@@ -56,20 +63,37 @@ def predict(fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, seed: i
         When inputs are missing, not positive, or of different lengths.
     """
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, fit.spec.law_object.inputs, fit.spec.name)
-    law, noise = fit.spec.law_object, fit.spec.noise_object
-    parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
-    curves = {"loss": law(*(inputs[x] for x in law.inputs), **parameters)}
-    rng = np.random.default_rng(seed)
-    delta = discrepancy(fit)
-    if delta is not None:
-        off = delta.draw(delta.basis.scale(inputs[x] for x in law.inputs), rng)
-        curves = {"law": curves["loss"], "loss": curves["loss"] * np.exp(off.reshape(curves["loss"].shape))}
-    scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
-    curves["new_run"] = curves["loss"] * np.exp(noise.draw(rng, curves["loss"].shape, **scatter))
+    curves = _draw(fit, [inputs[x] for x in fit.spec.law_object.inputs], np.random.default_rng(seed), new_run)
     out = xr.Dataset({name: (("chain", "draw", "target"), values) for name, values in curves.items()})
-    for name in curves:
-        out[name].attrs = {"long_name": LONG_NAMES[name], "units": "nats per token"}
+    for name in out:
+        out[str(name)].attrs = {"long_name": LONG_NAMES[str(name)], "units": "nats per token"}
     return label(out, fit, "target", inputs, inputs)
+
+
+def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run: bool) -> dict[str, np.ndarray]:
+    """Law (with a discrepancy), curve and new run at inputs in the law's order, each (chain, draw, target).
+
+    A part at a time: nothing but the answer is ever held whole, which may take a gigabyte.
+    """
+    law, noise, known = fit.spec.law_object, fit.spec.noise_object, discrepancy(fit)
+    parameters, scatter = law_parameters(fit), noise_parameters(fit)
+    shape = (*next(iter(parameters.values())).shape, len(inputs[0]))
+    of_law, of_noise = ({k: v.reshape(-1, 1) for k, v in group.items()} for group in (parameters, scatter))
+    names = [*(["law"] if known is not None else []), "loss", *(["new_run"] if new_run else [])]
+    values = {name: np.empty((shape[0] * shape[1], shape[2])) for name in names}
+    if known is not None:
+        known.draw(known.basis.scale(inputs), rng, out=values["loss"])
+    for rows in np.array_split(np.arange(shape[0] * shape[1]), 1 + values["loss"].size // AT_ONCE):
+        part = slice(rows[0], rows[-1] + 1)
+        curve = law(*inputs, **{k: v[part] for k, v in of_law.items()})
+        if known is not None:
+            values["law"][part] = curve
+            curve = curve * np.exp(values["loss"][part])
+        values["loss"][part] = curve
+        if new_run:
+            off = noise.draw(rng, curve.shape, **{k: v[part] for k, v in of_noise.items()})
+            np.multiply(curve, np.exp(off, out=off), out=values["new_run"][part])
+    return {name: value.reshape(shape) for name, value in values.items()}
 
 
 def label(
@@ -99,6 +123,27 @@ def label(
     for x in spec.law_object.inputs:
         dataset.attrs[f"{x}_of_runs"] = [float(getattr(runs, x).min()), float(getattr(runs, x).max())]
     return dataset.assign_coords(coords | draw_labels(fit) | {"decades_beyond": (dim, decades, {"of": key})})
+
+
+def of_several(answers: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Attributes of what is made of several fits' answers, for `scalebayes.caveats`: those of the worst of them.
+
+    The fewest decades that runs span, the inputs that the runs of all fits reach, the least scatter, every gate that
+    failed; and which spec it is where all have one.
+    """
+    attributes = [answer.attrs for answer in answers.values()]
+    worst: dict[str, Any] = {name: min(one[name] for one in attributes) for name in ("span", "scatter")}
+    failures = [f"{name}: {one['gate_failures']}" for name, one in zip(answers, attributes, strict=True)]
+    worst["gate_failures"] = "; ".join(text for text in failures if not text.endswith(": "))
+    names = [one["model"] for one in attributes]
+    worst["model"] = " and ".join(dict.fromkeys(names))
+    if len(specs := {one.get("spec") for one in attributes} - {None}) == 1 and len(set(names)) == 1:
+        worst["spec"] = specs.pop()
+    for key in (f"{x}_of_runs" for x in INPUTS):
+        if all(key in one for one in attributes):
+            low, high = max(one[key][0] for one in attributes), min(one[key][1] for one in attributes)
+            worst |= {key: [low, high]} if low <= high else {}
+    return worst
 
 
 def quantities(value: Any, name: str) -> np.ndarray:

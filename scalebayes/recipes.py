@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.allocation import frontier
+from scalebayes.allocation import frontier, loss_at_budget
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.inference import fit
 from scalebayes.posterior import Average, Fit, over_average
-from scalebayes.prediction import label, predict, quantities
+from scalebayes.prediction import label, of_several, predict, quantities
 from scalebayes.spec import read_model
 from scalebayes.splits import rows_of
 
@@ -177,7 +177,7 @@ def multiplier(fits: Mapping[str, Arm], *, baseline: str | None = None, C: Any, 
         },
         {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms, "C": ("budget", budgets)},
     )
-    out.attrs = {"baseline": base, "gate_failures": _failures(fits), "notes": "; ".join(_shared_rows(fits))}
+    out.attrs = of_several(answers) | {"baseline": base, "notes": "; ".join(_shared_rows(fits))}
     return out.assign_coords(decades_beyond=(("budget", "arm"), np.stack(beyond, axis=1), {"of": "C"}))
 
 
@@ -209,15 +209,6 @@ def _columns(arm: Arm) -> list[str]:
     return [x for x in ("N", "D", "C", "loss") if x in arm.runs.table]
 
 
-def _failures(fits: Mapping[str, Arm]) -> str:
-    return ", ".join(f"{name}: {code}" for name, arm in fits.items() for code in arm.gate_failures)
-
-
-def _one_fit(arm: Arm) -> Fit:
-    """A fit of the arm, to ask what inputs its law has."""
-    return arm if isinstance(arm, Fit) else next(iter(arm.fits.values()))
-
-
 def _largest(arm: Arm) -> float:
     """The largest compute of an arm's runs, NaN where it is not known."""
     return arm.runs.max_compute
@@ -225,11 +216,9 @@ def _largest(arm: Arm) -> float:
 
 def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
     """Loss of an arm at the targets: at its own optimum where C alone is given."""
-    alone = given["C"] is not None and given["N"] is None and given["D"] is None
-    if alone and _one_fit(arm).spec.law_object.inputs == ("N", "D"):
-        answer = frontier(arm, C=given["C"], seed=seed).rename(budget="target")
-    else:
-        answer = predict(arm, **given, seed=seed)
+    if given["C"] is not None and given["N"] is None and given["D"] is None:
+        return loss_at_budget(arm, C=given["C"], seed=seed).rename(budget="target")
+    answer = predict(arm, **given, new_run=False, seed=seed)
     return answer[[name for name in ("loss", "law") if name in answer]]
 
 
@@ -250,8 +239,7 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int) -> xr.Dataset:
     beyond = np.stack([answer["decades_beyond"].values for answer in answers.values()])
     of = next(iter(answers.values()))["decades_beyond"].attrs["of"]
     out = out.assign_coords(draw=np.arange(size), decades_beyond=(("arm", "target"), beyond, {"of": of}))
-    failures = [f"{name}: {answer.attrs['gate_failures']}" for name, answer in answers.items()]
-    out.attrs["gate_failures"] = "; ".join(f for f in failures if not f.endswith(": "))
+    out.attrs |= of_several(answers)
     return out.expand_dims(chain=[0]).transpose("chain", "draw", "arm", "target")
 
 
@@ -260,7 +248,7 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
     """Loss of the curve along a fit's own frontier, (chain, draw, target), a discrepancy drawn jointly over it."""
     law = fit.spec.law_object
     if law.inputs == ("C",):
-        return predict(fit, C=path, seed=seed)[["loss"]]
+        return predict(fit, C=path, new_run=False, seed=seed)[["loss"]]
     if law.inputs != ("N", "D"):
         raise QueryError(f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no frontier")
     if fit.spec.discrepancy is None:
@@ -271,7 +259,7 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
         anchors = np.geomspace(path[0], path[-1], ANCHORS)
         medians = frontier(fit, C=anchors)["N"].median(("chain", "draw")).values
         N = np.exp(np.interp(np.log(path), np.log(anchors), np.log(medians)))
-        answer = predict(fit, N=N, C=path, seed=seed)
+        answer = predict(fit, N=N, C=path, new_run=False, seed=seed)
         values = {name: answer[name].values for name in ("loss", "law")}
     out = xr.Dataset({name: (("chain", "draw", "target"), value) for name, value in values.items()})
     return label(out, fit, "target", {"C": path}, {"N": N, "C": path})

@@ -114,7 +114,7 @@ def overtrain(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: in
         pays = np.where(N_same > N_, extra / (2.0 * (N_same - N_)), np.inf)
     curve = curve_of(fit, "expected", seed)
     gain = np.exp(curve.log_loss_shared(N_, D_)) - np.exp(curve.log_loss_shared(N_, 10.0 * D_))
-    losses = predict(fit, N=N_, D=D_, seed=seed).drop_vars("new_run")
+    losses = predict(fit, N=N_, D=D_, new_run=False, seed=seed)
     return losses.assign(_answer(fit, {"next_tenfold": gain} | values | {"pays_from": pays}, asked, SIX_ND).data_vars)
 
 
@@ -130,7 +130,7 @@ def _against_frontier(fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: 
     shape = (curve.draws, len(budgets))
     N_best, D_best = (best[x].values.reshape(shape) for x in ("N", "D"))
     here, there = curve.log_loss_shared(asked["N"], asked["D"]), curve.log_loss_each(N_best, D_best)
-    path = optimal_path(fit, curve, cost, here, float(budgets.max()), seed, known=best)
+    path = optimal_path(curve, curve, cost, here, float(budgets.max()), known=best)
     log_C, easy = path.least(curve, here, float(np.max(cost.flop(fit.runs.N, fit.runs.D))))
     if easy.any():
         raise QueryError("a run this far from the optimum is no better than almost no training at all")

@@ -15,13 +15,13 @@ from scalebayes.allocation import frontier
 from scalebayes.comparison import Comparison, compare
 from scalebayes.cost import SIX_ND
 from scalebayes.counting import local_exponent, simulated_exponents
-from scalebayes.curves import curve_of
 from scalebayes.datasets import allocations, known_models
 from scalebayes.errors import ScaleBayesError
 from scalebayes.kappa import Coupling, coupling
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, draw_labels, law_parameters
 from scalebayes.prediction import predict
+from scalebayes.regrets import regret
 from scalebayes.spec import read_model
 from scalebayes.store import save
 from scalebayes.tables import CI_PROB, Table, exponents, interval_columns, intervals
@@ -114,15 +114,12 @@ def advice(fit: Fit, models: pd.DataFrame) -> xr.Dataset:
     N, D = models["N"].to_numpy(), models["D"].to_numpy()
     trained = predict(fit, N=N, D=D)
     best = frontier(fit, C=SIX_ND.flop(N, D)).rename(budget="target")
-    curve = curve_of(fit, "expected")  # what `frontier` minimises
-    at_best = curve.log_loss_each(*(best[x].values.reshape(-1, len(N)) for x in ("N", "D")))
-    missed = np.exp(curve.log_loss_shared(N, D)) - np.exp(at_best)
     # Values alone: both carry coordinates of their own along target, those of the models are the ones to keep.
     out = trained[["loss"]].assign(
         N_best=best["N"].variable,
         D_best=best["D"].variable,
         tokens_per_param=best["tokens_per_param"].variable,
-        regret=(("chain", "draw", "target"), missed.reshape(best["N"].shape)),
+        regret=regret(fit, N=N, D=D)["nats_lost"].variable,
     )
     return out.assign_coords(model=("target", models.index.to_numpy(str)))
 

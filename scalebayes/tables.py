@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,8 @@ import xarray as xr
 from scalebayes.caution import caveats
 from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
+from scalebayes.laws import INPUTS
+from scalebayes.layout import WIDTH, align, wrap
 from scalebayes.posterior import Fit, draws, law_parameters
 from scalebayes.spec import read_model
 
@@ -31,8 +34,15 @@ class Table(pd.DataFrame):
         keys = self.index.to_frame(index=False)
         shown = self.reset_index(drop=True)
         texts = pd.concat([keys, shown], axis=1).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
-        notes = "".join(f"\n{message}" for message in self.attrs.get("caveats", ()))
-        return kind + texts.replace("nan", "-").to_string(index=False) + notes
+        whole = texts.replace("nan", "-")
+        table = whole.to_string(index=False)
+        if len(whole) and table.index("\n") > WIDTH:  # goes on below, behind what says which row it is
+            front = [x for x in keys if x in INPUTS or not pd.api.types.is_numeric_dtype(keys[x])]
+            order = [*front, *shown.columns, *keys.columns.drop(front)]
+            rows = [dict(zip(map(str, order), row, strict=True)) for row in whole[order].itertuples(index=False)]
+            table = align(rows, len(front))
+        notes = "".join(f"\n{wrap(message)}" for message in self.attrs.get("caveats", ()))
+        return kind + table + notes
 
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:
@@ -90,15 +100,16 @@ def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
         return draws.astype(float).expand_dims(quantile=levels).where(middle)
     if np.isfinite(draws.values).all():
         return draws.quantile(levels, dim=dims)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")  # what does not exist, as N* of a law of C: NaN it is
         between = draws.quantile(levels, dim=dims)
-    below, above = (draws.quantile(levels, dim=dims, method=method) for method in ("lower", "higher"))
+        below, above = (draws.quantile(levels, dim=dims, method=method) for method in ("lower", "higher"))
     return between.where(np.isfinite(above) & (below != above), above).where(np.isfinite(below), below)
 
 
 def _share_below(values: xr.DataArray) -> xr.DataArray:
     """Share of draws below the quantity's reference, NaN where it has none."""
-    share = (values < values.attrs.get("reference", np.nan)).mean(("chain", "draw"))
+    share = (values < values.attrs.get("reference", np.nan)).where(values.notnull()).mean(("chain", "draw"))
     return share if "reference" in values.attrs else share * np.nan
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.caution import caveats
-from scalebayes.diagnostics import Message
+from scalebayes.layout import WIDTH as WIDTH
+from scalebayes.layout import align as align
+from scalebayes.layout import wrap as wrap
 from scalebayes.posterior import Fit
 from scalebayes.robustness import AS_FITTED
 from scalebayes.tables import CI_PROB, exponents, interval_columns, intervals, summary
@@ -37,10 +39,6 @@ LABELS = {
     "p_saves": "P(saves)",
     "p_never": "P(never reached)",
 }
-WIDTH = 120
-"""Letters of the widest line that a table should have."""
-LINE = 12
-"""Letters that a line of a broken heading may have in any case."""
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
 """What stands along a target and is a share."""
 
@@ -76,59 +74,11 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     return f"{row['median']:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def beyond(decades: float) -> str:
-    """How far beyond the largest run a target lies, in words; without end where half of the draws do not reach it."""
+def beyond(decades: float, limit: bool = False) -> str:
+    """How far beyond the largest run a target lies, in words; without end at a limit, or where half do not reach it."""
     if not np.isfinite(decades):
-        return "never there"
+        return "a limit" if limit else "never there"
     return "none" if decades < 0.005 else f"{decades:.2f} decades"
-
-
-def align(rows: list[dict[str, str]], keys: int = 1) -> str:
-    """Left-aligned columns, two spaces apart, headings first.
-
-    A table wider than `WIDTH` has its headings broken into lines. Where that is not enough, the columns go on in a
-    second table below, which begins with the first `keys` again.
-    """
-    headings = list(rows[0])
-    cells = [max(len(row[h]) for row in rows) for h in headings]
-    widths = [max(cell, len(h)) for cell, h in zip(cells, headings, strict=True)]
-    if _length(widths) > WIDTH:
-        widths = [
-            max(cell, min(len(h), LINE), *(len(word) for word in h.split())) if h else cell
-            for cell, h in zip(cells, headings, strict=True)
-        ]
-    return "\n\n".join(_block(rows, {headings[i]: widths[i] for i in part}) for part in _parts(widths, keys))
-
-
-def _length(widths: Sequence[int]) -> int:
-    """Letters of a line of columns, each behind two spaces."""
-    return sum(widths) + 2 * len(widths)
-
-
-def _parts(widths: list[int], keys: int) -> list[list[int]]:
-    """Columns by number, in tables that fit into `WIDTH`, each with the first `keys` in front."""
-    front = list(range(keys))
-    parts = [front]
-    for i in range(keys, len(widths)):
-        part = [*parts[-1], i]
-        if _length([widths[j] for j in part]) > WIDTH and parts[-1] != front:
-            parts.append([*front, i])
-        else:
-            parts[-1] = part
-    return parts
-
-
-def _block(rows: list[dict[str, str]], widths: Mapping[str, int]) -> str:
-    """Columns under their headings; those of several lines end on the last."""
-    broken = {
-        h: textwrap.wrap(h, max(width, 1), break_long_words=False, break_on_hyphens=False)
-        for h, width in widths.items()
-    }
-    depth = max(map(len, broken.values()))
-    padded = {h: [""] * (depth - len(lines)) + lines for h, lines in broken.items()}
-    above = [{h: lines[i] for h, lines in padded.items()} for i in range(depth)]
-    texts = ("  ".join(line[h].ljust(width) for h, width in widths.items()) for line in [*above, *rows])
-    return "\n".join("  " + text.rstrip() for text in texts)
 
 
 def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS) -> str:
@@ -146,13 +96,18 @@ def draws_table(dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[s
     rows = []
     for key, target in table.groupby(inputs, sort=False, dropna=False):
         row = {labels.get(f"{x}=", x): along(x, value) for x, value in zip(inputs, key, strict=True)}
-        row[f"{distance} beyond the largest run"] = beyond(target["decades_beyond"].iloc[0])
+        row[f"{distance} beyond the largest run"] = beyond(target["decades_beyond"].iloc[0], _infinite(key))
         for _, quantity in target.iterrows():
             name = quantity["quantity"]
             row[labels.get(name, name)] = cell(quantity, ci_prob, scale=name[0] in "NDC")
         rows.append(row)
     found = caveats(dataset)
     return "\n".join([align(rows, max(1, len(asked))), *([""] if found else []), *map(wrap, found)])
+
+
+def _infinite(key: Sequence[Any]) -> bool:
+    """Whether a target was asked for at infinity."""
+    return any(isinstance(value, float) and np.isinf(value) for value in key)
 
 
 def sensitivity_table(moved: Sensitivity) -> str:
@@ -167,11 +122,6 @@ def sensitivity_table(moved: Sensitivity) -> str:
         shift = "" if row["assumed"] == AS_FITTED else f"  ({row['moved']:+.1f})"
         lines[row["assumed"]][f"{LABELS[row['quantity']]} at {where}"] = f"{cell(row, ci_prob, scale)}{shift}"
     return "\n".join([align([*lines.values()]), *map(wrap, moved.messages)])
-
-
-def wrap(message: Message) -> str:
-    """One finding in lines of at most 110 letters, those after the first indented."""
-    return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
 
 
 def paragraph(text: str) -> str:
@@ -265,7 +215,7 @@ def _signed(row: Any, ci_prob: float) -> str:
 def difference_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
     """Lay out the answer of `Comparison.difference`: one line a pair of models and target."""
     rows = []
-    for _, row in intervals(dataset, ci_prob).reset_index().iterrows():
+    for _, row in intervals(dataset, ci_prob).dropna(subset="median").reset_index().iterrows():
         what, zero = {"N_ratio": ("N* over N*", "1"), "loss_difference": ("loss less loss", "0")}[row["quantity"]]
         rows.append(
             {name: format_quantity(row[name]) for name in ("N", "D", "C") if name in row}

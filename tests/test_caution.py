@@ -138,7 +138,11 @@ def test_the_equal_pool_is_recognised_and_other_weights_are_not(planted):
 
 
 def test_caveats_print_below_the_table(planted):
-    text = str(sb.intervals(at(planted(), 1e24)))
-    assert text.splitlines()[-2].startswith("warning [NOT_VALIDATED] ")
-    assert text.splitlines()[-1].startswith("note [CALIBRATION] ")
+    answer = at(planted(), 1e24)
+    text = str(sb.intervals(answer))
+    begun = [line for line in text.splitlines() if "[" in line[:12]]
+    assert begun[-2].startswith("  warning [NOT_VALIDATED] ")
+    assert begun[-1].startswith("  note [CALIBRATION] ")
+    assert " ".join(map(str, sb.caveats(answer))) in " ".join(text.split())  # whole, in lines that fit a screen
+    assert max(map(len, text.splitlines())) <= 120
     assert sb.caveats(sb.intervals(at(planted(), 1e20)).to_xarray()) == ()

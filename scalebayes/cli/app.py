@@ -24,6 +24,13 @@ app = typer.Typer(
 
 RunsArgument = Annotated[str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")]
 FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="A file that `scalebayes fit -o` wrote.")]
+FitsArgument = Annotated[
+    list[Path], typer.Argument(metavar="FIT...", help="Files that `scalebayes fit -o` wrote; several are one forecast.")
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="A=2,B=1", help="Of several fits: equal (the default), stacking, or numbers."),
+]
 MapOption = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."),

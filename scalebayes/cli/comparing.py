@@ -20,12 +20,14 @@ from scalebayes.cli.app import (
     command,
 )
 from scalebayes.cli.files import load, read
-from scalebayes.cli.output import exit_unless_sound, print_json, records
+from scalebayes.cli.output import about, end, exit_unless_sound, print_json, records
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from scalebayes.comparison import Comparison
     from scalebayes.kappa import Coupling
-    from scalebayes.posterior import Average, Fit
+    from scalebayes.posterior import Fit
     from scalebayes.runs import Runs
 
 SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same draws.")]
@@ -107,27 +109,39 @@ def _fit_all(runs: Runs, models: list[str], seed: int) -> dict[str, Fit]:
 
 
 def _print_comparison(comparison: Comparison, asked: dict[str, Any], ci_prob: float, as_json: bool) -> None:
-    from scalebayes.allocation import frontier
-    from scalebayes.prediction import predict
     from scalebayes.tables import intervals
     from scalebayes.text import comparison_table, difference_table, draws_table, kind_of_interval, paragraph
 
     difference = comparison.difference(**asked) if asked else None
     if as_json:
-        about: dict[str, Any] = {"sentence": comparison.sentence(), "notes": comparison.notes}
+        failures = [f"{label}: {code}" for label, fit in comparison.fits.items() for code in fit.gate_failures]
+        said: dict[str, Any] = {"sentence": comparison.sentence(), "notes": comparison.notes}
+        said |= about(failures, *([] if difference is None else [difference]))
         if difference is not None:
-            about["differences"] = records(intervals(difference, ci_prob).reset_index())
-        print_json(about, records(comparison.table.reset_index()), ci_prob)
+            said["differences"] = records(intervals(difference, ci_prob).reset_index())
+            said["differences_note"] = difference.attrs["notes"]
+        print_json(said, records(comparison.table.reset_index()), ci_prob)
         return
     typer.echo(f"{comparison_table(comparison)}\n\n{paragraph(comparison.sentence())}")
     if difference is None:
         return
-    answer = frontier if set(asked) == {"C"} else predict
     typer.echo(f"\nPosterior median with {kind_of_interval(ci_prob)} interval")
-    everyone: dict[str, Fit | Average] = {**comparison.fits, "equal pool": comparison.average()}
-    for label, one in everyone.items():
-        typer.echo(f"\n{label}\n{draws_table(answer(one, **asked), ci_prob)}")
+    for label, answer in {**comparison.answers(**asked), "equal pool": _pooled(comparison, asked)}.items():
+        typer.echo(f"\n{label}\n{draws_table(answer, ci_prob)}")
     typer.echo(f"\nDifferences of the curves\n{difference_table(difference, ci_prob)}")
+    if difference.attrs["notes"]:
+        typer.echo(paragraph(f"note: {difference.attrs['notes']}"))
+
+
+def _pooled(comparison: Comparison, asked: dict[str, Any]) -> xr.Dataset:
+    """What the fits say as one; of budgets only the loss where a law of C alone is among them."""
+    from scalebayes.allocation import frontier, loss_at_budget
+    from scalebayes.prediction import predict
+
+    both = {fit.spec.law_object.inputs for fit in comparison.fits.values()}
+    alone = set(asked) == {"C"}
+    answer = predict if not alone else frontier if both == {("N", "D")} else loss_at_budget
+    return answer(comparison.average(), **asked)
 
 
 @command("coupling", "Compare")
@@ -140,15 +154,12 @@ def coupling_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonO
     result = load(fit)
     found = coupling(result)
     if as_json:
-        about: dict[str, Any] = {"sentence": found.sentence(ci_prob), "chances": records(found.chances.reset_index())}
-        print_json(about, records(intervals(found.draws, ci_prob).reset_index()), ci_prob)
+        said: dict[str, Any] = {"sentence": found.sentence(ci_prob), "chances": records(found.chances.reset_index())}
+        said |= about(result.gate_failures)
+        print_json(said, records(intervals(found.draws, ci_prob).reset_index()), ci_prob)
     else:
         typer.echo(f"{paragraph(found.sentence(ci_prob))}\n\n{_chances(found)}")
-    if result.gate_failures:
-        typer.echo(
-            f"warning: this fit failed the gate ({', '.join(result.gate_failures)}); do not rely on it", err=True
-        )
-    exit_unless_sound(result)
+    end(result)
 
 
 def _chances(found: Coupling) -> str:
@@ -181,14 +192,14 @@ def study_command(
     fits = _fit_all(read("hoffmann2022", None, False, False), list(MODELS), seed)
     result = study(fits, ci_prob)
     if as_json:
-        about = {
+        said = {
             "exponents": records(result.exponents.reset_index()),
             "comparison": records(result.comparison.table.reset_index()),
             "notes": result.comparison.notes,
             "couplings": {label: one.sentence(ci_prob) for label, one in result.couplings.items()},
             "counting": records(result.counting.reset_index()),
         }
-        print_json(about, records(result.owners.reset_index()), ci_prob)
+        print_json(said, records(result.owners.reset_index()), ci_prob)
     else:
         typer.echo(describe(result))
     if out is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from scalebayes.cli.app import JsonOption, ProbOption, command
+from scalebayes.cli.app import FitsArgument, JsonOption, ProbOption, WeightsOption, command
 from scalebayes.cli.costs import (
     ActiveOption,
     ContextOption,
@@ -18,11 +17,8 @@ from scalebayes.cli.costs import (
     price_of,
 )
 from scalebayes.cli.files import load_all
-from scalebayes.cli.output import exit_unless_sound, print_draws, print_json, records
+from scalebayes.cli.output import print_draws, records
 
-FitsArgument = Annotated[
-    list[Path], typer.Argument(metavar="FIT...", help="Files that `scalebayes fit -o` wrote; several weigh the same.")
-]
 LossOption = Annotated[list[str], typer.Option("--loss", help="Nats per token; may be repeated.")]
 NOption = Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")]
 DOption = Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")]
@@ -80,6 +76,7 @@ def reach_command(
         float | None, typer.Option("--utilisation", help="Share of the peak that training gets, as 0.4.")
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -88,7 +85,7 @@ def reach_command(
     from scalebayes.text import paragraph
 
     price = price_of(per_hour, flop_per_second, utilisation)
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     which: Literal["law", "curve"] = "law" if law else "curve"
     cost = cost_of(serve, count, context, vocabulary, active)
     answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=which)
@@ -108,6 +105,7 @@ def chance_command(
     D: DOption = None,
     C: COption = None,
     of: Annotated[str, typer.Option("--of", help="new_run, curve or law.")] = "new_run",
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,7 +114,7 @@ def chance_command(
 
     if of not in KINDS:
         raise typer.BadParameter(f"got {of!r}; allowed: {', '.join(KINDS)}", param_hint="--of")
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     answer = chance(fit, loss=loss, N=N or None, D=D or None, C=C or None, of=of)  # type: ignore[arg-type]
     words = {"new_run": "a new run", "curve": "the curve, without noise", "law": "the law alone, without noise"}[of]
     best = ", at each draw's own optimum of the budget" if not N and not D else ""
@@ -129,6 +127,7 @@ def prefer_command(
     fits: FitsArgument,
     a: Annotated[str, typer.Option("--a", metavar="N=70B,D=1.4T", help="Any two of N, D and C.")],
     b: Annotated[str, typer.Option("--b", metavar="N=35B,C=5.9e23", help="Any two of N, D and C.")],
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,7 +135,7 @@ def prefer_command(
     from scalebayes.chances import prefer
 
     sides = [allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     answer = prefer(fit, a=sides[0], b=sides[1])
     title = "Is a better than b? Difference in loss, positive where a is better"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -153,13 +152,14 @@ def regret_command(
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run loses against the compute-optimal run of its cost, in nats and in compute."""
     from scalebayes.regrets import regret
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     answer = regret(fit, N=N or None, D=D or None, C=C or None, cost=cost_of(serve, count, context, vocabulary, active))
     title = f"Away from the optimum of the same cost, {_name(answer)}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -171,13 +171,14 @@ def overtrain_command(
     N: NOption = None,
     D: DOption = None,
     C: COption = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what training a size for longer brings, what it wastes, and the serving from which it pays."""
     from scalebayes.regrets import overtrain
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     answer = overtrain(fit, N=N or None, D=D or None, C=C or None)
     title = "Training longer: against the compute-optimal run of the same compute, and of the same loss when served"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -194,28 +195,24 @@ def decide_command(
     active: ActiveOption = None,
     within: Annotated[float, typer.Option("--within", help="Extra compute that counts as near, as a share.")] = 0.1,
     prob: Annotated[float, typer.Option("--prob", help="Probability with which sizes shall be near.")] = 0.9,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Choose N and D for a budget by least expected loss, beside other choices; and the sizes that are near-optimal."""
     from scalebayes.choices import decide, near_optimum
     from scalebayes.tables import intervals
-
-    fit, cost = load_all(fits), cost_of(serve, count, context, vocabulary, active)
-    answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
-    near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
-    if as_json:
-        options, ranges = (records(intervals(x, ci_prob).reset_index()) for x in (answer, near))
-        about = {"gate_ok": not fit.gate_failures, "near_optimum": ranges, "within": within, "prob": prob}
-        print_json(about, options, ci_prob)
-        exit_unless_sound(fit)
-        return
     from scalebayes.text import draws_table
 
+    fit, cost = load_all(fits, weights), cost_of(serve, count, context, vocabulary, active)
+    answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
+    near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     safe = f"N from, N to: sizes for which this holds with probability {prob:g} (- where there are none)"
     table = draws_table(near.drop_attrs(deep=False), ci_prob, HEADINGS)  # caveats stand above, once
     note = f"Sizes that reach the optimal loss with at most {100 * within:g}% more compute\n{safe}\n\n{table}"
-    print_draws(fit, answer, f"Choosing N and D for a budget, {_name(answer)}", ci_prob, False, HEADINGS, note)
+    ranges = {"near_optimum": records(intervals(near, ci_prob).reset_index()), "within": within, "prob": prob}
+    title = f"Choosing N and D for a budget, {_name(answer)}"
+    print_draws(fit, answer, title, ci_prob, as_json, HEADINGS, "" if as_json else note, ranges)
 
 
 def _name(answer: Any) -> str:

@@ -72,16 +72,37 @@ def load(path: Path) -> Fit:
     return load(path)
 
 
-def load_all(paths: list[Path]) -> Fit | Average:
-    """Read a saved fit, or several as one forecast in which each weighs the same."""
+def load_all(paths: list[Path], weights: str | None = None) -> Fit | Average:
+    """Read a saved fit, or several as one forecast: each weighs the same unless weights say otherwise."""
     from scalebayes.averaging import average
 
     if len(paths) == 1:
+        if weights is not None:
+            raise typer.BadParameter("one fit needs none: give several files", param_hint="--weights")
         return load(paths[0])
     names = [path.stem for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ScaleBayesError(f"two files are called {', '.join(twice)}: their fits could not be told apart")
-    return average({path.stem: load(path) for path in paths})
+    return average({path.stem: load(path) for path in paths}, weights=_weights(weights))
+
+
+def _weights(text: str | None) -> Any:
+    """Weights from text: a name, or numbers by label as in A=2,B=1."""
+    if text in (None, "equal", "stacking"):
+        return text or "equal"
+    numbers: dict[str, float] = {}
+    for part in str(text).split(","):
+        label, _, value = part.rpartition("=")
+        try:
+            numbers[label.strip()] = float(value)
+        except ValueError:
+            numbers[""] = 0.0
+    if "" in numbers:
+        raise typer.BadParameter(
+            f"got {text!r}; write equal, stacking, or a number for each fit as in A=2,B=1, by its file's name",
+            param_hint="--weights",
+        )
+    return numbers
 
 
 def refuse_early(path: Path, force: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,13 +30,17 @@ from scalebayes.cli.output import (
     records,
 )
 
+if TYPE_CHECKING:
+    from scalebayes.spec import Spec
+
 
 @command("fit", "From runs to fits")
 def fit_command(
     runs: RunsArgument,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A name in `scalebayes models` or a TOML file.")
-    ] = "coupled-discrepancy",
+        str | None,
+        typer.Option("--model", "-m", help="A name in `scalebayes models` or a TOML file (coupled-discrepancy)."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to save the fit (netCDF).")] = None,
     columns: MapOption = None,
     lenient: LenientOption = False,
@@ -53,21 +57,20 @@ def fit_command(
         typer.Option("--prior-from", metavar="FIT", help="Take law and priors from this fit of other runs."),
     ] = None,
     inflate: Annotated[
-        float, typer.Option("--inflate", help="With --prior-from: priors so many times as wide as that posterior.")
-    ] = 2.0,
+        float | None, typer.Option("--inflate", help="With --prior-from: priors so many times as wide (2) as there.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
-    from scalebayes.borrowing import prior_from as borrowed
     from scalebayes.inference import fit
     from scalebayes.store import save
 
     if output is not None:
         refuse_early(output, force)
+    spec = _spec(model, prior_from, inflate)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    spec = model if prior_from is None else borrowed(load(prior_from), inflate)
     result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
@@ -78,6 +81,27 @@ def fit_command(
     if not (quick or as_json):
         typer.echo()
         print_sensitivity(result, {}, ci_prob, as_json)
+
+
+def _spec(model: str | None, prior_from: Path | None, inflate: float | None) -> Spec:
+    """The spec that options ask for; a model named beside a fit to borrow from must be of its law and noise."""
+    from scalebayes.borrowing import prior_from as borrowed
+    from scalebayes.spec import read_model
+
+    if prior_from is None:
+        if inflate is not None:
+            raise typer.BadParameter("widens the priors of --prior-from, which is not given", param_hint="--inflate")
+        return read_model(model or "coupled-discrepancy")
+    there = load(prior_from)
+    if model is not None:
+        asked, has = ((spec.law, spec.noise, spec.discrepancy) for spec in (read_model(model), there.spec))
+        if asked != has:
+            raise typer.BadParameter(
+                f"{prior_from} is a fit of '{there.spec.name}', whose law and priors --prior-from takes; "
+                f"'{model}' is another law, noise or discrepancy: leave it out, or borrow from a fit of it",
+                param_hint="--model",
+            )
+    return borrowed(there, 2.0 if inflate is None else inflate)
 
 
 @command("summary", "From runs to fits")

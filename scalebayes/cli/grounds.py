@@ -9,7 +9,7 @@ import typer
 
 from scalebayes.cli.app import FitArgument, JsonOption, command
 from scalebayes.cli.files import load
-from scalebayes.cli.output import exit_unless_sound, print_json, records
+from scalebayes.cli.output import end, print_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,14 +55,7 @@ def influence_command(
     else:
         _print_shifts(shifts, result, by.value, top)
         _print_suspects(flagged, duplicates)
-    _end(result)
-
-
-def _end(fit: Fit) -> None:
-    """Say and exit with what is wrong with the fit behind an answer, if anything."""
-    if fit.gate_failures:
-        typer.echo(f"warning: this fit failed the gate ({', '.join(fit.gate_failures)}); do not rely on it", err=True)
-    exit_unless_sound(fit)
+    end(result)
 
 
 def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
@@ -136,4 +129,4 @@ def prior_or_data_command(
             for name, row in table.iterrows()
         ]
         typer.echo(align(rows))
-    _end(result)
+    end(result)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from scalebayes.cli.app import JsonOption, ProbOption, command
+from scalebayes.cli.app import FitsArgument, JsonOption, ProbOption, WeightsOption, command
 from scalebayes.cli.costs import (
     ActiveOption,
     ContextOption,
@@ -15,7 +15,7 @@ from scalebayes.cli.costs import (
     VocabularyOption,
     cost_of,
 )
-from scalebayes.cli.decisions import FitsArgument, allocation
+from scalebayes.cli.decisions import allocation
 from scalebayes.cli.files import load_all
 from scalebayes.cli.output import print_draws
 
@@ -54,13 +54,14 @@ def returns_command(
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what ten times more parameters, data or compute take off the loss: the table of diminishing returns."""
     from scalebayes.gains import returns
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     cost = cost_of(serve, count, context, vocabulary, active)
     answer = returns(fit, N=N or None, D=D or None, C=C or None, factor=factor or 10.0, cost=cost)
     title = f"Diminishing returns in nats per token, of the curve; compute at its best split, C = {cost.name}"
@@ -77,13 +78,14 @@ def isoloss_command(
         str | None, typer.Option("--like", metavar="N=70B,D=1.4T", help="The loss of this run: two of N, D and C.")
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tokens that each size needs for a loss, or for that of a run: how much less data larger models need."""
     from scalebayes.contours import isoloss
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     which: Literal["law", "curve"] = "law" if law else "curve"
     run = None if like is None else allocation(like, "--like")
     answer = isoloss(fit, N=N, loss=loss, like=run, of=which)
@@ -96,13 +98,14 @@ def isoloss_command(
 def converged_command(
     fits: FitsArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say how far above its converged loss a compute-optimal run stops (Kaplan's rule: about 10%)."""
     from scalebayes.convergence import above_converged
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     answer = above_converged(fit, C=C)
     title = "A compute-optimal run against the same size with data without end, of the law alone, at C = 6 N D"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS | {"N": "N*", "D": "D*"})

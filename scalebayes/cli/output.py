@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,8 +28,8 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
     if as_json:
         messages = [vars(m) for m in gate.messages]
         rows = records(summary(fit, ci_prob).rename_axis("parameter").reset_index())
-        about = {"model": fit.spec.name, "runs": fit.runs.name, "gate_ok": gate.ok, "messages": messages}
-        print_json(about | {"metadata": fit.metadata}, rows, ci_prob)
+        said = {"model": fit.spec.name, "runs": fit.runs.name, "gate_ok": gate.ok, "messages": messages}
+        print_json(said | {"metadata": fit.metadata}, rows, ci_prob)
     else:
         typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
         beside = "; published values on the right" * bool(fit.spec.published)
@@ -45,8 +45,8 @@ def print_sensitivity(fit: Fit, asked: dict[str, Any], ci_prob: float, as_json: 
 
     moved = sensitivity(fit, ci_prob=ci_prob, **asked)
     if as_json:
-        about = {"model": fit.spec.name, "runs": fit.runs.name, "messages": [vars(m) for m in moved.messages]}
-        print_json(about, records(moved.table.reset_index()), ci_prob)
+        said = {"model": fit.spec.name, "runs": fit.runs.name, "messages": [vars(m) for m in moved.messages]}
+        print_json(said, records(moved.table.reset_index()), ci_prob)
         return
     kind = kind_of_interval(ci_prob)
     typer.echo(f"Under other assumptions: median with {kind} interval (moved, in half widths of the first)\n")
@@ -61,6 +61,28 @@ def exit_unless_sound(fit: Fit | Average) -> None:
         raise typer.Exit(GATE_FAILED)
 
 
+def warn_of_gate(failures: Sequence[str] | str, which: str = "this fit") -> None:
+    """Say on stderr that fits failed the gate, if any did."""
+    if failures:
+        codes = failures if isinstance(failures, str) else ", ".join(failures)
+        typer.echo(f"warning: {which} failed the gate ({codes}); do not rely on it", err=True)
+
+
+def end(fit: Fit | Average) -> None:
+    """Say and exit with what is wrong with the fit behind an answer, if anything."""
+    warn_of_gate(fit.gate_failures)
+    exit_unless_sound(fit)
+
+
+def about(failures: Sequence[str], *answers: xr.Dataset) -> dict[str, Any]:
+    """What JSON says of answers in draws before their numbers: the gate, and every caveat once."""
+    from scalebayes.caution import caveats
+
+    found = dict.fromkeys(message for answer in answers for message in caveats(answer))
+    messages = [vars(message) for message in found]
+    return {"gate_ok": not failures, "gate_failures": list(failures), "caveats": messages}
+
+
 def print_draws(
     fit: Fit | Average,
     dataset: xr.Dataset,
@@ -69,23 +91,24 @@ def print_draws(
     as_json: bool,
     labels: Mapping[str, str] | None = None,
     note: str = "",
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print an answer in draws, with the exit code of the fit behind it; `labels` are headings, a note stands below."""
-    from scalebayes.caution import caveats
+    """Print an answer in draws, with the exit code of the fit behind it; `labels` are headings, a note stands below.
+
+    `more` is what JSON holds besides.
+    """
     from scalebayes.tables import intervals
     from scalebayes.text import LABELS, draws_table, kind_of_interval
 
     if as_json:
-        about = {"gate_ok": not fit.gate_failures, "gate_failures": list(fit.gate_failures)}
-        about |= {"caveats": [vars(message) for message in caveats(dataset)]} | ({"note": note} if note else {})
-        print_json(about, records(intervals(dataset, ci_prob).reset_index()), ci_prob)
+        notes = {"note": note} if note else {}
+        rows = records(intervals(dataset, ci_prob).reset_index())
+        print_json(about(fit.gate_failures, dataset) | notes | dict(more or {}), rows, ci_prob)
     else:
         table = draws_table(dataset, ci_prob, LABELS if labels is None else labels)
         below = f"\n\n{note}" if note else ""
         typer.echo(f"{title}\nPosterior median with {kind_of_interval(ci_prob)} interval\n\n{table}{below}")
-    if fit.gate_failures:
-        typer.echo(f"warning: this fit failed the gate ({', '.join(fit.gate_failures)}); do not rely on it", err=True)
-        raise typer.Exit(GATE_FAILED)
+    end(fit)
 
 
 def print_frame(table: pd.DataFrame, as_json: bool) -> None:
@@ -95,9 +118,9 @@ def print_frame(table: pd.DataFrame, as_json: bool) -> None:
     typer.echo(json.dumps(records(table.reset_index()), indent=2) if as_json else frame(table))
 
 
-def print_json(about: dict[str, Any], rows: list[dict[str, Any]], ci_prob: float) -> None:
-    """Print rows of numbers with what they are about and the kind of their intervals."""
-    typer.echo(json.dumps(about | {"ci_prob": ci_prob, "ci_kind": "eti", "rows": rows}, indent=2))
+def print_json(said: dict[str, Any], rows: list[dict[str, Any]], ci_prob: float) -> None:
+    """Print rows of numbers with what is said of them and the kind of their intervals."""
+    typer.echo(json.dumps(said | {"ci_prob": ci_prob, "ci_kind": "eti", "rows": rows}, indent=2))
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import GATE_FAILED, FitArgument, JsonOption, ProbOption, command
+from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
 from scalebayes.cli.files import load
-from scalebayes.cli.output import print_json, records
+from scalebayes.cli.output import end, print_json, records
 
 if TYPE_CHECKING:
-    from scalebayes.posterior import Fit
     from scalebayes.tables import Table
 
 NOption = Annotated[str | None, typer.Option("--N", help="Parameters of the target, as 70B.")]
@@ -44,7 +43,7 @@ def next_command(
     )
     about = {"target": chosen.table.attrs["target"], "width_now": chosen.table.attrs["width_now"]}
     _print(str(chosen), about | {"title": chosen.title, "notes": chosen.notes}, chosen.table, ci_prob, as_json)
-    _exit_unless_sound(result)
+    end(result)
 
 
 @command("needed", "Plan runs")
@@ -67,7 +66,7 @@ def needed_command(
     need = runs_needed(result, width=width, run_budget=run_budget, ci_prob=ci_prob, **asked)
     about = {"runs": need.runs, "message": need.message, "notes": need.notes}
     _print(str(need), about, need.table, ci_prob, as_json)
-    _exit_unless_sound(result)
+    end(result)
 
 
 @command("plan", "Plan runs")
@@ -134,9 +133,3 @@ def print_plain(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     import json
 
     typer.echo(json.dumps(about | {"rows": rows}, indent=2))
-
-
-def _exit_unless_sound(fit: Fit) -> None:
-    if fit.gate_failures:
-        typer.echo(f"warning: this fit failed the gate ({', '.join(fit.gate_failures)}); do not rely on it", err=True)
-        raise typer.Exit(GATE_FAILED)

@@ -19,7 +19,7 @@ from scalebayes.cli.app import (
     command,
 )
 from scalebayes.cli.files import load, read
-from scalebayes.cli.output import print_json, records
+from scalebayes.cli.output import print_json, records, warn_of_gate
 
 if TYPE_CHECKING:
     from scalebayes.point_methods import PointFits
@@ -52,8 +52,7 @@ def point_command(
     for label, fit in beside.items():
         if fit.runs.hash != table.hash:
             typer.echo(f"note: {label} was fitted to other runs: {fit.runs!r}", err=True)
-        if fit.gate_failures:
-            typer.echo(f"warning: {label} failed the gate ({', '.join(fit.gate_failures)})", err=True)
+        warn_of_gate(fit.gate_failures, label)
     found = point_fits(table, C=C, fits=beside, draws=draws, seed=seed)
     for name, answer in found.answers.items():
         for note in _notes(name, answer.attrs):

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
+from scalebayes.cli.app import FitArgument, FitsArgument, JsonOption, ProbOption, WeightsOption, command
 from scalebayes.cli.costs import ActiveOption, ContextOption, CountOption, ServeOption, VocabularyOption, cost_of
-from scalebayes.cli.files import load
+from scalebayes.cli.files import load, load_all
 from scalebayes.cli.output import print_draws, print_sensitivity
 
 
 @command("predict", "Ask a fit")
 def predict_command(
-    fit: FitArgument,
+    fits: FitsArgument,
     N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
     D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
     C: Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")] = None,
@@ -22,6 +22,7 @@ def predict_command(
         list[str] | None,
         typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
     ] = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -29,7 +30,7 @@ def predict_command(
     from scalebayes.prediction import predict
 
     title = "Loss in nats per token: the law's curve, and a new run that scatters around it"
-    result = load(fit)
+    result = load_all(fits, weights)
     print_draws(
         result, predict(result, N=N or None, D=D or None, C=C or None, **further(others)), title, ci_prob, as_json
     )
@@ -50,20 +51,21 @@ def further(entries: list[str] | None) -> dict[str, Any]:
 
 @command("frontier", "Ask a fit")
 def frontier_command(
-    fit: FitArgument,
+    fits: FitsArgument,
     C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
     serve: ServeOption = None,
     count: CountOption = None,
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Find the compute-optimal N and D for budgets, at C = 6 N D unless they are counted otherwise."""
     from scalebayes.allocation import frontier
 
-    result = load(fit)
+    result = load_all(fits, weights)
     cost = cost_of(serve, count, context, vocabulary, active)
     title = f"Compute-optimal allocation at C = {cost.name}"
     print_draws(result, frontier(result, C=C, cost=cost), title, ci_prob, as_json)

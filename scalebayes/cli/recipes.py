@@ -9,7 +9,7 @@ import typer
 
 from scalebayes.cli.app import GATE_FAILED, JsonOption, ProbOption, command
 from scalebayes.cli.files import load
-from scalebayes.cli.output import print_json, records
+from scalebayes.cli.output import about, print_json, records, warn_of_gate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,9 +66,10 @@ def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool
     first = next(iter(answers.values()))
     failures, notes, baseline = (first.attrs[key] for key in ("gate_failures", "notes", "baseline"))
     if as_json:
-        about: dict[str, Any] = {"baseline": baseline, "gate_ok": not failures, "gate_failures": failures}
+        said: dict[str, Any] = {"baseline": baseline, "notes": notes}
+        said |= about(failures.split("; ") if failures else [], *answers.values())
         rows = [row for answer in answers.values() for row in records(intervals(answer, ci_prob).reset_index())]
-        print_json(about | {"notes": notes}, rows, ci_prob)
+        print_json(said, rows, ci_prob)
     else:
         for title, answer in answers.items():
             typer.echo(f"{title} {baseline}\nPosterior median with {kind_of_interval(ci_prob)} interval\n")
@@ -76,6 +77,6 @@ def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool
     typer.echo("note: separate fits are taken as independent; nothing is shared between recipes", err=True)
     if notes:
         typer.echo(f"note: {notes}", err=True)
+    warn_of_gate(failures, "a fit")
     if failures:
-        typer.echo(f"warning: fits failed the gate ({failures}); do not rely on them", err=True)
         raise typer.Exit(GATE_FAILED)

@@ -1,0 +1,122 @@
+"""What makes queries quick changes no answer: interpolated discrepancies, wide steps first, Newton's method, parts."""
+
+import numpy as np
+import pytest
+
+import scalebayes as sb
+from scalebayes import allocation, prediction
+from scalebayes.allocation import expected_optimum, numeric_optimum, optimal_sizes
+from scalebayes.curves import curve_of, nodes_between
+from scalebayes.posterior import law_parameters
+
+CHAINS, DRAWS = 2, 300
+TERMS = {"N_c": 0.35, "D_c": 0.4}
+
+
+@pytest.fixture(scope="module")
+def make(fit_of, load_public):
+    """Fits whose draws scatter around sensible values, with sizes of terms stated at the priors' references."""
+
+    def handmade(model, width=0.03):
+        spec, rng = sb.read_model(model), np.random.default_rng(1)
+        middle = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.01, "nu": 6.0, "eta": 0.01}
+        middle |= TERMS | {"alpha_ND": 0.36}
+        values = {x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors}
+        for parameter in spec.law_object.parameters:
+            if parameter.scale_of:
+                size = values[parameter.name]
+                values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / values[parameter.exponent])
+        return fit_of(model, load_public("hoffmann2022"), **values)
+
+    return handmade
+
+
+@pytest.fixture(scope="module")
+def discrepant(make):
+    return make("coupled-discrepancy")
+
+
+@pytest.mark.parametrize("which", ["expected", "curve"])
+@pytest.mark.parametrize("budget", [1e20, 1e22, 5.76e23])
+def test_a_discrepancy_interpolated_along_a_budget_is_the_one_computed_at_each_place(discrepant, which, budget):
+    curve = curve_of(discrepant, which, seed=3)
+    log_N = np.random.default_rng(0).normal(0.5 * np.log(budget / 120), 0.2, curve.draws)
+    assert nodes_between(log_N, budget, sb.SIX_ND) is not None
+    N = np.exp(log_N)
+    slow = curve.log_loss(np.arange(curve.draws), N, budget / (6 * N))
+    np.testing.assert_allclose(curve.log_loss_at(log_N, budget, sb.SIX_ND), slow, atol=3e-5)
+
+
+def test_a_budget_that_runs_out_is_not_interpolated(discrepant):
+    cost = sb.with_inference("1T")
+    curve = curve_of(discrepant, "expected")
+    end = np.log(1e22 / 2e12)  # serving alone eats the budget
+    log_N = end - np.random.default_rng(0).uniform(0.01, 1.0, curve.draws)
+    assert nodes_between(log_N, 1e22, cost) is None
+    N = np.exp(log_N)
+    slow = curve.log_loss(np.arange(curve.draws), N, cost.affordable_tokens(N, 1e22))
+    np.testing.assert_array_equal(curve.log_loss_at(log_N, 1e22, cost), slow)
+
+
+@pytest.mark.parametrize("budget", [1e21, 5.76e23])
+def test_an_interpolated_draw_is_the_one_computed_at_each_place(discrepant, budget):
+    curve = curve_of(discrepant, "expected")
+    log_N = np.random.default_rng(0).normal(0.5 * np.log(budget / 120), 0.1, curve.draws)
+    basis = curve.known.basis
+    points = basis.scale((np.exp(log_N), budget / (6 * np.exp(log_N))))
+    slow = curve.known.draw_each(points, curve.pull, np.random.default_rng(7))
+    quick = curve.drawn_at(log_N, budget, sb.SIX_ND, np.random.default_rng(7))
+    np.testing.assert_allclose(quick, slow, atol=3e-4)  # against draws of 0.01
+
+
+@pytest.mark.parametrize("budget", [1e19, 1e21, 1e25])
+def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budget):
+    curve = curve_of(discrepant, "expected")
+    start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
+    found = expected_optimum(curve, start, budget, sb.SIX_ND)
+    monkeypatch.setattr(allocation, "WIDE", 1)
+    np.testing.assert_array_equal(found, expected_optimum(curve, start, budget, sb.SIX_ND))
+    log_N = np.linspace(np.log(start.min()) - 6.9, np.log(start.max()) + 6.9, 2001)
+    least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
+    at = curve.log_loss(np.arange(curve.draws), found, budget / (6 * found))
+    np.testing.assert_allclose(at, least, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled", "kaplan", "overtraining"])
+@pytest.mark.parametrize("tokens", ["1T", "100T"])
+def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
+    fit, cost = make(model), sb.with_inference(tokens)
+    curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e25, 60)
+    quick = optimal_sizes(curve, budgets, cost)
+    for i in (0, 1, 17, 42, 59):
+        slow = numeric_optimum(curve.law, dict(curve.parameters), float(budgets[i]), cost)
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def test_a_kink_that_newton_cannot_settle_at_is_solved_from_scratch(make):
+    fit, cost = make("bottleneck"), sb.with_inference("1T")
+    curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e23, 30)
+    quick = optimal_sizes(curve, budgets, cost)
+    slow = [numeric_optimum(curve.law, dict(curve.parameters), float(c), cost) for c in budgets[::7]]
+    np.testing.assert_allclose(quick[:, ::7], np.column_stack(slow), rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
+def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
+    fit = make(model)
+    N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
+    whole = sb.predict(fit, N=N, D=D, seed=4)
+    monkeypatch.setattr(prediction, "AT_ONCE", 7_000)
+    parts = sb.predict(fit, N=N, D=D, seed=4)
+    for name in whole:
+        np.testing.assert_array_equal(parts[name], whole[name])
+    parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
+    of_law = parts.get("law", parts["loss"])
+    np.testing.assert_allclose(of_law, fit.spec.law_object(N, D, **parameters), rtol=1e-12)
+
+
+def test_without_new_runs_the_curve_is_the_same(discrepant):
+    whole = sb.predict(discrepant, N="70B", D="1.4T", seed=2)
+    curve = sb.predict(discrepant, N="70B", D="1.4T", new_run=False, seed=2)
+    assert "new_run" not in curve
+    np.testing.assert_array_equal(curve["loss"], whole["loss"])
