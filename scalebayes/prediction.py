@@ -55,6 +55,10 @@ def predict(fit: Fit, /, *, N: Any = None, D: Any = None, C: Any = None, seed: i
     QueryError
         When inputs are missing, not positive, or of different lengths.
     """
+    if fit.spec.law_object.response != "loss":
+        raise QueryError(
+            f"'{fit.spec.name}' says accuracies, not losses: downstream(fit, answer) chains it to an answer"
+        )
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, fit.spec.law_object.inputs, fit.spec.name)
     law, noise = fit.spec.law_object, fit.spec.noise_object
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}

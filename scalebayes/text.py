@@ -36,6 +36,7 @@ LABELS = {
     "multiplier": "compute multiplier",
     "p_saves": "P(saves)",
     "p_never": "P(never reached)",
+    "U=": "unique tokens",
 }
 WIDTH = 120
 """Letters of the widest line that a table should have."""
