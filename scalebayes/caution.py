@@ -40,14 +40,8 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     """
     if "decades_beyond" not in answer.coords:
         return (*_scores(answer),)
-    return (
-        *_distance(answer),
-        *_outside(answer),
-        *_flat(answer),
-        *_disagreement(answer),
-        *_measured(answer),
-        *_scores(answer),
-    )
+    warned = (*_distance(answer), *_outside(answer), *_flat(answer), *_disagreement(answer), *_scores(answer))
+    return (*warned, *_measured(answer))
 
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:

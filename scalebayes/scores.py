@@ -78,7 +78,7 @@ def read_scores(
     given = {"loss": _numbers(frame[losses]), "accuracy": 1.0 - shares if wrong else shares}
     _refuse_constant(name, given, percent)
     table = pd.DataFrame(given, index=[str(row) for row in frame.index])
-    what = f"accuracy is {'1 less ' * wrong}{'the mean of ' * (len(columns) > 1)}{', '.join(columns)}"
+    what = f"accuracy is {'1 - ' * wrong}{'the mean of ' * (len(columns) > 1)}{', '.join(columns)}"
     return Runs(table, name, origin, (what + " in percent" * percent,) if wrong or percent or len(columns) > 1 else ())
 
 
