@@ -374,7 +374,7 @@ def test_the_command_fits_scores(tmp_path):
     line = ["fit-scores", str(tmp_path / "s.csv"), "--percent", "-o", str(tmp_path / "stage.nc")]
     run = CliRunner().invoke(app, line)
     assert run.exit_code == 0, run.output
-    assert "Gadre et al. 2024, RedPajama" in run.stdout
+    assert "0.7146" in run.stdout  # what the paper prints, beside ours
     assert sb.load(tmp_path / "stage.nc").spec.name == "downstream"
     again = CliRunner().invoke(app, line)
     assert again.exit_code == 1
