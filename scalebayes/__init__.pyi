@@ -60,6 +60,7 @@ from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs
 from .runs import read_runs as read_runs
+from .scores import read_scores as read_scores
 from .shapes import Shape as Shape
 from .shapes import forward_flop as forward_flop
 from .shapes import shape_of as shape_of
@@ -69,6 +70,7 @@ from .spec import Prior as Prior
 from .spec import Spec as Spec
 from .spec import list_models as list_models
 from .spec import read_model as read_model
+from .stage import downstream as downstream
 from .store import load as load
 from .store import save as save
 from .suspects import find_duplicates as find_duplicates

@@ -20,6 +20,8 @@ GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
 LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
+FLAT = 1e-9
+"""Share of the loss below which half or twice the size changes nothing: there is no optimal size to speak of."""
 REACH, WIDE = 3.0 * np.log(10), 3
 """With a discrepancy: how far from the law's optima, and at first at every which step of `FINE`, the least loss is
 sought."""
@@ -31,7 +33,9 @@ TOGETHER = 64
 
 
 @over_average
-def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0) -> xr.Dataset:
+def frontier(
+    fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0, U: Any = None
+) -> xr.Dataset:
     """Posterior of N and D that minimise the loss at a budget: min L(N, D) subject to cost(N, D) = C.
 
     Without a discrepancy it is the law that each draw minimises: in closed form at C = 6 N D where the law declares
@@ -45,51 +49,93 @@ def frontier(fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_N
     Parameters
     ----------
     fit
-        A fit of a law of N and D, or an average of several.
+        A fit of a law of N and D, perhaps with U, or an average of several.
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     cost
         What a run costs; a plain function of (N, D) will do.
     seed
         Of the discrepancy beyond the table.
+    U
+        Unique tokens, of which D may be many epochs, for a law that knows of them (``data-constrained``), and only for
+        such: one number, or one for each budget. Infinite, nothing needs repeating, and the optimum is that of the law
+        without repetition.
 
     Returns
     -------
     xarray.Dataset
         ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw, budget), and ``law``,
-        the loss of the law alone, where ``loss`` holds a discrepancy; along budget ``C`` and ``decades_beyond``,
-        orders of magnitude of training compute beyond the largest run.
+        the loss of the law alone, where ``loss`` holds a discrepancy; with U also ``epochs`` = D/U, below 1 where the
+        optimum leaves data unread; along budget ``C``, ``U`` and ``decades_beyond``, orders of magnitude of training
+        compute beyond the largest run. ``attrs["flat"]`` is the share of draws in which half or twice N* is as good.
 
     Raises
     ------
     QueryError
-        When the law has no N or no D, or no interior optimum at a budget.
+        When the law has no N or no D, or no interior optimum at a budget; when U is missing, or not for this law.
     """
-    law = fit.spec.law_object
-    if law.inputs != ("N", "D"):
-        of = f"{law.inputs[0]} alone" if len(law.inputs) == 1 else f"{' and '.join(law.inputs)}, not of N and D alone"
-        raise QueryError(f"'{fit.spec.name}' is a law of {of}: it has no optimal N and D")
-    cost = as_cost(cost)
-    budgets = quantities(C, "C")
-    if np.isinf(budgets).any():
-        raise QueryError("C must be finite: without a budget nothing is optimal")
+    law, cost = fit.spec.law_object, as_cost(cost)
+    budgets, unique = _asked(fit, C, U)
     curve = curve_of(fit, "expected", seed)
     parameters = law_parameters(fit)
-    log_N = np.log(optimal_sizes(curve, budgets, cost))
+    log_N = np.log(optimal_sizes(curve, budgets, cost, *unique))
     N = np.exp(log_N).reshape(*next(iter(parameters.values())).shape, -1)
     D = np.stack([cost.affordable_tokens(N[..., i], budget) for i, budget in enumerate(budgets)], axis=-1)
-    loss = law.function(N, D, **{k: v[..., None] for k, v in parameters.items()})
-    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
+    per_draw = {k: v[..., None] for k, v in parameters.items()}
+    loss = law(N, D, *unique, **per_draw)
+    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N} | ({"epochs": D / unique[0]} if unique else {})
     if curve.known is not None:
         rng = np.random.default_rng([seed, 1])  # of what lies beyond the runs; `seed` is that of delta at them
-        off = [curve.drawn_at(log_N[:, i], budget, cost, rng) for i, budget in enumerate(budgets)]
-        values |= {"law": loss, "loss": loss * np.exp(np.stack(off, axis=-1).reshape(loss.shape))}
-    attributes = {"cost": cost.name, "optimised": "law" if curve.known is None else "expected curve"}
+        asked = zip(log_N.T, budgets, *unique, strict=True)
+        off = np.stack([curve.drawn_at(size, c, cost, rng, *u) for size, c, *u in asked], axis=-1)
+        values |= {"law": loss, "loss": loss * np.exp(off.reshape(loss.shape))}
+    attributes: dict[str, Any] = {"cost": cost.name, "optimised": "law" if curve.known is None else "expected curve"}
+    if unique:
+        attributes["flat"] = _flatness(law, per_draw, N, budgets, cost, *unique)
     out = xr.Dataset({k: (("chain", "draw", "budget"), v) for k, v in values.items()}, attrs=attributes)
     for name in ("loss", "law")[: 1 + (curve.known is not None)]:
         out[name].attrs = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": "nats per token"}
     training = {"N": np.median(N, (0, 1)), "C": np.median(SIX_ND.flop(N, D), (0, 1))}
-    return label(out, fit, "budget", {"C": budgets}, training)
+    return label(out, fit, "budget", {"C": budgets} | dict(zip("U", unique, strict=False)), training)
+
+
+def _asked(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Budgets, and the unique tokens of each where the law takes them: U is refused where it does not."""
+    inputs, name = fit.spec.law_object.inputs, fit.spec.name
+    if inputs[:2] != ("N", "D") or not set(inputs) <= {"N", "D", "U"}:
+        of = f"{inputs[0]} alone" if len(inputs) == 1 else f"{' and '.join(inputs)}, not of N and D alone"
+        raise QueryError(f"'{name}' is a law of {of}: it has no optimal N and D")
+    budgets = quantities(C, "C")
+    if np.isinf(budgets).any():
+        raise QueryError("C must be finite: without a budget nothing is optimal")
+    if (U is not None) != ("U" in inputs):
+        needs = "knows of repeated data: say how many tokens are unique, U=" if U is None else "knows nothing of U"
+        raise QueryError(f"'{name}' {needs}" + (" (infinity for no limit)" if U is None else ""))
+    if U is None:
+        return budgets, ()
+    unique = quantities(U, "U")
+    if len(budgets) != len(unique) and 1 not in (len(budgets), len(unique)):
+        raise QueryError(
+            f"C and U must have one length, or one of them one value; got {len(budgets)} and {len(unique)}"
+        )
+    both = np.broadcast_arrays(budgets, unique)
+    return both[0], (both[1],)
+
+
+def _flatness(
+    law: Law, parameters: dict[str, np.ndarray], N: np.ndarray, budgets: np.ndarray, cost: Cost, *others: np.ndarray
+) -> float:
+    """Largest share of draws, of any budget, in which half or twice the optimal size is as good to rounding."""
+    best, *rest = (
+        law(
+            N * factor,
+            np.stack([cost.affordable_tokens(N[..., i] * factor, c) for i, c in enumerate(budgets)], axis=-1),
+            *others,
+            **parameters,
+        )
+        for factor in (1.0, 0.5, 2.0)
+    )
+    return float(np.any([side <= best * (1 + FLAT) for side in rest], axis=0).mean((0, 1)).max())
 
 
 def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
@@ -112,8 +158,10 @@ def loss_at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
     return answer[[name for name in ("loss", "law") if name in answer]]
 
 
-def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost) -> np.ndarray:
+def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.ndarray) -> np.ndarray:
     """N that minimises each draw's curve at each budget, (S, budgets): what `frontier` finds, without its labels.
+
+    Others are further inputs of the law, one value a budget.
 
     Raises
     ------
@@ -123,15 +171,19 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost) -> np.ndarray:
     law, budgets = curve.law, np.asarray(budgets, float)
     if cost is SIX_ND and law.optimal_N is not None:
         N = law.optimise(budgets / 6.0, {name: values[:, None] for name, values in curve.parameters.items()})
+    elif others:
+        asked = zip(budgets, *others, strict=True)
+        N = np.stack([numeric_optimum(law, dict(curve.parameters), c, cost, *held) for c, *held in asked], axis=-1)
     else:
         N = numeric_optima(law, dict(curve.parameters), budgets, cost)
     if curve.known is None:
         return N
-    return np.stack([expected_optimum(curve, N[:, i], budget, cost) for i, budget in enumerate(budgets)], axis=-1)
+    starts = zip(N.T, budgets, *others, strict=True)
+    return np.stack([expected_optimum(curve, start, c, cost, *held) for start, c, *held in starts], axis=-1)
 
 
-def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
-    """N that minimises each draw's curve with cost(N, D) = budget, near where it starts.
+def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost, *others: float) -> np.ndarray:
+    """N that minimises each draw's curve with cost(N, D) = budget, near where it starts; others are further inputs.
 
     The least of a grid in log N around the starts, looked over in wide steps and then in fine ones where it lies, and
     the vertex of the parabola through it and its neighbours: right to about 0.1%, far inside any posterior of N*.
@@ -145,7 +197,10 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
     log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / FINE) + 2))
 
     def loss(log_N: np.ndarray) -> np.ndarray:
-        return curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget))
+        return curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget), *held(log_N))
+
+    def held(log_N: np.ndarray) -> list[np.ndarray]:
+        return [np.full_like(log_N, x) for x in others]
 
     rough = np.unique([*range(0, len(log_N), WIDE), len(log_N) - 1])
     near = loss(log_N[rough]).argmin(axis=1)
@@ -165,8 +220,12 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost)
     return np.exp(log_N[best] + shift).reshape(start.shape)
 
 
-def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:
+def numeric_optimum(
+    law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND, *others: float
+) -> np.ndarray:
     """N that minimises L(N, D) with cost(N, D) = budget, for every draw, by bracketing and Chandrupatla's method.
+
+    Others are further inputs of the law, held as they are.
 
     Raises
     ------
@@ -180,7 +239,8 @@ def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, 
 
     def loss(log_N: np.ndarray, *values: np.ndarray) -> np.ndarray:
         N = np.exp(log_N)
-        curve = law.function(N, cost.affordable_tokens(N, budget), **dict(zip(names, values, strict=True)))
+        held = dict(zip(names, values, strict=True))
+        curve = law(N, cost.affordable_tokens(N, budget), *others, **held)
         return np.where(np.isnan(curve), np.inf, curve)
 
     grid = _affordable_sizes(cost, budget, np.linspace(0.0, np.log(LARGEST), GRID))

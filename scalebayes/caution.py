@@ -11,7 +11,7 @@ import xarray as xr
 from scalebayes.datasets import coverage
 from scalebayes.diagnostics import Message
 from scalebayes.laws import INPUTS
-from scalebayes.units import format_quantity
+from scalebayes.units import format_quantity, share_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +33,15 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         FAR_BEYOND, further beyond the runs than they span themselves; NOT_VALIDATED, more than 2.5 decades beyond them;
         OUTSIDE_N, OUTSIDE_D and their like, at no more compute, but with N, D or another input outside those of the
         runs; LAWS_DISAGREE, two models of an average whose 90% intervals do not meet; CALIBRATION, what share of
-        held-out losses 90% intervals held at that distance; SMALL_RESIDUALS, that a small scatter is no reassurance.
+        held-out losses 90% intervals held at that distance; SMALL_RESIDUALS, that a small scatter is no reassurance;
+        of a frontier on limited data, USED_UP, more compute than it can use; of `downstream`, BEYOND_SCORES, losses
+        that no scored model had, and PAST_ONE, draws whose accuracy passes 1.
         Nothing about an answer that stays among the runs.
     """
     if "decades_beyond" not in answer.coords:
-        return ()
-    return (*_distance(answer), *_outside(answer), *_disagreement(answer), *_measured(answer))
+        return (*_scores(answer),)
+    warned = (*_distance(answer), *_outside(answer), *_flat(answer), *_disagreement(answer), *_scores(answer))
+    return (*warned, *_measured(answer))
 
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:
@@ -82,6 +85,15 @@ def _outside(answer: xr.Dataset) -> Iterator[Message]:
             of = {"C": "compute"}.get(answer["decades_beyond"].attrs.get("of", "C"), "largest input")
             text = f"{where} the runs' {format_quantity(low)} to {format_quantity(high)}, though its {of} does not"
             yield Message(f"OUTSIDE_{x}", "warning", text)
+
+
+def _flat(answer: xr.Dataset) -> Iterator[Message]:
+    if (share := answer.attrs.get("flat", 0.0)) > 0:
+        text = (
+            f"in {share_in_words(share)} of the draws half or twice N* is as good: the unique tokens, and the "
+            "parameters that they fill, are used up, and more compute buys nothing"
+        )
+        yield Message("USED_UP", "warning", text)
 
 
 def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
@@ -130,6 +142,25 @@ def _measured(answer: xr.Dataset) -> Iterator[Message]:
             "smaller scatter went with worse coverage beyond the runs"
         )
         yield Message("SMALL_RESIDUALS", "note", text)
+
+
+def _scores(answer: xr.Dataset) -> Iterator[Message]:
+    """What to keep in mind with accuracies: losses that no scored model had, and curves that pass 1."""
+    if "loss_of_scores" not in answer.attrs:
+        return
+    low, high = answer.attrs["loss_of_scores"]
+    middle = answer["loss"].median(("chain", "draw")).values
+    off = np.maximum(low - middle, middle - high)
+    if off.max() > 0:
+        loss = float(middle.ravel()[off.argmax()])
+        text = (
+            f"a loss of {loss:.2f} lies {off.max():.2f} nats outside the {low:.2f} to {high:.2f} of the scored models: "
+            "the accuracy there is the form of the curve; what its intervals hold was not measured"
+        )
+        yield Message("BEYOND_SCORES", "warning", text)
+    if (share := float((answer["accuracy"] >= 1).mean(("chain", "draw")).max())) > 0:
+        text = f"in {share_in_words(share)} of the draws the accuracy passes 1 and is cut: a logistic does not do that"
+        yield Message("PAST_ONE", "warning", text)
 
 
 def _held(row: pd.Series) -> str:

@@ -92,14 +92,17 @@ class Curve:
         delta = self.delta_shared(sizes, cost.affordable_tokens(sizes, budget))
         return self.log_law(rows, N, D) + interpolate(log_N, nodes, delta)
 
-    def drawn_at(self, log_N: np.ndarray, budget: float, cost: Cost, rng: np.random.Generator) -> np.ndarray:
+    def drawn_at(
+        self, log_N: np.ndarray, budget: float, cost: Cost, rng: np.random.Generator, *others: float
+    ) -> np.ndarray:
         """One draw of the discrepancy for each draw at a size of its own, (S,), around what `expected` curves expect.
 
         Interpolated like `log_loss_at`, its spread to a hundredth; `Conditional.draw_each` is the same without.
         """
         known = cast("Conditional", self.known)
-        if (nodes := nodes_between(log_N, budget, cost)) is None:
-            inputs = np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget)
+        if others or (nodes := nodes_between(log_N, budget, cost)) is None:
+            held = (np.full_like(log_N, x) for x in others)
+            inputs = np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget), *held
             return known.draw_each(known.basis.scale(inputs), self.pull, rng)
         c = known.basis.project(known.basis.scale((np.exp(nodes), cost.affordable_tokens(np.exp(nodes), budget))))
         unseen = (1.0 - (c**2 / known.basis.values).sum(axis=1)).clip(0.0)

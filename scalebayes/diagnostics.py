@@ -176,7 +176,7 @@ def _design(fit: Fit) -> Iterator[Message]:
 
 def _rows(fit: Fit) -> Iterator[Message]:
     """Rows that are there twice, and rows far from the curve of the median parameters, for what it is worth a look."""
-    table = fit.runs.table[[x for x in ("N", "D", "C", "loss") if x in fit.runs.table]]
+    table = fit.runs.table[[x for x in ("N", "D", "C", "loss", "accuracy") if x in fit.runs.table]]
     if len(twice := table.index[table.duplicated()]):
         text = f"the same numbers as an earlier run, so they count twice: {_some(twice)}"
         yield Message("REPEATED_RUNS", "warning", text)
@@ -197,7 +197,9 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
     """Log loss less that of the curve at the median of each parameter, what it expects of a discrepancy taken in."""
     runs, law, median = fit.runs, fit.spec.law_object, draws(fit).median()
     inputs = (getattr(runs, x) for x in law.inputs)
-    residual = np.log(runs.loss) - np.log(law.function(*inputs, **{p: float(median[p]) for p in law.parameter_names}))
+    residual = law.log_response(runs) - np.log(
+        law.function(*inputs, **{p: float(median[p]) for p in law.parameter_names})
+    )
     if fit.spec.discrepancy is None:
         return residual
     basis = fit.spec.discrepancy.basis(runs.log_inputs(law.inputs))

@@ -58,7 +58,7 @@ def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     """Everything a compiled sampler takes from a table and from the priors, as named float arrays."""
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
-    log_loss = np.log(runs.loss)
+    log_loss = law.log_response(runs)
     start = law.coordinates.start(log_inputs, log_loss)
     data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
     data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}

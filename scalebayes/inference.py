@@ -245,7 +245,7 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
         "posterior": posterior,
         "sample_stats": sampled["sample_stats"].to_dataset(),
         "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS)}),
-        "observed_data": xr.Dataset({"log_loss": np.log(table["loss"])}),
+        "observed_data": xr.Dataset({"log_loss": table["loss"].copy(data=spec.law_object.log_response(runs))}),
         "constant_data": table,
     }
     if len(runs) * posterior["sigma"].size <= LOG_LIKELIHOOD_VALUES:
@@ -258,7 +258,7 @@ def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
     law, noise = spec.law_object, spec.noise_object
     values = {name: posterior[name].values[..., None] for name in posterior}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
-    residual = np.log(runs.loss) - np.log(curve)
+    residual = law.log_response(runs) - np.log(curve)
     if spec.discrepancy is None:
         density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
     else:

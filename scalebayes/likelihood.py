@@ -35,7 +35,7 @@ def residuals(fit: Fit) -> np.ndarray:
     """Log loss less log law of every draw and run, chains one after the other, (draws, runs)."""
     law, runs = fit.spec.law_object, fit.runs
     parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
-    return np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
+    return law.log_response(runs) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ class Fit:
             return None
         law, posterior = spec.law_object, draws(self)
         parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(self).items()}
-        residual = np.log(runs.loss) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
+        residual = law.log_response(runs) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
         basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
         eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
         return Conditional(basis, eta, sigma, residual @ basis.vectors)
@@ -147,8 +147,9 @@ def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Data
         flat = whole.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
         flat = flat.drop_vars(["chain", "draw"]).rename(sample="draw")
         parts.append(flat.assign_coords(model=("draw", np.full(len(rows), label))))
-    furthest = functools.reduce(np.maximum, (part["decades_beyond"].values for part in parts))
-    parts = [part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest)) for part in parts]
+    if all("decades_beyond" in part.coords for part in parts):
+        furthest = functools.reduce(np.maximum, (part["decades_beyond"].values for part in parts))
+        parts = [part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest)) for part in parts]
     mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
     failures = dict.fromkeys(
         code for a in answers.values() for code in a.attrs.get("gate_failures", "").split(", ") if code

@@ -62,6 +62,10 @@ def predict(
     QueryError
         When inputs are missing, not positive, or of different lengths.
     """
+    if fit.spec.law_object.response != "loss":
+        raise QueryError(
+            f"'{fit.spec.name}' says accuracies, not losses: downstream(fit, answer) chains it to an answer"
+        )
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, fit.spec.law_object.inputs, fit.spec.name)
     curves = _draw(fit, [inputs[x] for x in fit.spec.law_object.inputs], np.random.default_rng(seed), new_run)
     out = xr.Dataset({name: (("chain", "draw", "target"), values) for name, values in curves.items()})

@@ -51,7 +51,7 @@ def check_table(runs: Runs, spec: Spec) -> None:
             f"fit takes Runs, got {type(runs).__name__}: read it first, sb.read_runs(...) or sb.load_runs(...)"
         )
     law = spec.law_object
-    for column in (*law.inputs, "loss"):
+    for column in (*law.inputs, law.response):
         getattr(runs, column)
     needed = len(law.parameters) + 1
     if len(runs) < needed:
@@ -76,7 +76,7 @@ def least_scatter(runs: Runs, spec: Spec) -> float:
     law = spec.law_object
     rows = np.unique(np.linspace(0, len(runs) - 1, MOST_ROWS).astype(int))
     log_inputs = {x: values[rows] for x, values in runs.log_inputs(law.inputs).items()}
-    log_loss = np.log(runs.loss[rows])
+    log_loss = law.log_response(runs)[rows]
     start, steps = law.coordinates.start(log_inputs, log_loss), law.coordinates.steps()
     centre = {x: values.mean() for x, values in log_inputs.items()}
 

@@ -28,8 +28,8 @@ class Runs:
     ----------
     table : pandas.DataFrame
         One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens), C (FLOP), S (steps),
-        U (unique tokens) and E (experts), then loss (nats per token), all positive and finite; then group, where the
-        runs belong to families.
+        U (unique tokens) and E (experts), then loss (nats per token), all positive and finite; accuracy, a share,
+        where there are scores (`scalebayes.read_scores`); then group, where the runs belong to families.
     name : str
         A short name for titles and reports.
     source : str, optional
@@ -87,9 +87,20 @@ class Runs:
         """Loss in nats per token, shape (runs,)."""
         return self._column("loss")
 
+    @property
+    def P(self) -> NDArray[np.float64]:
+        """Perplexity of a token, e to the loss, shape (runs,)."""
+        return np.exp(self.loss)
+
+    @property
+    def odds(self) -> NDArray[np.float64]:
+        """Odds of the accuracy, a/(1 - a), shape (runs,)."""
+        accuracy = self._column("accuracy")
+        return accuracy / (1.0 - accuracy)
+
     def log_inputs(self, columns: Iterable[str]) -> dict[str, NDArray[np.float64]]:
         """Natural logs of columns by name."""
-        return {column: np.log(self._column(column)) for column in columns}
+        return {column: np.log(getattr(self, column)) for column in columns}
 
     @property
     def max_compute(self) -> float:
@@ -99,7 +110,7 @@ class Runs:
     @property
     def hash(self) -> str:
         """SHA-256 of the table's contents, in hexadecimal: the same whatever file they came from."""
-        numbers = self.table[[role for role in QUANTITIES if role in self.table]]
+        numbers = self.table[[role for role in (*QUANTITIES, "accuracy") if role in self.table]]
         groups = list(self.table["group"]) if "group" in self.table else None
         digest = hashlib.sha256(json.dumps([list(numbers), list(self.table.index), groups]).encode())
         digest.update(numbers.to_numpy("<f8").tobytes())
@@ -110,6 +121,7 @@ class Runs:
 
     def __repr__(self) -> str:
         ranges = [f"{role} {span(self.table[role])}" for role in QUANTITIES if role in self.table]
+        ranges += [f"accuracy {span(self.table['accuracy'])}"] if "accuracy" in self.table else []
         groups = [f"{self.table['group'].nunique()} groups"] if "group" in self.table else []
         return f"Runs {self.name!r}: {_count(self, 'run')}, {', '.join(ranges + groups)}"
 

@@ -127,7 +127,8 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
 
     lower, upper = interval_columns(ci_prob)
     dataset = with_derived(fit)
-    table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
+    with np.errstate(invalid="ignore"):  # a derived quantity may be the same in every draw: its R-hat is no number
+        table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
     # ArviZ cuts the percentage to whole ones: at 0.975, and by rounding at 0.57, its names are not ours
     table = table.rename(columns=lambda c: lower if c.endswith("_lb") else upper if c.endswith("_ub") else c)
     table.insert(0, "median", [float(dataset[name].median()) for name in table.index])

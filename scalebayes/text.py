@@ -38,6 +38,7 @@ LABELS = {
     "multiplier": "compute multiplier",
     "p_saves": "P(saves)",
     "p_never": "P(never reached)",
+    "U=": "unique tokens",
 }
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
 """What stands along a target and is a share."""

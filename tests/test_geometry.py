@@ -15,6 +15,7 @@ from scalebayes.laws import LAWS
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 CENTRE = {"N": np.log(3e8), "D": np.log(1e10), "C": np.log(1e20), "S": np.log(2e4), "U": np.log(3e9), "E": np.log(20.0)}
+CENTRE["P"] = np.log(15.0)
 
 # A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to .8 nats per e-fold:
 # at much less an exponent is so small that the scale itself, not its log, is past the largest float.
@@ -143,8 +144,9 @@ def test_the_jacobian_is_that_of_automatic_differentiation(law, determinants, da
 def test_determinants_are_the_printed_ones():
     """Kappa: 1 for the additive law, alpha_D for Kaplan's, itself where it is free; 2 for the bottleneck, else 1.
 
-    Bounded: q + gamma (1 - q); routed: G_N/(T alpha_N).
+    Bounded: q + gamma (1 - q); routed: G_N/(T alpha_N); accuracies: 1/(1 + T), 1/(1 + o) with o = T phi.
     """
+    phi = 1 / (1 + np.exp(-0.2))
     for law in LAWS.values():
         z = dict.fromkeys(law.coordinates.names, 0.2) | ({"log_E_max": 5.0} if law.name == "routed" else {})
         parameters, log_jacobian = recover(law, z)
@@ -155,6 +157,8 @@ def test_determinants_are_the_printed_ones():
             "bottleneck": 2.0,
             "bounded": (lambda q: q + (1 - q) * np.exp(0.2))(1 / (1 + np.exp(-0.2))),
             "routed": 1 / parameters.get("alpha_N", 1.0),
+            "accuracy-exponential": 1 / (1 + np.exp(0.2)),
+            "accuracy-logistic": 1 / (1 + np.exp(0.2) * phi),
         }.get(law.name, 1.0)
         assert np.exp(log_jacobian) == pytest.approx(expected)
 
@@ -178,6 +182,7 @@ TABLES = {
 def test_starts_are_finite_on_degenerate_tables(law, table, trend):
     N, D = TABLES[table]
     columns = {"N": N, "D": D, "C": 6 * N * D, "S": D / 5e5, "U": np.minimum(D, 5e9), "E": np.full(len(N), 16.0)}
+    columns["P"] = 15 * (N * D / 1e19) ** -0.05
     log_inputs = {x: np.log(columns[x]) for x in law.inputs}
     log_loss = 1.0 + trend * (np.log(N * D) - 43) + 0.01 * RNG.standard_normal(len(N))
     start = law.coordinates.start(log_inputs, log_loss)

@@ -34,7 +34,8 @@ def table(rows, seed):
     N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
     loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
     others = {"S": D / 5e5, "U": D / rng.choice([1, 3, 10], rows), "E": rng.choice([1, 16, 256], rows)}
-    return read_runs(pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}")
+    runs = read_runs(pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}")
+    return Runs(runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name)  # for laws of accuracy
 
 
 A, B = table(9, seed=0), table(14, seed=1)
@@ -109,10 +110,10 @@ def map_of(spec, runs):
     return pytensor.function([vector], [parameters, jacobian], **FAST)
 
 
-def student_t_density(point, residual):
+def student_t_density(point, residual, scale=0.1):
     """Prior of sigma and nu and likelihood of independent Student-t noise."""
     sigma, nu = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"])
-    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"]
+    log_prior = stats.halfnorm(scale=scale).logpdf(sigma) + point["sigma_log__"]
     log_prior += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + point["nu_above_2_log__"]
     return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
 
@@ -132,7 +133,7 @@ def gp_density(point, residual, runs):
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
     spec, (model, density) = read_model(name), graphs(name)
     law, coordinates = spec.law_object, spec.law_object.coordinates
-    start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, np.log(A.loss))
+    start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, law.log_response(A))
     through = map_of(spec, A)
     for seed in (1, 2):
         point = random_point(model, seed)
@@ -141,10 +142,14 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
         parameters = dict(zip(law.parameter_names, values, strict=True))
         log_determinant = np.linalg.slogdet(jacobian).logabsdet + np.log(values).sum()
         curve = law.function(*(getattr(A, x) for x in law.inputs), **parameters)
-        residual = np.log(A.loss) - np.log(curve)
+        residual = law.log_response(A) - np.log(curve)
 
         expected = log_prior(spec, parameters) + log_determinant
-        expected += student_t_density(point, residual) if spec.discrepancy is None else gp_density(point, residual, A)
+        if spec.discrepancy is None:
+            scale = 0.2 if law.response == "odds" else 0.1  # what the files of accuracies state, and the default
+            expected += student_t_density(point, residual, scale)
+        else:
+            expected += gp_density(point, residual, A)
         assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 

@@ -15,11 +15,13 @@ from scalebayes.laws import INPUTS, LAWS, Parameter, law, steps, summaries
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
-EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+OF_LOSS = [law for law in LAWS.values() if law.response == "loss"]
+"""Laws of accuracy have tests of their own (test_downstream.py)."""
+EVERY = pytest.mark.parametrize("law", OF_LOSS, ids=lambda law: law.name)
 FAMILY = {"coupled", "additive", "kaplan", "kaplan-floor", "bottleneck"}
 OPTIMAL = [law for law in LAWS.values() if law.optimal_N is not None]
 FLOORLESS = {"kaplan", "product", "size", "data", "compute", "steps", "routed"}
-FALLING = pytest.mark.parametrize("law", [x for x in LAWS.values() if x.name != "routed"], ids=lambda law: law.name)
+FALLING = pytest.mark.parametrize("law", [x for x in OF_LOSS if x.name != "routed"], ids=lambda law: law.name)
 """Routed models: beyond a size, more experts harm; `test_experts_help_up_to_the_cutoff`."""
 
 # What runs and laws in the field look like, with room; scales come from the size in nats of their term, as in priors.
@@ -548,5 +550,5 @@ def test_inputs_that_no_table_has_are_refused():
     def of_nothing(*, scale): ...
 
     for function in (of_time, of_nothing):
-        with pytest.raises(TypeError, match=r"inputs are .*, allowed are \('N', 'D', 'C', 'S', 'U', 'E'\)"):
+        with pytest.raises(TypeError, match=r"inputs are .*, allowed are \('N', 'D', 'C', 'S', 'U', 'E', 'P'\)"):
             declare(function, "scale")

@@ -11,6 +11,7 @@ from scalebayes.cli import conversion as conversion
 from scalebayes.cli import queries as queries
 from scalebayes.cli import decisions as decisions
 from scalebayes.cli import marginal as marginal
+from scalebayes.cli import downstream as downstream
 from scalebayes.cli import planning as planning
 from scalebayes.cli import comparing as comparing
 from scalebayes.cli import recipes as recipes

@@ -34,8 +34,9 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
         beside = "; published values on the right" * bool(fit.spec.published)
         typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval{beside}\n")
-        typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}\n\nAt ten times the largest run")
-        typer.echo(draws_table(ahead(fit), ci_prob))
+        typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
+        if fit.spec.law_object.response == "loss":
+            typer.echo(f"\nAt ten times the largest run\n{draws_table(ahead(fit), ci_prob)}")
 
 
 def print_sensitivity(fit: Fit, asked: dict[str, Any], ci_prob: float, as_json: bool) -> None:

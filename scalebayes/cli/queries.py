@@ -58,6 +58,10 @@ def frontier_command(
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
+    U: Annotated[
+        list[str] | None,
+        typer.Option("--U", metavar="TOKENS", help="Unique tokens, for a model of repeated data; may be repeated."),
+    ] = None,
     weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
@@ -68,7 +72,7 @@ def frontier_command(
     result = load_all(fits, weights)
     cost = cost_of(serve, count, context, vocabulary, active)
     title = f"Compute-optimal allocation at C = {cost.name}"
-    print_draws(result, frontier(result, C=C, cost=cost), title, ci_prob, as_json)
+    print_draws(result, frontier(result, C=C, cost=cost, U=U or None), title, ci_prob, as_json)
 
 
 @command("sensitivity", "What an answer rests on")

@@ -1,6 +1,6 @@
 """Functional forms of scaling laws: plain functions of inputs and parameters. `LAWS` holds them by name."""
 
-from scalebayes.laws import bends, joint, repetition, routed, single, steps, summaries
+from scalebayes.laws import accuracy, bends, joint, repetition, routed, single, steps, summaries
 from scalebayes.laws._law import INPUTS, LAWS, Law, Parameter, keyword_names, law
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "LAWS",
     "Law",
     "Parameter",
+    "accuracy",
     "bends",
     "joint",
     "keyword_names",

@@ -22,8 +22,9 @@ INPUTS = {
     "S": "steps of the optimiser",
     "U": "unique training tokens",
     "E": "experts",
+    "P": "perplexity, e to the loss in nats per token",
 }
-"""What laws may be functions of; `scalebayes.columns.QUANTITIES` says how tables call each."""
+"""What laws may be functions of; `scalebayes.columns.QUANTITIES` says how tables call each; P is of the loss."""
 LIMIT = 1e300
 """Stands for an infinite input: finite on the log scale, and past it every power term is gone."""
 
@@ -59,6 +60,7 @@ class Law:
     inverses: Mapping[str, Callable[..., Numeric]] = field(default_factory=dict, repr=False)
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
     notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
+    response: str = "loss"
 
     @property
     def formula(self) -> str:
@@ -74,6 +76,10 @@ class Law:
     def __call__(self, *inputs: Numeric, **parameters: Numeric) -> Numeric:
         """Loss in nats; an infinite input stands for its limit, so ``law(N, inf)`` is the loss with data to spare."""
         return self.function(*(np.minimum(x, LIMIT) for x in inputs), **parameters)
+
+    def log_response(self, runs: Any) -> np.ndarray:
+        """Log of what this law says of runs, as they have it: their loss, or the odds of their accuracy."""
+        return np.log(getattr(runs, self.response))
 
     def derive(self, parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
         """Quantities the papers print (A, B, a_opt ...) from this law's parameters."""
@@ -121,6 +127,7 @@ def law(
     inverses: Mapping[str, Callable[..., Numeric]] | None = None,
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = (),
     notations: tuple[Callable[..., dict[str, float]], ...] = (),
+    response: str = "loss",
 ) -> Callable[[Callable[..., Numeric]], Law]:
     """Declare a law: positional arguments of the function are inputs, keyword-only ones are parameters.
 
@@ -145,6 +152,8 @@ def law(
         Functions from (some of) the parameters to quantities the papers print.
     notations
         Functions from a paper's own constants to the parameters.
+    response
+        What the function gives, an attribute of `Runs`: the loss, or "odds", those of an accuracy.
 
     Raises
     ------
@@ -174,6 +183,7 @@ def law(
             inverses=dict(inverses or {}),
             derived=derived,
             notations=notations,
+            response=response,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
         if declared_law.name in LAWS:
