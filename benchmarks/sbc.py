@@ -41,6 +41,7 @@ from scalebayes.allocation import expected_optimum
 from scalebayes.curves import Curve
 from scalebayes.discrepancy import Conditional, correlation
 from scalebayes.errors import FitError, GateWarning
+from scalebayes.posterior import SAMPLED, draws, sampled_discrepancy
 from scalebayes.spec import Spec, prior_draws
 
 HERE = Path(__file__).parent
@@ -94,7 +95,7 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     truth["loss_far"] = np.exp(log_loss[-1:])
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
-    truth["log_likelihood"] = log_likelihood(spec, runs, truth)
+    truth["log_likelihood"] = log_likelihood(spec, runs, truth, delta[:-1] * spec.samples_discrepancy)
     return truth, runs
 
 
@@ -105,20 +106,25 @@ def optimum(spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.n
     start = law.optimise(BUDGET / 6, parameters)
     if spec.discrepancy is None:
         return start
-    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
+    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs), sampled=spec.samples_discrepancy)
     along = delta @ basis.vectors
     known = Conditional(basis, truth["eta"], truth["sigma"], along[None])
     curve = Curve(law, parameters, known, pull=(along / basis.values)[None])
     return expected_optimum(curve, start, BUDGET, sb.SIX_ND)
 
 
-def log_likelihood(spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray]) -> np.ndarray:
-    """Joint log density of the table under parameters of shape (S,), the discrepancy integrated out: shape (S,)."""
+def log_likelihood(
+    spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray], delta: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Joint log density of the table under parameters of shape (S,): shape (S,).
+
+    The discrepancy is integrated out under Normal noise; under other noise it is given at the runs.
+    """
     law, noise = spec.law_object, spec.noise_object
     column = {name: value[:, None] for name, value in values.items()}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names})
-    residual = np.log(runs.loss) - np.log(curve)
-    if spec.discrepancy is None:
+    residual = np.log(runs.loss) - np.log(curve) - delta
+    if not spec.integrates_discrepancy:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)
     spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
@@ -134,7 +140,13 @@ def thin(fit: sb.Fit) -> sb.Fit:
         n: (("chain", "draw"), v.transpose("chain", "draw").values.reshape(1, -1)[:, every])
         for n, v in posterior.items()
     }
-    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(kept, {"chain": [0], "draw": np.arange(THINNED)})})
+    labels = {"chain": [0], "draw": np.arange(THINNED)}
+    groups = {"posterior": xr.Dataset(kept, labels)}
+    if fit.spec.samples_discrepancy:
+        weights = draws(fit, SAMPLED)["weights"].values
+        weights = weights.reshape(1, -1, weights.shape[-1])[:, every]
+        groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights)}, labels)
+    tree = xr.DataTree.from_dict(groups)
     tree.attrs = fit.tree.attrs
     return sb.Fit(fit.spec, fit.runs, tree)
 
@@ -143,7 +155,8 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     """The quantities of `simulate` by a fit, through the package's own queries, each of shape (draws,)."""
     spec = fit.spec
     values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
-    values["log_likelihood"] = log_likelihood(spec, fit.runs, values)
+    delta = sampled_discrepancy(fit)
+    values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta[0] if np.ndim(delta) else delta)
     asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *spec.law_object.inputs)) if x != "C"}
     values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
     if spec.law_object.optimal_N is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
-from scalebayes.posterior import Fit, draws
+from scalebayes.posterior import SAMPLED, Fit, draws, sampled_discrepancy
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
 """Bounds of the gate (Vehtari et al. 2021; Betancourt 2016)."""
+WORST = {"r_hat": np.max, "ess_bulk": np.min, "ess_tail": np.min}
+"""Of a quantity that is a vector, its worst entry counts."""
 FEW_RUNS = 15
 FAR_OFF = 10.0
 """Distance from the curve, in usual scatters, at which a row is named."""
@@ -91,13 +93,15 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
     import pandas as pd
 
     posterior = tree["posterior"].to_dataset()
+    if SAMPLED in tree.children:
+        posterior = posterior.merge(tree[SAMPLED].to_dataset())
     with np.errstate(invalid="ignore", divide="ignore"):  # a stuck chain has no variance; that is what we report
         columns = {
             "r_hat": azs.rhat(posterior),
             "ess_bulk": azs.ess(posterior, method="bulk"),
             "ess_tail": azs.ess(posterior, method="tail"),
         }
-    table = pd.DataFrame({key: {n: float(v[n]) for n in posterior} for key, v in columns.items()})
+    table = pd.DataFrame({key: {n: float(WORST[key](v[n])) for n in posterior} for key, v in columns.items()})
     interrupted = Message("PARTIAL", "failed", "sampling was interrupted: these are the draws made until then")
     faults = (*_parameter_faults(posterior, table), *_sampler_faults(tree), *(interrupted,) * partial)
     return Diagnosis(faults, table)
@@ -202,6 +206,8 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
     )
     if fit.spec.discrepancy is None:
         return residual
+    if fit.spec.samples_discrepancy:
+        return residual - np.mean(sampled_discrepancy(fit), axis=(0, 1))
     basis = fit.spec.discrepancy.basis(runs.log_inputs(law.inputs))
     shrink = basis.values / (basis.values + float(median["sigma"] / median["eta"]) ** 2)
     return residual - basis.vectors @ (shrink * (basis.vectors.T @ residual))

@@ -8,6 +8,13 @@ the table and Normal noise, delta integrates out: U'(log L - log law) has indepe
 sigma^2 + eta^2 lambda, and what lies outside U is noise alone. Only eigenvalues that matter are kept, some hundreds for
 thousands of rows, so the likelihood costs one product with U.
 
+Under other noise delta at the runs is sampled, as weights w of the leading eigenvectors, delta = eta U sqrt(lambda) w.
+What moves is v, w less what Normal noise of equal information (`scalebayes.noise`) would make of it, over its sd:
+
+    w = eta sqrt(lambda) U'(log L - log law) / t^2 + (s / t) v,    t^2 = s^2 + eta^2 lambda,
+
+so that v is nearly standard Normal whatever the other parameters are: neither a funnel nor a ridge is left.
+
 The kernel is Matern's of smoothness 5/2. The squared exponential is so smooth that it can follow a small bend only with
 a large amplitude: on one public table it asks for eta = 0.23, against a prior of 0.002 to 0.05 and a scatter of half a
 percent. Then the law is hardly tied to the runs at all, and beyond them its prior decides. Matern's kernel needs a
@@ -24,7 +31,7 @@ doi:10.1007/s00180-020-01045-4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +51,9 @@ ROUNDING = 1e-8
 """Eigenvalues below it are dropped: repeated rows have such. At eta = 100 sigma they are 1e-4 of a variance."""
 NEGLIGIBLE = 1e-5
 """Variance, in eta^2, that a factor of low rank may miss in a row: at eta = 10 sigma a thousandth of the noise's."""
+NEGLIGIBLE_SAMPLED = 1e-4
+"""The same where delta is sampled: at eta = 10 sigma a hundredth of the noise's variance."""
+LEAST_RANK = 16
 TOGETHER = 256
 """Targets drawn jointly; longer lists are drawn in blocks of this size."""
 
@@ -83,6 +93,14 @@ class Basis:
         """k(points, X), shape (points, rows)."""
         return correlation(self.kernel, points, self.points)
 
+    def leading(self) -> Basis:
+        """The leading eigenvectors that leave no row a variance above `NEGLIGIBLE_SAMPLED`."""
+        order = np.argsort(-self.values)
+        values, vectors = self.values[order], self.vectors[:, order]
+        left = 1.0 - np.cumsum(values * vectors**2, axis=1).min(axis=0)
+        rank = min(len(values), int((left > NEGLIGIBLE_SAMPLED).sum()) + 1)
+        return replace(self, values=values[:rank], vectors=vectors[:, :rank])
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """k(points, X) U, shape (points, rank)."""
         return self.near(points) @ self.vectors
@@ -100,6 +118,11 @@ def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str)
     return Basis(kernel, length, points, vectors[:, keep], values[keep])
 
 
+def padded(rank: int) -> int:
+    """A power of two at least as large as a rank: samplers are compiled for few sizes."""
+    return max(LEAST_RANK, 1 << (rank - 1).bit_length())
+
+
 def pivoted_cholesky(points: np.ndarray, kernel: str) -> np.ndarray:
     """G of low rank with G G' = k(X, X), no row's variance off by more than `NEGLIGIBLE`; never forms the matrix."""
     left = np.ones(len(points))
@@ -115,7 +138,10 @@ def pivoted_cholesky(points: np.ndarray, kernel: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Conditional:
-    """What S posterior draws know of delta: amplitude and noise, (S,), and U'(log L - log law), (S, rank)."""
+    """What S posterior draws know of delta: amplitude and noise, (S,), and U'(log L - log law), (S, rank).
+
+    Draws that hold delta at the runs themselves know it without noise: ``sigma`` is zero, ``rotated`` U' delta.
+    """
 
     basis: Basis
     eta: np.ndarray

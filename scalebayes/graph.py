@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalebayes.discrepancy import padded
 from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.spec import Prior, Spec, read_model
 
@@ -47,8 +48,12 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
         pm.Potential("prior", _log_prior(spec, logs, data) + log_jacobian)
         scatter = {name: _scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
         loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
-        if spec.discrepancy is None:
-            getattr(pm, noise.pymc)("log_loss", mu=pt.log(loss), observed=data["observed"], **scatter)
+        if spec.discrepancy is None or spec.samples_discrepancy:
+            log_curve, eta = pt.log(loss), scatter.pop("eta", None)
+            if eta is not None:
+                variance = noise.equivalent(**scatter)
+                log_curve += _sampled_discrepancy(data["observed"] - log_curve, data, variance=variance, eta=eta)
+            getattr(pm, noise.pymc)("log_loss", mu=log_curve, observed=data["observed"], **scatter)
         else:
             pm.Potential("log_loss", _marginal_log_density(data["observed"] - pt.log(loss), data, **scatter))
     return graph
@@ -63,16 +68,25 @@ def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
     data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
     if spec.discrepancy is not None:
-        basis = spec.discrepancy.basis(log_inputs)
-        data |= {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
+        basis = spec.discrepancy.basis(log_inputs, sampled=spec.samples_discrepancy)
+        more = padded(len(basis.values)) - len(basis.values) if spec.samples_discrepancy else 0
+        data["eigenvectors"] = np.pad(basis.vectors, ((0, 0), (0, more)))
+        data["eigenvalues"] = np.pad(basis.values, (0, more))
     data |= {f"start_{name}": np.asarray(value) for name, value in start.items()}
     return data | {key: np.asarray(value) for name in spec.priors for key, value in _prior_data(name, spec).items()}
 
 
-def structure(spec: Spec) -> tuple[object, ...]:
-    """What a compiled sampler depends on: two specs that agree in it share one."""
+def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
+    """What a compiled sampler depends on: specs and tables that agree in it share one.
+
+    Of the table only the size of a discrepancy that is sampled matters, rounded up to a power of two.
+    """
     priors = tuple((name, prior.dist, prior.at is None, prior.shift) for name, prior in spec.priors.items())
-    return spec.law, spec.noise, spec.discrepancy is None, priors
+    rank = 0
+    if spec.discrepancy is not None and spec.samples_discrepancy:
+        basis = spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True)
+        rank = padded(len(basis.values))
+    return spec.law, spec.noise, spec.discrepancy is None, rank, priors
 
 
 def _prior_data(name: str, spec: Spec) -> dict[str, float]:
@@ -93,6 +107,21 @@ def _marginal_log_density(residual: Symbol, data: Mapping[str, Symbol], *, sigma
     rows, rank = residual.shape[0], rotated.shape[0]
     inside = -0.5 * (rotated**2 / variance + pt.log(variance)).sum()
     return inside - 0.5 * outside / sigma**2 - (rows - rank) * pt.log(sigma) - 0.5 * rows * np.log(2 * np.pi)
+
+
+def _sampled_discrepancy(residual: Symbol, data: Mapping[str, Symbol], *, variance: Symbol, eta: Symbol) -> Symbol:
+    """Discrepancy at the runs, its weights sampled in the coordinates of `scalebayes.discrepancy`."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    size = eta * pt.sqrt(data["eigenvalues"])
+    total = variance + size**2
+    rank = len(data["eigenvalues"].get_value())
+    v = pm.Flat("v", shape=rank, initval=np.zeros(rank))
+    narrowing = pt.sqrt(variance / total)
+    weights = pm.Deterministic("weights", size * (data["eigenvectors"].T @ residual) / total + narrowing * v)
+    pm.Potential("prior_of_weights", (pt.log(narrowing) - 0.5 * weights**2).sum())
+    return data["eigenvectors"] @ (size * weights)
 
 
 def _log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]) -> Symbol:

@@ -21,7 +21,7 @@ from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.graph import pymc_model, sampler_data, structure
-from scalebayes.posterior import METADATA, Fit
+from scalebayes.posterior import METADATA, SAMPLED, Fit, sampled_discrepancy
 from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
 from scalebayes.runs import Runs
@@ -89,7 +89,7 @@ def fit(
     started = time.perf_counter()
     with Progress(progress) as bar:
         compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
-        kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, bar)
+        kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, runs, bar)
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
@@ -119,7 +119,7 @@ class Attempt:
 
 
 def _sample_until_the_gate_passes(
-    compiled: Any, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
+    compiled: Any, settings: dict[str, Any], seed: int, spec: Spec, runs: Runs, bar: Progress
 ) -> Attempt:
     """Sample, more carefully again while the gate fails; an interrupted retry leaves the whole attempt before it."""
     kept: Attempt | None = None
@@ -133,7 +133,7 @@ def _sample_until_the_gate_passes(
             partial = True
         if partial and kept is not None:
             return replace(kept, partial=True, gate=convergence(kept.sampled, partial=True))
-        sampled = _arviz_names(raw, spec)
+        sampled = _arviz_names(raw, spec, runs)
         kept = Attempt(sampled, partial, convergence(sampled, partial=partial), attempt, settings)
         if partial or kept.gate.ok or settings["chains"] == 1:  # one chain cannot pass, however long
             break
@@ -156,8 +156,8 @@ def _compile(spec: Spec, runs: Runs) -> Any:
     """Compile the sampler of a spec, or take this process's, and give it the table."""
     import nutpie
 
-    if (key := structure(spec)) not in _COMPILED:
-        keep = [*spec.law_object.parameter_names, *spec.scatter_names]
+    if (key := structure(spec, runs)) not in _COMPILED:
+        keep = [*spec.law_object.parameter_names, *spec.scatter_names, *["weights"] * spec.samples_discrepancy]
         try:
             _COMPILED[key] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
         except (OSError, ValueError) as error:
@@ -228,12 +228,19 @@ STATS = {
 """ArviZ's names for sampler statistics and nutpie's."""
 
 
-def _arviz_names(raw: xr.DataTree, spec: Spec) -> xr.DataTree:
-    """Keep the parameters of the spec and the sampler's statistics, under ArviZ's names."""
-    posterior = raw["posterior"].to_dataset()[[*spec.law_object.parameter_names, *spec.scatter_names]]
+def _arviz_names(raw: xr.DataTree, spec: Spec, runs: Runs) -> xr.DataTree:
+    """Keep the parameters of the spec, a sampled discrepancy and the sampler's statistics, under ArviZ's names."""
+    posterior = raw["posterior"].to_dataset()
     stats = raw["sample_stats"].to_dataset()
-    renamed = xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()})
-    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": renamed})
+    groups = {
+        "posterior": posterior[[*spec.law_object.parameter_names, *spec.scatter_names]],
+        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()}),
+    }
+    if spec.discrepancy is not None and spec.samples_discrepancy:
+        rank = len(spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True).values)
+        weights = posterior["weights"].transpose("chain", "draw", ...)[..., :rank]  # without what fills the rank up
+        groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights.values)}, posterior.coords)
+    return xr.DataTree.from_dict(groups)
 
 
 def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
@@ -241,25 +248,27 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     posterior = sampled["posterior"].to_dataset()
     table = xr.Dataset.from_dataframe(runs.table)
     prior = {k: (("chain", "draw"), v[None]) for k, v in prior_draws(spec, PRIOR_DRAWS, seed).items()}
-    groups = {
-        "posterior": posterior,
-        "sample_stats": sampled["sample_stats"].to_dataset(),
+    groups = {name: group.to_dataset() for name, group in sampled.children.items()} | {
         "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS)}),
         "observed_data": xr.Dataset({"log_loss": table["loss"].copy(data=spec.law_object.log_response(runs))}),
         "constant_data": table,
     }
     if len(runs) * posterior["sigma"].size <= LOG_LIKELIHOOD_VALUES:
-        groups["log_likelihood"] = log_likelihood(posterior, spec, runs)
+        groups["log_likelihood"] = log_likelihood(posterior, spec, runs, sampled_discrepancy(Fit(spec, runs, sampled)))
     return xr.DataTree.from_dict(groups)
 
 
-def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs) -> xr.Dataset:
-    """Log density of each run's log loss under each draw, (chain, draw, run); given the others with a discrepancy."""
+def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndarray | float = 0.0) -> xr.Dataset:
+    """Log density of each run's log loss under each draw, (chain, draw, run).
+
+    With a discrepancy it is that given the other runs; where the discrepancy is sampled, that given its draw ``delta``
+    at the runs, (chain, draw, run).
+    """
     law, noise = spec.law_object, spec.noise_object
     values = {name: posterior[name].values[..., None] for name in posterior}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
-    residual = law.log_response(runs) - np.log(curve)
-    if spec.discrepancy is None:
+    residual = law.log_response(runs) - np.log(curve) - delta
+    if spec.discrepancy is None or spec.samples_discrepancy:
         density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
     else:
         basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))

@@ -149,7 +149,7 @@ def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decisi
             f"log N* at {format_quantity(at)} FLOP",
             log_size,
             lambda one, _: log_size(one),
-            lambda one, _, rows: log_size(one if one.spec.discrepancy is None else keep(one, rows)),
+            lambda one, _, rows: log_size(keep(one, rows) if one.spec.integrates_discrepancy else one),
         )
     found = predict(fit, N=N, D=D, C=C)
     _one(found, "target")
@@ -176,7 +176,7 @@ def _expected_loss(given: dict[str, np.ndarray]) -> tuple[Callable[..., np.ndarr
 
     def at(fit: Fit, table: Likelihood) -> np.ndarray:
         inputs = (given[x] for x in fit.spec.law_object.inputs)
-        return np.zeros((1, 1)) if table.basis is None else table.basis.scale(inputs)
+        return np.zeros((1, 1)) if table.known is None else table.known.basis.scale(inputs)
 
     def expected(fit: Fit, table: Likelihood) -> np.ndarray:
         mean, variance = table.off(at(fit, table))

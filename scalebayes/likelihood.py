@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.discrepancy import Basis
+from scalebayes.discrepancy import Basis, Conditional
 from scalebayes.posterior import Fit, discrepancy, law_parameters, noise_parameters
 
 VALUES = 4_000_000
@@ -45,25 +45,22 @@ class Likelihood:
     Attributes
     ----------
     residual
-        Log loss less log law, (S, rows).
+        Log loss less log law, (S, rows), less the discrepancy where it was sampled.
     pointwise
         Log density of each run's residual, (S, rows), where runs are independent given the draw; else None.
-    basis, eta, sigma
-        Of the discrepancy and of the noise around it, (S,); None where the spec carries none.
+    known
+        What the draws know of the discrepancy, if there is one.
     """
 
     residual: np.ndarray
     pointwise: np.ndarray | None = None
-    basis: Basis | None = None
-    eta: np.ndarray | None = None
-    sigma: np.ndarray | None = None
+    known: Conditional | None = None
 
     def joint(self) -> np.ndarray:
-        """Log density of all runs together, (S,); the discrepancy is integrated out."""
+        """Log density of all runs together, (S,); the discrepancy is integrated out, unless it was sampled."""
         if self.pointwise is not None:
             return self.pointwise.sum(axis=1)
-        basis, eta, sigma = self._process()
-        rotated = self.residual @ basis.vectors
+        basis, eta, sigma, rotated = self._process()
         variance = sigma[:, None] ** 2 + eta[:, None] ** 2 * basis.values
         outside = (self.residual**2).sum(axis=1) - (rotated**2).sum(axis=1)
         rows, rank = basis.vectors.shape
@@ -86,43 +83,43 @@ class Likelihood:
             Log density (S,); mean and variance of the discrepancy, (S, targets), zero where there is none.
         """
         if self.pointwise is not None:
-            nothing = np.zeros((len(self.residual), 0 if points is None else len(points)))
-            return self.pointwise[:, rows].sum(axis=1), nothing, nothing
+            off = self.off(np.empty((0, 1)) if points is None or self.known is None else points)
+            return self.pointwise[:, rows].sum(axis=1), *off
         parts = [self._left_out(block, rows, points) for block in self._blocks(len(rows))]
         density, mean, variance = (np.concatenate(part) for part in zip(*parts, strict=True))
         return density, mean, variance
 
     def off(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the discrepancy at points given all runs, (S, targets); zero where there is none."""
-        if self.pointwise is not None:
+        if self.known is None or not len(points):
             nothing = np.zeros((len(self.residual), len(points)))
             return nothing, nothing
         return self._given_all(slice(None), points)
 
     def standardised(self) -> np.ndarray:
         """Residual of each row given all others over its standard deviation, with a discrepancy, (S, rows)."""
-        basis, eta, sigma = self._process()
+        basis, eta, sigma, rotated = self._process()
         shrink = basis.values / (basis.values + (sigma / eta)[:, None] ** 2)
         precision = 1.0 - shrink @ (basis.vectors**2).T
-        surprise = self.residual - ((self.residual @ basis.vectors) * shrink) @ basis.vectors.T
+        surprise = self.residual - (rotated * shrink) @ basis.vectors.T
         return surprise / (sigma[:, None] * np.sqrt(precision))
 
-    def _process(self) -> tuple[Basis, np.ndarray, np.ndarray]:
-        if self.basis is None or self.eta is None or self.sigma is None:
+    def _process(self) -> tuple[Basis, np.ndarray, np.ndarray, np.ndarray]:
+        if self.known is None:
             raise TypeError("this table has no discrepancy")
-        return self.basis, self.eta, self.sigma
+        return self.known.basis, self.known.eta, self.known.sigma, self.known.rotated
 
     def _blocks(self, rows: int) -> Iterator[slice]:
         size = max(1, VALUES // max(1, rows**2))
         return (slice(start, start + size) for start in range(0, len(self.residual), size))
 
     def _left_out(self, block: slice, rows: np.ndarray, points: np.ndarray | None) -> tuple[np.ndarray, ...]:
-        basis, eta, sigma = self._process()
+        basis, eta, sigma, rotated = self._process()
         residual, eta, sigma = self.residual[block], eta[block], sigma[block]
         ours, weights = basis.vectors[rows], 1.0 / (basis.values + (sigma / eta)[:, None] ** 2)
         shrink = basis.values * weights
         noise = sigma[:, None, None] ** 2
-        surprise = (residual[:, rows] - (residual @ basis.vectors * shrink) @ ours.T) / sigma[:, None] ** 2  # (Q r)_G
+        surprise = (residual[:, rows] - (rotated[block] * shrink) @ ours.T) / sigma[:, None] ** 2  # (Q r)_G
         precision = (np.eye(len(rows)) - np.einsum("gr,sr,hr->sgh", ours, shrink, ours, optimize=True)) / noise
         root = np.linalg.cholesky(precision)
         z = np.linalg.solve(root, surprise[..., None])  # z'z = (Q r)_G' Q_GG^-1 (Q r)_G
@@ -135,17 +132,19 @@ class Likelihood:
         return density, mean - (y * z).sum(axis=1), variance + (y**2).sum(axis=1)
 
     def _given_all(self, block: slice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        basis, eta, sigma = self._process()
+        basis, eta, sigma, rotated = self._process()
         weights = 1.0 / (basis.values + (sigma / eta)[block, None] ** 2)
         c = basis.project(points)
-        mean = (weights * (self.residual[block] @ basis.vectors)) @ c.T
+        mean = (weights * rotated[block]) @ c.T
         return mean, (eta[block, None] ** 2 * (1.0 - weights @ (c**2).T)).clip(0.0)
 
 
 def make_likelihood(fit: Fit) -> Likelihood:
     """The runs of a fit under its draws."""
-    residual, given = residuals(fit), discrepancy(fit)
-    if given is not None:
-        return Likelihood(residual, None, given.basis, given.eta, given.sigma)
+    residual, known = residuals(fit), discrepancy(fit)
+    if known is not None and not fit.spec.samples_discrepancy:
+        return Likelihood(residual, None, known)
+    if known is not None:
+        residual = residual - known.rotated @ known.basis.vectors.T
     scatter = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
-    return Likelihood(residual, fit.spec.noise_object.logpdf(residual, **scatter))
+    return Likelihood(residual, fit.spec.noise_object.logpdf(residual, **scatter), known)

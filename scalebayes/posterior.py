@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from scalebayes.runs import Runs
     from scalebayes.spec import Spec
 
+SAMPLED = "discrepancy"
+"""Group of the tree that holds a sampled discrepancy: weights of the leading eigenvectors, (chain, draw, vector)."""
 METADATA = "scalebayes"
 """Root attribute of the tree: how the fit was made, as canonical JSON."""
 
@@ -64,10 +66,13 @@ class Fit:
         if spec.discrepancy is None:
             return None
         law, posterior = spec.law_object, draws(self)
+        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs), sampled=spec.samples_discrepancy)
+        eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
+        if spec.samples_discrepancy:
+            weights = draws(self, SAMPLED)["weights"].values.reshape(-1, len(basis.values))
+            return Conditional(basis, eta, np.zeros_like(sigma), eta[:, None] * np.sqrt(basis.values) * weights)
         parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(self).items()}
         residual = law.log_response(runs) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
-        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
-        eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
         return Conditional(basis, eta, sigma, residual @ basis.vectors)
 
     def __repr__(self) -> str:
@@ -197,6 +202,15 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
 def discrepancy(fit: Fit) -> Conditional | None:
     """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
     return fit.known
+
+
+def sampled_discrepancy(fit: Fit) -> np.ndarray | float:
+    """Draws of the discrepancy at the runs, (chain, draw, run), where it was sampled; else zero."""
+    known = discrepancy(fit) if fit.spec.samples_discrepancy else None
+    if known is None:
+        return 0.0
+    sizes = draws(fit).sizes
+    return (known.rotated @ known.basis.vectors.T).reshape(sizes["chain"], sizes["draw"], -1)
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:

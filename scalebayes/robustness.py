@@ -113,6 +113,10 @@ def variants(spec: Spec) -> dict[str, Spec]:
     """Other assumptions about the same law, by what they assume."""
     law_priors = {name: spec.priors[name] for name in spec.law_object.parameter_names}
     out = {}
+    if spec.discrepancy is not None:
+        other, words = ("normal", "Normal noise") if spec.samples_discrepancy else ("student_t", "Student-t noise")
+        kept = {name: spec.priors[name] for name in (*NOISES[other].priors, "eta") if name in spec.priors}
+        out[words] = _changed(spec, other, noise=other, priors=law_priors | kept)
     for noise, words in (("normal", "law alone, Normal noise"), ("student_t", "law alone, Student-t noise")):
         if spec.discrepancy is not None or spec.noise != noise:
             kept = {name: spec.priors[name] for name in NOISES[noise].priors if name in spec.priors}

@@ -133,9 +133,10 @@ class Discrepancy(BaseModel):
     def _known_kernel(cls, kernel: str) -> str:
         return one_of(kernel, KERNELS, "kernel")
 
-    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
-        """Eigenbasis of the kernel on a table."""
-        return make_basis(log_inputs, self.length, self.kernel)
+    def basis(self, log_inputs: Mapping[str, np.ndarray], *, sampled: bool = False) -> Basis:
+        """Eigenbasis of the kernel on a table; of its leading vectors where the discrepancy is to be sampled."""
+        basis = make_basis(log_inputs, self.length, self.kernel)
+        return basis.leading() if sampled else basis
 
 
 class Spec(BaseModel):
@@ -169,13 +170,6 @@ class Spec(BaseModel):
     def _known_noise(cls, noise: str) -> str:
         return one_of(noise, NOISES, "noise")
 
-    @field_validator("discrepancy")
-    @classmethod
-    def _integrates_out(cls, discrepancy: Discrepancy | None, info: ValidationInfo) -> Discrepancy | None:
-        if discrepancy is not None and info.data.get("noise", "normal") != "normal":
-            raise ValueError("a discrepancy needs noise = 'normal': only then does it integrate out exactly")
-        return discrepancy
-
     @field_validator("priors", mode="wrap")
     @classmethod
     def _priors_fit(cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Prior]:
@@ -208,6 +202,16 @@ class Spec(BaseModel):
     def scatter_names(self) -> tuple[str, ...]:
         """Parameters of what lies between the law and a run's loss: those of the noise, and the discrepancy's eta."""
         return (*self.noise_object.priors, *(ETA_PRIORS if self.discrepancy else ()))
+
+    @property
+    def samples_discrepancy(self) -> bool:
+        """Whether the discrepancy at the runs is sampled: it integrates out under Normal noise only."""
+        return self.discrepancy is not None and self.noise != "normal"
+
+    @property
+    def integrates_discrepancy(self) -> bool:
+        """Whether there is a discrepancy that integrates out."""
+        return self.discrepancy is not None and self.noise == "normal"
 
     @property
     def hash(self) -> str:

@@ -56,7 +56,7 @@ def find_outliers(fit: Fit) -> pd.DataFrame:
         raise QueryError("outliers are those of one fit's noise: ask each fit of the average by itself")
     table, rows = make_likelihood(fit), len(fit.runs)
     normal = NOISES["normal"]
-    if table.basis is not None:
+    if table.pointwise is None:
         sds = table.standardised()
         tail = plain = normal.tail(sds, sigma=1.0).mean(axis=0)
     else:

@@ -74,10 +74,11 @@ def fit_of():
         spec = sb.read_model(model)
         shape = next(iter(draws.values())).shape
         coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-        posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in draws.items()}, coords)
+        dims = ("chain", "draw", "vector")  # the last of the weights of a sampled discrepancy
+        posterior = xr.Dataset({name: (dims[: value.ndim], value) for name, value in draws.items()}, coords)
         calm = xr.Dataset({theirs: (("chain", "draw"), np.zeros(shape)) for theirs in STATS.values()}, coords)
         raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
-        tree = _tree(_arviz_names(raw, spec), spec, runs, seed=0)
+        tree = _tree(_arviz_names(raw, spec, runs), spec, runs, seed=0)
         hashes = {"spec": spec.hash, "runs": runs.hash}
         about = {"partial": False, "gate_failures": [*gate_failures], "hashes": hashes}
         tree.attrs[METADATA] = json.dumps(about)

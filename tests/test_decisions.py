@@ -51,7 +51,7 @@ def handmade(model="chinchilla", width=0.02, **planted):
     raw = xr.DataTree.from_dict(
         {g: xr.Dataset({k: (("chain", "draw"), v) for k, v in x.items()}, coords) for g, x in groups.items()}
     )
-    tree = _tree(_arviz_names(raw, spec), spec, RUNS, seed=0)
+    tree = _tree(_arviz_names(raw, spec, RUNS), spec, RUNS, seed=0)
     metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": False, "gate_failures": [], "versions": {}}
     tree.attrs[METADATA] = json.dumps(metadata | {"hashes": {"spec": spec.hash, "runs": RUNS.hash}})
     return sb.Fit(spec, RUNS, tree)

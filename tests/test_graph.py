@@ -212,3 +212,44 @@ def test_density_is_finite_on_degenerate_tables(name, shape, graphs):
             pm.set_data(sampler_data(A, spec))
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
+
+
+def test_density_of_a_sampled_discrepancy_is_that_of_its_weights_in_their_coordinates():
+    """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
+    normal = read_model("coupled-discrepancy")
+    kept = {name: getattr(normal, name) for name in ("name", "title", "law", "discrepancy", "priors")}
+    spec = type(normal)(noise="student_t", **kept)
+    model = pymc_model(A, spec)
+    density, start = model.compile_logp(**FAST), spec.law_object.coordinates.start
+    point = random_point(model, seed=5)
+    start = start({x: np.log(getattr(A, x)) for x in "ND"}, np.log(A.loss))
+    z = np.array([start[c] + step * point[c] for c, step in spec.law_object.coordinates.steps().items()])
+    values, jacobian = map_of(spec, A)(z)
+    parameters = dict(zip(spec.law_object.parameter_names, values, strict=True))
+    residual = np.log(A.loss) - np.log(spec.law_object(A.N, A.D, **parameters))
+    sigma, nu, eta = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"]), np.exp(point["eta_log__"])
+
+    x = np.column_stack([np.log10(A.N), np.log10(A.D)])
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    spread, axes = np.linalg.eigh((1 + r + r**2 / 3) * np.exp(-r))
+    basis = spec.discrepancy.basis(A.log_inputs("ND"), sampled=True)
+    rank = len(basis.values)
+    assert len(point["v"]) == 16 > rank
+    np.testing.assert_allclose(basis.values, spread[::-1][:rank], rtol=1e-8)
+    signs = np.sign((axes[:, ::-1][:, :rank] * basis.vectors).sum(axis=0))
+    axes = axes[:, ::-1][:, :rank] * signs
+
+    def weights(v):
+        """The mean under Normal noise of equal information, plus v of its sd."""
+        s2 = sigma**2 * (nu + 3) / (nu + 1)
+        precision = eta**2 * spread[::-1][:rank] / s2 + 1
+        return eta * np.sqrt(spread[::-1][:rank]) * (axes.T @ residual) / s2 / precision + v / np.sqrt(precision)
+
+    v = point["v"][:rank]
+    w = weights(v)
+    expected = log_prior(spec, parameters) + np.linalg.slogdet(jacobian).logabsdet + np.log(values).sum()
+    expected += student_t_density(point, residual - axes @ (eta * np.sqrt(spread[::-1][:rank]) * w))
+    expected += stats.lognorm(1.0, scale=0.01).logpdf(eta) + point["eta_log__"]
+    expected += np.log(weights(np.ones(rank)) - weights(np.zeros(rank))).sum()
+    expected += -0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # up to a constant, and what fills it up
+    assert float(density(point)) == pytest.approx(expected, rel=1e-8)

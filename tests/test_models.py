@@ -371,9 +371,15 @@ def test_the_readme_has_every_key_and_name():
     assert [word for word in sorted(keys | names) if word not in readme] == []
 
 
-def test_a_discrepancy_needs_normal_noise(tmp_path):
-    with pytest.raises(SpecError, match=r"discrepancy: a discrepancy needs noise = 'normal'"):
-        read_text(tmp_path, text_of("coupled-discrepancy").replace('"normal"', '"student_t"'))
+def test_a_discrepancy_integrates_out_under_normal_noise_and_is_sampled_under_other(tmp_path):
+    normal = read_model("coupled-discrepancy")
+    other = read_text(tmp_path, text_of("coupled-discrepancy").replace('"normal"', '"student_t"'))
+    assert (normal.integrates_discrepancy, normal.samples_discrepancy) == (True, False)
+    assert (other.integrates_discrepancy, other.samples_discrepancy) == (False, True)
+    assert other.scatter_names == ("sigma", "nu", "eta")
+    law = read_model("coupled")
+    assert not law.integrates_discrepancy
+    assert not law.samples_discrepancy
 
 
 def test_published_data_stay_data():

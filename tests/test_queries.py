@@ -84,7 +84,7 @@ def make_fit(model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior
     raw = xr.DataTree.from_dict(
         {"posterior": dataset(values | dict(posterior)), "sample_stats": sampled().assign(dataset_of(statistics))}
     )
-    tree = _tree(_arviz_names(raw, spec), spec, runs, seed=0)
+    tree = _tree(_arviz_names(raw, spec, runs), spec, runs, seed=0)
     metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": partial, "gate_failures": [], "versions": {}}
     metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)

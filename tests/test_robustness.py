@@ -17,8 +17,16 @@ from scalebayes.text import sensitivity_table
 def test_variants_change_one_assumption_each():
     spec = sb.read_model("coupled-discrepancy")
     made = variants(spec)
-    assert list(made) == ["law alone, Normal noise", "law alone, Student-t noise", "priors twice as wide"]
-    for label in list(made)[:2]:
+    assert list(made) == [
+        "Student-t noise",
+        "law alone, Normal noise",
+        "law alone, Student-t noise",
+        "priors twice as wide",
+    ]
+    assert made["Student-t noise"].discrepancy == spec.discrepancy
+    assert next(iter(variants(made["Student-t noise"]))) == "Normal noise"
+    assert variants(made["Student-t noise"])["Normal noise"].hash == spec.hash
+    for label in list(made)[1:3]:
         assert made[label].discrepancy is None
         assert {name: made[label].priors[name] for name in spec.law_object.parameter_names} == {
             name: spec.priors[name] for name in spec.law_object.parameter_names
@@ -29,7 +37,7 @@ def test_variants_change_one_assumption_each():
     assert list(law) == ["law alone, Normal noise", "with a discrepancy", "priors twice as wide"]
     assert law["with a discrepancy"].discrepancy == sb.read_model("coupled-discrepancy").discrepancy
     hashes = {made[label].hash for label in made} | {spec.hash}
-    assert len(hashes) == 4
+    assert len(hashes) == 5
 
 
 @pytest.mark.parametrize("name", sorted(sb.list_models().index))
