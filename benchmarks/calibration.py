@@ -22,7 +22,7 @@ import pandas as pd
 
 import scalebayes as sb
 from scalebayes import backtesting as bt
-from scalebayes import point
+from scalebayes import point, robustness
 from scalebayes.splits import make_splits
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,12 @@ COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
 SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
-METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {"equal pool": SPECS, "log-huber": point.forecast}
+HEAVY = robustness.variants(sb.read_model("coupled-discrepancy"))["Student-t noise"]
+METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {
+    "equal pool": SPECS,
+    "log-huber": point.forecast,
+    "discrepancy, Student-t": HEAVY,
+}
 DEFAULT, POOL, ADDITIVE, HUBER = "coupled-discrepancy", "equal pool", "chinchilla", "log-huber"
 TARGETS = (
     ("90% intervals hold", "cover90", 0.87, 0.95),
@@ -80,7 +85,7 @@ def measure(name: str, keep: Path | None) -> bt.Backtest | None:
 
 
 def targets(result: bt.Backtest) -> pd.DataFrame:
-    """Hold the default spec, and the pool, against each target: over all distances and at two of them."""
+    """Hold the default, the pool, and Student-t noise against each target: over all distances and at two of them."""
     tables = {}
     for by, bins in (((), ["all distances"]), (("decades",), ["0.5-1", "1-2"])):
         to_additive, to_huber = result.table(by, ADDITIVE), result.table(by, HUBER)
@@ -91,7 +96,7 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
         for what, name, low, high in TARGETS:
             asked = f"{low:.2f} to {high:.2f}" if low and high < 1 else f"at least {low}" if low else f"at most {high}"
             line = {"decades beyond": where, "what": what, "target": asked}
-            for method in (DEFAULT, POOL):
+            for method in (DEFAULT, POOL, "discrepancy, Student-t"):
                 value, error = table.loc[method, name], table.loc[method].get(f"{name}_se", np.nan)
                 missed = "" if low <= round(value, 2) <= high else ", **missed**"  # as it is printed
                 line[method] = bt.with_error(value, error) + missed
