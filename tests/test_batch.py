@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import batch, dispatch
+from scalebayes import batch, dispatch, recipes, robustness
 from scalebayes.cli import app
 from scalebayes.jobs import file_name
 from scalebayes.posterior import METADATA
@@ -27,7 +27,7 @@ from scalebayes.workers import DIED, connected
 
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
-DRAWS = {"N_c": 5e7, "alpha_N": 0.1, "sigma": 0.01, "nu": 5.0, "D_c": 1e10, "alpha_D": 0.1}
+DRAWS = {"eta": 0.01, "N_c": 5e7, "alpha_N": 0.1, "sigma": 0.01, "nu": 5.0, "D_c": 1e10, "alpha_D": 0.1}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def by_hand(fit_of, monkeypatch):
         rng = np.random.default_rng(seed)
         draws = {name: DRAWS[name] * np.exp(0.01 * rng.standard_normal((2, 50))) for name in spec.priors}
         out = fit_of(spec, runs, gate_failures=["R_HAT"] if seed == 13 else [], **draws)
-        about = out.metadata | {"attempts": 1, "seconds": 0.5, "partial": settings.get("tune") == 130}
+        about = out.metadata | {"attempts": 1, "seconds": 0.5, "seed": seed, "partial": settings.get("tune") == 130}
         out.tree.attrs[METADATA] = json.dumps(about)
         return out
 
@@ -209,6 +209,26 @@ def test_a_backtest_goes_on_from_its_folder(tmp_path, by_hand, monkeypatch):
     again = sb.backtest(RUNS, names, shares=[0.7, 0.8], folder=tmp_path)
     assert len(by_hand) == 2
     assert first.scores.equals(again.scores)
+
+
+def test_groups_and_sensitivity_hand_their_fits_over_with_workers(by_hand, monkeypatch):
+    """What goes to `fit_all` is what would be fitted here, under the same labels."""
+    given = []
+
+    def here(pairs, *, workers, **options):
+        given.append((workers, options))
+        return batch.fit_all(pairs, **options)
+
+    monkeypatch.setattr(recipes, "fit_all", here)
+    monkeypatch.setattr(robustness, "fit_all", here)
+    halves = sb.Runs(RUNS.table.assign(group=["a", "b", "b"] * 5), "halves")
+    fits = sb.fit_groups(halves, "kaplan-size", workers=2, seed=3)
+    assert {name: len(fit.runs) for name, fit in fits.items()} == {"a": 5, "b": 10}
+    assert [(runs, seed) for runs, _, seed, _ in by_hand] == [("halves, a", 3), ("halves, b", 3)]
+    moved = sb.sensitivity(fits["b"], workers=2, seed=4, chains=2)
+    assert list(moved.fits) == [robustness.AS_FITTED, *robustness.variants(fits["b"].spec)]
+    assert {(seed, *settings.items()) for _, _, seed, settings in by_hand[2:]} == {(4, ("chains", 2))}
+    assert given == [(2, {"seed": 3}), (2, {"seed": 4, "progress": None, "chains": 2})]
 
 
 # the command
