@@ -66,7 +66,7 @@ def load(name: str) -> sb.Runs | None:
     return sb.read_runs(table, name=name)
 
 
-def measure(name: str, keep: Path | None) -> bt.Backtest | None:
+def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
     """Backtest a table, or take its scores from an earlier time."""
     runs = load(name)
     if runs is None:
@@ -76,7 +76,7 @@ def measure(name: str, keep: Path | None) -> bt.Backtest | None:
     if kept and kept.is_file():
         return bt.Backtest(pd.read_csv(kept), tuple(notes))
     started = time.perf_counter()
-    result = bt.backtest(runs, METHODS)
+    result = bt.backtest(runs, METHODS, workers=workers)
     print(f"{name}: {len(runs)} runs, {len(cuts)} splits, {time.perf_counter() - started:.0f} s", flush=True)
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -181,8 +181,9 @@ def write_page(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--keep", type=Path, help="folder of scores to go on from")
-    keep = parser.parse_args().keep
-    measured = {name: measure(name, keep) for name in TABLES}
+    parser.add_argument("--workers", type=int, default=1, help="processes that fit side by side")
+    arguments = parser.parse_args()
+    measured = {name: measure(name, arguments.keep, arguments.workers) for name in TABLES}
     there = [one for one in measured.values() if one is not None]
     result = bt.combine(there)
     text = "\n\n".join(sections(result))

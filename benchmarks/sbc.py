@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import multiprocessing
-import os
+import itertools
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +41,7 @@ from scalebayes.discrepancy import Conditional, correlation
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.posterior import SAMPLED, draws, sampled_discrepancy
 from scalebayes.spec import Spec, prior_draws
+from scalebayes.workers import Workers, connected
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
@@ -53,6 +52,8 @@ TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12, "S": 1e6, "U": 2e11, "
 BUDGET = 5.76e23
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
+CHUNK = 100
+"""Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
 type Fitter = Callable[..., sb.Fit]
@@ -164,11 +165,22 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     return values
 
 
+def seeds(spec: Spec, index: int) -> tuple[np.random.SeedSequence, list[int]]:
+    """Seeds of one replicate: of its simulation, and of its fit, its queries and its ties."""
+    seed = np.random.SeedSequence([int(spec.hash[:8], 16), index])
+    return seed, [int(s) for s in seed.generate_state(5)[2:]]
+
+
+def job(spec: Spec, index: int) -> sb.Job:
+    """The fit of one replicate."""
+    seed, (fit_seed, *_) = seeds(spec, index)
+    return sb.Job(str(index), simulate(spec, seed)[1], spec, seed=fit_seed, settings=SETTINGS)
+
+
 def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> dict[str, Any]:
     """One replicate: ranks of all quantities, the gate's verdict and the time; no ranks where there is no fit."""
     started = time.perf_counter()
-    seed = np.random.SeedSequence([int(spec.hash[:8], 16), index])
-    fit_seed, query_seed, tie_seed = (int(s) for s in seed.generate_state(5)[2:])
+    seed, (fit_seed, query_seed, tie_seed) = seeds(spec, index)
     row: dict[str, Any] = {"replicate": index, "spec": spec.hash[:8], "gate": "", "attempts": 0}
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)
@@ -284,23 +296,24 @@ def read_results(spec: Spec) -> pd.DataFrame:
     return table[table["spec"] == spec.hash[:8]].drop_duplicates("replicate").sort_values("replicate")
 
 
-def start_worker(folder: str) -> None:
-    """Give each worker a compile directory of its own, since two must not compile into one."""
-    flags = os.environ.get("PYTENSOR_FLAGS", "")
-    os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}/{os.getpid()}".lstrip(",")
-
-
-def run_missing(spec: Spec, wanted: Iterable[int], workers: int) -> Iterator[dict[str, Any]]:
-    """Replicates not yet in the results, as they come."""
+def run_missing(spec: Spec, wanted: Iterable[int], workers: Workers) -> Iterator[dict[str, Any]]:
+    """Replicates not yet in the results, as they come: fitted some hundred at a time, which is what is kept on disk."""
     have = set(read_results(spec)["replicate"].astype(int))
-    missing = [i for i in wanted if i not in have]
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(workers, mp_context=spawn, initializer=start_worker, initargs=(folder,)) as pool,
-    ):
-        for done in as_completed([pool.submit(replicate, spec, i) for i in missing]):
-            yield done.result()
+    for chunk in itertools.batched([i for i in wanted if i not in have], CHUNK):
+        yield from fit_and_rank(spec, chunk, workers)
+
+
+def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> list[dict[str, Any]]:
+    """Replicates whose fits are made by `scalebayes.fit_many`, side by side, and are gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateWarning)  # in the results
+        made = sb.fit_many([job(spec, i) for i in replicates], folder, workers=workers)
+        seconds = made.table["seconds"]
+
+        def fitted(i: int) -> Fitter:
+            return lambda *_, **__: made[str(i)]
+
+        return [replicate(spec, i, fit=fitted(i)) | {"seconds": seconds[str(i)]} for i in replicates]
 
 
 def append(spec: Spec, row: dict[str, Any]) -> None:
@@ -364,17 +377,18 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(sb.list_models().index), help="by default all of models/")
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, in place of local workers")
     parser.add_argument("--docs", action="store_true", help="write docs/sbc.md from the results at hand, run nothing")
     arguments = parser.parse_args()
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: matrices are small
     if arguments.docs:
         write_docs()
         return
-    for spec in [sb.read_model(model) for model in arguments.models.split(",")]:
-        for row in run_missing(spec, range(arguments.replicates), arguments.workers):
-            append(spec, row)
-        for key, value in summarise(spec).items():
-            print(f"{value}" if key == "spec" else f"  {key}: {value}", flush=True)
+    with connected(arguments.scheduler or arguments.workers) as client:
+        for spec in [sb.read_model(model) for model in arguments.models.split(",")]:
+            for row in run_missing(spec, range(arguments.replicates), client):
+                append(spec, row)
+            for key, value in summarise(spec).items():
+                print(f"{value}" if key == "spec" else f"  {key}: {value}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from .allocation import frontier as frontier
 from .averaging import average as average
 from .backtesting import Backtest as Backtest
 from .backtesting import backtest as backtest
+from .batch import Batch as Batch
+from .batch import fit_many as fit_many
 from .borrowing import prior_from as prior_from
 from .caution import caveats as caveats
 from .chances import chance as chance
@@ -36,6 +38,8 @@ from .errors import SpecError as SpecError
 from .gains import returns as returns
 from .inference import fit as fit
 from .inverse import reach as reach
+from .jobs import Job as Job
+from .jobs import grid as grid
 from .kappa import Coupling as Coupling
 from .kappa import coupling as coupling
 from .laws import LAWS as LAWS

@@ -10,15 +10,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scalebayes import point
+from scalebayes.batch import fit_all
 from scalebayes.diagnostics import Message
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.inference import fit
-from scalebayes.posterior import by_weight
+from scalebayes.posterior import Fit, by_weight
 from scalebayes.prediction import predict
 from scalebayes.progress import Progress
 from scalebayes.scoring import LEVELS, score
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scalebayes.runs import Runs
+    from scalebayes.workers import Workers
 
 type Forecast = Callable[[Runs, np.ndarray, np.ndarray, int], np.ndarray]
 """From (training runs, N, D, seed) to draws of the loss of new runs, (draws, targets)."""
@@ -167,6 +170,8 @@ def backtest(
     shares: Sequence[float] = SHARES,
     decades: Sequence[float] = (),
     seed: int = 0,
+    workers: Workers = 1,
+    folder: str | Path | None = None,
     progress: bool | None = None,
     **sampler: Any,
 ) -> Backtest:
@@ -185,6 +190,9 @@ def backtest(
         Splits that leave out all runs within so many decades of the largest compute.
     seed
         Of every fit and forecast.
+    workers, folder
+        As for `scalebayes.fit_many`: how many fits are made side by side, and where; and a folder that keeps them, from
+        which an interrupted backtest goes on.
     progress
         Whether to show progress on stderr; by default when it is a terminal.
     **sampler
@@ -205,13 +213,21 @@ def backtest(
     chosen = _methods(methods)
     sizes = [len(method.law_object.parameters) + 1 for method in chosen.values() if isinstance(method, Spec)]
     cuts, notes = make_splits(runs, shares, decades, fewest=max([FEWEST, *sizes]))
+    pairs = {(s.label, name): (s.train, m) for s in cuts for name, m in chosen.items() if isinstance(m, Spec)}
+    options = SAMPLER | sampler | {"seed": seed}
+    beforehand = workers != 1 or folder is not None
+    fits = fit_all(pairs, workers=workers, folder=folder, progress=progress, **options) if beforehand else {}
+
+    def make(split: Split, name: str) -> Fit:
+        return fits[split.label, name] if fits else fit(*pairs[split.label, name], progress=False, **options)
+
     scored = []
     with Progress(progress) as bar:
         for split in cuts:
             drawn: dict[str, Drawn] = {}
             for name, method in chosen.items():
                 label = f"{runs.name}, {split.label}: {name}"
-                drawn[name] = bar.during(label, _draw, name, method, split, seed, drawn, SAMPLER | sampler)
+                drawn[name] = bar.during(label, _draw, name, method, split, seed, drawn, make)
                 scored.append(_score_split(split, name, drawn[name]))
     return combine([Backtest(scores) for scores in scored], notes)
 
@@ -247,7 +263,7 @@ def _draw(
     split: Split,
     seed: int,
     drawn: Mapping[str, Drawn],
-    sampler: Mapping[str, Any],
+    make: Callable[[Split, str], Fit],
 ) -> Drawn:
     N, D = split.held_out.N, split.held_out.D
     if isinstance(method, tuple):
@@ -256,7 +272,7 @@ def _draw(
     if isinstance(method, Spec):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GateWarning)  # counted instead
-            fitted = fit(split.train, method, seed=seed, progress=False, **sampler)
+            fitted = make(split, name)
         losses = predict(fitted, N=N, D=D, seed=seed)["new_run"].values
         scatter = float(fitted.tree["posterior"]["sigma"].median())
         return Drawn(losses.reshape(-1, len(N)), bool(fitted.gate_failures), scatter)

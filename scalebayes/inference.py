@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from scalebayes import accelerator
 from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
 from scalebayes.errors import FitError, GateWarning
@@ -33,6 +34,8 @@ PRIOR_DRAWS = 2000
 LOG_LIKELIHOOD_VALUES = 20_000_000
 """Above this many values (160 MB) the pointwise log likelihood is not kept in the tree."""
 
+type Backend = Literal["nutpie", "jax"]
+
 
 def fit(
     runs: Runs,
@@ -42,6 +45,7 @@ def fit(
     draws: int = 1000,
     tune: int | None = None,
     chains: int = 4,
+    backend: Backend = "nutpie",
     progress: bool | None = None,
     **sampler: Any,
 ) -> Fit:
@@ -63,10 +67,14 @@ def fit(
     draws, tune, chains
         Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 1000 draws, a law
         with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
+    backend
+        What samples: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once, on a GPU where
+        JAX has one (extra ``gpu``). The second is for tables of very many runs: it compiles for each table anew.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
     **sampler
-        Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...).
+        Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with ``backend="jax"`` to
+        `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
 
     Returns
     -------
@@ -83,13 +91,13 @@ def fit(
     spec = read_model(model)
     check_table(runs, spec)
     default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
-    settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
+    settings = {"target_accept": accept, "draws": draws, "chains": chains, **_own_settings(backend), **sampler}
     settings["tune"] = default_tune if tune is None else tune
     check_settings(settings, seed)
     started = time.perf_counter()
     with Progress(progress) as bar:
-        compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
-        kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, runs, bar)
+        sample = _with_jax(spec, runs, bar) if backend == "jax" else _with_nutpie(spec, runs, bar)
+        kept = _sample_until_the_gate_passes(sample, settings, seed, spec, bar)
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
@@ -99,8 +107,12 @@ def fit(
         "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
         "versions": {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")},
+        "backend": backend,
         "seconds": round(time.perf_counter() - started, 2),
     }
+    if backend == "jax":
+        of_jax = accelerator.about()
+        metadata |= of_jax | {"versions": metadata["versions"] | of_jax["versions"]}
     tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)  # arguments of the sampler may be anything
     if not kept.gate.ok:
         warnings.warn(f"{spec.name} on {runs.name}: {kept.gate}", GateWarning, stacklevel=2)
@@ -118,22 +130,50 @@ class Attempt:
     settings: dict[str, Any]
 
 
+type Sampler = Callable[[dict[str, Any], int, Callable[..., None]], tuple[xr.DataTree, bool]]
+"""From settings, a seed and a callback for progress to what was sampled, under ArviZ's names, and whether in part."""
+
+
+def _own_settings(backend: Backend) -> dict[str, Any]:
+    """Settings of one backend alone; refuse one that is not there."""
+    if backend == "jax":
+        accelerator.check()
+        return {}
+    if backend != "nutpie":
+        raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
+    return {"adaptation": "low_rank"}
+
+
+def _with_nutpie(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
+    compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
+
+    def sample(settings: dict[str, Any], seed: int, callback: Callable[..., None]) -> tuple[xr.DataTree, bool]:
+        raw, partial = _sample(compiled, settings, seed, callback)
+        return _arviz_names(raw, spec, runs), partial
+
+    return sample
+
+
+def _with_jax(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
+    run = bar.during(f"building {spec.name}", accelerator.prepare, spec, runs)
+    return lambda settings, seed, _: (_arviz_names(run(settings, seed), spec, runs, accelerator.STATS), False)
+
+
 def _sample_until_the_gate_passes(
-    compiled: Any, settings: dict[str, Any], seed: int, spec: Spec, runs: Runs, bar: Progress
+    sample: Sampler, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
 ) -> Attempt:
     """Sample, more carefully again while the gate fails; an interrupted retry leaves the whole attempt before it."""
     kept: Attempt | None = None
     for attempt in range(1, ATTEMPTS + 1):
         label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
         try:
-            raw, partial = _sample(compiled, settings, _nutpie_seed(seed, attempt), bar.bar(label))
+            sampled, partial = sample(settings, _nutpie_seed(seed, attempt), bar.bar(label))
         except KeyboardInterrupt:
             if kept is None:
                 raise
             partial = True
         if partial and kept is not None:
             return replace(kept, partial=True, gate=convergence(kept.sampled, partial=True))
-        sampled = _arviz_names(raw, spec, runs)
         kept = Attempt(sampled, partial, convergence(sampled, partial=partial), attempt, settings)
         if partial or kept.gate.ok or settings["chains"] == 1:  # one chain cannot pass, however long
             break
@@ -228,13 +268,13 @@ STATS = {
 """ArviZ's names for sampler statistics and nutpie's."""
 
 
-def _arviz_names(raw: xr.DataTree, spec: Spec, runs: Runs) -> xr.DataTree:
+def _arviz_names(raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = STATS) -> xr.DataTree:
     """Keep the parameters of the spec, a sampled discrepancy and the sampler's statistics, under ArviZ's names."""
     posterior = raw["posterior"].to_dataset()
     stats = raw["sample_stats"].to_dataset()
     groups = {
         "posterior": posterior[[*spec.law_object.parameter_names, *spec.scatter_names]],
-        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in STATS.items()}),
+        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
     }
     if spec.discrepancy is not None and spec.samples_discrepancy:
         rank = len(spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True).values)

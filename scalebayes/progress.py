@@ -42,6 +42,17 @@ class Progress:
         self._bars.update(task, total=1, completed=1)
         return result
 
+    def count(self, label: str, total: int, done: int = 0) -> Callable[[str], None]:
+        """Return a callback that counts one more as done, with a remark beside."""
+        task = self._bars.add_task(f"{label}: {done} of {total}", total=total, completed=done)
+
+        def update(remark: str = "") -> None:
+            now = int(self._bars.tasks[self._bars.task_ids.index(task)].completed) + 1
+            text = f"{label}: {now} of {total}" + (f" ({remark})" if remark else "")
+            self._bars.update(task, completed=now, description=text)
+
+        return update
+
     def bar(self, label: str) -> Callable[[list[Any]], None]:
         """Return a callback that shows nutpie's per-chain progress, summed, with divergences."""
         task = self._bars.add_task(label, total=None)

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.allocation import frontier, loss_at_budget
+from scalebayes.batch import fit_all
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.inference import fit
 from scalebayes.posterior import Average, Fit, over_average
@@ -26,6 +27,7 @@ from scalebayes.splits import rows_of
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
     from scalebayes.spec import Spec
+    from scalebayes.workers import Workers
 
 type Arm = Fit | Average
 
@@ -39,7 +41,9 @@ ANCHORS = 25
 """Budgets at which the median N* of a fit with a discrepancy is found; between them its log is taken as linear."""
 
 
-def fit_groups(runs: Runs, model: str | Path | Spec = "coupled-discrepancy", **options: Any) -> dict[str, Fit]:
+def fit_groups(
+    runs: Runs, model: str | Path | Spec = "coupled-discrepancy", *, workers: Workers = 1, **options: Any
+) -> dict[str, Fit]:
     """Fit each group of a table on its own, by the column ``group``.
 
     Groups share no parameter: what one says of the floor or the exponents helps no other, as it would in a
@@ -51,6 +55,8 @@ def fit_groups(runs: Runs, model: str | Path | Spec = "coupled-discrepancy", **o
         A table with a column ``group``.
     model, **options
         Passed on to `scalebayes.fit`.
+    workers
+        As for `scalebayes.fit_many`: how many groups are fitted side by side, and where.
 
     Returns
     -------
@@ -61,6 +67,8 @@ def fit_groups(runs: Runs, model: str | Path | Spec = "coupled-discrepancy", **o
     ------
     RunsError
         When there is no such column, or groups have too few runs for the law, naming them all.
+    FitError
+        With several workers: when a fit fails, naming its group.
     """
     if "group" not in runs.table:
         raise RunsError(f"{runs.name} has no group: its columns are {', '.join(runs.table.columns)}")
@@ -69,7 +77,9 @@ def fit_groups(runs: Runs, model: str | Path | Spec = "coupled-discrepancy", **o
     needed = len(spec.law_object.parameters) + 1
     if few := [f"{name}: {len(part)}" for name, part in parts.items() if len(part) < needed]:
         raise RunsError(f"'{spec.name}' needs at least {needed} runs a group; {runs.name} has {', '.join(few)}")
-    return {name: fit(part, spec, **options) for name, part in parts.items()}
+    if workers == 1:
+        return {name: fit(part, spec, **options) for name, part in parts.items()}
+    return fit_all({name: (part, spec) for name, part in parts.items()}, workers=workers, **options)
 
 
 def _groups(runs: Runs) -> dict[str, np.ndarray]:

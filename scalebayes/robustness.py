@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from scalebayes.allocation import frontier
 from scalebayes.averaging import average
+from scalebayes.batch import fit_all
 from scalebayes.diagnostics import Message
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.inference import fit as sample
@@ -24,6 +25,9 @@ from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from scalebayes.runs import Runs
+    from scalebayes.workers import Workers
 
 AS_FITTED = "as fitted"
 AHEAD = 10.0
@@ -64,6 +68,7 @@ def sensitivity(
     D: Any = None,
     C: Any = None,
     ci_prob: float = CI_PROB,
+    workers: Workers = 1,
     progress: bool | None = None,
     **sampler: Any,
 ) -> Sensitivity:
@@ -82,6 +87,8 @@ def sensitivity(
         input, for a law of one).
     ci_prob
         Probability of the equal-tailed intervals.
+    workers
+        As for `scalebayes.fit_many`: how many refits are made side by side, and where.
     progress
         As in `scalebayes.fit`.
     **sampler
@@ -95,10 +102,8 @@ def sensitivity(
     asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None} or _ahead(fit)
     fits = {AS_FITTED: fit}
     first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GateWarning)  # said in the messages
-        for label, spec in variants(fit.spec).items():
-            fits[label] = sample(fit.runs, spec, progress=progress, **{"seed": fit.metadata["seed"]} | sampler)
+    sampler = {"seed": fit.metadata["seed"], "progress": progress} | sampler
+    fits |= _refits({label: (fit.runs, spec) for label, spec in variants(fit.spec).items()}, workers, sampler)
     tables, unanswered = {AS_FITTED: first}, []
     for label, one in list(fits.items())[1:]:
         try:
@@ -107,6 +112,14 @@ def sensitivity(
             unanswered.append(Message("NO_ANSWER", "warning", f"under '{label}': {error}"))
     table = _moves(tables, ci_prob)
     return Sensitivity(fits, table, (*_messages(table, fits, ci_prob), *unanswered))
+
+
+def _refits(pairs: Mapping[str, tuple[Runs, Spec]], workers: Workers, sampler: dict[str, Any]) -> dict[str, Fit]:
+    if workers != 1:
+        return fit_all(pairs, workers=workers, **sampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateWarning)  # said in the messages
+        return {label: sample(runs, spec, **sampler) for label, (runs, spec) in pairs.items()}
 
 
 def variants(spec: Spec) -> dict[str, Spec]:

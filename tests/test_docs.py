@@ -90,7 +90,7 @@ def run_once(tmp_path_factory):
     def run(words):
         _, name, *arguments = words
         call = CALLS[name].make_context(name, [*arguments]).params
-        saved = [call["output"]] if call.get("output") else []
+        saved = [path for path in [call.get("output")] if path and path.suffix]  # a folder stays where it is
         for word in arguments:
             made_here = not word.endswith(".nc") or Path(word) in saved or Path(word).exists()
             assert made_here, f"{shlex.join(words)}: no line above it on the page makes {word}"

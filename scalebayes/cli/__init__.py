@@ -7,6 +7,7 @@ are imported by the commands that need them.
 # `--help` lists commands in this order.
 # isort: off
 from scalebayes.cli import fits as fits
+from scalebayes.cli import many as many
 from scalebayes.cli import conversion as conversion
 from scalebayes.cli import queries as queries
 from scalebayes.cli import decisions as decisions

@@ -51,6 +51,9 @@ def fit_command(
     draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
     tune: Annotated[int | None, typer.Option(min=1, help="Tuning draws a chain; by default the model's.")] = None,
     chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
+    backend: Annotated[
+        str, typer.Option("--backend", help="nutpie, or jax: NumPyro, for very long tables and GPUs.")
+    ] = "nutpie",
     ci_prob: ProbOption = 0.9,
     prior_from: Annotated[
         Path | None,
@@ -71,7 +74,7 @@ def fit_command(
         refuse_early(output, force)
     spec = _spec(model, prior_from, inflate)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains)
+    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend)  # type: ignore[arg-type]
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:
