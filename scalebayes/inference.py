@@ -1,6 +1,6 @@
 """Spec and runs to posterior: nutpie samples the graph, and the gate decides whether to go on.
 
-The only file that imports nutpie, and only inside functions. One compiled sampler serves every table of a spec.
+One compiled sampler serves every table of a spec.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,9 @@ import xarray as xr
 
 from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
+from scalebayes.engine.kernel import kernel
+from scalebayes.engine.nuts import KernelSampler, compile_model, read_trace, sample
+from scalebayes.engine.operations import UnsupportedError
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.graph import pymc_model, sampler_data, structure
 from scalebayes.posterior import METADATA, Fit
@@ -95,6 +98,7 @@ def fit(
         "seed": int(seed),
         "sampler": kept.settings,
         "attempts": kept.attempt,
+        "engine": _about(_engine(spec, runs)),
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
@@ -148,24 +152,53 @@ def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
 
 
-_COMPILED: dict[tuple[object, ...], Any] = {}
+def _about(engine: Engine) -> dict[str, str]:
+    """What `Fit.metadata` says of the engine."""
+    return {"route": engine.route} | ({"reason": engine.reason} if engine.reason else {})
+
+
+_COMPILED: dict[tuple[object, ...], Engine] = {}
 """Compiled samplers of this process by the structure of their specs."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A compiled sampler that takes a table by ``with_data``, and how it came about.
+
+    ``route`` is "kernel", our own library of PyMC's graph, or "numba", nutpie's compilation of it; ``reason`` says why
+    not the first.
+    """
+
+    sampler: Any
+    route: str
+    reason: str = ""
 
 
 def _compile(spec: Spec, runs: Runs) -> Any:
     """Compile the sampler of a spec, or take this process's, and give it the table."""
-    import nutpie
+    return _engine(spec, runs).sampler.with_data(**sampler_data(runs, spec))
 
+
+def _engine(spec: Spec, runs: Runs) -> Engine:
+    """The sampler of a spec, this process's where there is one."""
     if (key := structure(spec)) not in _COMPILED:
         keep = [*spec.law_object.parameter_names, *spec.scatter_names]
         try:
-            _COMPILED[key] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
-        except (OSError, ValueError) as error:
-            if "compiledir" not in str(error):
-                raise
-            text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
-            raise FitError(text) from error
-    return _COMPILED[key].with_data(**sampler_data(runs, spec))
+            _COMPILED[key] = Engine(KernelSampler(kernel(spec, runs, keep, key)), "kernel")
+        except UnsupportedError as error:
+            _COMPILED[key] = Engine(_numba(spec, runs, keep), "numba", str(error))
+    return _COMPILED[key]
+
+
+def _numba(spec: Spec, runs: Runs, keep: Sequence[str]) -> Any:
+    """Let nutpie compile the model."""
+    try:
+        return compile_model(pymc_model(runs, spec), keep)
+    except (OSError, ValueError) as error:
+        if "compiledir" not in str(error):
+            raise
+        text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
+        raise FitError(text) from error
 
 
 def _nutpie_seed(seed: int, attempt: int) -> int:
@@ -176,11 +209,9 @@ def _sample(
     compiled: Any, settings: dict[str, Any], seed: int, callback: Callable[..., None]
 ) -> tuple[xr.DataTree, bool]:
     """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
-    import nutpie
-
-    options = {"save_warmup": False, "progress_bar": False, "progress_callback": callback, "progress_rate": 200}
+    options = {"progress_callback": callback, "progress_rate": 200}
     try:
-        raw = nutpie.sample(compiled, seed=seed, **options, **settings)
+        trace = sample(compiled, seed=seed, **options, **settings)
     except (AttributeError, TypeError, ValueError) as error:
         raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
     except RuntimeError as error:
@@ -189,7 +220,7 @@ def _sample(
         if type(error).__name__ != "PanicException":  # nutpie's Rust side, no subclass of Exception
             raise
         raise FitError(f"the sampler failed inside nutpie: {error}") from None
-    return trim(raw, settings["draws"])
+    return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
 
 
 def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
