@@ -24,6 +24,7 @@ from scalebayes.engine.nuts import KernelSampler, compile_model, read_trace, sam
 from scalebayes.engine.operations import UnsupportedError
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.graph import pymc_model, sampler_data, structure
+from scalebayes.kept_fits import keep, place, recall
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
@@ -46,6 +47,7 @@ def fit(
     tune: int | None = None,
     chains: int = 4,
     progress: bool | None = None,
+    cache: bool = False,
     **sampler: Any,
 ) -> Fit:
     """Sample the posterior of a spec given runs.
@@ -68,6 +70,10 @@ def fit(
         with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
+    cache
+        Whether to return the same fit (spec, runs, settings, seed and versions) from the user's cache folder where it
+        is there, and to keep it there where it is not. Its metadata then has ``cached``, the file. A fit takes a few
+        megabytes; SCALEBAYES_CACHE_DIR moves the folder, and what is in it may be deleted at any time.
     **sampler
         Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...).
 
@@ -89,26 +95,51 @@ def fit(
     settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
     settings["tune"] = default_tune if tune is None else tune
     check_settings(settings, seed)
-    started = time.perf_counter()
+    path = place(spec, runs, settings, seed, _versions()) if cache else None
     with Progress(progress) as bar:
-        compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
-        kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, bar)
+        if path is not None and (found := bar.during("looking for the same fit", recall, path, spec, runs)):
+            bar.say(f"{spec.name}: the same fit was made before, and is read from {path}")
+            if found.gate_failures:
+                _warn(found, convergence(found.tree))
+            return found
+        made, gate = _fit(spec, runs, settings, seed, bar)
+        if path is not None:
+            bar.during("keeping the fit", keep, made, path)
+    if not gate.ok:
+        _warn(made, gate)
+    return made
+
+
+def _fit(spec: Spec, runs: Runs, settings: dict[str, Any], seed: int, bar: Progress) -> tuple[Fit, Diagnosis]:
+    """Compile, sample, and put together what was sampled with what a fit says of itself."""
+    started = time.perf_counter()
+    compiled = bar.during(f"preparing {spec.name} (once per process)", _compile, spec, runs)
+    engine = _engine(spec, runs)
+    if engine.reason:
+        bar.say(f"without a kernel nutpie compiled the model itself, which takes longer: {engine.reason}")
+    kept = _sample_until_the_gate_passes(compiled, settings, seed, spec, bar)
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
         "sampler": kept.settings,
         "attempts": kept.attempt,
-        "engine": _about(_engine(spec, runs)),
+        "engine": engine.about,
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
-        "versions": {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")},
+        "versions": _versions(),
         "seconds": round(time.perf_counter() - started, 2),
     }
     tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)  # arguments of the sampler may be anything
-    if not kept.gate.ok:
-        warnings.warn(f"{spec.name} on {runs.name}: {kept.gate}", GateWarning, stacklevel=2)
-    return Fit(spec, runs, tree)
+    return Fit(spec, runs, tree), kept.gate
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")}
+
+
+def _warn(fit: Fit, gate: Diagnosis) -> None:
+    warnings.warn(f"{fit.spec.name} on {fit.runs.name}: {gate}", GateWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -152,11 +183,6 @@ def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
 
 
-def _about(engine: Engine) -> dict[str, str]:
-    """What `Fit.metadata` says of the engine."""
-    return {"route": engine.route} | ({"reason": engine.reason} if engine.reason else {})
-
-
 _COMPILED: dict[tuple[object, ...], Engine] = {}
 """Compiled samplers of this process by the structure of their specs."""
 
@@ -173,6 +199,11 @@ class Engine:
     route: str
     reason: str = ""
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What `Fit.metadata` says of it."""
+        return {"route": self.route} | ({"reason": self.reason} if self.reason else {})
+
 
 def _compile(spec: Spec, runs: Runs) -> Any:
     """Compile the sampler of a spec, or take this process's, and give it the table."""
@@ -184,7 +215,9 @@ def _engine(spec: Spec, runs: Runs) -> Engine:
     if (key := structure(spec)) not in _COMPILED:
         keep = [*spec.law_object.parameter_names, *spec.scatter_names]
         try:
-            _COMPILED[key] = Engine(KernelSampler(kernel(spec, runs, keep, key)), "kernel")
+            sampler = KernelSampler(kernel(spec, runs, keep, key))
+            sampler.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it
+            _COMPILED[key] = Engine(sampler, "kernel")
         except UnsupportedError as error:
             _COMPILED[key] = Engine(_numba(spec, runs, keep), "numba", str(error))
     return _COMPILED[key]

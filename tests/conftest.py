@@ -18,6 +18,8 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not co
     folder = Path(tempfile.gettempdir()) / f"scalebayes-tests-{os.getuid()}" / worker
     os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
 
+os.environ.setdefault("SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache")
+
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -32,17 +32,18 @@ def test_cores_do_not_change_the_draws(fitted, load_public):
     assert (posterior(fitted("hoffmann2022", "chinchilla")) == posterior(one)).all().to_array().all()
 
 
-def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(fitted, load_public, monkeypatch):
+def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(fitted, load_public, monkeypatch, tmp_path):
     fitted("hoffmann2022", "chinchilla")
-    import nutpie
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("compiled again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nutpie, "compile_pymc_model", refuse)
+        patch.setattr(inference, "kernel", refuse)
+        patch.setattr(inference, "compile_model", refuse)
         refit = sb.fit(load_public("pile2023"), "chinchilla", seed=3)
     monkeypatch.setattr(inference, "_COMPILED", {})
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path))
     fresh = sb.fit(load_public("pile2023"), "chinchilla", seed=3)
     for name in posterior(refit):
         np.testing.assert_allclose(posterior(refit)[name], posterior(fresh)[name], rtol=1e-6)

@@ -55,20 +55,25 @@ def fit_command(
     inflate: Annotated[
         float, typer.Option("--inflate", help="With --prior-from: priors so many times as wide as that posterior.")
     ] = 2.0,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Take the same fit from the cache folder, or keep it there.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
-    from scalebayes.borrowing import prior_from as borrowed
-    from scalebayes.inference import fit
-    from scalebayes.store import save
-
     if output is not None:
         refuse_early(output, force)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
+    from scalebayes.borrowing import prior_from as borrowed  # after the table: a refusal need not wait for these
+    from scalebayes.inference import fit
+    from scalebayes.store import save
+
     spec = model if prior_from is None else borrowed(load(prior_from), inflate)
-    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains)
+    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains, cache=cache)
+    if "cached" in result.metadata:
+        typer.echo(f"the same fit was made before: read from {result.metadata['cached']}", err=True)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:

@@ -110,7 +110,7 @@ def kernel(spec: Spec, runs: Runs, keep: Sequence[str], structure: tuple[object,
     UnsupportedError
         When it cannot be made here, and nutpie should compile the model itself.
     """
-    folder = cache_folder("kernels") if _ours(spec) else None
+    folder = cache_folder("kernels") if is_ours(spec) else None
     if folder is None:  # nowhere to keep it, or a law whose source may change unseen
         with tempfile.TemporaryDirectory(prefix="scalebayes-") as temporary:
             return _make(spec, runs, keep, Path(temporary), "kernel")
@@ -121,19 +121,19 @@ def kernel(spec: Spec, runs: Runs, keep: Sequence[str], structure: tuple[object,
 def kernel_key(keep: Sequence[str], structure: tuple[object, ...]) -> str:
     """Name of a kernel on disk: it holds all that decides what is in it and whether it runs here."""
     versions = {name: version(name) for name in ("scalebayes", "pymc", "pytensor", "numpy")}
-    parts = [repr(structure), [*keep], _sources(), versions, machine(), ATTEMPTS, sorted(map(str, REWRITES.values()))]
+    parts = [repr(structure), [*keep], sources(), versions, machine(), ATTEMPTS, sorted(map(str, REWRITES.values()))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @cache
-def _sources() -> str:
+def sources() -> str:
     """Digest of the package's own source, whichever part of it shapes the graph."""
     package = Path(__file__).parents[1]
     files = [p for folder in (".", "laws", "engine") for p in sorted((package / folder).glob("*.py"))]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def _ours(spec: Spec) -> bool:
+def is_ours(spec: Spec) -> bool:
     """Whether a law is the package's own; the source of another one is not in the key."""
     law = spec.law_object
     return all(f.__module__.startswith("scalebayes.") for f in (law.function, law.coordinates.recover))
