@@ -66,7 +66,7 @@ def fit(
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
-        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 1000 draws, a law
+        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 600 draws, a law
         with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
@@ -91,7 +91,7 @@ def fit(
     """
     spec = read_model(model)
     check_table(runs, spec)
-    default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
+    default_tune, accept = (600, 0.95) if spec.discrepancy is None else (2000, 0.97)
     settings = {"adaptation": "low_rank", "target_accept": accept, "draws": draws, "chains": chains, **sampler}
     settings["tune"] = default_tune if tune is None else tune
     check_settings(settings, seed)

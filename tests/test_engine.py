@@ -64,7 +64,7 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
             theirs = reference(point)
         ours = np.concatenate([*evaluate(bound, point), bound.initial])
         finite.append(np.isfinite(theirs[: n + 1]).all())
-        checked = slice(None) if finite[-1] else slice(n + 1, None)
+        checked = slice(None) if finite[-1] else slice(len(ours) - n, None)  # draws are where there is a density
         assert np.isnan(ours[: n + 1]).all() != finite[-1]
         np.testing.assert_allclose(ours[checked], theirs[checked], rtol=1e-9, atol=1e-9)
     assert all(finite[:3])
