@@ -11,6 +11,7 @@ import pytensor
 import pytensor.gradient
 import pytensor.tensor as pt
 import pytest
+from pymc.logprob.utils import ParameterValueError
 
 import scalebayes as sb
 from scalebayes import inference
@@ -61,12 +62,18 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
     for seed, width in enumerate((0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0)):
         point = bound.initial + width * np.random.default_rng(seed).uniform(-1, 1, n)
         with np.errstate(all="ignore"):
-            theirs = reference(point)
+            try:
+                theirs = reference(point)
+            except ParameterValueError:  # a scale that underflows to zero
+                theirs = np.full(2 * n + 1 + len(bound.layout.kept), np.nan)
+                theirs[-n:] = bound.initial
         ours = np.concatenate([*evaluate(bound, point), bound.initial])
         finite.append(np.isfinite(theirs[: n + 1]).all())
         checked = slice(None) if finite[-1] else slice(len(ours) - n, None)  # draws are where there is a density
         assert np.isnan(ours[: n + 1]).all() != finite[-1]
-        np.testing.assert_allclose(ours[checked], theirs[checked], rtol=1e-9, atol=1e-9)
+        # Far out the terms of one entry are as large as the largest entry, and cancel in another order.
+        unit = 1.0 if width <= 1 else np.abs(theirs[: n + 1]).max(initial=1.0, where=np.isfinite(theirs[: n + 1]))
+        np.testing.assert_allclose(ours[checked], theirs[checked], rtol=1e-9, atol=1e-9 * unit)
     assert all(finite[:3])
     assert not all(finite)
 
