@@ -34,7 +34,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/calibration.py
 
 # A .venv that works is kept; uv brings a Python of its own where python3 is too old.

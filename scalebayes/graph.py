@@ -6,7 +6,8 @@ one compiled sampler serves every table and every spec that differs only in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,63 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
         else:
             pm.Potential("log_loss", _marginal_log_density(data["observed"] - pt.log(loss), data, **scatter))
     return graph
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The graph of a spec as PyTensor variables, for those who compile it themselves (`scalebayes.engine`).
+
+    Attributes
+    ----------
+    free
+        The vector that is sampled, a scalar variable for each entry, by name.
+    data
+        The shared variables that hold what `sampler_data` gives, by name.
+    log_density, gradient
+        Log density of the free variables, and its gradient by them.
+    kept
+        What a fit keeps of a draw: parameters of law, noise and discrepancy, by name.
+    initial
+        Where PyMC starts each free variable.
+    """
+
+    free: dict[str, Symbol]
+    data: dict[str, Symbol]
+    log_density: Symbol
+    gradient: list[Symbol]
+    kept: dict[str, Symbol]
+    initial: list[Symbol]
+
+
+def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
+    """Log density, gradient and what is kept of a draw, from the `pm.Model` of a spec."""
+    from pymc.initial_point import make_initial_point_expression
+    from pytensor.gradient import grad
+    from pytensor.graph.replace import clone_replace
+    from pytensor.graph.traversal import graph_inputs
+
+    model = pymc_model(runs, spec)
+    free = model.value_vars
+    log_density = model.logp()
+    kept = model.replace_rvs_by_values([model[name] for name in keep])
+    initial = make_initial_point_expression(
+        free_rvs=model.free_RVs,
+        rvs_to_transforms=model.rvs_to_transforms,
+        initval_strategies=model.rvs_to_initial_values,
+        return_transformed=True,
+    )
+    data = {variable.name: variable for variable in model.data_vars}
+    clones = {v: data[v.name] for v in graph_inputs(initial) if v.name in data}  # PyMC copies what it starts from
+    start: Any = clone_replace(initial, clones)
+    slopes: Any = grad(log_density, free)
+    return Symbols(
+        {value.name: value for value in free},
+        data,
+        log_density,
+        slopes,
+        dict(zip(keep, kept, strict=True)),
+        start,
+    )
 
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Spec and runs to posterior: nutpie samples the graph, and the gate decides whether to go on.
 
-The only file that imports nutpie, and only inside functions. One compiled sampler serves every table of a spec.
+One compiled sampler serves every table of a spec.
 """
 
 from __future__ import annotations
@@ -8,24 +8,23 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from scalebayes import accelerator
 from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
-from scalebayes.errors import FitError, GateWarning
-from scalebayes.graph import pymc_model, sampler_data, structure
-from scalebayes.posterior import METADATA, SAMPLED, Fit, sampled_discrepancy
+from scalebayes.errors import GateWarning
+from scalebayes.kept_fits import keep, place, recall
+from scalebayes.posterior import METADATA, Fit, sampled_discrepancy
 from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
 from scalebayes.runs import Runs
+from scalebayes.samplers import Backend, Sampler, own_settings, prepare
 from scalebayes.spec import Spec, prior_draws, read_model
 
 ATTEMPTS = 3
@@ -33,8 +32,6 @@ ATTEMPTS = 3
 PRIOR_DRAWS = 2000
 LOG_LIKELIHOOD_VALUES = 20_000_000
 """Above this many values (160 MB) the pointwise log likelihood is not kept in the tree."""
-
-type Backend = Literal["nutpie", "jax"]
 
 
 def fit(
@@ -47,6 +44,7 @@ def fit(
     chains: int = 4,
     backend: Backend = "nutpie",
     progress: bool | None = None,
+    cache: bool = False,
     **sampler: Any,
 ) -> Fit:
     """Sample the posterior of a spec given runs.
@@ -65,13 +63,17 @@ def fit(
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
-        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 1000 draws, a law
+        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 600 draws, a law
         with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
     backend
         What samples: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once, on a GPU where
         JAX has one (extra ``gpu``). The second is for tables of very many runs: it compiles for each table anew.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
+    cache
+        Whether to return the same fit (spec, runs, settings, seed and versions) from the user's cache folder where it
+        is there, and to keep it there where it is not. Its metadata then has ``cached``, the file. A fit takes a few
+        megabytes; SCALEBAYES_CACHE_DIR moves the folder, and what is in it may be deleted at any time.
     **sampler
         Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with ``backend="jax"`` to
         `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
@@ -90,14 +92,32 @@ def fit(
     """
     spec = read_model(model)
     check_table(runs, spec)
-    default_tune, accept = (1000, 0.95) if spec.discrepancy is None else (2000, 0.97)
-    settings = {"target_accept": accept, "draws": draws, "chains": chains, **_own_settings(backend), **sampler}
+    default_tune, accept = (600, 0.95) if spec.discrepancy is None else (2000, 0.97)
+    settings = {"target_accept": accept, "draws": draws, "chains": chains, **own_settings(backend), **sampler}
     settings["tune"] = default_tune if tune is None else tune
     check_settings(settings, seed)
-    started = time.perf_counter()
+    path = place(spec, runs, settings | {"backend": backend}, seed, _versions()) if cache else None
     with Progress(progress) as bar:
-        sample = _with_jax(spec, runs, bar) if backend == "jax" else _with_nutpie(spec, runs, bar)
-        kept = _sample_until_the_gate_passes(sample, settings, seed, spec, bar)
+        if path is not None and (found := bar.during("looking for the same fit", recall, path, spec, runs)):
+            bar.say(f"{spec.name}: the same fit was made before, and is read from {path}")
+            if found.gate_failures:
+                _warn(found, convergence(found.tree))
+            return found
+        made, gate = _fit(spec, runs, backend, settings, seed, bar)
+        if path is not None:
+            bar.during("keeping the fit", keep, made, path)
+    if not gate.ok:
+        _warn(made, gate)
+    return made
+
+
+def _fit(
+    spec: Spec, runs: Runs, backend: Backend, settings: dict[str, Any], seed: int, bar: Progress
+) -> tuple[Fit, Diagnosis]:
+    """Compile, sample, and put together what was sampled with what a fit says of itself."""
+    started = time.perf_counter()
+    sampler = prepare(backend, spec, runs, bar)
+    kept = _sample_until_the_gate_passes(sampler, settings, seed, spec, bar)
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
@@ -106,17 +126,20 @@ def fit(
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
-        "versions": {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")},
-        "backend": backend,
+        "versions": _versions() | sampler.versions,
         "seconds": round(time.perf_counter() - started, 2),
+        **sampler.about,
     }
-    if backend == "jax":
-        of_jax = accelerator.about()
-        metadata |= of_jax | {"versions": metadata["versions"] | of_jax["versions"]}
     tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)  # arguments of the sampler may be anything
-    if not kept.gate.ok:
-        warnings.warn(f"{spec.name} on {runs.name}: {kept.gate}", GateWarning, stacklevel=2)
-    return Fit(spec, runs, tree)
+    return Fit(spec, runs, tree), kept.gate
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")}
+
+
+def _warn(fit: Fit, gate: Diagnosis) -> None:
+    warnings.warn(f"{fit.spec.name} on {fit.runs.name}: {gate}", GateWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -130,44 +153,15 @@ class Attempt:
     settings: dict[str, Any]
 
 
-type Sampler = Callable[[dict[str, Any], int, Callable[..., None]], tuple[xr.DataTree, bool]]
-"""From settings, a seed and a callback for progress to what was sampled, under ArviZ's names, and whether in part."""
-
-
-def _own_settings(backend: Backend) -> dict[str, Any]:
-    """Settings of one backend alone; refuse one that is not there."""
-    if backend == "jax":
-        accelerator.check()
-        return {}
-    if backend != "nutpie":
-        raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
-    return {"adaptation": "low_rank"}
-
-
-def _with_nutpie(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
-    compiled = bar.during(f"compiling {spec.name} (once per process)", _compile, spec, runs)
-
-    def sample(settings: dict[str, Any], seed: int, callback: Callable[..., None]) -> tuple[xr.DataTree, bool]:
-        raw, partial = _sample(compiled, settings, seed, callback)
-        return _arviz_names(raw, spec, runs), partial
-
-    return sample
-
-
-def _with_jax(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
-    run = bar.during(f"building {spec.name}", accelerator.prepare, spec, runs)
-    return lambda settings, seed, _: (_arviz_names(run(settings, seed), spec, runs, accelerator.STATS), False)
-
-
 def _sample_until_the_gate_passes(
-    sample: Sampler, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
+    sampler: Sampler, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
 ) -> Attempt:
     """Sample, more carefully again while the gate fails; an interrupted retry leaves the whole attempt before it."""
     kept: Attempt | None = None
     for attempt in range(1, ATTEMPTS + 1):
         label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
         try:
-            sampled, partial = sample(settings, _nutpie_seed(seed, attempt), bar.bar(label))
+            sampled, partial = sampler.sample(settings, _seed_of(seed, attempt), bar.bar(label))
         except KeyboardInterrupt:
             if kept is None:
                 raise
@@ -188,99 +182,8 @@ def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
 
 
-_COMPILED: dict[tuple[object, ...], Any] = {}
-"""Compiled samplers of this process by the structure of their specs."""
-
-
-def _compile(spec: Spec, runs: Runs) -> Any:
-    """Compile the sampler of a spec, or take this process's, and give it the table."""
-    import nutpie
-
-    if (key := structure(spec, runs)) not in _COMPILED:
-        keep = [*spec.law_object.parameter_names, *spec.scatter_names, *["weights"] * spec.samples_discrepancy]
-        try:
-            _COMPILED[key] = nutpie.compile_pymc_model(pymc_model(runs, spec), var_names=keep)
-        except (OSError, ValueError) as error:
-            if "compiledir" not in str(error):
-                raise
-            text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
-            raise FitError(text) from error
-    return _COMPILED[key].with_data(**sampler_data(runs, spec))
-
-
-def _nutpie_seed(seed: int, attempt: int) -> int:
+def _seed_of(seed: int, attempt: int) -> int:
     return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0])
-
-
-def _sample(
-    compiled: Any, settings: dict[str, Any], seed: int, callback: Callable[..., None]
-) -> tuple[xr.DataTree, bool]:
-    """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
-    import nutpie
-
-    options = {"save_warmup": False, "progress_bar": False, "progress_callback": callback, "progress_rate": 200}
-    try:
-        raw = nutpie.sample(compiled, seed=seed, **options, **settings)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
-    except RuntimeError as error:
-        raise FitError(f"nutpie stopped: {error}") from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # nutpie's Rust side, no subclass of Exception
-            raise
-        raise FitError(f"the sampler failed inside nutpie: {error}") from None
-    return trim(raw, settings["draws"])
-
-
-def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
-    """Cut an interrupted trace, which nutpie pads with NaN and zeros, to the chains and draws that are whole.
-
-    Keeps the longest chains such that most draws survive, all of one length.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        When no draw after tuning was made.
-    """
-    posterior = raw["posterior"].to_dataset()
-    lengths = posterior["sigma"].notnull().sum("draw").values
-    if posterior.sizes["draw"] == draws and (lengths == draws).all():
-        return raw, False
-    order = np.argsort(-lengths, kind="stable")
-    kept = [(i + 1) * lengths[chain] for i, chain in enumerate(order)]
-    chains = np.sort(order[: int(np.argmax(kept)) + 1])
-    length = int(lengths[chains].min()) if len(chains) else 0
-    if length == 0:
-        raise KeyboardInterrupt
-    return raw.isel(chain=chains, draw=slice(0, length)), True
-
-
-STATS = {
-    "diverging": "diverging",
-    "reached_max_treedepth": "maxdepth_reached",
-    "tree_depth": "depth",
-    "n_steps": "n_steps",
-    "step_size": "step_size",
-    "acceptance_rate": "mean_tree_accept",
-    "energy": "energy",
-    "lp": "logp",
-}
-"""ArviZ's names for sampler statistics and nutpie's."""
-
-
-def _arviz_names(raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = STATS) -> xr.DataTree:
-    """Keep the parameters of the spec, a sampled discrepancy and the sampler's statistics, under ArviZ's names."""
-    posterior = raw["posterior"].to_dataset()
-    stats = raw["sample_stats"].to_dataset()
-    groups = {
-        "posterior": posterior[[*spec.law_object.parameter_names, *spec.scatter_names]],
-        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
-    }
-    if spec.discrepancy is not None and spec.samples_discrepancy:
-        rank = len(spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True).values)
-        weights = posterior["weights"].transpose("chain", "draw", ...)[..., :rank]  # without what fills the rank up
-        groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights.values)}, posterior.coords)
-    return xr.DataTree.from_dict(groups)
 
 
 def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:

@@ -53,6 +53,11 @@ class Progress:
 
         return update
 
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        if not self._bars.disable:
+            self._bars.console.print(text, style="dim", highlight=False)
+
     def bar(self, label: str) -> Callable[[list[Any]], None]:
         """Return a callback that shows nutpie's per-chain progress, summed, with divergences."""
         task = self._bars.add_task(label, total=None)

@@ -1,6 +1,5 @@
 """Where a table of runs comes from: a file of one of the usual kinds, or a DataFrame, as it stands."""
 
-import difflib
 import os
 import warnings
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from scalebayes.errors import Fault, RunsError
+from scalebayes.files import not_there
 
 
 def _read_text(path: Path, sep: str) -> pd.DataFrame:
@@ -72,8 +72,7 @@ def _read_file(path: Path) -> pd.DataFrame:
     if reader is None:
         raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")
     if not path.exists():
-        close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-        raise RunsError(f"no such file: {path}" + (f"; did you mean {close[0]}?" if close else ""))
+        raise RunsError(not_there(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # it would cut such rows short

@@ -10,13 +10,16 @@ import pytest
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes.inference import STATS, _arviz_names, _tree
+from scalebayes.inference import _tree
 from scalebayes.posterior import METADATA
+from scalebayes.samplers import STATS, named
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not compile into one folder
     flags = os.environ.get("PYTENSOR_FLAGS", "")
     folder = Path(tempfile.gettempdir()) / f"scalebayes-tests-{os.getuid()}" / worker
     os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
+
+os.environ.setdefault("SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache")
 
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -78,7 +81,7 @@ def fit_of():
         posterior = xr.Dataset({name: (dims[: value.ndim], value) for name, value in draws.items()}, coords)
         calm = xr.Dataset({theirs: (("chain", "draw"), np.zeros(shape)) for theirs in STATS.values()}, coords)
         raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
-        tree = _tree(_arviz_names(raw, spec, runs), spec, runs, seed=0)
+        tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
         hashes = {"spec": spec.hash, "runs": runs.hash}
         about = {"partial": False, "gate_failures": [*gate_failures], "hashes": hashes}
         tree.attrs[METADATA] = json.dumps(about)

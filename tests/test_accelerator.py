@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import inference
+from scalebayes import samplers
 from scalebayes.cli import app
 
 RUNS = sb.load_runs("pile2023")
@@ -20,7 +20,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
 
 
 def test_backends_that_are_none_are_refused(monkeypatch):
-    monkeypatch.setattr(inference, "_compile", None)
+    monkeypatch.setattr(samplers, "compile_with", None)
     with pytest.raises(sb.FitError, match="backend takes 'nutpie' and 'jax'; got 'cuda'"):
         sb.fit(RUNS, "kaplan-size", backend="cuda")
     result = CliRunner().invoke(app, ["fit", "pile2023", "-m", "kaplan-size", "--backend", "cuda"])

@@ -45,7 +45,7 @@ def test_imports_go_one_way(name):
     [
         ("pymc", {"graph", "accelerator"}),
         ("pymc.sampling.jax", {"accelerator"}),
-        ("nutpie", {"inference"}),
+        ("nutpie", {"engine.nuts"}),
         ("numpyro", {"accelerator"}),
         ("distributed", {"workers"}),
     ],

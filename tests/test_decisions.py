@@ -14,8 +14,9 @@ import scalebayes as sb
 from scalebayes.choices import LEAST, MEDIAN, shared_range
 from scalebayes.cli import app
 from scalebayes.curves import curve_of, first_place
-from scalebayes.inference import _arviz_names, _tree
+from scalebayes.inference import _tree
 from scalebayes.posterior import METADATA, law_parameters
+from scalebayes.samplers import named
 
 CHAINS, DRAWS = 2, 300
 VALUES = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_C": 0.06, "kappa": 0.8, "sigma": 0.02}
@@ -51,7 +52,7 @@ def handmade(model="chinchilla", width=0.02, **planted):
     raw = xr.DataTree.from_dict(
         {g: xr.Dataset({k: (("chain", "draw"), v) for k, v in x.items()}, coords) for g, x in groups.items()}
     )
-    tree = _tree(_arviz_names(raw, spec, RUNS), spec, RUNS, seed=0)
+    tree = _tree(named(raw, spec, RUNS), spec, RUNS, seed=0)
     metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": False, "gate_failures": [], "versions": {}}
     tree.attrs[METADATA] = json.dumps(metadata | {"hashes": {"spec": spec.hash, "runs": RUNS.hash}})
     return sb.Fit(spec, RUNS, tree)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import scalebayes as sb
-from scalebayes import inference
+from scalebayes import samplers
 from scalebayes.graph import pymc_model
 from scalebayes.progress import Progress
 
@@ -32,17 +32,18 @@ def test_cores_do_not_change_the_draws(fitted, load_public):
     assert (posterior(fitted("hoffmann2022", "chinchilla")) == posterior(one)).all().to_array().all()
 
 
-def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(fitted, load_public, monkeypatch):
+def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(fitted, load_public, monkeypatch, tmp_path):
     fitted("hoffmann2022", "chinchilla")
-    import nutpie
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("compiled again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nutpie, "compile_pymc_model", refuse)
+        patch.setattr(samplers, "kernel", refuse)
+        patch.setattr(samplers, "compile_model", refuse)
         refit = sb.fit(load_public("pile2023"), "chinchilla", seed=3)
-    monkeypatch.setattr(inference, "_COMPILED", {})
+    monkeypatch.setattr(samplers, "COMPILED", {})
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path))
     fresh = sb.fit(load_public("pile2023"), "chinchilla", seed=3)
     for name in posterior(refit):
         np.testing.assert_allclose(posterior(refit)[name], posterior(fresh)[name], rtol=1e-6)
@@ -110,7 +111,7 @@ def test_interrupted_fit_comes_back_whole_and_flagged(load_public, monkeypatch):
 
 @pytest.mark.parametrize("draws_left", [0, 5])
 def test_an_interrupted_retry_leaves_the_whole_attempt_before_it(load_public, monkeypatch, draws_left):
-    sample, calls = inference._sample, []
+    sample, calls = samplers.run_nutpie, []
 
     def cut_the_second(compiled, settings, seed, callback):
         calls.append(settings)
@@ -120,7 +121,7 @@ def test_an_interrupted_retry_leaves_the_whole_attempt_before_it(load_public, mo
             raise KeyboardInterrupt
         return sample(compiled, settings | {"draws": draws_left}, seed, callback)[0], True
 
-    monkeypatch.setattr(inference, "_sample", cut_the_second)
+    monkeypatch.setattr(samplers, "run_nutpie", cut_the_second)
     with pytest.warns(sb.GateWarning):
         fit = sb.fit(load_public("pile2023"), "chinchilla", draws=90, tune=300)
     assert posterior(fit).sizes == {"chain": 4, "draw": 90}
@@ -171,7 +172,7 @@ def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
     ],
 )
 def test_refused_before_anything_compiles(runs, model, error, words, load_public, monkeypatch):
-    monkeypatch.setattr(inference, "_compile", None)
+    monkeypatch.setattr(samplers, "compile_with", None)
     table = load_public("pile2023").table
     tables = {"pile2023": table, "few": table.iloc[:5], "no tokens": table[["N", "loss"]]}
     with pytest.raises(error, match=words):

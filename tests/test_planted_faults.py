@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes import inference
+from scalebayes import samplers
 from scalebayes.diagnostics import convergence
-from scalebayes.inference import trim
+from scalebayes.samplers import trim
 
 LAW = sb.LAWS["additive"]
 TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
@@ -91,7 +91,7 @@ def test_a_trace_padded_with_nan_is_caught_and_trimmed(sound):
 
 @pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy", "kaplan-floor"])
 def test_a_table_without_noise_is_refused_before_anything_compiles(model, monkeypatch):
-    monkeypatch.setattr(inference, "_compile", None)
+    monkeypatch.setattr(samplers, "compile_with", None)
     spec = sb.read_model(model)
     law, rng = spec.law_object, np.random.default_rng(1)
     values = {name: TRUTH.get(name, 0.7) for name in law.parameter_names}

@@ -14,8 +14,9 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.inference import _arviz_names, _tree, trim
+from scalebayes.inference import _tree
 from scalebayes.posterior import METADATA, law_parameters
+from scalebayes.samplers import named, trim
 from scalebayes.tables import interval_columns
 
 CHAINS, DRAWS = 4, 500
@@ -84,7 +85,7 @@ def make_fit(model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior
     raw = xr.DataTree.from_dict(
         {"posterior": dataset(values | dict(posterior)), "sample_stats": sampled().assign(dataset_of(statistics))}
     )
-    tree = _tree(_arviz_names(raw, spec, runs), spec, runs, seed=0)
+    tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
     metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": partial, "gate_failures": [], "versions": {}}
     metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from scalebayes.errors import ScaleBayesError
+from scalebayes.files import not_there
 
 if TYPE_CHECKING:
     from scalebayes.posterior import Average, Fit
@@ -24,6 +25,8 @@ def read(
     best: bool = False,
 ) -> Runs:
     """Read a file or a published table, and say on stderr what was assumed."""
+    if Path(runs).suffix and not Path(runs).exists():  # said at once, without what reads tables
+        raise ScaleBayesError(not_there(Path(runs)))
     from scalebayes.datasets import TABLES, load_runs
     from scalebayes.runs import read_runs
 

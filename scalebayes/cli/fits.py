@@ -62,19 +62,33 @@ def fit_command(
     inflate: Annotated[
         float | None, typer.Option("--inflate", help="With --prior-from: priors so many times as wide (2) as there.")
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Take the same fit from the cache folder, or keep it there.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
-    from scalebayes.inference import fit
-    from scalebayes.store import save
-
     if output is not None:
         refuse_early(output, force)
     spec = _spec(model, prior_from, inflate)
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    result = fit(table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend)  # type: ignore[arg-type]
+    from scalebayes.inference import fit  # after the table: a refusal need not wait for these
+    from scalebayes.store import save
+
+    result = fit(
+        table,
+        spec,
+        seed=seed,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        backend=backend,  # type: ignore[arg-type]
+        cache=cache,
+    )
+    if "cached" in result.metadata:
+        typer.echo(f"the same fit was made before: read from {result.metadata['cached']}", err=True)
     if output is not None:
         typer.echo(f"saved {save(result, output)}", err=True)
     if result.partial:
