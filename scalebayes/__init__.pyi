@@ -56,6 +56,7 @@ from .recipes import fit_groups as fit_groups
 from .recipes import multiplier as multiplier
 from .regrets import overtrain as overtrain
 from .regrets import regret as regret
+from .reports import report as report
 from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.cost import SIX_ND, Cost, as_cost
-from scalebayes.curves import Curve, curve_of
+from scalebayes.curves import Shared, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, discrepancy, law_parameters, over_average
@@ -97,7 +97,7 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return values.reshape(-1, values.shape[-1]).T
 
 
-def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
+def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
     """N that minimises each draw's curve with cost(N, D) = budget, near where it starts.
 
     The least of a grid in log N around the starts, then the vertex of the parabola through it and its neighbours:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -19,6 +19,14 @@ type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 BLOCK = 4_000_000
 """Entries of the kernel held at once, places times runs: bounds the memory that a long table takes."""
+
+
+class Shared(Protocol):
+    """Whatever knows the log loss of its draws at inputs that all of them share."""
+
+    def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
+        """Log loss of every draw at the same inputs (K,): (S, K)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ As in `scalebayes.plots`, every function returns a Matplotlib figure that pyplot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from scalebayes.drawing import (
     FAINT,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-ACROSS = 3
+ACROSS = 4
 """Panels side by side."""
 NODES = 200
 """Points along a density."""
@@ -70,7 +70,7 @@ def residuals(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     axes = canvas("Residuals: observed over expected loss", label, "Observed over expected - 1")
     axes.set(yscale="linear", xlim=limits([getattr(runs, x)], 0.03))
     quantity_ticks(axes.xaxis, power if x == "C" else format_quantity)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:+.1%}" if share else "0")
     axes.axhline(0.0, color=QUIET, lw=0.8)
     at = getattr(runs, x)
     axes.vlines(at, *spread, color=STYLES[0][0], lw=0.8, alpha=0.35)
@@ -94,7 +94,7 @@ def parameters(fit: Fit) -> Figure:
     scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
     prior, posterior, published = draws(fit, "prior"), draws(fit), published_values(fit)
     rows = -(-len(names) // ACROSS)
-    figure = Figure(figsize=(6.8, 1.75 * rows + 0.3), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6.8, 1.7 * rows + 0.3), layout="constrained", facecolor="white")
     panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
         theirs = [values[name] for values in published.values() if np.isfinite(values.get(name, np.nan))]
@@ -102,7 +102,9 @@ def parameters(fit: Fit) -> Figure:
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     what = "Filled: posterior. Line: prior. Triangles: published values"
-    return caption(panels[0], f"{what if published else what.rsplit('.', 1)[0]}. Heights are of densities, not to scale.")
+    figure.suptitle("Posterior beside prior", x=0.01, ha="left", size=SIZE + 1.5, color=INK, weight="bold")
+    what = what if published else what.rpartition(". ")[0]
+    return caption(panels[0], f"{what}. Each density has its own height.")
 
 
 def _draw_densities(
@@ -110,7 +112,7 @@ def _draw_densities(
 ) -> None:
     from scipy.stats import gaussian_kde
 
-    into, back = (np.log10, lambda x: 10.0**x) if log else (lambda x: x, lambda x: x)
+    into: Callable[[np.ndarray], np.ndarray] = np.log10 if log else np.asarray
     ours = into(posterior.values.ravel())
     low, high = np.quantile(ours, [0.001, 0.999])
     seen = [low, high, *into(np.array(published))]
@@ -123,13 +125,14 @@ def _draw_densities(
     before, after = gaussian_kde(theirs, width)(at), gaussian_kde(ours)(at)
     axes.fill_between(at, after / after.max(), color=STYLES[0][0], alpha=0.45, lw=0)
     axes.plot(at, before / before.max(), color=INK, lw=1.0, ls=STYLES[1][1])
-    axes.plot(into(np.array(published)), np.full(len(published), 0.05), "v", color=STYLES[1][0], ms=5, clip_on=False)
+    if published:
+        axes.plot(into(np.array(published)), np.full(len(published), 0.05), "v", color=STYLES[1][0], ms=5)
     axes.set(xlim=(at[0], at[-1]), ylim=(0, 1.08), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_minor_locator(NullLocator())
     if log:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: format_quantity(back(x), 2)))
+        axes.xaxis.set_major_formatter(lambda x, _: format_quantity(10.0**x, 2))
 
 
 def frontier_exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Figure:
@@ -144,7 +147,7 @@ def frontier_exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Fig
     """
     table = exponents(fits, ci_prob)
     axes = canvas("Exponent of the compute-optimal frontier, N* ~ C^a", "a", "")
-    axes.figure.set_size_inches(6.8, 0.34 * len(table) + 1.3)
+    cast("Figure", axes.get_figure(root=True)).set_size_inches(6.8, 0.34 * len(table) + 1.3)
     axes.set(xscale="linear", yscale="linear", ylim=(len(table) - 0.5, -0.5))
     for i, (_, row) in enumerate(table.iterrows()):
         colour = STYLES[i % len(STYLES)][0] if i < len(fits) else INK
@@ -154,7 +157,7 @@ def frontier_exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Fig
     labels = [literally(_named(str(source), row)) for source, row in table.iterrows()]
     axes.set_yticks(range(len(table)), labels, size=SIZE)
     axes.axhline(len(fits) - 0.5, color=FAINT, lw=0.7)
-    what = f"Circles: fits, with {100 * ci_prob:g}% equal-tailed intervals. Diamonds: as printed, with printed intervals"
+    what = f"Circles: fits, with {100 * ci_prob:g}% equal-tailed intervals. Diamonds: as printed"
     figure = caption(axes, f"{what}.")
     axes.tick_params(axis="y", length=0, pad=SMALL)
     return figure

@@ -41,7 +41,7 @@ def _couplings(fits: Mapping[str, Fit], ci_prob: float) -> Iterator[tuple[str, T
     for fit in fits.values():
         try:
             read = coupling(fit)
-        except (QueryError, KeyError):  # no free kappa, or no draws of the prior
+        except QueryError:  # no free kappa
             continue
         sentence = read.sentence(ci_prob).partition(" Posterior probability")[0]
         rows = tuple(
@@ -57,7 +57,8 @@ def _scores(comparison: Comparison) -> Table:
         behind = "-" if row["elpd_diff"] == 0 else f"{-row['elpd_diff']:.1f} (s.e. {row['dse']:.1f})"
         elpd = Cell(f"{row['elpd']:.1f} (s.e. {row['se']:.1f})", float(row["elpd"]))
         weight = Cell(f"{row['stacking']:.2f}", float(row["stacking"]))
-        rows.append((Cell(str(label)), elpd, Cell(behind, float(-row["elpd_diff"])), weight, Cell(f"{row['high_k_left']}")))
+        left = Cell(f"{row['high_k_left']}", float(row["high_k_left"]))
+        rows.append((Cell(str(label)), elpd, Cell(behind, float(-row["elpd_diff"])), weight, left))
     headings = ("model", "log score", "behind the best", "stacking weight", "runs with high Pareto k")
     return Table("Leaving out one run at a time", headings, tuple(rows))
 

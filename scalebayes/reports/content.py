@@ -121,7 +121,7 @@ def _left_out(made: Mapping[str, Section | None], no_live: bool, why_not: str) -
     if made["sensitivity"] is None:
         yield (
             "Whether the decision holds under other assumptions was not asked, since it takes refits: "
-            "`scalebayes report --sensitivity`, or report(fit, path, sensitivity=scalebayes.sensitivity(fit))."
+            "scalebayes report --sensitivity asks it, as does report(..., sensitivity=sensitivity(fit)) in Python."
         )
     if made["frontier"] is None:
         yield "This law has no compute-optimal N and D, so there is no frontier."

@@ -66,9 +66,7 @@ def _groups(runs: Runs) -> str:
 def posterior_section(fits: Mapping[str, Fit], main: str, ci_prob: float) -> Section:
     """Posterior of every parameter beside its prior and the published values, and exponents beside the literature."""
     tables = tuple(_parameters(label, fit, ci_prob, len(fits) > 1) for label, fit in fits.items())
-    drawings = []
-    if "prior" in fits[main].tree.children:
-        drawings.append(_densities(fits[main], ci_prob))
+    drawings = [_densities(fits[main], ci_prob)]
     allocating = {label: fit for label, fit in fits.items() if "a_opt" in _derived(fit)}
     if allocating:
         drawings.append(_exponents(allocating, ci_prob))
@@ -90,13 +88,14 @@ def _parameters(label: str, fit: Fit, ci_prob: float, several: bool) -> Table:
     prior = _prior_rows(fit, ci_prob)
     entries = fit.spec.published
     rows = []
-    for name, row in table.iterrows():
+    for row in table.reset_index().to_dict("records"):
+        name = str(row["parameter"])
         scale = name in scales
         before = as_cell(prior[name], ci_prob, scale) if name in prior else Cell("-")
         ess = min(row["ess_bulk"], row["ess_tail"])
         checks = (Cell(f"{row['r_hat']:.3f}", float(row["r_hat"])), Cell(f"{ess:.0f}", float(ess)))
         theirs = (Cell(number(row[e.label], scale), _known(row[e.label])) for e in entries)
-        rows.append((Cell(str(name)), before, as_cell(row, ci_prob, scale), *theirs, *checks))
+        rows.append((Cell(name), before, as_cell(row, ci_prob, scale), *theirs, *checks))
     kind = kind_of_interval(ci_prob)
     caption = f"Medians with {kind} intervals{f', {label}' if several else ''}"
     told = "; ".join(f"{name}: {meanings[name]}" for name in table.index if name in meanings)
@@ -111,8 +110,6 @@ def _known(value: float) -> float | None:
 
 def _prior_rows(fit: Fit, ci_prob: float) -> dict[str, dict[str, float]]:
     """Median and bounds of each parameter, and of what is derived, under the prior."""
-    if "prior" not in fit.tree.children:
-        return {}
     prior, tail = draws(fit, "prior"), (1 - ci_prob) / 2
     values = {str(name): prior[name].values for name in prior.data_vars}
     with np.errstate(all="ignore"):  # a prior may hold scales that are infinite for every purpose
@@ -129,23 +126,23 @@ def _prior_rows(fit: Fit, ci_prob: float) -> dict[str, dict[str, float]]:
 def _densities(fit: Fit, ci_prob: float) -> Drawing:
     table, prior = summary(fit, ci_prob), _prior_rows(fit, ci_prob)
     lower, upper = interval_columns(ci_prob)
+    widths = (table[upper] - table[lower]).to_dict()
     told = []
     for name in fit.spec.law_object.parameter_names:
-        before = prior[name][upper] - prior[name][lower]
-        after = table.loc[name, upper] - table.loc[name, lower]
-        told.append(f"{name} to {share_in_words(after / before)}" if np.isfinite(before) else f"{name}")
+        before = prior[name][upper] - prior[name][lower] if name in prior else np.inf
+        told.append(f"{name} to {share_in_words(widths[name] / before)}" if np.isfinite(before) else name)
     alt = f"Densities of each parameter: the runs narrow the prior's intervals of {', '.join(told)} of their width."
-    return drawing("parameters", evidence_plots.parameters(fit), alt, resize=False)
+    return drawing("parameters", evidence_plots.parameters(fit), alt)
 
 
 def _exponents(fits: Mapping[str, Fit], ci_prob: float) -> Drawing:
     lower, upper = interval_columns(ci_prob)
     told = []
     for label, fit in fits.items():
-        row = summary(fit, ci_prob).loc["a_opt"]
+        row: Any = summary(fit, ci_prob).loc["a_opt"]
         told.append(f"{label} {row['median']:.2f}, from {row[lower]:.2f} to {row[upper]:.2f}")
     alt = f"Exponent of the compute-optimal frontier: {'; '.join(told)}; Kaplan printed 0.73, Hoffmann 0.46 to 0.50."
-    return drawing("exponents", evidence_plots.frontier_exponents(fits, ci_prob), alt, resize=False)
+    return drawing("exponents", evidence_plots.frontier_exponents(fits, ci_prob), alt)
 
 
 def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
@@ -158,7 +155,9 @@ def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
     usual, worst = float(np.median(np.abs(off))), np.argsort(-np.abs(off))[:WORST]
     named = ", ".join(f"{fit.runs.table.index[i]} ({off[i]:+.1%})" for i in worst)
     share = share_in_words(inside / len(fit.runs))
-    held = f"{inside} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} interval of a new run"
+    held = (
+        f"{inside} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} interval of a new run"
+    )
     sentences = (
         f"{held} at their inputs; these are the runs that were fitted, so this says that the fit is not too tight, "
         "not that it foresees others.",
@@ -177,6 +176,7 @@ def _isoflop(fit: Fit, ci_prob: float) -> Iterator[Drawing]:
         return
     sets: list[Any] = isoflop_sets(fit.runs.C, fit.runs.N)
     at = f"at {len(sets)} budgets that several runs share" if sets else "at budgets among the runs"
-    span = f"{format_quantity(fit.runs.C.min(), 2)} to {format_quantity(fit.runs.C.max(), 2)} FLOP"
+    budgets = [float(np.median(fit.runs.C[s])) for s in sets] if sets else fit.runs.C
+    span = f"{format_quantity(min(budgets), 2)} to {format_quantity(max(budgets), 2)} FLOP"
     alt = f"Loss against parameters {at}, {span}: at each the curve falls to a compute-optimal size and rises again."
     yield drawing("isoflop", figure, alt)

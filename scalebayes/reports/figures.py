@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 
 from scalebayes.reports.contract import Drawing
 
-INCHES = (6.4, 4.1)
-"""Of a figure with one panel of its own choosing."""
 PLACES = re.compile(r'(?<=\s)(d|x|y)="([^"]*)"')
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
 
-def drawing(name: str, figure: Figure, alt: str, *, resize: bool = True) -> Drawing:
+def drawing(name: str, figure: Figure, alt: str) -> Drawing:
     """Turn a Matplotlib figure into a drawing: its title and caption become text of the page.
 
     Parameters
@@ -27,16 +25,14 @@ def drawing(name: str, figure: Figure, alt: str, *, resize: bool = True) -> Draw
         As the functions of `scalebayes.plots` return it.
     alt
         The finding, in words.
-    resize
-        Whether the figure's size may be changed to suit a page.
     """
     axes = figure.axes
-    title, caption = axes[0].get_title(loc="left"), figure.get_supxlabel()
-    if len(axes) == 1:
+    title, caption = figure.get_suptitle(), figure.get_supxlabel()
+    if not title:
+        title = axes[0].get_title(loc="left")
         axes[0].set_title("", loc="left")
+    figure.suptitle("")
     figure.supxlabel("")
-    if resize:
-        figure.set_size_inches(*INCHES)
     svg, box = inline(figure, name)
     words = " ".join(caption.split()).replace(r"\$", "$")
     return Drawing(name, title.replace(r"\$", "$"), alt, words, svg, box)

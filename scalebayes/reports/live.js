@@ -161,7 +161,7 @@
   }
 
   // Marks on the figure.
-  const drawing = node("live-frontier");
+  const drawing = node("figure-live-frontier");
   const [left, bottom, right, top] = axes.box;
   const x = (log) => left + ((log - axes.x[0]) / (axes.x[1] - axes.x[0])) * (right - left);
   const y = (log) => bottom + ((log - axes.y[0]) / (axes.y[1] - axes.y[0])) * (top - bottom);
@@ -251,6 +251,7 @@
     });
   }
 
+  document.body.classList.add("asked"); // one frontier is enough where this one moves; print shows the other
   document.querySelectorAll(".scripted").forEach((part) => part.removeAttribute("hidden"));
   for (const name of ["N", "D", "C", "T"]) set(name, asked[name]);
 })();

@@ -36,7 +36,7 @@ SERVED = (9.0, 15.0)
 class Ahead:
     """The frontier at budgets over all that may be asked for: log10 C (nodes,), log10 N and log10 D (S, nodes).
 
-    ``kept`` are the draws that travel, thinned in the order of their N* at ten times the largest run.
+    ``kept`` are the draws that travel, thinned in the order of their N* at the largest budget.
     """
 
     log_C: np.ndarray
@@ -51,11 +51,12 @@ def live_part(whole: Fit | Average, fits: Mapping[str, Fit], ci_prob: float) -> 
         return None, "it answers for laws of N and D only"
     try:
         ahead = _look_ahead(whole)
-        surfaces, error = _surfaces(whole, ahead, ci_prob)
+        surfaces = _surfaces(whole, ahead, ci_prob)
     except QueryError as reason:
         return None, str(reason)
-    if error > TOLERANCE:
+    if (error := _error(surfaces, ahead, ahead.kept, ci_prob)) > TOLERANCE:
         return None, f"its draws on a grid are off by {error:.1%}, more than {TOLERANCE:.1%}"
+    error = _error(surfaces, ahead, slice(None), ci_prob)
     figure = plots.frontier(fits, C=10.0**ahead.log_C, ci_prob=ci_prob)
     alt = "Compute-optimal parameters against compute, with marks at the run and at the optimum asked for above."
     drawn = drawing("live-frontier", figure, alt)
@@ -75,8 +76,7 @@ def _look_ahead(whole: Fit | Average) -> Ahead:
     log_C = np.linspace(np.log10(compute.min()), np.log10(max(FAR, 100 * compute.max())), NODES)
     best = frontier(whole, C=10.0**log_C)
     log_N, log_D = (np.log10(best[name].values).reshape(-1, NODES) for name in ("N", "D"))
-    beyond = int(np.abs(log_C - np.log10(compute.max()) - 1.0).argmin())
-    return Ahead(log_C, log_N, log_D, thin(log_N[:, beyond]))
+    return Ahead(log_C, log_N, log_D, thin(whole, log_N[:, -1]))
 
 
 def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarray]:
@@ -89,22 +89,20 @@ def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarr
     return low - MARGIN, high + MARGIN
 
 
-def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> tuple[Surfaces, float]:
-    """What travels, in as few components as agree, and how far its answers are off those of Python."""
+def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Surfaces:
+    """What travels, in as few components as agree with the draws that are kept."""
     low, high = _rectangle(whole, ahead)
     grid = Grid.around(low, high)
     draws = draws_on(whole, grid, ahead.kept)
     sizes = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
     found = components(draws, weights_around(grid, ahead.log_C, *sizes), RANKS[-1])
-    for rank in RANKS:
-        surfaces = pack(draws, found, rank)
-        if (error := _error(surfaces, ahead, ci_prob)) <= ENOUGH:
-            break
-    return surfaces, error
+    packed = (pack(draws, found, rank) for rank in RANKS[:-1])
+    close = (surfaces for surfaces in packed if _error(surfaces, ahead, ahead.kept, ci_prob) <= ENOUGH)
+    return next(close, None) or pack(draws, found, RANKS[-1])
 
 
-def _error(surfaces: Surfaces, ahead: Ahead, ci_prob: float) -> float:
-    """Largest relative difference of the median and the bounds of N* at the budgets that are checked."""
+def _error(surfaces: Surfaces, ahead: Ahead, beside: np.ndarray | slice, ci_prob: float) -> float:
+    """Largest relative difference of the median and the bounds of N*, at some budgets, from those of draws `beside`."""
     tail = (1 - ci_prob) / 2
     levels, worst = [tail, 0.5, 1 - tail], 0.0
     for i in CHECKED:
@@ -112,9 +110,9 @@ def _error(surfaces: Surfaces, ahead: Ahead, ci_prob: float) -> float:
         try:
             found = expected_optimum(surfaces, start, 10.0 ** ahead.log_C[i], SIX_ND)
         except QueryError:  # the grid ends before the optimum of some draw
-            found = np.full(surfaces.draws, np.nan)
-        apart = np.quantile(found, levels) / np.quantile(10.0 ** ahead.log_N[:, i], levels) - 1
-        worst = max(worst, float(np.nan_to_num(np.abs(apart).max(), nan=np.inf)))
+            return np.inf
+        apart = np.quantile(found, levels) / np.quantile(10.0 ** ahead.log_N[beside, i], levels) - 1
+        worst = max(worst, float(np.abs(apart).max()))
     return worst
 
 
@@ -152,7 +150,8 @@ def _axes(figure: Figure, drawn: Drawing) -> dict[str, list[float]]:
     place = axes.get_position()
     width, height = (float(x) for x in drawn.box.split()[2:])
     x, y = (np.log10(limits).tolist() for limits in (axes.get_xlim(), axes.get_ylim()))
-    box: list[float] = [float(edge) for edge in (place.x0 * width, (1 - place.y0) * height, place.x1 * width, (1 - place.y1) * height)]
+    corners = (place.x0 * width, (1 - place.y0) * height, place.x1 * width, (1 - place.y1) * height)
+    box = [float(edge) for edge in corners]
     return {"x": x, "y": y, "box": box}
 
 

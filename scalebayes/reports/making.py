@@ -14,7 +14,7 @@ from scalebayes.spec import list_models, read_model
 
 def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> Section:
     """How each fit was made, its spec in full, and the commands."""
-    headings = ("", *fits)
+    headings = ("fact", *fits)
     facts = {label: _facts(fit) for label, fit in fits.items()}
     names = dict.fromkeys(name for known in facts.values() for name in known)
     rows = tuple((Cell(name), *(Cell(known.get(name, "-")) for known in facts.values())) for name in names)
@@ -22,9 +22,11 @@ def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: f
     listings += [Listing(f"Model {label}, in full", _in_full(fit)) for label, fit in fits.items()]
     sentence = (
         "Hashes are of what was fitted: the table's contents and the spec's law, noise and priors. A fit saved by "
-        "`scalebayes fit` holds runs, spec and draws, and refuses to load when they do not belong together."
+        "scalebayes fit holds runs, spec and draws, and refuses to load when they do not belong together."
     )
-    return Section("making", "How it was made", (sentence,), tables=(Table("Fits", headings, rows),), listings=tuple(listings))
+    return Section(
+        "making", "How it was made", (sentence,), tables=(Table("Fits", headings, rows),), listings=tuple(listings)
+    )
 
 
 def _facts(fit: Fit) -> dict[str, str]:
@@ -42,7 +44,8 @@ def _facts(fit: Fit) -> dict[str, str]:
     if sampler:
         known["sampler"] = ", ".join(f"{name} {value}" for name, value in sampler.items())
     known |= {name: str(about[name]) for name in ("attempts", "seconds") if name in about}
-    return known | {f"version of {name}": str(version) for name, version in (about.get("versions") or {}).items()}
+    versions = about.get("versions") or {}
+    return known | ({"versions": ", ".join(f"{name} {at}" for name, at in versions.items())} if versions else {})
 
 
 def _in_full(fit: Fit) -> str:

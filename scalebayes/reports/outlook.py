@@ -73,10 +73,11 @@ def extrapolation_section(fits: Mapping[str, Fit], whole: Fit | Average, ci_prob
     else:
         sentence = (
             "What intervals of this model hold beyond the runs was not measured; beside it stands what two laws alone "
-            "held. `scalebayes backtest` measures it on these runs."
+            "held. scalebayes backtest measures it on these runs."
         )
         table = _coverage(measured[measured["method"].isin(BESIDE)])
-    return Section("extrapolation", "Extrapolation, and what was measured of it", (sentence,), tuple(drawings), (table,))
+    title = "Extrapolation, and what was measured of it"
+    return Section("extrapolation", title, (sentence,), tuple(drawings), (table,))
 
 
 def fit_span(whole: Fit | Average) -> float:
@@ -105,5 +106,3 @@ def _coverage(measured: pd.DataFrame) -> Table:
     headings = ("method", "decades beyond", "in 90%", "in 50%", "losses", "tables")
     notes = ("Standard errors are between tables. Losses only: no public table holds an N* beyond its own runs.",)
     return Table(caption, headings, tuple(rows), notes)
-
-

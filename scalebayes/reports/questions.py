@@ -69,19 +69,20 @@ def answers(dataset: xr.Dataset, ci_prob: float) -> Iterator[Answer]:
     table = intervals(dataset, ci_prob).reset_index()
     along = [x for x in INPUTS if x in table]
     kind = f"{100 * ci_prob:g}% interval"
-    for key, rows in table.groupby(along, sort=False):
-        asked = {x: float(value) for x, value in zip(along, key, strict=True)}
+    for _, rows in table.groupby(along, sort=False):
+        asked = {x: float(rows[x].iloc[0]) for x in along}
         numbers = {row["quantity"]: as_cell(row, ci_prob, row["quantity"] in UNITS) for _, row in rows.iterrows()}
         decades = float(rows["decades_beyond"].iloc[0])
         of = {"C": "compute"}.get(dataset["decades_beyond"].attrs["of"], "its largest input")
-        told = {name: spoken(value) for name, value in numbers.items()}
+        loss = f"loss {spoken(numbers['loss'], ' nats per token')}"
         if "N" in numbers:
             question = f"{format_quantity(asked['C'])} FLOP"
-            best = f"{spoken(numbers['N'], kind)} parameters on {told['D']} tokens, {told['tokens_per_param']} to one"
-            text = f"{best}: {told['loss']} nats per token"
+            sizes = f"{spoken(numbers['N'], ' parameters', kind)} on {spoken(numbers['D'], ' tokens')}"
+            text = f"best spent on {sizes}, {spoken(numbers['tokens_per_param'], ' tokens per parameter')}: {loss}"
         else:
             question = _inputs_in_words(asked)
-            text = f"{spoken(numbers['loss'], kind)} nats per token; for a single run {told['new_run']}"
+            loss = spoken(numbers["loss"], " nats per token", kind)
+            text = f"{loss}, a single run {spoken(numbers['new_run'])}"
         yield Answer(asked, question, f"{text}; {distance(decades, of)}", numbers, decades)
 
 
@@ -93,10 +94,11 @@ def as_cell(row: Any, ci_prob: float, scale: bool = False) -> Cell:
     return Cell(cell(row, ci_prob, scale), *kept)
 
 
-def spoken(value: Cell, kind: str = "") -> str:
-    """Say ``1.94 [1.80, 2.08]`` as ``1.94 (90% interval 1.80 to 2.08)``, the kind where it is given."""
+def spoken(value: Cell, unit: str = "", kind: str = "") -> str:
+    """Say ``1.94 [1.80, 2.08]`` as ``1.94 nats (90% interval 1.80 to 2.08)``, unit and kind where they are given."""
     median, bracket, ends = value.text.partition(" [")
-    return f"{median} ({kind}{' ' * bool(kind)}{ends.removesuffix(']').replace(', ', ' to ')})" if bracket else median
+    interval = f" ({kind}{' ' * bool(kind)}{ends.removesuffix(']').replace(', ', ' to ')})"
+    return f"{median}{unit}{interval * bool(bracket)}"
 
 
 def _inputs_in_words(asked: dict[str, float]) -> str:

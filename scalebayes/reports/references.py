@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 
@@ -11,6 +12,9 @@ from scalebayes.spec import models_folder
 
 ENTRY = re.compile(r"^@\w+\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?\s*$", re.MULTILINE)
+ACCENT = re.compile(r"\\([\"'`^~])\{?(\w)\}?")
+MARKS = {'"': "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303"}
+"""TeX's accents, as characters that go with the letter before them."""
 NAMED = 3
 """Authors that are named before the rest is left to "et al."."""
 
@@ -28,7 +32,7 @@ def _entries() -> dict[str, Reference]:
 
 
 def _reference(key: str, fields: dict[str, str]) -> Reference:
-    people = [" ".join(reversed(name.split(", ", 1))) for name in _plain(fields.get("author", "")).split(" and ")]
+    people = [name.partition(",")[0] for name in _plain(fields.get("author", "")).split(" and ")]
     short = len(people) > NAMED or people[-1] == "others"
     authors = f"{people[0]} et al." if short else " and ".join(filter(None, [", ".join(people[:-1]), people[-1]]))
     eprint, doi = fields.get("eprint"), fields.get("doi")
@@ -39,5 +43,7 @@ def _reference(key: str, fields: dict[str, str]) -> Reference:
 
 
 def _plain(text: str) -> str:
-    """Text without the braces that keep capitals."""
+    """Text without the braces that keep capitals, and without what else is TeX's."""
+    text = text.replace(r"{$\widehat{R}$}", "R-hat").replace(r"\&", "&").replace("--", "-")
+    text = ACCENT.sub(lambda match: unicodedata.normalize("NFC", match[2] + MARKS[match[1]]), text)
     return re.sub(r"[{}]", "", text)

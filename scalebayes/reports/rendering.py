@@ -82,9 +82,8 @@ def _asset(name: str) -> str:
 def _template(name: str, **options: Any) -> Any:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
-    environment = Environment(
-        loader=DictLoader({name: _asset(name)}), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
-    )
+    loader = DictLoader({name: _asset(name)})
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options)
     environment.filters["verbatim"] = Verbatim
     return environment.get_template(name)
 

@@ -75,7 +75,7 @@ class Draws:
     log_loss
         What each draw expects of the curve, (S, nodes).
     unseen
-        Variance of the discrepancy that no run has shown, in eta^2, (nodes,); of an average the mean over those that have one.
+        Variance of the discrepancy that no run has shown, in eta^2, (nodes,); of an average the mean over its fits.
     level, noise
         q and the log of a new run's scatter, (S,).
     """
@@ -87,37 +87,43 @@ class Draws:
     noise: np.ndarray
 
 
-def thin(order: np.ndarray) -> np.ndarray:
-    """Numbers of the draws that travel, (kept,): evenly in the order of a quantity (S,), so that its quantiles stay.
+def thin(whole: Fit | Average, order: np.ndarray) -> np.ndarray:
+    """Numbers of the draws that travel, (kept,): within each fit evenly in the order of a quantity (S,).
 
     Every second draw of a posterior would move the ends of a 90% interval by several hundredths of a standard
     deviation; every second draw in the order of what is asked for, and of what follows it closely, does not.
     """
-    ranked = np.argsort(order, kind="stable")
-    middle = (np.arange(min(len(order), MOST_DRAWS)) + 0.5) / min(len(order), MOST_DRAWS)
-    return np.sort(ranked[(middle * len(order)).astype(int)])
+    fit_of = np.repeat(np.arange(len(_mixed(whole))), [len(rows) for _, rows in _mixed(whole)])
+    ranked = np.lexsort([order, fit_of])
+    count = min(len(order), MOST_DRAWS)
+    return np.sort(ranked[((np.arange(count) + 0.5) / count * len(order)).astype(int)])
 
 
-def _chosen(whole: Fit | Average, kept: np.ndarray) -> list[tuple[Fit, np.ndarray]]:
-    """Fits, each with its draws among those kept, numbered as queries order and mix them."""
+def _mixed(whole: Fit | Average) -> list[tuple[Fit, np.ndarray]]:
+    """Fits, each with the numbers of its draws that queries answer from, in their order."""
     fits = [whole] if isinstance(whole, Fit) else [*whole.fits.values()]
     weights = [1.0] if isinstance(whole, Fit) else [*whole.weights.values()]
     sizes = [fit.tree["posterior"].sizes["chain"] * fit.tree["posterior"].sizes["draw"] for fit in fits]
+    return list(zip(fits, by_weight(sizes, weights), strict=True))
+
+
+def _chosen(whole: Fit | Average, kept: np.ndarray) -> list[tuple[Fit, np.ndarray]]:
+    """Fits with draws among those kept, each with their numbers."""
     past, out = 0, []
-    for fit, mixed in zip(fits, by_weight(sizes, weights), strict=True):
+    for fit, mixed in _mixed(whole):
         within = kept[(kept >= past) & (kept < past + len(mixed))] - past
-        out.append((fit, mixed[within]))
+        out += [(fit, mixed[within])] if len(within) else []
         past += len(mixed)
     return out
 
 
 def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) -> Draws:
-    """Those draws of the curve that are kept at the nodes of a grid, with the seed that `predict` and `frontier` take."""
+    """The kept draws of the curve at the nodes of a grid, with the seed that `predict` and `frontier` take."""
     log_N, log_D = grid.nodes
     N, D = 10.0**log_N, 10.0**log_D
     rng = np.random.default_rng([seed, 2])
     parts, unseen, levels, noises = [], np.zeros(len(N)), [], []
-    chosen = [(fit, rows) for fit, rows in _chosen(whole, kept) if len(rows)]
+    chosen = _chosen(whole, kept)
     carrying = sum(len(rows) for fit, rows in chosen if fit.spec.discrepancy is not None)
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
@@ -181,11 +187,11 @@ class Surfaces:
     def _components(self) -> np.ndarray:
         return np.concatenate([self.wide, self.narrow * self.scales[:, None]])
 
-    def log_loss_shared(self, N: np.ndarray, D: np.ndarray) -> np.ndarray:
-        """Log loss that every draw expects at the same inputs, (S, K), from what travels; infinite off the grid."""
+    def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
+        """Log loss that every draw expects at the same N and D, (S, K), from what travels; infinite off the grid."""
         from scipy.ndimage import map_coordinates
 
-        log_N, log_D = np.log10(N), np.log10(D)
+        log_N, log_D = map(np.log10, inputs)
         places = self.grid.places(log_N, log_D)
         values = np.stack(
             [
@@ -199,7 +205,7 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of draws: their means (nodes,), surfaces (components, nodes), and weights (S, components)."""
+    """Principal components of draws: means (nodes,), surfaces (components, nodes) and weights (S, components)."""
 
     mean: np.ndarray
     surfaces: np.ndarray
