@@ -20,8 +20,10 @@ GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
 LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
-REACH, FINE = 3.0 * np.log(10), 0.05 * np.log(10)
+REACH, FINE = 3.0 * np.log(10), 0.025 * np.log(10)
 """With a discrepancy: how far from the law's optima, and in what steps of log N, the least loss is sought."""
+CLOSER = 129
+"""Sizes tried between the last of such a grid and where nothing is left for data."""
 
 
 @over_average
@@ -100,8 +102,9 @@ def _flat(values: np.ndarray) -> np.ndarray:
 def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
     """N that minimises each draw's curve with cost(N, D) = budget, near where it starts.
 
-    The least of a grid in log N around the starts, then the vertex of the parabola through it and its neighbours:
-    right to about 0.1%, which is far inside any posterior of N*.
+    The least of a grid around the starts, then the vertex of the parabola through it and its neighbours, in log(D/N),
+    in which the curve is smooth up to where N uses the budget up: right to a few tenths of a percent, which is far
+    inside any posterior of N*.
 
     Raises
     ------
@@ -110,7 +113,8 @@ def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost
     """
     low, high = np.log(start.min()) - REACH, np.log(start.max()) + REACH
     log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / FINE) + 2))
-    values = curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget))
+    D = cost.affordable_tokens(np.exp(log_N), budget)
+    values = curve.log_loss_shared(np.exp(log_N), D)
     best = values.argmin(axis=1)
     if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
         raise QueryError(
@@ -118,10 +122,14 @@ def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost
             f"C = {format_quantity(budget)} in {share_in_words(np.mean(~inside))} of the draws, discrepancy included"
         )
     left, middle, right = (np.take_along_axis(values, best[:, None] + i, axis=1)[:, 0] for i in (-1, 0, 1))
-    before, after = log_N[best] - log_N[best - 1], log_N[best + 1] - log_N[best]
+    ratio = np.log(D) - log_N
+    before, after = ratio[best] - ratio[best - 1], ratio[best + 1] - ratio[best]
     fall, rise = (left - middle) * after, (right - middle) * before
-    shift = 0.5 * (fall * after - rise * before) / (fall + rise)
-    return np.exp(log_N[best] + shift).reshape(start.shape)
+    flat = fall + rise == 0  # to rounding
+    shift = 0.5 * (fall * after - rise * before) / np.where(flat, np.inf, fall + rise)
+    slope, further = (log_N[best] - log_N[best - 1]) / before, (log_N[best + 1] - log_N[best]) / after
+    at = log_N[best] + shift * slope + shift * (shift + before) * (further - slope) / (before + after)
+    return np.exp(at).reshape(start.shape)
 
 
 def numeric_optimum(law: Law, parameters: dict[str, np.ndarray], budget: float, cost: Cost = SIX_ND) -> np.ndarray:
@@ -175,5 +183,5 @@ def _affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray
     if len(within) in (0, len(grid)):
         return within
     end = bisect(left, within[-1], grid[len(within)], xtol=1e-12)
-    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, 33))
+    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, CLOSER))
     return np.concatenate([within, closer[closer > within[-1]]])

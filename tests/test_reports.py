@@ -374,16 +374,15 @@ def test_what_travels_cannot_end_its_element(told):
 def unpacked(part, draws):
     """Log loss of every draw at nodes of the grid, from what stands in the page and nothing else."""
     s, raw = part.settings, {name: base64.b64decode(text) for name, text in part.arrays.items()}
-    nodes = s["sizes"][0] * s["sizes"][1]
-    wide = np.frombuffer(raw["wide"], "<f4").reshape(s["wide"], nodes)
-    narrow = np.frombuffer(raw["narrow"], "<i2").reshape(s["narrow"], nodes) * np.array(s["scales"])[:, None]
+    rank, nodes = s["wide"] + s["narrow"], s["sizes"][0] * s["sizes"][1]
+    surfaces = np.frombuffer(raw["components"], "<i2").reshape(rank, nodes) * np.array(s["scales"])[:, None]
     weights = np.concatenate(
         [
             np.frombuffer(raw["wideDraws"], "<i2").reshape(s["wide"], draws),
             np.frombuffer(raw["narrowDraws"], "i1").reshape(s["narrow"], draws),
         ]
     )
-    splines = np.frombuffer(raw["mean"], "<f4") + weights.T @ np.concatenate([wide, narrow])
+    splines = np.frombuffer(raw["mean"], "<f4") + weights.T @ surfaces
     at = splines.reshape(draws, *s["sizes"])
     for axis in (1, 2):  # a cubic B-spline at its nodes
         left, right = (np.roll(at, shift, axis) for shift in (1, -1))
@@ -394,9 +393,9 @@ def unpacked(part, draws):
 def test_what_travels_is_the_curve_of_every_draw(fit, told):
     at = unpacked(told.live, 1000)
     s = told.live.settings
-    log_N, log_D = (s["first"][i] + s["step"] * np.arange(s["sizes"][i]) for i in (0, 1))
+    grid = Grid(s["among"], s["first"], s["sizes"])
     inner = slice(4, -4)
-    N, D = np.meshgrid(10 ** log_N[inner], 10 ** log_D[inner], indexing="ij")
+    N, D = (10 ** log.reshape(grid.sizes)[inner, inner] for log in grid.nodes)
     parameters = {name: v.reshape(-1, 1, 1) for name, v in law_parameters(fit).items()}
     np.testing.assert_allclose(at[:, inner, inner], np.log(fit.spec.law_object(N, D, **parameters)), atol=5e-4)
 
@@ -414,15 +413,20 @@ def test_a_law_with_an_edge_is_not_put_on_a_grid():
     assert re.fullmatch(r"its draws on a grid are off by \S+%, more than 1.0%|no compute-optimal point .*", why)
 
 
-def test_places_on_a_grid_count_from_its_border():
-    grid = Grid.around(np.array([8.0, 9.0]), np.array([10.0, 12.0]))
-    assert grid.inside(np.array([8.0, 10.0, 7.9, 10.3]), np.array([9.0, 12.0, 10.0, 10.0])).tolist() == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    np.testing.assert_allclose(grid.places(np.array([8.0]), np.array([9.0])), 4.0)
+def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked():
+    low, high = np.array([8.0, 9.0]), np.array([13.0, 14.0])
+    grid = Grid.over(low, high, np.array([[9.0, 10.0], [10.0, 11.0]]))
+    log_N, log_D = (log.reshape(grid.sizes) for log in grid.nodes)
+    places = grid.places(log_N.ravel(), log_D.ravel()).reshape(2, *grid.sizes)
+    np.testing.assert_allclose(places[0], np.arange(grid.sizes[0])[:, None] + 0 * log_D, atol=1e-6)
+    np.testing.assert_allclose(places[1], np.arange(grid.sizes[1])[None, :] + 0 * log_D, atol=1e-6)
+    steps = np.diff(log_N[:, 0])
+    assert steps[np.abs(log_N[:-1, 0] - 9.5).argmin()] == pytest.approx(0.1, rel=0.1)
+    assert steps[np.abs(log_N[:-1, 0] - 12.0).argmin()] == pytest.approx(0.25, rel=0.01)
+    assert log_N[4, 0] == pytest.approx(8.0)
+    assert log_N[-5, 0] >= 13.0
+    asked = np.array([[8.0, 13.0, 7.9, 13.5], [9.0, 14.0, 10.0, 10.0]])
+    assert grid.inside(*asked).tolist() == [True, True, False, False]
 
 
 # files and commands

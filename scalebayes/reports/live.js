@@ -5,13 +5,12 @@
   const node = (id) => document.getElementById(id);
   const data = JSON.parse(node("live-data").textContent);
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
-  const { draws, first, sizes, step, wide, narrow, scales, axes } = data;
+  const { draws, first, sizes, among, wide, narrow, scales, axes } = data;
   const nodes = sizes[0] * sizes[1];
   const rank = wide + narrow;
   const mean = new Float32Array(bytes(data.arrays.mean));
   const unseen = new Float32Array(bytes(data.arrays.unseen));
-  const wideSurfaces = new Float32Array(bytes(data.arrays.wide));
-  const narrowSurfaces = new Int16Array(bytes(data.arrays.narrow));
+  const surfaces = new Int16Array(bytes(data.arrays.components));
   const wideDraws = new Int16Array(bytes(data.arrays.wideDraws));
   const narrowDraws = new Int8Array(bytes(data.arrays.narrowDraws));
   const levels = new Float32Array(bytes(data.arrays.levels));
@@ -24,6 +23,14 @@
     }
   }
 
+  // Places in nodes from the first: closer among the runs than beyond them, with smooth bends.
+  const [many, few, bend] = data.nodes;
+  const softplus = (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)));
+  function place(x, axis) {
+    const [low, high] = among[axis];
+    return few * x + (many - few) * bend * (softplus((x - low) / bend) - softplus((x - high) / bend)) - first[axis];
+  }
+
   const cubic = (t) => [(1 - t) ** 3 / 6, (3 * t ** 3 - 6 * t ** 2 + 4) / 6, (-3 * t ** 3 + 3 * t ** 2 + 3 * t + 1) / 6, t ** 3 / 6];
 
   // Values of every component, the mean and the unseen variance at places.
@@ -32,8 +39,8 @@
     const middle = new Float64Array(places.length);
     const variance = new Float64Array(places.length);
     places.forEach(([logN, logD], p) => {
-      const x = (logN - first[0]) / step;
-      const y = (logD - first[1]) / step;
+      const x = place(logN, 0);
+      const y = place(logD, 1);
       const i = Math.floor(x);
       const j = Math.floor(y);
       const wx = cubic(x - i);
@@ -44,8 +51,7 @@
           const at = (i - 1 + a) * sizes[1] + (j - 1 + b);
           middle[p] += w * mean[at];
           variance[p] += w * unseen[at];
-          for (let k = 0; k < wide; k++) components[p * rank + k] += w * wideSurfaces[k * nodes + at];
-          for (let k = 0; k < narrow; k++) components[p * rank + wide + k] += w * scales[k] * narrowSurfaces[k * nodes + at];
+          for (let k = 0; k < rank; k++) components[p * rank + k] += w * scales[k] * surfaces[k * nodes + at];
         }
       }
       variance[p] = Math.sqrt(Math.max(variance[p], 0));
@@ -88,7 +94,7 @@
     return { loss: interval(curve), newRun: interval(single) };
   }
 
-  const ALONG = 0.05; // decades of D between places along a budget
+  const ALONG = 0.025; // decades of D between places along a budget
   const FEW = 0.005; // draws that may find no optimum within the grid
 
   // Optimum of each draw for 6 N D + 2 N T = C: the least of the places along the budget, then a parabola through it.
@@ -106,11 +112,14 @@
     const values = new Float64Array(places.length);
     for (let s = 0; s < draws; s++) {
       let best = 0;
-      for (let p = 0; p < places.length; p++) {
+      for (let p = 0; p < places.length; p += 2) { // every second place, then those beside the least
         values[p] = logLoss(at, s, p);
         if (values[p] < values[best]) best = p;
       }
-      if (best === 0 || best === places.length - 1) continue;
+      for (const p of [best - 1, best + 1]) if (p in values) values[p] = logLoss(at, s, p);
+      if (values[best - 1] < values[best]) best -= 1;
+      else if (values[best + 1] < values[best]) best += 1;
+      if (best === 0 || best >= places.length - 1) continue;
       const [left, middle, right] = [values[best - 1], values[best], values[best + 1]];
       const shift = (0.5 * (left - right)) / (left - 2 * middle + right);
       const logD = places[best][1] + shift * ALONG;
@@ -169,7 +178,7 @@
   const [ring, square, bar] = [shape("circle"), shape("rect"), shape("line")];
   const marks = [ring, square, bar];
   marks.forEach((mark) => mark.setAttribute("class", "mark"));
-  const place = (mark, values) => Object.entries(values).forEach(([name, value]) => mark.setAttribute(name, value.toFixed(2)));
+  const put = (mark, values) => Object.entries(values).forEach(([name, value]) => mark.setAttribute(name, value.toFixed(2)));
   const show = (mark, logC, logN) => mark.toggleAttribute("hidden", !(within(logC, axes.x) && within(logN, axes.y)));
 
   const asked = { N: data.start.N, D: data.start.D, C: data.start.C, T: 0 };
@@ -185,7 +194,7 @@
     tell("run-C", `${quantity(10 ** logC)} FLOP`);
     tell("run-ratio", quantity(10 ** (D - N)));
     tell("run-beyond", beyond(logC));
-    place(ring, { cx: x(logC), cy: y(N), r: 5 });
+    put(ring, { cx: x(logC), cy: y(N), r: 5 });
     show(ring, logC, N);
   }
 
@@ -203,8 +212,8 @@
     const [middle, low, high] = answer.N.map(Math.log10);
     const logC = Math.log10(6 * answer.N[0] * answer.D[0]); // of training
     tell("best-beyond", beyond(logC));
-    place(square, { x: x(logC) - 4.5, y: y(middle) - 4.5, width: 9, height: 9 });
-    place(bar, { x1: x(logC), x2: x(logC), y1: y(Math.max(low, axes.y[0])), y2: y(Math.min(high, axes.y[1])) });
+    put(square, { x: x(logC) - 4.5, y: y(middle) - 4.5, width: 9, height: 9 });
+    put(bar, { x1: x(logC), x2: x(logC), y1: y(Math.max(low, axes.y[0])), y2: y(Math.min(high, axes.y[1])) });
     show(square, logC, middle);
     show(bar, logC, middle);
   }

@@ -17,15 +17,28 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior import Average, Fit
 from scalebayes.reports.contract import Drawing, Live
 from scalebayes.reports.figures import drawing
-from scalebayes.reports.surfaces import Grid, Surfaces, components, draws_on, pack, thin, weights_around
+from scalebayes.reports.surfaces import (
+    AMONG,
+    BEND,
+    BEYOND,
+    Grid,
+    Surfaces,
+    components,
+    draws_on,
+    pack,
+    thin,
+    weights_around,
+)
 
 FAR = 1e26
 """Largest budget that may be asked for, or a hundred times the largest run."""
-NODES, CHECKED = 33, (2, 9, 15, 21, 28)
+NODES, CHECKED = 33, (1, 4, 7, 10, 13, 16, 20, 24, 28, 31)
 """Budgets at which the frontier is known beforehand, and those of them at which what travels is checked."""
 MARGIN = 0.4
 """Decades around the optimal sizes and data that may be asked for."""
-RANKS = (12, 16, 24, 32, 48, 64, 80)
+NEARBY = 0.2
+"""Decades around the runs in which draws bend as among them."""
+RANKS = (12, 24, 48, 80)
 ENOUGH, TOLERANCE = 0.005, 0.01
 """Agreement at which no further components are taken, and beyond which there is no live part."""
 SERVED = (9.0, 15.0)
@@ -92,7 +105,8 @@ def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarr
 def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Surfaces:
     """What travels, in as few components as agree with the draws that are kept."""
     low, high = _rectangle(whole, ahead)
-    grid = Grid.around(low, high)
+    among = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)]) + np.array([-NEARBY, NEARBY])
+    grid = Grid.over(low, high, among)
     draws = draws_on(whole, grid, ahead.kept)
     sizes = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
     found = components(draws, weights_around(grid, ahead.log_C, *sizes), RANKS[-1])
@@ -122,12 +136,13 @@ def _settings(whole: Fit | Average, ahead: Ahead, surfaces: Surfaces, ci_prob: f
     return {
         "ci_prob": ci_prob,
         "draws": surfaces.draws,
-        "wide": len(surfaces.wide),
-        "narrow": len(surfaces.narrow),
+        "wide": surfaces.wide_draws.shape[1],
+        "narrow": surfaces.narrow_draws.shape[1],
         "scales": surfaces.scales.tolist(),
         "first": grid.first,
         "sizes": grid.sizes,
-        "step": grid.step,
+        "among": grid.among,
+        "nodes": [AMONG, BEYOND, BEND],
         "N": [float(low[0]), float(high[0])],
         "D": [float(low[1]), float(high[1])],
         "C": [float(ahead.log_C[0]), float(ahead.log_C[-1])],
@@ -159,8 +174,7 @@ def _arrays(surfaces: Surfaces) -> dict[str, str]:
     arrays = {
         "mean": surfaces.mean,
         "unseen": surfaces.unseen,
-        "wide": surfaces.wide,
-        "narrow": surfaces.narrow,
+        "components": surfaces.components,
         "wideDraws": surfaces.wide_draws.T,
         "narrowDraws": surfaces.narrow_draws.T,
         "levels": surfaces.levels,

@@ -11,57 +11,88 @@ law and every cost are found in one way: by looking along the curve of each draw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from scalebayes.curves import curve_of
 from scalebayes.posterior import Average, Fit, by_weight, noise_parameters
 
-STEP = 0.2
-"""Decades between the nodes of the grid."""
+AMONG, BEYOND, BEND = 10.0, 4.0, 0.15
+"""Nodes a decade among the runs, where draws bend most, and beyond; decades in which one becomes the other."""
 BORDER = 4
 """Nodes around what is asked, so that the splines' ends do no harm there."""
 MOST_DRAWS = 4000
-NEAR, FAINTEST = 0.15, 0.02
+NEAR, FAINTEST = 0.08, 0.02
 """Weights of nodes: full at the sizes that draws call optimal, half at so many decades from them, never below."""
-SAMPLE = 600
+SAMPLE = 2000
 """Draws from which the components are found."""
-NARROW = 0.02
+NARROW = 0.03
 """Components that move log loss by less travel in one byte a draw, the others in two."""
+
+
+FAR_ABOVE = 1e3
+"""Log loss of what lies off the grid."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Nodes over (log10 N, log10 D): the first of each, the step, and how many."""
+    """Nodes over (log10 N, log10 D), closer to each other among the runs: where ``places`` are whole numbers.
 
+    Attributes
+    ----------
+    among
+        Least and largest log10 of N, then of D, among which nodes are close.
+    first
+        What `_count` makes of the first node on either axis.
+    sizes
+        How many nodes there are.
+    """
+
+    among: tuple[tuple[float, float], tuple[float, float]]
     first: tuple[float, float]
     sizes: tuple[int, int]
-    step: float = STEP
 
     @classmethod
-    def around(cls, low: np.ndarray, high: np.ndarray) -> Grid:
-        """A grid over a rectangle of (log10 N, log10 D), with its border."""
-        sizes = np.ceil((high - low) / STEP).astype(int) + 1 + 2 * BORDER
-        first = low - BORDER * STEP
-        return cls((float(first[0]), float(first[1])), (int(sizes[0]), int(sizes[1])))
+    def over(cls, low: np.ndarray, high: np.ndarray, among: np.ndarray) -> Grid:
+        """A grid over a rectangle of (log10 N, log10 D), low and high (2,), with its border; among (2, 2)."""
+        close = tuple((float(left), float(right)) for left, right in among)
+        ends = [(_count(a, *span), _count(b, *span)) for a, b, span in zip(low, high, close, strict=True)]
+        sizes = tuple(int(np.ceil(right - left)) + 1 + 2 * BORDER for left, right in ends)
+        first = tuple(float(left) - BORDER for left, _ in ends)
+        return cls((close[0], close[1]), (first[0], first[1]), (sizes[0], sizes[1]))
 
     @property
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         """log10 of N and D at every node, (nodes,) each."""
-        axes = (first + self.step * np.arange(size) for first, size in zip(self.first, self.sizes, strict=True))
+        from scipy.optimize import elementwise
+
+        axes = []
+        for span, first, size in zip(self.among, self.first, self.sizes, strict=True):
+            counted = first + np.arange(size)
+            root = elementwise.find_root(
+                lambda x, at, span=span: _count(x, *span) - at, (-100.0, 100.0), args=(counted,)
+            )
+            axes.append(root.x)
         log_N, log_D = np.meshgrid(*axes, indexing="ij")
         return log_N.ravel(), log_D.ravel()
 
     def places(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
-        """Places in steps from the first node, (2, places)."""
-        return (np.stack([log_N, log_D]) - np.array(self.first)[:, None]) / self.step
+        """Places in nodes from the first, (2, places)."""
+        logs = (np.asarray(log_N), np.asarray(log_D))
+        counted = (_count(x, *span) - first for x, span, first in zip(logs, self.among, self.first, strict=True))
+        return np.stack(list(counted))
 
     def inside(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
         """Whether places lie within the border."""
         last = np.array(self.sizes)[:, None] - 1 - BORDER
         at = self.places(log_N, log_D)
         return ((at >= BORDER - 1e-9) & (at <= last + 1e-9)).all(axis=0)
+
+
+def _count(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Nodes up to x along an axis: `BEYOND` a decade, and `AMONG` between low and high, with smooth bends."""
+    inner = np.logaddexp(0.0, (x - low) / BEND) - np.logaddexp(0.0, (x - high) / BEND)
+    return BEYOND * x + (AMONG - BEYOND) * BEND * inner
 
 
 @dataclass(frozen=True)
@@ -158,12 +189,12 @@ class Surfaces:
         The nodes.
     mean, unseen
         Spline coefficients of the mean of log loss and of the unseen variance, (nodes,), in single precision.
-    wide, narrow
-        Spline coefficients of the components, (components, nodes): single precision, and two bytes.
+    components
+        Spline coefficients of the components, (components, nodes), in two bytes, the wide ones first.
     wide_draws, narrow_draws
         Weights of the components in each draw, (S, components), in two bytes and in one.
     scales
-        Of each narrow component, what a unit of its spline coefficients is; wide ones hold theirs.
+        What a unit of weight times a unit of spline coefficient is, (components,).
     levels
         q and the log of a new run's scatter of each draw, (2, S), in single precision.
     """
@@ -171,8 +202,7 @@ class Surfaces:
     grid: Grid
     mean: np.ndarray
     unseen: np.ndarray
-    wide: np.ndarray
-    narrow: np.ndarray
+    components: np.ndarray
     wide_draws: np.ndarray
     narrow_draws: np.ndarray
     scales: np.ndarray
@@ -183,12 +213,8 @@ class Surfaces:
         """How many draws travel."""
         return len(self.wide_draws)
 
-    @cached_property
-    def _components(self) -> np.ndarray:
-        return np.concatenate([self.wide, self.narrow * self.scales[:, None]])
-
     def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
-        """Log loss that every draw expects at the same N and D, (S, K), from what travels; infinite off the grid."""
+        """Log loss that every draw expects at the same N and D, (S, K), from what travels; far above any off the grid."""
         from scipy.ndimage import map_coordinates
 
         log_N, log_D = map(np.log10, inputs)
@@ -196,11 +222,11 @@ class Surfaces:
         values = np.stack(
             [
                 map_coordinates(spline.reshape(self.grid.sizes).astype(float), places, prefilter=False, mode="mirror")
-                for spline in (self.mean, *self._components)
+                for spline in (self.mean, *(self.components * self.scales[:, None]))
             ]
         )
         weights = np.concatenate([self.wide_draws, self.narrow_draws], axis=1).astype(float)
-        return np.where(self.grid.inside(log_N, log_D), values[0] + weights @ values[1:], np.inf)
+        return np.where(self.grid.inside(log_N, log_D), values[0] + weights @ values[1:], FAR_ABOVE)
 
 
 @dataclass(frozen=True)
@@ -228,19 +254,19 @@ def pack(draws: Draws, found: Components, rank: int) -> Surfaces:
     def spline(values: np.ndarray) -> np.ndarray:
         return spline_filter(values.reshape(draws.grid.sizes), order=3, mode="mirror").ravel()
 
-    surfaces, weights = found.surfaces[:rank], found.weights[:, :rank]
-    largest = np.abs(weights).max(axis=0).clip(1e-300)
+    largest = np.abs(found.weights[:, :rank]).max(axis=0).clip(1e-300)
+    order = np.argsort(largest * np.abs(found.surfaces[:rank]).max(axis=1) < NARROW, kind="stable")  # wide ones first
+    surfaces, weights, largest = found.surfaces[order], found.weights[:, order], largest[order]
     narrow = largest * np.abs(surfaces).max(axis=1) < NARROW
     levels = np.where(narrow, 127.0, 32767.0)
     whole = (weights / largest * levels).round()
     splines = np.array([spline(surface) for surface in surfaces]) * (largest / levels)[:, None]
-    scales = np.abs(splines[narrow]).max(axis=1, initial=1e-300) / 32767.0
+    scales = np.abs(splines).max(axis=1).clip(1e-300) / 32767.0
     return Surfaces(
         draws.grid,
         spline(found.mean).astype("<f4"),
         spline(draws.unseen).astype("<f4"),
-        splines[~narrow].astype("<f4"),
-        (splines[narrow] / scales[:, None]).round().astype("<i2"),
+        (splines / scales[:, None]).round().astype("<i2"),
         whole[:, ~narrow].astype("<i2"),
         whole[:, narrow].astype("i1"),
         scales,
