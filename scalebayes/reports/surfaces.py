@@ -214,7 +214,7 @@ class Surfaces:
         return len(self.wide_draws)
 
     def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
-        """Log loss that every draw expects at the same N and D, (S, K), from what travels; far above any off the grid."""
+        """Log loss that every draw expects at the same N and D, (S, K), from what travels; `FAR_ABOVE` off the grid."""
         from scipy.ndimage import map_coordinates
 
         log_N, log_D = map(np.log10, inputs)
