@@ -400,10 +400,13 @@ def test_what_travels_is_the_curve_of_every_draw(fit, told):
     np.testing.assert_allclose(at[:, inner, inner], np.log(fit.spec.law_object(N, D, **parameters)), atol=5e-4)
 
 
-def test_a_page_of_a_default_fit_stays_under_two_megabytes():
-    content = content_of(made("coupled-discrepancy", draws=1000))
-    assert content.live is not None
+@pytest.mark.slow
+def test_a_page_of_a_default_fit_is_small_and_agrees_with_the_frontier(fitted):
+    content = content_of(fitted("hoffmann2022", "coupled-discrepancy"))
     assert len(to_html(content).encode()) < 2_000_000
+    assert content.live.settings["draws"] == 4000
+    told = float(re.search(r"agree with those of the package to (\S+)% or better", content.live.sentence)[1])
+    assert told <= 1.0
 
 
 def test_a_law_with_an_edge_is_not_put_on_a_grid():

@@ -72,7 +72,7 @@ def content_of(
     sections = tuple(section for key in SECTIONS if (section := made.get(key)) is not None)
     runs = whole.runs
     models = ", ".join(fits)
-    pooled = f"an equal average of {models}" if len(fits) > 1 else fits[main].spec.title
+    pooled = f"Several models as one forecast ({models})" if len(fits) > 1 else fits[main].spec.title
     live, why_not = live_part(whole, fits, ci_prob)
     return Report(
         title=f"Scaling laws of {runs.name}",
