@@ -17,9 +17,9 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .contours import isoloss as isoloss
 from .convergence import above_converged as above_converged
+from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
-from .cost import SIX_ND as SIX_ND
 from .cost import with_inference as with_inference
 from .counting import NON_EMBEDDING as NON_EMBEDDING
 from .counting import non_embedding_parameters as non_embedding_parameters
@@ -60,6 +60,7 @@ from .recipes import fit_groups as fit_groups
 from .recipes import multiplier as multiplier
 from .regrets import overtrain as overtrain
 from .regrets import regret as regret
+from .reports import report as report
 from .robustness import Sensitivity as Sensitivity
 from .robustness import sensitivity as sensitivity
 from .runs import Runs as Runs

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.cost import SIX_ND, Cost, as_cost
-from scalebayes.curves import FINE, Curve, curve_of
+from scalebayes.curves import Curve, Shared, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.posterior import Fit, law_parameters, over_average
@@ -22,9 +22,11 @@ LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
 FLAT = 1e-9
 """Share of the loss below which half or twice the size changes nothing: there is no optimal size to speak of."""
-REACH, WIDE = 3.0 * np.log(10), 3
-"""With a discrepancy: how far from the law's optima, and at first at every which step of `FINE`, the least loss is
-sought."""
+REACH, STEP, WIDE = 3.0 * np.log(10), 0.025 * np.log(10), 6
+"""With a discrepancy: how far from the law's optima, in what steps of log N, and at first at every which of these, the
+least loss is sought."""
+CLOSER = 129
+"""Sizes tried between the last of such a grid and where nothing is left for data."""
 ANCHORS, SHIFT, CLOSE = 2, 3e-4, 1e-7
 """With many budgets: so many a decade are solved from scratch; the others by Newton's method on differences over this
 shift of log N, until no step is larger than the last."""
@@ -182,11 +184,12 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
     return np.stack([expected_optimum(curve, start, c, cost, *held) for start, c, *held in starts], axis=-1)
 
 
-def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost, *others: float) -> np.ndarray:
+def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost, *others: float) -> np.ndarray:
     """N that minimises each draw's curve with cost(N, D) = budget, near where it starts; others are further inputs.
 
-    The least of a grid in log N around the starts, looked over in wide steps and then in fine ones where it lies, and
-    the vertex of the parabola through it and its neighbours: right to about 0.1%, far inside any posterior of N*.
+    The least of a grid around the starts, looked over in wide steps and then in fine ones where it lies, and the vertex
+    of the parabola through it and its neighbours, in log(D/N), in which the curve is smooth up to where N uses the
+    budget up: right to a few tenths of a percent, which is far inside any posterior of N*.
 
     Raises
     ------
@@ -194,19 +197,18 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost,
         When the least lies at an end of the grid.
     """
     low, high = np.log(start.min()) - REACH, np.log(start.max()) + REACH
-    log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / FINE) + 2))
+    log_N = _affordable_sizes(cost, budget, np.linspace(low, high, int((high - low) / STEP) + 2))
+    D = cost.affordable_tokens(np.exp(log_N), budget)
 
-    def loss(log_N: np.ndarray) -> np.ndarray:
-        return curve.log_loss_shared(np.exp(log_N), cost.affordable_tokens(np.exp(log_N), budget), *held(log_N))
-
-    def held(log_N: np.ndarray) -> list[np.ndarray]:
-        return [np.full_like(log_N, x) for x in others]
+    def loss(places: np.ndarray | slice) -> np.ndarray:
+        held = (np.full_like(D[places], x) for x in others)
+        return curve.log_loss_shared(np.exp(log_N[places]), D[places], *held)
 
     rough = np.unique([*range(0, len(log_N), WIDE), len(log_N) - 1])
-    near = loss(log_N[rough]).argmin(axis=1)
+    near = loss(rough).argmin(axis=1)
     first, last = int(rough[max(int(near.min()) - 1, 0)]), int(rough[min(int(near.max()) + 1, len(rough) - 1)])
-    values = np.full((curve.draws, len(log_N)), np.inf)
-    values[:, first : last + 1] = loss(log_N[first : last + 1])  # no draw's least lies at an end, but of the whole grid
+    values = np.full((len(near), len(log_N)), np.inf)
+    values[:, first : last + 1] = loss(slice(first, last + 1))  # no draw's least lies at an end, but of the whole grid
     best = values.argmin(axis=1)
     if not (inside := (best > 0) & (best < len(log_N) - 1)).all():
         raise QueryError(
@@ -214,10 +216,14 @@ def expected_optimum(curve: Curve, start: np.ndarray, budget: float, cost: Cost,
             f"C = {format_quantity(budget)} in {share_in_words(np.mean(~inside))} of the draws, discrepancy included"
         )
     left, middle, right = (np.take_along_axis(values, best[:, None] + i, axis=1)[:, 0] for i in (-1, 0, 1))
-    before, after = log_N[best] - log_N[best - 1], log_N[best + 1] - log_N[best]
+    ratio = np.log(D) - log_N
+    before, after = ratio[best] - ratio[best - 1], ratio[best + 1] - ratio[best]
     fall, rise = (left - middle) * after, (right - middle) * before
-    shift = 0.5 * (fall * after - rise * before) / (fall + rise)
-    return np.exp(log_N[best] + shift).reshape(start.shape)
+    flat = fall + rise == 0  # to rounding
+    shift = 0.5 * (fall * after - rise * before) / np.where(flat, np.inf, fall + rise)
+    slope, further = (log_N[best] - log_N[best - 1]) / before, (log_N[best + 1] - log_N[best]) / after
+    at = log_N[best] + shift * slope + shift * (shift + before) * (further - slope) / (before + after)
+    return np.exp(at).reshape(start.shape)
 
 
 def numeric_optimum(
@@ -324,5 +330,5 @@ def _affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray
     if len(within) in (0, len(grid)):
         return within
     end = bisect(left, within[-1], grid[len(within)], xtol=1e-12)
-    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, 33))
+    closer = end + np.log1p(-np.geomspace(0.3, 1e-7, CLOSER))
     return np.concatenate([within, closer[closer > within[-1]]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -22,6 +22,14 @@ BLOCK = 1_000_000
 """Entries of the kernel held at once, places times runs: bounds the memory that a long table takes."""
 FINE = 0.05 * np.log(10)
 """Steps of log N in which a discrepancy is looked at; its length is a decade or so."""
+
+
+class Shared(Protocol):
+    """Whatever knows the log loss of its draws at inputs that all of them share."""
+
+    def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
+        """Log loss of every draw at the same inputs (K,): (S, K)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ def canvas(title: str, x: str, y: str) -> Axes:
     """Empty log-log axes in a figure of their own, not known to pyplot."""
     axes = Figure(figsize=(6.8, 4.5), layout="constrained", facecolor="white").add_subplot()
     axes.set(xscale="log", yscale="log")
+    return dress(axes, title, x, y)
+
+
+def dress(axes: Axes, title: str, x: str, y: str) -> Axes:
+    """Give axes their title, labels and lines."""
     axes.set_title(title, loc="left", size=SIZE + 1.5, color=INK, weight="bold", pad=9)
     axes.set_xlabel(x, size=SIZE + 0.5, color=INK)
     axes.set_ylabel(y, size=SIZE + 0.5, color=INK)
@@ -65,6 +70,11 @@ def canvas(title: str, x: str, y: str) -> Axes:
     axes.grid(color="#e9e9e9", lw=0.6, ls="-")
     axes.set_axisbelow(True)
     return axes
+
+
+def literally(text: str) -> str:
+    """Text of a user's, in which dollars are dollars and begin no formula."""
+    return text.replace("$", r"\$")
 
 
 def limits(values: Sequence[np.ndarray], margin: float = 0.0, right: float = 0.0) -> tuple[float, float]:

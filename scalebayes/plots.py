@@ -35,6 +35,7 @@ from scalebayes.drawing import (
     hang_models,
     label_ends,
     limits,
+    literally,
     loss_ticks,
     mark_beyond,
     place_models,
@@ -87,7 +88,8 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     budgets = np.array([np.median(runs.C[s]) for s in sets]) if sets else _round_budgets(runs.C)
     best = optimum(fit, C=budgets)
     size, level = _band(best, "N", ci_prob), _band(best, "loss", ci_prob)
-    axes = canvas(f"Loss at equal compute: {fit.spec.name} on {fit.runs.name}", "Parameters N", "Loss (nats per token)")
+    title = f"Loss at equal compute: {fit.spec.name} on {literally(fit.runs.name)}"
+    axes = canvas(title, "Parameters N", "Loss (nats per token)")
     axes.set_ylim(limits([runs.loss, *level], 0.05))
     alone = np.setdiff1d(np.arange(len(runs)), [i for s in sets for i in s])
     draw_runs(axes, runs.N[alone], runs.loss[alone], FAINT if sets else shades(runs.C, budgets))
@@ -262,10 +264,13 @@ def _band(dataset: xr.Dataset, quantity: str, ci_prob: float) -> Band:
 
 
 def _ends(named: Mapping[str, Fit], bands: Iterable[Band]) -> list[tuple[float, str, str]]:
-    return [(band[1][-1], label, style[0]) for label, band, style in zip(named, bands, cycle(STYLES), strict=False)]
+    return [
+        (band[1][-1], literally(label), style[0])
+        for label, band, style in zip(named, bands, cycle(STYLES), strict=False)
+    ]
 
 
 def _facts(fits: Iterable[Fit], ci_prob: float) -> str:
     """Probability and kind of the intervals, and the runs they rest on."""
-    tables = dict.fromkeys(f"{fit.runs.name} ({len(fit.runs)} runs)" for fit in fits)
+    tables = dict.fromkeys(f"{literally(fit.runs.name)} ({len(fit.runs)} runs)" for fit in fits)
     return f"Intervals: {100 * ci_prob:g}% equal-tailed. Data: {', '.join(tables)}."

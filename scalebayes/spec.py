@@ -308,13 +308,16 @@ def list_models() -> pd.DataFrame:
     )
 
 
-def _model_files() -> dict[str, Path]:
-    """Spec files by name: inside the installed package, or beside it in a checkout."""
+def models_folder() -> Path:
+    """Where specs and their references are: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     folder = package / "_models"
-    if not folder.is_dir():
-        folder = package.parent / "models"
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    return folder if folder.is_dir() else package.parent / "models"
+
+
+def _model_files() -> dict[str, Path]:
+    """Spec files by name."""
+    return {file.stem: file for file in sorted(models_folder().glob("*.toml"))}
 
 
 def _parse(name: str, text: str, where: str) -> Spec:

@@ -18,6 +18,7 @@ from scalebayes.cli import comparing as comparing
 from scalebayes.cli import recipes as recipes
 from scalebayes.cli import point_fits as point_fits
 from scalebayes.cli import grounds as grounds
+from scalebayes.cli import reporting as reporting
 from scalebayes.cli.app import app
 # isort: on
 
