@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalebayes import notebook
 from scalebayes.allocation import frontier
 from scalebayes.averaging import average
 from scalebayes.diagnostics import Message
@@ -18,6 +19,7 @@ from scalebayes.noise import NOISES
 from scalebayes.posterior import Average, Fit
 from scalebayes.prediction import predict
 from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.progress import Progress
 from scalebayes.spec import Discrepancy, Prior, Spec, read_model
 from scalebayes.tables import CI_PROB, Table, interval_columns, intervals
 from scalebayes.units import format_quantity
@@ -32,7 +34,7 @@ DEFAULT_DISCREPANCY = "coupled-discrepancy"
 """The model whose discrepancy is added to a law that has none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """A decision under the assumptions as fitted and under others.
 
@@ -51,6 +53,16 @@ class Sensitivity:
     fits: dict[str, Fit]
     table: Table
     messages: tuple[Message, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.table!r}", *map(str, self.messages)])
+
+    def _repr_html_(self) -> str:
+        return notebook.panel(
+            "Under other assumptions; moved is in half widths of the interval as fitted",
+            notebook.Html(self.table._repr_html_()),
+            notebook.entries(self.messages),
+        )
 
     def average(self) -> Average:
         """Equal pool of all fits: a forecast that does not bet on one set of assumptions."""
@@ -97,8 +109,11 @@ def sensitivity(
     first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)  # said in the messages
-        for label, spec in variants(fit.spec).items():
-            fits[label] = sample(fit.runs, spec, progress=progress, **{"seed": fit.metadata["seed"]} | sampler)
+        others = variants(fit.spec)
+        with Progress(progress) as bar:
+            for label in bar.steps("refit", others, str):
+                again = {"seed": fit.metadata["seed"]} | sampler
+                fits[label] = sample(fit.runs, others[label], progress=False, **again)
     tables, unanswered = {AS_FITTED: first}, []
     for label, one in list(fits.items())[1:]:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.caution import caveats
 from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
@@ -26,13 +28,24 @@ class Table(pd.DataFrame):
         return Table
 
     def __repr__(self) -> str:
-        """Print every column, to four significant digits."""
-        kind = f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals\n" if "ci_prob" in self.attrs else ""
+        """Print every column, to four significant digits, large numbers as 70B."""
+        kind, texts, notes = self._shown()
+        return "\n".join([*filter(None, [kind]), texts.to_string(index=False), *map(_folded, notes)])
+
+    def _repr_html_(self) -> str:
+        kind, texts, notes = self._shown()
+        return notebook.panel(kind, notebook.table(texts, index=False, most=60), notebook.entries(notes))
+
+    def _shown(self) -> tuple[str, pd.DataFrame, Sequence[object]]:
+        """The kind of the intervals, every cell as text, and the caveats."""
+        kind = f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals" if "ci_prob" in self.attrs else ""
         keys = self.index.to_frame(index=False)
-        shown = self.reset_index(drop=True)
-        texts = pd.concat([keys, shown], axis=1).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
-        notes = "".join(f"\n{message}" for message in self.attrs.get("caveats", ()))
-        return kind + texts.replace("nan", "-").to_string(index=False) + notes
+        texts = pd.concat([pd.DataFrame(keys), pd.DataFrame(self.reset_index(drop=True))], axis=1).map(notebook.written)
+        return kind, texts, self.attrs.get("caveats", ())
+
+
+def _folded(note: object) -> str:
+    return textwrap.fill(str(note), 110, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:

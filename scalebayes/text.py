@@ -171,7 +171,8 @@ def sensitivity_table(moved: Sensitivity) -> str:
 
 def wrap(message: Message) -> str:
     """One finding in lines of at most 110 letters, those after the first indented."""
-    return textwrap.fill(str(message), 110, initial_indent="  ", subsequent_indent="      ")
+    text = str(message)
+    return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
 
 def paragraph(text: str) -> str:
