@@ -10,12 +10,13 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 12))'
 # What an activated environment leaves behind must not reach ours.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help setup demo test check bench lowest clean
+.PHONY: help setup demo test check docs bench lowest clean
 
 help:
 	@echo 'make demo     fit a published table: estimates, predictions and the frontier in demo/'
 	@echo 'make test     ruff, mypy and the tests'
 	@echo 'make check    ruff and mypy'
+	@echo 'make docs     the pages as a site, in docs/_build/html'
 	@echo 'make bench    speed of fit, and what its intervals cover (about 15 minutes)'
 	@echo 'make lowest   the tests on the oldest dependencies allowed (needs uv)'
 	@echo 'make clean    remove .venv, demo/ and caches'
@@ -32,6 +33,10 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
 
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py
@@ -59,5 +64,5 @@ lowest:
 	.venv-lowest/bin/python -m pytest
 
 clean:
-	rm -rf .venv .venv-lowest demo build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest demo build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find scalebayes tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

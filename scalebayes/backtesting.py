@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalebayes import point
+from scalebayes import notebook, point
 from scalebayes.batch import fit_all
 from scalebayes.diagnostics import Message
 from scalebayes.errors import GateWarning, QueryError
@@ -58,7 +58,7 @@ class Drawn:
     scatter: float = np.nan
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Backtest:
     """Scores of forecasts of runs that the fits had not seen.
 
@@ -135,6 +135,13 @@ class Backtest:
             f"CRPS {row['crps']:.3g} nats"
         )
         return text + (f", {row['crps_ratio']:.2f} of {baseline}'s" if method != baseline else "")
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.sentence()}.", readable(self.table()).to_string(), *map(str, self.messages)])
+
+    def _repr_html_(self) -> str:
+        found = notebook.entries([*self.messages, *self.notes])
+        return notebook.panel(f"{self.sentence()}.", notebook.table(readable(self.table())), found)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -223,12 +230,12 @@ def backtest(
 
     scored = []
     with Progress(progress) as bar:
-        for split in cuts:
-            drawn: dict[str, Drawn] = {}
-            for name, method in chosen.items():
-                label = f"{runs.name}, {split.label}: {name}"
-                drawn[name] = bar.during(label, _draw, name, method, split, seed, drawn, make)
-                scored.append(_score_split(split, name, drawn[name]))
+        drawn: dict[str, dict[str, Drawn]] = {split.label: {} for split in cuts}
+        forecasts = [(split, name) for split in cuts for name in chosen]
+        for split, name in bar.steps("forecast", forecasts, lambda pair: f"{pair[1]}, {pair[0].label}"):
+            before = drawn[split.label]
+            before[name] = _draw(name, chosen[name], split, seed, before, make)
+            scored.append(_score_split(split, name, before[name]))
     return combine([Backtest(scores) for scores in scored], notes)
 
 

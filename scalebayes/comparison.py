@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.allocation import at_budget
 from scalebayes.averaging import average, named_fits
 from scalebayes.errors import QueryError, RunsError
@@ -140,6 +141,12 @@ class Comparison:
 
     def __repr__(self) -> str:
         return "\n".join([f"{self.table!r}", *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        shown = notebook.table(self.table.rename_axis("model").reset_index(), index=False)
+        return notebook.panel(
+            "Models on the same runs, best first", shown, self.sentence(), notebook.entries(self.notes)
+        )
 
 
 def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = None) -> Comparison:

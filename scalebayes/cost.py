@@ -32,6 +32,9 @@ class Cost:
     flop: Callable[[Numeric, Numeric], Numeric]
     tokens: Callable[[Numeric, Numeric], Numeric] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Cost C = {self.name}>"
+
     def affordable_tokens(self, N: np.ndarray, C: float | np.ndarray) -> np.ndarray:
         """Tokens that N parameters can see within C FLOP, one budget or one each; NaN where there is none."""
         if self.tokens is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.posterior import SAMPLED, Fit, draws, sampled_discrepancy
 from scalebayes.units import format_quantity
 
@@ -62,11 +63,16 @@ class Diagnosis:
         return not any(m.level == "failed" for m in self.messages)
 
     def __str__(self) -> str:
-        worst = f"R-hat at most {self.table['r_hat'].max():.3f}, ESS at least {self._least_ess():.0f}"
-        verdict = f"Gate {'passed' if self.ok else 'FAILED'}: {worst}."
-        return "\n".join([verdict, *(f"  {m}" for m in self.messages)])
+        return "\n".join([self._verdict(), *(f"  {m}" for m in self.messages)])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return notebook.panel(self._verdict(), notebook.entries(self.messages), notebook.table(self.table))
+
+    def _verdict(self) -> str:
+        worst = f"R-hat at most {self.table['r_hat'].max():.3f}, ESS at least {self._least_ess():.0f}"
+        return f"Gate {'passed' if self.ok else 'FAILED'}: {worst}."
 
     def _least_ess(self) -> float:
         return float(self.table[["ess_bulk", "ess_tail"]].to_numpy().min())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MOST = 20  # faults written out; more than a screen of them helps nobody
+_WHOLE, _KINDS, _MOST = 6, 4, 12  # faults written out in full; of more, kinds and rows: one screen helps, two do not
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,26 @@ class Fault:
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:
-    """Write one aligned line a fault, for the first twenty, and count the rest."""
-    lines = [
-        (
-            "table" if fault.row is None else f"row {fault.row}" + (f" ({fault.run})" if fault.run else ""),
-            fault.column,
-            f"got {fault.got}",
-            f"allowed: {fault.allowed}",
-            f"({fault.hint})" if fault.hint else "",
-        )
-        for fault in faults[:_MOST]
-    ]
+    """Write one aligned line a fault; of many, what is allowed once and the first dozen: a screen of 24 lines of 80."""
+    if len(faults) <= _WHOLE:
+        return _align([(*_where(fault), f"allowed: {fault.allowed}", _hint(fault)) for fault in faults])
+    kinds = dict.fromkeys((fault.column, f"allowed: {fault.allowed}", _hint(fault)) for fault in faults)
+    shown = [_align([*kinds][:_KINDS]), _align([_where(fault) for fault in faults[:_MOST]])]
+    return "\n".join(shown + [f"  ... and {len(faults) - _MOST} more"] * (len(faults) > _MOST))
+
+
+def _where(fault: Fault) -> tuple[str, ...]:
+    row = "table" if fault.row is None else f"row {fault.row}" + (f" ({fault.run})" if fault.run else "")
+    return row, fault.column, f"got {fault.got}"
+
+
+def _hint(fault: Fault) -> str:
+    return f"({fault.hint})" if fault.hint else ""
+
+
+def _align(lines: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    text = ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join(text + [f"  ... and {len(faults) - _MOST} more"] * (len(faults) > _MOST))
+    return "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 class ScaleBayesError(Exception):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.errors import QueryError
 from scalebayes.laws import LAWS
 from scalebayes.posterior import Fit, draws
@@ -87,6 +88,9 @@ class Coupling:
 
     def __repr__(self) -> str:
         return f"{self.sentence()}\n{self.chances!r}"
+
+    def _repr_html_(self) -> str:
+        return notebook.panel(self.sentence(), notebook.Html(self.chances._repr_html_()))
 
 
 def coupling(fit: Fit) -> Coupling:

@@ -122,9 +122,8 @@ def influence(
     mean, sd = asked.expected(fit, table).mean(), values.std()
     rows = []
     with Progress(progress) as bar:
-        for i, rows_out in enumerate(groups):
-            label = f"leaving out {by} {i + 1} of {len(groups)}"
-            row = bar.during(label, _leave_out, fit, table, asked, rows_out, refit, {"seed": seed} | sampler)
+        for rows_out in bar.steps(f"leaving out {by}", groups, lambda left: fit.runs.table.index[left[0]]):
+            row = _leave_out(fit, table, asked, rows_out, refit, {"seed": seed} | sampler)
             rows.append(row | {"shift": row["shift"] - mean})
     return _lay_out(fit, groups, rows, by, {"decision": asked.words, "mean": float(mean), "sd": float(sd)})
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scalebayes import notebook
 from scalebayes.conditioning import after, best_batch, floor
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
@@ -53,6 +54,10 @@ class Need:
         return "\n".join([paragraph(self.message), *rows, "", *notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = notebook.Html(self.table._repr_html_() if len(self.table) else "")
+        return notebook.panel(self.message, rows, notebook.entries(self.notes))
 
 
 def next_runs(

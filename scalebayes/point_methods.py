@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scalebayes import envelope, isoflop, point
+from scalebayes import envelope, isoflop, notebook, point
 from scalebayes.allocation import frontier
 from scalebayes.errors import RunsError
 from scalebayes.optima import budgets
@@ -26,7 +26,7 @@ METHODS: dict[str, Callable[..., xr.Dataset]] = {
 """Name -> frontier(runs, C=, draws=, seed=)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PointFits:
     """Frontiers by the field's methods, each with its bootstrap.
 
@@ -44,6 +44,13 @@ class PointFits:
     answers: Mapping[str, xr.Dataset]
     estimates: Mapping[str, xr.Dataset]
     refusals: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.table()!r}", *(f"{name}: {why}" for name, why in self.refusals.items())])
+
+    def _repr_html_(self) -> str:
+        refused = notebook.entries(f"{name}: {why}" for name, why in self.refusals.items())
+        return notebook.panel("The field's own methods", notebook.Html(self.table()._repr_html_()), refused)
 
     def table(self, ci_prob: float = CI_PROB) -> Table:
         """Lay them side by side.

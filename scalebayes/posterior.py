@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, cast
 import numpy as np
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.discrepancy import Conditional
 from scalebayes.errors import QueryError
 
@@ -84,6 +85,20 @@ class Fit:
             f"{sizes['chain']} x {sizes['draw']} draws{partial}{failed}>"
         )
 
+    def _repr_html_(self) -> str:
+        sizes, made = self.tree["posterior"].sizes, self.metadata
+        failed = f"FAILED: {', '.join(self.gate_failures)}" if self.gate_failures else "passed"
+        about = {
+            "model": self.spec.title,
+            "law": f"L = {self.spec.law_object.formula}",
+            "runs": repr(self.runs),
+            "draws": f"{sizes['chain']} chains of {sizes['draw']}" + ", partial: interrupted" * self.partial,
+            "gate": failed,
+            "seed": made.get("seed", "unknown"),
+        }
+        draws = notebook.fold("tree: the draws, for ArviZ", cast("Any", self.tree)._repr_html_())
+        return notebook.panel(f"Fit of {self.spec.name} to {self.runs.name}", notebook.facts(about), draws)
+
 
 @dataclass(frozen=True, repr=False)
 class Average:
@@ -118,6 +133,10 @@ class Average:
     def __repr__(self) -> str:
         parts = ", ".join(f"{label} {self.weights[label]:.2f}" for label in self.fits)
         return f"<Average of {len(self.fits)} fits to {self.runs.name}: {parts}>"
+
+    def _repr_html_(self) -> str:
+        rows = {label: f"{self.weights[label]:.2f} of {fit!r}" for label, fit in self.fits.items()}
+        return notebook.panel(f"Average of {len(self.fits)} fits to {self.runs.name}", notebook.facts(rows))
 
 
 def over_average[**P](

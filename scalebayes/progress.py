@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,12 +20,17 @@ class Progress:
 
     def __init__(self, show: bool | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
         console = Console(stderr=True)
         visible = show if show is not None else console.is_terminal or console.is_jupyter
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
         self._bars = Bars(*columns, console=console, disable=not visible)
 
     def __enter__(self) -> Self:
@@ -37,7 +44,7 @@ class Progress:
 
     def during[T](self, label: str, work: Callable[..., T], *arguments: Any) -> T:
         """Run work whose length is not known under a moving bar."""
-        task = self._bars.add_task(label, total=None)
+        task = self._bars.add_task(label, total=None, left="")
         result = work(*arguments)
         self._bars.update(task, total=1, completed=1)
         return result
@@ -58,14 +65,31 @@ class Progress:
         if not self._bars.disable:
             self._bars.console.print(text, style="dim", highlight=False)
 
+    def steps[T](self, label: str, items: Collection[T], name: Callable[[T], str]) -> Iterator[T]:
+        """Go through items whose work takes alike, under one bar that names the present one and estimates the rest."""
+        task, started = self._bars.add_task(label, total=len(items), left=""), monotonic()
+        for done, item in enumerate(items, 1):
+            self._bars.update(task, description=f"{label} {done} of {len(items)}: {name(item)}")
+            yield item
+            left = remaining(monotonic() - started, done, len(items))
+            self._bars.update(task, completed=done, left=left)
+
     def bar(self, label: str) -> Callable[[list[Any]], None]:
         """Return a callback that shows nutpie's per-chain progress, summed, with divergences."""
-        task = self._bars.add_task(label, total=None)
+        task, started = self._bars.add_task(label, total=None, left=""), monotonic()
 
         def update(chains: list[Any]) -> None:
             divergences = sum(c.divergences for c in chains)
             suffix = f" ({divergences} divergences)" if divergences else ""
             done, total = sum(c.finished_draws for c in chains), sum(c.total_draws for c in chains)
-            self._bars.update(task, completed=done, total=total, description=label + suffix)
+            left = remaining(monotonic() - started, done, total)
+            self._bars.update(task, completed=done, total=total, description=label + suffix, left=left)
 
         return update
+
+
+def remaining(seconds: float, done: float, total: float) -> str:
+    """Estimate in words what is left of work from the part that is done; nothing where that is none, or all."""
+    if not 0 < done < total:
+        return ""
+    return f"about {timedelta(seconds=round(seconds * (total - done) / done))} left"

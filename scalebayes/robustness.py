@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalebayes import notebook
 from scalebayes.allocation import frontier
 from scalebayes.averaging import average
 from scalebayes.batch import fit_all
@@ -19,6 +20,7 @@ from scalebayes.noise import NOISES
 from scalebayes.posterior import Average, Fit
 from scalebayes.prediction import predict
 from scalebayes.priors import DISTRIBUTIONS
+from scalebayes.progress import Progress
 from scalebayes.spec import Discrepancy, Prior, Spec, read_model
 from scalebayes.tables import CI_PROB, Table, interval_columns, intervals
 from scalebayes.units import format_quantity
@@ -36,7 +38,7 @@ DEFAULT_DISCREPANCY = "coupled-discrepancy"
 """The model whose discrepancy is added to a law that has none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sensitivity:
     """A decision under the assumptions as fitted and under others.
 
@@ -55,6 +57,16 @@ class Sensitivity:
     fits: dict[str, Fit]
     table: Table
     messages: tuple[Message, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.table!r}", *map(str, self.messages)])
+
+    def _repr_html_(self) -> str:
+        return notebook.panel(
+            "Under other assumptions; moved is in half widths of the interval as fitted",
+            notebook.Html(self.table._repr_html_()),
+            notebook.entries(self.messages),
+        )
 
     def average(self) -> Average:
         """Equal pool of all fits: a forecast that does not bet on one set of assumptions."""
@@ -102,8 +114,9 @@ def sensitivity(
     asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None} or _ahead(fit)
     fits = {AS_FITTED: fit}
     first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits
-    sampler = {"seed": fit.metadata["seed"], "progress": progress} | sampler
-    fits |= _refits({label: (fit.runs, spec) for label, spec in variants(fit.spec).items()}, workers, sampler)
+    sampler = {"seed": fit.metadata["seed"]} | sampler
+    others = {label: (fit.runs, spec) for label, spec in variants(fit.spec).items()}
+    fits |= _refits(others, workers, progress, sampler)
     tables, unanswered = {AS_FITTED: first}, []
     for label, one in list(fits.items())[1:]:
         try:
@@ -114,12 +127,14 @@ def sensitivity(
     return Sensitivity(fits, table, (*_messages(table, fits, ci_prob), *unanswered))
 
 
-def _refits(pairs: Mapping[str, tuple[Runs, Spec]], workers: Workers, sampler: dict[str, Any]) -> dict[str, Fit]:
+def _refits(
+    pairs: Mapping[str, tuple[Runs, Spec]], workers: Workers, progress: bool | None, sampler: dict[str, Any]
+) -> dict[str, Fit]:
     if workers != 1:
-        return fit_all(pairs, workers=workers, **sampler)
-    with warnings.catch_warnings():
+        return fit_all(pairs, workers=workers, progress=progress, **sampler)
+    with warnings.catch_warnings(), Progress(progress) as bar:
         warnings.simplefilter("ignore", GateWarning)  # said in the messages
-        return {label: sample(runs, spec, **sampler) for label, (runs, spec) in pairs.items()}
+        return {label: sample(*pairs[label], progress=False, **sampler) for label in bar.steps("refit", pairs, str)}
 
 
 def variants(spec: Spec) -> dict[str, Spec]:

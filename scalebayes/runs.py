@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scalebayes import notebook
 from scalebayes.columns import OTHER, QUANTITIES, check_units, match_columns, span
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
@@ -124,6 +125,10 @@ class Runs:
         ranges += [f"accuracy {span(self.table['accuracy'])}"] if "accuracy" in self.table else []
         groups = [f"{self.table['group'].nunique()} groups"] if "group" in self.table else []
         return f"Runs {self.name!r}: {_count(self, 'run')}, {', '.join(ranges + groups)}"
+
+    def _repr_html_(self) -> str:
+        parts = notebook.table(self.table, most=8), self.source, notebook.entries(self.notes)
+        return notebook.panel(repr(self), *parts)
 
     def _column(self, role: str) -> NDArray[np.float64]:
         if role not in self.table:

@@ -45,6 +45,12 @@ class Shape:
     head_size: Numeric = HEAD_SIZE
     tied: bool = True
 
+    def __repr__(self) -> str:
+        """Say the sizes, to four digits where they are numbers."""
+        sizes = {name: getattr(self, name) for name in ("layers", "width", "vocabulary", "context")}
+        words = [f"{name} {value:.4g}" if np.ndim(value) == 0 else f"{name} {value}" for name, value in sizes.items()]
+        return f"<Shape: {', '.join(words)}>"
+
     @property
     def non_embedding(self) -> Numeric:
         """N = layers (4 width^2 + 2 width feedforward), 12 layers width^2 as usual (Kaplan et al. 2020, eq. 2.1)."""

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from scalebayes import notebook
 from scalebayes.discrepancy import KERNELS, Basis, make_basis
 from scalebayes.discrepancy import PRIORS as ETA_PRIORS
 from scalebayes.errors import SpecError
@@ -224,6 +225,16 @@ class Spec(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.title}"
+
+    def __repr__(self) -> str:
+        off = ", with a discrepancy" if self.discrepancy else ""
+        return f"<Spec {self.name}: {self.law}, {self.noise} noise, {len(self.priors)} priors{off}>"
+
+    def _repr_html_(self) -> str:
+        formula = f"L = {self.law_object.formula}"
+        scatter = f"noise: {self.noise}" + "; a discrepancy says how far the law may be off" * bool(self.discrepancy)
+        priors = {name: f"{prior}: {prior.reason}" for name, prior in self.priors.items()}
+        return notebook.panel(str(self), self.about, formula, scatter, notebook.facts(priors))
 
     def describe(self) -> str:
         """Say in full what is fitted: the law, the noise, every prior with its reason, and what is published."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scalebayes import notebook
 from scalebayes.allocation import frontier, numeric_optimum
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
@@ -53,6 +54,9 @@ class Plan:
         ).rstrip()
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return notebook.panel(self.title, notebook.Html(self.table._repr_html_()), notebook.entries(self.notes))
 
 
 def rows_as_text(table: Table) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from scalebayes import notebook
 from scalebayes.caution import caveats
 from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
@@ -29,20 +30,31 @@ class Table(pd.DataFrame):
         return Table
 
     def __repr__(self) -> str:
-        """Print every column, to four significant digits."""
-        kind = f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals\n" if "ci_prob" in self.attrs else ""
+        """Print every column, to four significant digits, large numbers as 70B."""
+        kind, texts, notes = self._shown()
+        return "\n".join([*filter(None, [kind]), self._laid_out(texts), *map(wrap, notes)])
+
+    def _repr_html_(self) -> str:
+        kind, texts, notes = self._shown()
+        return notebook.panel(kind, notebook.table(texts, index=False, most=60), notebook.entries(notes))
+
+    def _shown(self) -> tuple[str, pd.DataFrame, Sequence[object]]:
+        """The kind of the intervals, every cell as text, and the caveats."""
+        kind = f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals" if "ci_prob" in self.attrs else ""
         keys = self.index.to_frame(index=False)
-        shown = self.reset_index(drop=True)
-        texts = pd.concat([keys, shown], axis=1).map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
-        whole = texts.replace("nan", "-")
-        table = whole.to_string(index=False)
-        if len(whole) and table.index("\n") > WIDTH:  # goes on below, behind what says which row it is
-            front = [x for x in keys if x in INPUTS or not pd.api.types.is_numeric_dtype(keys[x])]
-            order = [*front, *shown.columns, *keys.columns.drop(front)]
-            rows = [dict(zip(map(str, order), row, strict=True)) for row in whole[order].itertuples(index=False)]
-            table = align(rows, len(front))
-        notes = "".join(f"\n{wrap(message)}" for message in self.attrs.get("caveats", ()))
-        return kind + table + notes
+        texts = pd.concat([keys, self.reset_index(drop=True)], axis=1).map(notebook.written)
+        return kind, texts, self.attrs.get("caveats", ())
+
+    def _laid_out(self, texts: pd.DataFrame) -> str:
+        """Columns in lines no longer than `WIDTH`: what is too wide goes on below, behind what says which row it is."""
+        table = texts.to_string(index=False)
+        if not len(texts) or table.index("\n") <= WIDTH:
+            return table
+        keys = self.index.to_frame(index=False)
+        front = [x for x in keys if x in INPUTS or not pd.api.types.is_numeric_dtype(keys[x])]
+        order = [*front, *self.columns, *keys.columns.drop(front)]
+        rows = [dict(zip(map(str, order), row, strict=True)) for row in texts[order].itertuples(index=False)]
+        return align(rows, len(front))
 
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:

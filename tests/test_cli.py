@@ -1,13 +1,16 @@
 """The command line as a shell sees it: streams, exit codes, JSON, and files that are not overwritten."""
 
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import scalebayes as sb
@@ -75,6 +78,70 @@ def test_errors_and_wrong_usage(arguments, code, words):
     result = run(*arguments, code=code)
     assert result.stdout == ""
     assert words in re.sub(r"[│\s]+", " ", result.stderr)
+
+
+def test_without_a_command_it_says_what_to_do_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    empty = run().stdout
+    assert "scalebayes demo" in empty
+    assert "scalebayes fit runs.csv -o runs.nc" in empty
+    (tmp_path / "my runs.csv").touch()
+    (tmp_path / "old.nc").touch()
+    os.utime(tmp_path / "old.nc", (0, 0))
+    (tmp_path / "it's.nc").touch()
+    found = run().stdout
+    assert "scalebayes fit 'my runs.csv' -o 'my runs.nc'" in found
+    assert "Ask a fit (it's.nc, old.nc in this folder)" in found
+    assert f"scalebayes summary {shlex.quote("it's.nc")}" in found
+    assert "demo" not in found
+    for text in (empty, found):
+        lines = text.splitlines()
+        assert len(lines) <= 24
+        assert max(map(len, lines)) <= 80
+        commands = [shlex.split(line.split("  ")[1]) for line in lines if line.startswith("  scalebayes ")]
+        assert len(commands) >= 5
+        for _, name, *arguments in commands:
+            typer.main.get_command(app).commands[name].make_context(name, [*arguments])
+
+
+TYPICAL = {
+    "no such table": ["fit", "hofmann2022"],
+    "no such file": ["fit", "missing.csv"],
+    "an empty file": ["fit", "empty.csv"],
+    "no columns": ["fit", "columns.csv"],
+    "many bad cells": ["fit", "cells.csv"],
+    "a perplexity": ["fit", "perplexity.csv"],
+    "too few runs": ["fit", "few.csv"],
+    "no such model": ["fit", "pile2023", "-m", "chincila"],
+    "a faulty model": ["fit", "pile2023", "-m", "faulty.toml"],
+    "not a fit": ["predict", "few.csv", "--N", "1B", "--D", "1T"],
+    "no backtest": ["backtest", "few.csv"],
+    "wrong usage": ["fit", "pile2023", "--map", "N=size"],
+    "a missing option": ["reach", "few.csv"],
+}
+
+
+@pytest.mark.parametrize("arguments", TYPICAL.values(), ids=TYPICAL)
+def test_an_error_fits_on_one_screen(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    cells = [f"r{i},{'x' if i % 2 else 7}M,1.4B,{3 + i / 100 if i % 3 else 45}" for i in range(60)]
+    files = {
+        "empty.csv": "",
+        "columns.csv": "a,b,c\n1,2,3\n2,3,4\n",
+        "cells.csv": "\n".join(["name,N,D,loss", *cells]),
+        "perplexity.csv": "\n".join(["N,D,loss", *(f"{i}0M,{i}B,{30 - i}" for i in range(1, 12))]),
+        "few.csv": "N,D,loss\n70M,1.4B,3.3\n160M,3.2B,2.9\n",
+        "faulty.toml": "law = 'aditive'\\nnoise = 'no'\\npriors.L_inf = {dist = 'Gama', reason = ''}\\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code in (1, 2)
+    assert done.stdout == ""
+    assert "rror" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sum(max(1, -(-len(line) // 80)) for line in done.stderr.splitlines()) <= 24
 
 
 @pytest.mark.slow

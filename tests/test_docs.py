@@ -9,8 +9,11 @@ import inspect
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -21,7 +24,7 @@ from scalebayes.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
 CALLS = typer.main.get_command(app).commands
 FEWER_DRAWS = ["--draws", "400"]
@@ -173,6 +176,67 @@ def test_every_link_to_a_file_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
     for link in links:
         assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+PUBLIC = re.findall(
+    r"^```\{public\}\n(.*?)^```$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+def test_every_public_name_is_on_the_reference_page_exactly_once():
+    named = [name for block in PUBLIC for name in block.split()]
+    assert sorted(named) == sorted(set(sb.__all__) - {"__version__"})
+
+
+def test_every_page_is_in_one_contents_of_the_first_page():
+    contents = re.findall(
+        r"^```\{toctree\}\n(.*?)^```$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    listed = [line for block in contents for line in block.splitlines() if line and not line.startswith(":")]
+    assert len(listed) == len(set(listed))
+    for page in sorted({path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} - {*listed}):
+        pytest.fail(
+            f"docs/{page}.md is on no list of contents: add `{page}` to one of those at the end of docs/index.md"
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_the_web_is_whole(page):
+    for link in re.findall(r"\]\((https?:[^)]*)\)", page.read_text()):
+        parts = urlsplit(link)
+        assert parts.scheme == "https", f"{page.name}: {link}"
+        assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc), f"{page.name}: {link}"
+        assert not re.search(r"[\s<>]", link), f"{page.name}: {link}"
+
+
+def test_the_figure_of_the_first_page_is_small_and_fetches_nothing():
+    text = (ROOT / "docs" / "three-laws.svg").read_text()
+    assert len(text) < 100_000
+    assert not re.search(r"(href|src|url)\W*https?:", text)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run_once):
+    """Examples were run by the tests above; here the figures are drawn, and every link and anchor is followed."""
+    for tool in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(tool, reason="the site needs the extra 'docs'")
+    for example in examples(ROOT / "docs" / "gallery.md"):
+        for command in example.commands:
+            run_once(command)
+    options = ["-W", "--keep-going", "-q", "-E", "-D", f"figures_folder={folder}"]
+    command = [sys.executable, "-m", "sphinx", *options, "-d", folder / "doctrees", ROOT / "docs", folder / "site"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    site = folder / "site"
+    assert {page.stem for page in PAGES[1:]} <= {path.stem for path in site.glob("*.html")}
+    reference = (site / "reference.html").read_text()
+    for name in set(sb.__all__) - {"plots", "__version__"}:
+        assert f'id="scalebayes.{name}"' in reference, name
+    drawn = re.findall(r'<img alt="([^"]+)" class="drawn', (site / "gallery.html").read_text())
+    assert len(drawn) >= 5
+    for path in site.glob("*.html"):
+        fetched = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text())
+        assert fetched == [], path.name
 
 
 def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):

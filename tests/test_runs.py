@@ -176,8 +176,24 @@ def test_all_faults_come_at_once_in_the_order_of_the_rows():
 def test_a_long_list_of_faults_is_cut_in_the_message_only():
     error = refuse(pd.DataFrame({"N": ["?"] * 50, "loss": range(1, 51)}), strict=False)
     assert len(error.faults) == 50
-    assert len(str(error).splitlines()) == 22
-    assert str(error).endswith("... and 30 more")
+    heading, allowed, *rows, last = str(error).splitlines()
+    assert heading.startswith("runs: 50 faults in 50 runs")
+    assert allowed == "  N  allowed: a positive number of parameters"
+    assert [row.split() for row in rows] == [["row", str(i), "N", "got", "?"] for i in range(1, 13)]
+    assert last == "  ... and 38 more"
+
+
+def test_many_faults_of_many_kinds_fit_on_one_screen():
+    rows = range(40)
+    long = {
+        "N": ["x"] * 40,
+        "D": ["-3B"] * 40,
+        "loss": [45 + i for i in rows],
+        "run": [f"a-name-of-a-run-{i}" for i in rows],
+    }
+    lines = str(refuse(pd.DataFrame(long))).splitlines()
+    assert sum(-(-len(line) // 80) for line in lines) <= 24
+    assert "... and" in lines[-1]
 
 
 def test_errors_survive_a_process_boundary():

@@ -17,7 +17,6 @@ GATE_FAILED, INTERRUPTED = 3, 130
 
 app = typer.Typer(
     help="Bayesian inference of neural scaling laws: from a table of runs to decisions with credible intervals.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -69,10 +68,15 @@ def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[.
 
 
 @app.callback(invoke_without_command=True)
-def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Fit, question and compare scaling laws."""
+def options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Fit, question and compare scaling laws. Without a command, say what to do next."""
     if version:
         from scalebayes import __version__
 
         typer.echo(__version__)
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        from scalebayes.cli.start import next_steps
+
+        typer.echo(next_steps(Path()))

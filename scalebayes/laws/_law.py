@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from scalebayes import notebook
 from scalebayes.geometry import Coordinates
 
 type Numeric = Any
@@ -61,6 +62,14 @@ class Law:
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
     notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
     response: str = "loss"
+
+    def __repr__(self) -> str:
+        return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
+
+    def _repr_html_(self) -> str:
+        meanings = {parameter.name: parameter.meaning for parameter in self.parameters}
+        formula = f"L({', '.join(self.inputs)}) = {self.formula}"
+        return notebook.panel(f"{self.name}: {self.title}", formula, notebook.facts(meanings))
 
     @property
     def formula(self) -> str:

@@ -1,0 +1,42 @@
+"""Files of the repository outside `docs/` as pages of the site, and links that follow them.
+
+On the repository's host a link to `../models/README.md` leads to that file; on the site it leads to a page with the
+file's text. So no text stands twice.
+"""
+
+import os
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1]
+ROOT = DOCS.parent
+PAGES = {"model-files": "models/README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
+"""Page of the site -> the file whose text it shows; the page's own text is for readers of the repository."""
+LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
+
+
+def follow(text, origin, page):
+    """Rewrite the links of a file at `origin` so that they hold in a page of the site in `docs/`."""
+    names = {ROOT / file: f"{name}.md" for name, file in PAGES.items()} | {ROOT / "README.md": "index.md"}
+    names[DOCS] = "index.md"
+
+    def rewrite(match):
+        target = Path(os.path.normpath(origin.parent / match[2]))
+        link = names.get(target) or os.path.relpath(target, DOCS)
+        return f"{match[1]}{link}{match[3] or ''}{match[4]}"
+
+    return LINK.sub(rewrite, text)
+
+
+def read(app, docname, source):
+    """Take the text of the file that a page shows, and let every link hold on the site."""
+    origin = ROOT / PAGES[docname] if docname in PAGES else Path(app.srcdir) / f"{docname}.md"
+    if docname in PAGES:
+        app.env.note_dependency(str(origin))
+        source[0] = origin.read_text("utf-8")
+    source[0] = follow(source[0], origin, docname)
+
+
+def setup(app):
+    app.connect("source-read", read)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,104 @@
+"""The reference page: its blocks name public objects; each becomes a line of a table and an entry of its own."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+from sphinx.pycode import ModuleAnalyzer
+
+import scalebayes as sb
+
+BLOCK = re.compile(r"^```\{public\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(?<![`:])`(?:scalebayes\.|sb\.)?(\w+)`(?!`)")
+PACKAGE = Path(sb.__file__).parent
+
+
+def own_names():
+    """Let each public object say that it is at home in the package, so that signatures link to its entry."""
+    for name in sb.__all__:
+        thing = getattr(sb, name)
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith("scalebayes."):
+            thing.__module__ = "scalebayes"
+
+
+def is_value(thing):
+    return not (inspect.isclass(thing) or inspect.isfunction(thing) or inspect.ismodule(thing))
+
+
+def words_below(name):
+    """What stands in the source below a value that is no function or class."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        found = [n for n in ast.parse(file.read_text("utf-8")).body if isinstance(n, ast.Assign | ast.AnnAssign)]
+        targets = [t for n in found for t in (n.targets if isinstance(n, ast.Assign) else [n.target])]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            module = ".".join(["scalebayes", *file.relative_to(PACKAGE).with_suffix("").parts])
+            return ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
+    return []
+
+
+def entry(name):
+    """One object as autodoc takes it."""
+    thing = getattr(sb, name)
+    if inspect.ismodule(thing):
+        ours = [n for n, f in vars(thing).items() if inspect.isfunction(f) and f.__module__ == thing.__name__]
+        shown = [f".. autofunction:: {thing.__name__}.{n}" for n in [*ours, "save"] if not n.startswith("_")]
+        return "\n\n".join([f".. automodule:: {thing.__name__}", *shown])
+    if is_value(thing):
+        return "\n".join(
+            [f".. py:data:: {name}", "   :module: scalebayes", "", *("   " + w for w in words_below(name))]
+        )
+    if inspect.isfunction(thing):
+        return f".. autofunction:: scalebayes.{name}"
+    if issubclass(thing, Exception):
+        return f".. autoexception:: scalebayes.{name}"
+    return f".. autoclass:: scalebayes.{name}\n   :members:\n   :exclude-members: model_config, model_post_init"
+
+
+def line(name):
+    """One line of a table: the name, a link to its entry, and the first sentence of what is said there."""
+    thing = getattr(sb, name)
+    text = " ".join(words_below(name)) if is_value(thing) else inspect.getdoc(thing)
+    first = link(text.split("\n\n")[0].replace("\n", " "))
+    to = f":py:obj:`{name} <scalebayes.{name}>`"
+    return f"   * - {to}\n     - {first}"
+
+
+def link(text):
+    """Let code that is a public name lead to its entry."""
+    return CODE.sub(lambda m: f":py:obj:`{m[1]} <scalebayes.{m[1]}>`" if m[1] in sb.__all__ else m[0], text)
+
+
+def expand(match):
+    names = match[1].split()
+    table = [".. list-table::", "   :widths: 25 75", "   :class: public", "", *map(line, names)]
+    return "\n".join(
+        ["```{eval-rst}", ".. py:currentmodule:: scalebayes", "", *table, "", *(f"{entry(n)}\n" for n in names), "```"]
+    )
+
+
+def read(app, docname, source):
+    source[0] = BLOCK.sub(expand, source[0])
+
+
+KEPT = {}
+"""Docstrings of properties while napoleon is at work, which would take "one thing: another" for a type."""
+
+
+def before(app, what, name, thing, options, lines):
+    """Link public names, and hide properties from napoleon."""
+    lines[:] = [link(text) for text in lines]
+    if what in ("property", "attribute"):
+        KEPT[name], lines[:] = [*lines], []
+
+
+def after(app, what, name, thing, options, lines):
+    lines[:] = KEPT.pop(name, lines)
+
+
+def setup(app):
+    own_names()
+    app.connect("source-read", read)
+    app.connect("autodoc-process-docstring", before, priority=1)
+    app.connect("autodoc-process-docstring", after, priority=900)
+    return {"parallel_read_safe": True}

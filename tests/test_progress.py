@@ -1,0 +1,57 @@
+"""Progress: on a terminal with an estimate, elsewhere nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from scalebayes.progress import Progress, remaining
+
+WORK = """
+import time
+from scalebayes.progress import Progress
+with Progress() as bar:
+    for step in bar.steps("step", ["one", "two", "three"], str):
+        time.sleep(0.4)
+print("done")
+"""
+
+
+def test_what_is_left_follows_from_what_is_done():
+    assert remaining(30, 1, 4) == "about 0:01:30 left"
+    assert remaining(3600, 2, 3) == "about 0:30:00 left"
+    assert remaining(10, 0, 4) == remaining(10, 4, 4) == remaining(0.0, 0, 0) == ""
+
+
+def test_steps_give_every_item_in_order_and_no_output_off_a_terminal(capfd):
+    with Progress() as bar:
+        assert list(bar.steps("step", ["a", "b"], str.upper)) == ["a", "b"]
+        assert list(bar.steps("step", [], str)) == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_a_terminal_sees_where_the_work_is_and_what_is_left():
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=theirs, env=environment) as work:
+        os.close(theirs)
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+        assert work.stdout.read() == b"done\n"
+    os.close(ours)
+    text = seen.decode()
+    assert "step 1 of 3: one" in text
+    assert "step 3 of 3: three" in text
+    assert "about 0:00:0" in text
+    assert " left" in text
+
+
+def _read(terminal):
+    """What comes next; nothing once the other side is closed, which Linux tells by an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
