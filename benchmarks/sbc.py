@@ -48,7 +48,7 @@ RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
 MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
 THINNED = 99
 """Draws kept of each posterior: 100 possible ranks."""
-TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12, "S": 1e6, "U": 2e11, "E": 128.0}
+TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12, "S": 1e6, "U": 2e11, "E": 128.0, "P": np.exp(1.9)}
 BUDGET = 5.76e23
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
@@ -67,7 +67,8 @@ def design() -> pd.DataFrame:
     N, D = (g.ravel() * np.exp(0.1 * rng.standard_normal(g.size)) for g in grid)
     index = pd.Index([f"run {i}" for i in range(len(N))], name="run")
     others = {"S": D / 5e5, "U": D / rng.choice([1, 2, 4, 10, 40], len(D)), "E": rng.choice([1.0, 8, 64, 512], len(D))}
-    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, **others}, index=index)
+    losses = 1.7 + 400 / N**0.34 + 410 / D**0.28  # of the stage from loss to accuracy
+    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, **others, "loss": losses, "P": np.exp(losses)}, index=index)
 
 
 def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
@@ -92,7 +93,9 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
         delta = truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
     log_loss = log_law + delta
     scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
-    runs = sb.Runs(table.assign(loss=np.exp(log_loss[:-1] + scatter)), name=f"simulated from {spec.name}")
+    seen = np.exp(log_loss[:-1] + scatter)
+    seen = {"accuracy": seen / (1 + seen)} if law.response == "odds" else {"loss": seen}
+    runs = sb.Runs(table.drop(columns="P").assign(**seen), name=f"simulated from {spec.name}")
     truth["loss_far"] = np.exp(log_loss[-1:])
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
@@ -124,7 +127,7 @@ def log_likelihood(
     law, noise = spec.law_object, spec.noise_object
     column = {name: value[:, None] for name, value in values.items()}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names})
-    residual = np.log(runs.loss) - np.log(curve) - delta
+    residual = law.log_response(runs) - np.log(curve) - delta
     if not spec.integrates_discrepancy:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)
@@ -158,8 +161,12 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
     delta = sampled_discrepancy(fit)
     values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta[0] if np.ndim(delta) else delta)
-    asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *spec.law_object.inputs)) if x != "C"}
-    values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
+    law = spec.law_object
+    if law.response == "odds":
+        values["loss_far"] = law(TARGET["P"], **{name: values[name] for name in law.parameter_names})
+    else:
+        asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *law.inputs)) if x != "C"}
+        values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
     if spec.law_object.optimal_N is not None:
         values["N_opt"] = sb.frontier(fit, C=BUDGET)["N"].values.ravel()
     return values
@@ -186,7 +193,7 @@ def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> 
         warnings.simplefilter("ignore", GateWarning)
         truth, runs = simulate(spec, seed)
         try:
-            if not np.isfinite(runs.loss).all():
+            if not np.isfinite(spec.law_object.log_response(runs)).all():
                 raise FitError("a simulated loss is not finite")
             fitted = fit(runs, spec, seed=fit_seed, progress=False, **SETTINGS | settings)
         except FitError as error:

@@ -83,8 +83,7 @@ class Likelihood:
             Log density (S,); mean and variance of the discrepancy, (S, targets), zero where there is none.
         """
         if self.pointwise is not None:
-            off = self.off(np.empty((0, 1)) if points is None or self.known is None else points)
-            return self.pointwise[:, rows].sum(axis=1), *off
+            return self.pointwise[:, rows].sum(axis=1), *self.off(np.empty((0, 1)) if points is None else points)
         parts = [self._left_out(block, rows, points) for block in self._blocks(len(rows))]
         density, mean, variance = (np.concatenate(part) for part in zip(*parts, strict=True))
         return density, mean, variance

@@ -138,7 +138,7 @@ def _numba(spec: Spec, runs: Runs, keep: Sequence[str]) -> Any:
     try:
         return compile_model(pymc_model(runs, spec), keep)
     except (OSError, ValueError) as error:
-        if "compiledir" not in str(error):
+        if isinstance(error, ValueError) and "compiledir" not in str(error):
             raise
         text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
         raise FitError(text) from error

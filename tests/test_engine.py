@@ -1,6 +1,7 @@
 """The kernel: PyMC's own log density as C, for every spec; kept on disk; and what happens where it cannot be made."""
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -223,7 +224,7 @@ fit = sb.fit(sb.load_runs("pile2023"), "kaplan-size", draws=500)
 print(fit.metadata["engine"]["route"], *({"pymc", "pytensor", "matplotlib"} & set(sys.modules)), sep=",")
 print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
 """
-    environment = {"SCALEBAYES_CACHE_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    environment = os.environ | {"SCALEBAYES_CACHE_DIR": str(tmp_path)}
     first, second = (
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
         for _ in range(2)

@@ -180,10 +180,11 @@ def test_refused_before_anything_compiles(runs, model, error, words, load_public
 
 
 def test_unwritable_compile_directory_says_what_to_do(tmp_path):
+    """Only nutpie's own compilation needs it: there is no C compiler on this path, so no kernel."""
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     code = "import scalebayes as sb; sb.fit(sb.load_runs('pile2023'), 'chinchilla')"
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(blocked), "PYTENSOR_FLAGS": f"base_compiledir={blocked}/x"}
+    environment = {"PATH": str(tmp_path), "HOME": str(blocked), "PYTENSOR_FLAGS": f"base_compiledir={blocked}/x"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert run.returncode == 1
     assert "FitError" in run.stderr.splitlines()[-1]

@@ -33,7 +33,7 @@ def made(fit_of, runs, tmp_path, monkeypatch):
     fit = fit_of("kaplan-size", runs, **{k: v * np.exp(0.01 * rng.standard_normal((4, 50))) for k, v in draws.items()})
     counted = []
 
-    def sample(spec, runs, settings, seed, bar):
+    def sample(spec, runs, backend, settings, seed, bar):
         counted.append(seed)
         return fit, Diagnosis((), pd.DataFrame())
 

@@ -63,7 +63,7 @@ class Plane:
         both = np.concatenate([np.column_stack(a), np.column_stack(b)])
         if not self.eta:
             return np.zeros((len(a[0]), len(b[0])))
-        basis = make_likelihood(self.fit(RUNS, draws=2)).basis
+        basis = make_likelihood(self.fit(RUNS, draws=2)).known.basis
         points = basis.scale(both.T)
         dense = replace(basis, points=points, vectors=np.eye(len(points))).project(points)
         return dense[: len(a[0]), len(a[0]) :]
@@ -145,7 +145,7 @@ def test_discrepancy_without_runs_is_the_dense_conditional(monkeypatch):
     fit = plane.fit(RUNS, draws=3)
     table, N, D = make_likelihood(fit), RUNS.N, RUNS.D
     at = np.array([3e10, 2e9]), np.array([4e11, 3e10])
-    points = table.basis.scale(at)
+    points = table.known.basis.scale(at)
     covariance = SIGMA**2 * np.eye(len(N)) + ETA**2 * plane.kernel((N, D), (N, D))
     cross = ETA**2 * plane.kernel(at, (N, D))
     for rows in ([], [0], [2, 5, 9]):

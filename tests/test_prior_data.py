@@ -236,9 +236,9 @@ def test_with_a_discrepancy_the_likelihood_is_that_of_all_runs_together():
     from scalebayes.likelihood import make_likelihood
 
     table = make_likelihood(one)
-    dense = table.basis.project(table.basis.points) @ table.basis.vectors.T
+    dense = table.known.basis.project(table.known.basis.points) @ table.known.basis.vectors.T
     for s in range(4):
-        covariance = table.sigma[s] ** 2 * np.eye(15) + table.eta[s] ** 2 * dense
+        covariance = table.known.sigma[s] ** 2 * np.eye(15) + table.known.eta[s] ** 2 * dense
         expected = stats.multivariate_normal(np.zeros(15), covariance).logpdf(table.residual[s])
         assert float(tree["log_likelihood"]["log_loss"][0, s]) == pytest.approx(expected, rel=1e-6)
 

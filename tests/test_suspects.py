@@ -76,7 +76,7 @@ def test_with_a_discrepancy_residuals_are_those_from_the_other_rows(all_runs):
     from scalebayes.likelihood import make_likelihood
 
     table = make_likelihood(fit)
-    dense = table.basis.project(table.basis.points) @ table.basis.vectors.T
+    dense = table.known.basis.project(table.known.basis.points) @ table.known.basis.vectors.T
     posterior = fit.tree["posterior"].to_dataset().stack(sample=("chain", "draw"), create_index=False)
     for run in (out.index[0], out.index[15]):
         i = runs.table.index.get_loc(run)
