@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,6 +21,8 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not co
     os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
 
 os.environ.setdefault("SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts deaf to interrupts
 
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

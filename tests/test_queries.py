@@ -747,8 +747,6 @@ def test_an_interrupt_waits_until_the_file_is_whole(tmp_path):
 
     from scalebayes.files import write_whole
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs start deaf to it
-
     def write(path):
         signal.raise_signal(signal.SIGINT)
         path.write_text("whole")
