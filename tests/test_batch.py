@@ -332,29 +332,29 @@ def test_a_worker_of_another_version_is_refused():
     assert (content, error) == (b"", "the worker has another scalebayes (scalebayes differ)")
 
 
-def count_compilations():
+def count_preparations():
     """On a worker, from now on."""
-    import nutpie
+    from scalebayes import samplers
 
-    compile_model, nutpie.compilations = nutpie.compile_pymc_model, []
+    make, samplers.made = samplers.kernel, []
 
     def counted(*args, **kwargs):
-        nutpie.compilations.append(1)
-        return compile_model(*args, **kwargs)
+        samplers.made.append(1)
+        return make(*args, **kwargs)
 
-    nutpie.compile_pymc_model = counted
+    samplers.kernel = counted
 
 
-def compilations():
-    import nutpie
+def preparations():
+    from scalebayes import samplers
 
-    return len(getattr(nutpie, "compilations", []))
+    return len(getattr(samplers, "made", []))  # a worker that was started again has made none
 
 
 @pytest.mark.slow
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
-    """The longest fit loses its worker, the others are made, a worker compiles once, and draws are those of `fit`."""
-    client.run(count_compilations)
+    """The longest fit loses its worker, the others are made, each worker prepares once, and draws are those of `fit`."""
+    client.run(count_preparations)
     (long,), short = jobs(99, draws=2_000_000, chains=1), jobs(*range(5))
 
     def kill_when_the_others_are_done():
@@ -370,7 +370,7 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     killer.join()
     assert made.failures == {long.name: DIED}
     assert list(made) == [job.name for job in short]
-    assert max(client.run(compilations).values()) == 1  # five fits on the worker that was left for them
+    assert max(client.run(preparations).values()) == 1  # five fits on the worker that was left for them
     ours = sb.fit(RUNS, "kaplan-size", seed=3).tree["posterior"].to_dataset()
     theirs = made["kaplan-size 3"].tree["posterior"]
     for name, values in ours.items():
