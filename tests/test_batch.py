@@ -353,7 +353,7 @@ def preparations():
 
 @pytest.mark.slow
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
-    """The longest fit loses its worker, the others are made, each worker prepares once, and draws are those of `fit`."""
+    """The longest fit loses its worker, the others are made, a worker prepares once, draws are those of `fit`."""
     client.run(count_preparations)
     (long,), short = jobs(99, draws=2_000_000, chains=1), jobs(*range(5))
 
