@@ -4,9 +4,14 @@ The public names are listed in ``__init__.pyi``; each is imported on first use, 
 and predictions from a saved fit never load PyMC.
 """
 
-from importlib.metadata import version
-
 import lazy_loader
 
-__version__ = version("scalebayes")
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":  # importlib.metadata takes longer to import than all the rest
+        from importlib.metadata import version
+
+        return version("scalebayes")
+    return _imported(name)
