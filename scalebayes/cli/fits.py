@@ -72,8 +72,10 @@ def fit_command(
     """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
     if output is not None:
         refuse_early(output, force)
-    spec = _spec(model, prior_from, inflate)
+    if inflate is not None and prior_from is None:
+        raise typer.BadParameter("widens the priors of --prior-from, which is not given", param_hint="--inflate")
     table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
+    spec = _spec(model, prior_from, inflate)
     from scalebayes.inference import fit  # after the table: a refusal need not wait for these
     from scalebayes.store import save
 
@@ -106,8 +108,6 @@ def _spec(model: str | None, prior_from: Path | None, inflate: float | None) -> 
     from scalebayes.spec import read_model
 
     if prior_from is None:
-        if inflate is not None:
-            raise typer.BadParameter("widens the priors of --prior-from, which is not given", param_hint="--inflate")
         return read_model(model or "coupled-discrepancy")
     there = load(prior_from)
     if model is not None:
