@@ -71,6 +71,13 @@ def design() -> pd.DataFrame:
     return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, **others, "loss": losses, "P": np.exp(losses)}, index=index)
 
 
+def far_accuracy(spec: Spec, values: dict[str, np.ndarray]) -> np.ndarray:
+    """What a law of accuracy says at the far target, (S,); past 1 where an exponential is asked too far."""
+    law = spec.law_object
+    odds = law(TARGET["P"], **{name: values[name] for name in law.parameter_names})
+    return odds / (1 + odds)
+
+
 def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
     """Inputs of the law in lengths of the discrepancy, (rows, inputs)."""
     assert spec.discrepancy is not None
@@ -96,7 +103,7 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     seen = np.exp(log_loss[:-1] + scatter)
     seen = {"accuracy": seen / (1 + seen)} if law.response == "odds" else {"loss": seen}
     runs = sb.Runs(table.drop(columns="P").assign(**seen), name=f"simulated from {spec.name}")
-    truth["loss_far"] = np.exp(log_loss[-1:])
+    truth["loss_far"] = far_accuracy(spec, truth) if law.response == "odds" else np.exp(log_loss[-1:])
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
     truth["log_likelihood"] = log_likelihood(spec, runs, truth, delta[:-1] * spec.samples_discrepancy)
@@ -163,7 +170,7 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta[0] if np.ndim(delta) else delta)
     law = spec.law_object
     if law.response == "odds":
-        values["loss_far"] = law(TARGET["P"], **{name: values[name] for name in law.parameter_names})
+        values["loss_far"] = far_accuracy(spec, values)
     else:
         asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *law.inputs)) if x != "C"}
         values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
