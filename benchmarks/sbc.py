@@ -117,7 +117,7 @@ def optimum(spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.n
     start = law.optimise(BUDGET / 6, parameters)
     if spec.discrepancy is None:
         return start
-    basis = spec.discrepancy.basis(runs.log_inputs(law.inputs), sampled=spec.samples_discrepancy)
+    basis = spec.basis(runs)
     along = delta @ basis.vectors
     known = Conditional(basis, truth["eta"], truth["sigma"], along[None])
     curve = Curve(law, parameters, known, pull=(along / basis.values)[None])

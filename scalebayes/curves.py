@@ -12,7 +12,7 @@ import numpy as np
 from scalebayes.cost import Cost
 from scalebayes.discrepancy import Conditional
 from scalebayes.laws import Law
-from scalebayes.posterior import Fit, discrepancy, law_parameters
+from scalebayes.posterior import Fit, law_parameters
 
 type Which = Literal["law", "expected", "curve"]
 type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -149,7 +149,7 @@ class Curve:
 def curve_of(fit: Fit, which: Which, seed: int = 0) -> Curve:
     """Curves of a fit's draws; without a discrepancy all three readings are the law."""
     law, parameters = fit.spec.law_object, {name: values.ravel() for name, values in law_parameters(fit).items()}
-    known = None if which == "law" else discrepancy(fit)
+    known = None if which == "law" else fit.discrepancy
     if known is None:
         return Curve(law, parameters)
     rng = np.random.default_rng(seed)

@@ -214,7 +214,7 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
         return residual
     if fit.spec.samples_discrepancy:
         return residual - np.mean(sampled_discrepancy(fit), axis=(0, 1))
-    basis = fit.spec.discrepancy.basis(runs.log_inputs(law.inputs))
+    basis = fit.spec.basis(runs)
     shrink = basis.values / (basis.values + float(median["sigma"] / median["eta"]) ** 2)
     return residual - basis.vectors @ (shrink * (basis.vectors.T @ residual))
 

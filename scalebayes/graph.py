@@ -49,7 +49,7 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
         pm.Potential("prior", _log_prior(spec, logs, data) + log_jacobian)
         scatter = {name: _scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
         loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
-        if spec.discrepancy is None or spec.samples_discrepancy:
+        if not spec.integrates_discrepancy:
             log_curve, eta = pt.log(loss), scatter.pop("eta", None)
             if eta is not None:
                 variance = noise.equivalent(**scatter)
@@ -126,7 +126,7 @@ def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
     data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
     if spec.discrepancy is not None:
-        basis = spec.discrepancy.basis(log_inputs, sampled=spec.samples_discrepancy)
+        basis = spec.basis(runs)
         more = padded(len(basis.values)) - len(basis.values) if spec.samples_discrepancy else 0
         data["eigenvectors"] = np.pad(basis.vectors, ((0, 0), (0, more)))
         data["eigenvalues"] = np.pad(basis.values, (0, more))
@@ -140,10 +140,7 @@ def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
     Of the table only the size of a discrepancy that is sampled matters, rounded up to a power of two.
     """
     priors = tuple((name, prior.dist, prior.at is None, prior.shift) for name, prior in spec.priors.items())
-    rank = 0
-    if spec.discrepancy is not None and spec.samples_discrepancy:
-        basis = spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True)
-        rank = padded(len(basis.values))
+    rank = padded(len(spec.basis(runs).values)) if spec.samples_discrepancy else 0
     return spec.law, spec.noise, spec.discrepancy is None, rank, priors
 
 

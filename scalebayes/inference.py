@@ -211,10 +211,10 @@ def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndar
     values = {name: posterior[name].values[..., None] for name in posterior}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
     residual = law.log_response(runs) - np.log(curve) - delta
-    if spec.discrepancy is None or spec.samples_discrepancy:
+    if not spec.integrates_discrepancy:
         density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
     else:
-        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs))
+        basis = spec.basis(runs)
         flat = {name: values[name].ravel() for name in spec.scatter_names}
         density = loo_logpdf(basis, residual.reshape(-1, len(runs)), **flat).reshape(residual.shape)
     coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalebayes.discrepancy import Basis, Conditional
-from scalebayes.posterior import Fit, discrepancy, law_parameters, noise_parameters
+from scalebayes.posterior import Fit, law_parameters, noise_parameters
 
 VALUES = 4_000_000
 """Of matrices inverted at once: draws are taken in blocks of so many values (32 MB)."""
@@ -140,7 +140,7 @@ class Likelihood:
 
 def make_likelihood(fit: Fit) -> Likelihood:
     """The runs of a fit under its draws."""
-    residual, known = residuals(fit), discrepancy(fit)
+    residual, known = residuals(fit), fit.discrepancy
     if known is not None and not fit.spec.samples_discrepancy:
         return Likelihood(residual, None, known)
     if known is not None:

@@ -61,13 +61,13 @@ class Fit:
         return tuple(self.metadata["gate_failures"])
 
     @functools.cached_property
-    def known(self) -> Conditional | None:
-        """What the draws know of the discrepancy, kept since most queries ask; `discrepancy` is how to ask."""
+    def discrepancy(self) -> Conditional | None:
+        """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
         spec, runs = self.spec, self.runs
         if spec.discrepancy is None:
             return None
         law, posterior = spec.law_object, draws(self)
-        basis = spec.discrepancy.basis(runs.log_inputs(law.inputs), sampled=spec.samples_discrepancy)
+        basis = spec.basis(runs)
         eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
         if spec.samples_discrepancy:
             weights = draws(self, SAMPLED)["weights"].values.reshape(-1, len(basis.values))
@@ -218,15 +218,10 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
 
 
-def discrepancy(fit: Fit) -> Conditional | None:
-    """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
-    return fit.known
-
-
 def sampled_discrepancy(fit: Fit) -> np.ndarray | float:
     """Draws of the discrepancy at the runs, (chain, draw, run), where it was sampled; else zero."""
-    known = discrepancy(fit) if fit.spec.samples_discrepancy else None
-    if known is None:
+    known = fit.discrepancy
+    if known is None or not fit.spec.samples_discrepancy:
         return 0.0
     sizes = draws(fit).sizes
     return (known.rotated @ known.basis.vectors.T).reshape(sizes["chain"], sizes["draw"], -1)

@@ -13,7 +13,6 @@ from scalebayes.errors import QueryError
 from scalebayes.laws import INPUTS
 from scalebayes.posterior import (
     Fit,
-    discrepancy,
     draw_labels,
     law_parameters,
     noise_parameters,
@@ -79,7 +78,7 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
 
     A part at a time: nothing but the answer is ever held whole, which may take a gigabyte.
     """
-    law, noise, known = fit.spec.law_object, fit.spec.noise_object, discrepancy(fit)
+    law, noise, known = fit.spec.law_object, fit.spec.noise_object, fit.discrepancy
     parameters, scatter = law_parameters(fit), noise_parameters(fit)
     shape = (*next(iter(parameters.values())).shape, len(inputs[0]))
     of_law, of_noise = ({k: v.reshape(-1, 1) for k, v in group.items()} for group in (parameters, scatter))

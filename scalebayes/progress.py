@@ -51,12 +51,15 @@ class Progress:
 
     def count(self, label: str, total: int, done: int = 0) -> Callable[[str], None]:
         """Return a callback that counts one more as done, with a remark beside."""
-        task = self._bars.add_task(f"{label}: {done} of {total}", total=total, completed=done)
+        task = self._bars.add_task(f"{label}: {done} of {total}", total=total, completed=done, left="")
+        started, before = monotonic(), done
 
         def update(remark: str = "") -> None:
-            now = int(self._bars.tasks[self._bars.task_ids.index(task)].completed) + 1
-            text = f"{label}: {now} of {total}" + (f" ({remark})" if remark else "")
-            self._bars.update(task, completed=now, description=text)
+            nonlocal done
+            done += 1
+            text = f"{label}: {done} of {total}" + (f" ({remark})" if remark else "")
+            left = remaining(monotonic() - started, done - before, total - before)
+            self._bars.update(task, completed=done, description=text, left=left)
 
         return update
 

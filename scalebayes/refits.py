@@ -12,7 +12,7 @@ from arviz_stats import SamplingWrapper
 
 from scalebayes.errors import GateWarning
 from scalebayes.inference import fit, log_likelihood
-from scalebayes.posterior import Fit, discrepancy
+from scalebayes.posterior import Fit
 
 SETTINGS = ("draws", "tune", "chains", "target_accept")
 """What a refit takes over from the fit."""
@@ -49,9 +49,9 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
         """Log density of the run left out, given a refit's draws and, with a discrepancy, the other runs' losses."""
         spec, runs, posterior = self.whole.spec, self.whole.runs, idata__i["posterior"].to_dataset()
         delta: np.ndarray | float = 0.0
-        if spec.discrepancy is not None and spec.samples_discrepancy:
+        if spec.samples_discrepancy:
             kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
-            known = discrepancy(Fit(spec, kept, idata__i))
+            known = Fit(spec, kept, idata__i).discrepancy
             assert known is not None
             points = known.basis.scale(getattr(runs, x) for x in spec.law_object.inputs)
             delta = known.draw(points, np.random.default_rng(excluded_obs)).reshape(*posterior["eta"].shape, -1)

@@ -193,8 +193,8 @@ def named(raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = S
         "posterior": posterior[[*spec.law_object.parameter_names, *spec.scatter_names]],
         "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
     }
-    if spec.discrepancy is not None and spec.samples_discrepancy:
-        rank = len(spec.discrepancy.basis(runs.log_inputs(spec.law_object.inputs), sampled=True).values)
+    if spec.samples_discrepancy:
+        rank = len(spec.basis(runs).values)
         weights = posterior["weights"].transpose("chain", "draw", ...)[..., :rank]  # without what fills the rank up
         groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights.values)}, posterior.coords)
     return xr.DataTree.from_dict(groups)

@@ -35,6 +35,8 @@ from scalebayes.units import format_quantity
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scalebayes.runs import Runs
+
 type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -134,10 +136,9 @@ class Discrepancy(BaseModel):
     def _known_kernel(cls, kernel: str) -> str:
         return one_of(kernel, KERNELS, "kernel")
 
-    def basis(self, log_inputs: Mapping[str, np.ndarray], *, sampled: bool = False) -> Basis:
-        """Eigenbasis of the kernel on a table; of its leading vectors where the discrepancy is to be sampled."""
-        basis = make_basis(log_inputs, self.length, self.kernel)
-        return basis.leading() if sampled else basis
+    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
+        """Eigenbasis of the kernel on a table."""
+        return make_basis(log_inputs, self.length, self.kernel)
 
 
 class Spec(BaseModel):
@@ -203,6 +204,12 @@ class Spec(BaseModel):
     def scatter_names(self) -> tuple[str, ...]:
         """Parameters of what lies between the law and a run's loss: those of the noise, and the discrepancy's eta."""
         return (*self.noise_object.priors, *(ETA_PRIORS if self.discrepancy else ()))
+
+    def basis(self, runs: Runs) -> Basis:
+        """Eigenbasis of the discrepancy, which there must be, on a table: of its leading vectors where it is sampled."""
+        assert self.discrepancy is not None
+        basis = self.discrepancy.basis(runs.log_inputs(self.law_object.inputs))
+        return basis.leading() if self.samples_discrepancy else basis
 
     @property
     def samples_discrepancy(self) -> bool:

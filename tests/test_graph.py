@@ -232,7 +232,7 @@ def test_density_of_a_sampled_discrepancy_is_that_of_its_weights_in_their_coordi
     x = np.column_stack([np.log10(A.N), np.log10(A.D)])
     r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
     spread, axes = np.linalg.eigh((1 + r + r**2 / 3) * np.exp(-r))
-    basis = spec.discrepancy.basis(A.log_inputs("ND"), sampled=True)
+    basis = spec.basis(A)
     rank = len(basis.values)
     assert len(point["v"]) == 16 > rank
     np.testing.assert_allclose(basis.values, spread[::-1][:rank], rtol=1e-8)

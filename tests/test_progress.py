@@ -14,6 +14,14 @@ from scalebayes.progress import Progress
 with Progress() as bar:
     for step in bar.steps("step", ["one", "two", "three"], str):
         time.sleep(0.4)
+    tell = bar.count("fits", 3, done=1)
+    time.sleep(0.4)
+    tell("1 failed")
+    time.sleep(0.4)
+    tell()
+    assert bar.during("work", str, 7) == "7"
+    bar.bar("chains")([])
+    bar.say("a word")
 print("done")
 """
 
@@ -47,6 +55,9 @@ def test_a_terminal_sees_where_the_work_is_and_what_is_left():
     assert "step 3 of 3: three" in text
     assert "about 0:00:0" in text
     assert " left" in text
+    assert "fits: 2 of 3 (1 failed)" in text
+    assert "fits: 3 of 3" in text
+    assert "a word" in text
 
 
 def _read(terminal):

@@ -30,6 +30,17 @@ WeightsOption = Annotated[
     str | None,
     typer.Option("--weights", metavar="A=2,B=1", help="Of several fits: equal (the default), stacking, or numbers."),
 ]
+NOption = Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")]
+DOption = Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")]
+COption = Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")]
+COrOptimumOption = Annotated[
+    list[str] | None, typer.Option("--C", help="FLOP, as 1e24; alone: at the optimum. May be repeated.")
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
+]
+BudgetsOption = Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")]
 MapOption = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."),

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from scalebayes.cli.app import FitsArgument, JsonOption, ProbOption, WeightsOption, command
+from scalebayes.cli.app import (
+    BudgetsOption,
+    COption,
+    DOption,
+    FitsArgument,
+    JsonOption,
+    NOption,
+    ProbOption,
+    WeightsOption,
+    command,
+)
 from scalebayes.cli.costs import (
     ActiveOption,
     ContextOption,
@@ -20,9 +30,6 @@ from scalebayes.cli.files import load_all
 from scalebayes.cli.output import print_draws, records
 
 LossOption = Annotated[list[str], typer.Option("--loss", help="Nats per token; may be repeated.")]
-NOption = Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")]
-DOption = Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")]
-COption = Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")]
 
 HEADINGS = {
     "loss=": "loss asked for",
@@ -187,7 +194,7 @@ def overtrain_command(
 @command("decide", "Decide")
 def decide_command(
     fits: FitsArgument,
-    C: Annotated[list[str], typer.Option("--C", help="Budget, as 1e24; may be repeated.")],
+    C: BudgetsOption,
     serve: ServeOption = None,
     count: CountOption = None,
     context: ContextOption = None,

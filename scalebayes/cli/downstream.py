@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import FitsArgument, ForceOption, JsonOption, ProbOption, command
+from scalebayes.cli.app import (
+    COrOptimumOption,
+    DOption,
+    FitsArgument,
+    ForceOption,
+    InputOption,
+    JsonOption,
+    NOption,
+    ProbOption,
+    WeightsOption,
+    command,
+)
 from scalebayes.cli.files import load, load_all, refuse_early, say_notes
 from scalebayes.cli.output import exit_unless_sound, print_draws, print_summary
 from scalebayes.cli.queries import further
@@ -63,15 +74,11 @@ def fit_scores_command(
 def downstream_command(
     stage: Annotated[Path, typer.Argument(metavar="STAGE", help="A file that `scalebayes fit-scores -o` wrote.")],
     fits: FitsArgument,
-    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
-    C: Annotated[
-        list[str] | None, typer.Option("--C", help="FLOP, as 1e24; alone: at the optimum. May be repeated.")
-    ] = None,
-    others: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
-    ] = None,
+    N: NOption = None,
+    D: DOption = None,
+    C: COrOptimumOption = None,
+    others: InputOption = None,
+    weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,7 +87,7 @@ def downstream_command(
     from scalebayes.prediction import predict
     from scalebayes.stage import downstream
 
-    fit = load_all(fits)
+    fit = load_all(fits, weights)
     asked: dict[str, Any] = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value}
     answer = (
         frontier(fit, C=C, **further(others)) if C and len(asked) == 1 else predict(fit, **asked, **further(others))

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from scalebayes.cli.app import FitsArgument, JsonOption, ProbOption, WeightsOption, command
+from scalebayes.cli.app import (
+    BudgetsOption,
+    COrOptimumOption,
+    DOption,
+    FitsArgument,
+    JsonOption,
+    NOption,
+    ProbOption,
+    WeightsOption,
+    command,
+)
 from scalebayes.cli.costs import (
     ActiveOption,
     ContextOption,
@@ -43,11 +53,9 @@ HEADINGS = {
 @command("returns", "Decide")
 def returns_command(
     fits: FitsArgument,
-    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
-    C: Annotated[
-        list[str] | None, typer.Option("--C", help="FLOP, as 1e24; alone: at the optimum. May be repeated.")
-    ] = None,
+    N: NOption = None,
+    D: DOption = None,
+    C: COrOptimumOption = None,
     factor: Annotated[list[str] | None, typer.Option("--factor", help="How much more (10); may be repeated.")] = None,
     serve: ServeOption = None,
     count: CountOption = None,
@@ -97,7 +105,7 @@ def isoloss_command(
 @command("converged", "Decide")
 def converged_command(
     fits: FitsArgument,
-    C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    C: BudgetsOption,
     weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,

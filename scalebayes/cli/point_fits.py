@@ -9,6 +9,7 @@ import typer
 
 from scalebayes.cli.app import (
     BestOption,
+    BudgetsOption,
     JsonOption,
     LenientOption,
     MapOption,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @command("point", "Compare")
 def point_command(
     runs: RunsArgument,
-    C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    C: BudgetsOption,
     fits: Annotated[
         list[Path] | None, typer.Option("--fit", metavar="FIT", help="A saved fit to put beside; may be repeated.")
     ] = None,

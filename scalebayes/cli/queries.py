@@ -6,7 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import FitArgument, FitsArgument, JsonOption, ProbOption, WeightsOption, command
+from scalebayes.cli.app import (
+    BudgetsOption,
+    COption,
+    DOption,
+    FitArgument,
+    FitsArgument,
+    InputOption,
+    JsonOption,
+    NOption,
+    ProbOption,
+    WeightsOption,
+    command,
+)
 from scalebayes.cli.costs import ActiveOption, ContextOption, CountOption, ServeOption, VocabularyOption, cost_of
 from scalebayes.cli.files import load, load_all
 from scalebayes.cli.output import print_draws, print_sensitivity
@@ -15,13 +27,10 @@ from scalebayes.cli.output import print_draws, print_sensitivity
 @command("predict", "Ask a fit")
 def predict_command(
     fits: FitsArgument,
-    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
-    C: Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")] = None,
-    others: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
-    ] = None,
+    N: NOption = None,
+    D: DOption = None,
+    C: COption = None,
+    others: InputOption = None,
     weights: WeightsOption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
@@ -52,7 +61,7 @@ def further(entries: list[str] | None) -> dict[str, Any]:
 @command("frontier", "Ask a fit")
 def frontier_command(
     fits: FitsArgument,
-    C: Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")],
+    C: BudgetsOption,
     serve: ServeOption = None,
     count: CountOption = None,
     context: ContextOption = None,
@@ -78,9 +87,9 @@ def frontier_command(
 @command("sensitivity", "What an answer rests on")
 def sensitivity_command(
     fit: FitArgument,
-    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
-    C: Annotated[list[str] | None, typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")] = None,
+    N: NOption = None,
+    D: DOption = None,
+    C: COption = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import GATE_FAILED, JsonOption, ProbOption, command
+from scalebayes.cli.app import GATE_FAILED, DOption, JsonOption, NOption, ProbOption, command
 from scalebayes.cli.files import load
 from scalebayes.cli.output import about, print_json, records, warn_of_gate
 
@@ -22,8 +22,8 @@ def contrast_command(
     fits: Annotated[
         list[str], typer.Argument(metavar="[LABEL=]FIT...", help="Saved fits, one a recipe; labels are file names.")
     ],
-    N: Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")] = None,
+    N: NOption = None,
+    D: DOption = None,
     C: Annotated[
         list[str] | None,
         typer.Option("--C", help="FLOP, as 1e24. Alone: each recipe at its own optimum, and compute multipliers."),

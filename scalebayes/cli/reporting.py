@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import FitsArgument, ForceOption, ProbOption, command
-from scalebayes.cli.decisions import COption, DOption, NOption
+from scalebayes.cli.app import COption, DOption, FitsArgument, ForceOption, NOption, ProbOption, command
 from scalebayes.cli.files import load, refuse_early
 from scalebayes.cli.output import exit_unless_sound
 from scalebayes.errors import ScaleBayesError

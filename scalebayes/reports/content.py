@@ -17,8 +17,8 @@ from scalebayes.reports.contract import SECTIONS, Report, Section, Verdict
 from scalebayes.reports.evidence import data_section, fit_section, posterior_section
 from scalebayes.reports.live import live_part
 from scalebayes.reports.making import making_section
-from scalebayes.reports.outlook import default_budgets, extrapolation_section, frontier_section
-from scalebayes.reports.questions import answers, ask, cautions
+from scalebayes.reports.outlook import extrapolation_section, frontier_section
+from scalebayes.reports.questions import answers, ask, cautions, default_budgets
 from scalebayes.reports.references import cite
 from scalebayes.robustness import Sensitivity
 from scalebayes.tables import CI_PROB

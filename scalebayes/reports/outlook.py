@@ -14,7 +14,7 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior import Average, Fit
 from scalebayes.reports.contract import Cell, Section, Table
 from scalebayes.reports.figures import drawing
-from scalebayes.reports.questions import FURTHER, as_cell
+from scalebayes.reports.questions import as_cell
 from scalebayes.tables import intervals
 from scalebayes.text import kind_of_interval
 from scalebayes.units import format_quantity
@@ -47,11 +47,6 @@ def frontier_section(fits: Mapping[str, Fit], budgets: np.ndarray, ci_prob: floa
         "not a verdict on these runs."
     )
     return Section("frontier", "Compute-optimal frontier", (sentence,), (drawing("frontier", figure, alt),), (table,))
-
-
-def default_budgets(fit: Fit) -> np.ndarray:
-    """Budgets of tables where none was asked for: those of the default questions."""
-    return np.array([float(f"{times * fit.runs.max_compute:.1e}") for times in FURTHER])
 
 
 def extrapolation_section(fits: Mapping[str, Fit], whole: Fit | Average, ci_prob: float) -> Section:

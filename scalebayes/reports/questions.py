@@ -50,10 +50,15 @@ def ask(fit: Fit | Average, *, N: Any = None, D: Any = None, C: Any = None) -> l
     return [frontier(fit, C=C)]
 
 
+def default_budgets(fit: Fit | Average) -> np.ndarray:
+    """Budgets asked about where none is given, in FLOP, of two digits."""
+    return np.array([float(f"{times * fit.runs.max_compute:.1e}") for times in FURTHER])
+
+
 def _by_default(fit: Fit | Average) -> xr.Dataset:
     if _has_frontier(fit):
         try:
-            return frontier(fit, C=[float(f"{times * fit.runs.max_compute:.1e}") for times in FURTHER])
+            return frontier(fit, C=default_budgets(fit))
         except QueryError:  # no optimum inside what the budget pays for
             pass
     return ahead(fit)
