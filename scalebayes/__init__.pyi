@@ -17,9 +17,9 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .contours import isoloss as isoloss
 from .convergence import above_converged as above_converged
+from .cost import SIX_ND as SIX_ND
 from .cost import Cost as Cost
 from .cost import Price as Price
-from .cost import SIX_ND as SIX_ND
 from .cost import with_inference as with_inference
 from .counting import NON_EMBEDDING as NON_EMBEDDING
 from .counting import non_embedding_parameters as non_embedding_parameters

@@ -206,7 +206,7 @@ class Spec(BaseModel):
         return (*self.noise_object.priors, *(ETA_PRIORS if self.discrepancy else ()))
 
     def basis(self, runs: Runs) -> Basis:
-        """Eigenbasis of the discrepancy, which there must be, on a table: of its leading vectors where it is sampled."""
+        """Eigenbasis of the discrepancy, which must be there, on a table: leading vectors where it is sampled."""
         assert self.discrepancy is not None
         basis = self.discrepancy.basis(runs.log_inputs(self.law_object.inputs))
         return basis.leading() if self.samples_discrepancy else basis
