@@ -154,9 +154,8 @@ def thin(fit: sb.Fit) -> sb.Fit:
     labels = {"chain": [0], "draw": np.arange(THINNED)}
     groups = {"posterior": xr.Dataset(kept, labels)}
     if fit.spec.samples_discrepancy:
-        weights = draws(fit, SAMPLED)["weights"].values
-        weights = weights.reshape(1, -1, weights.shape[-1])[:, every]
-        groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights)}, labels)
+        delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
+        groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = fit.tree.attrs
     return sb.Fit(fit.spec, fit.runs, tree)

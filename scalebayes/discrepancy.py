@@ -35,6 +35,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 ETA: dict[str, float | str] = {
     "dist": "LogNormal",
@@ -109,11 +110,12 @@ class Basis:
 def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str) -> Basis:
     """Eigenbasis of the kernel on a table; repeated and neighbouring rows only lower its rank."""
     points = np.column_stack(list(log_inputs.values())) / (np.log(10.0) * length)
-    if len(points) <= EXACT_ROWS:
-        values, vectors = np.linalg.eigh(correlation(kernel, points, points))
-    else:
-        vectors, singular, _ = np.linalg.svd(pivoted_cholesky(points, kernel), full_matrices=False)
-        values = singular**2
+    with threadpool_limits(1):  # else the vectors, and with them the draws, depend on the number of cores
+        if len(points) <= EXACT_ROWS:
+            values, vectors = np.linalg.eigh(correlation(kernel, points, points))
+        else:
+            vectors, singular, _ = np.linalg.svd(pivoted_cholesky(points, kernel), full_matrices=False)
+            values = singular**2
     keep = values > ROUNDING
     return Basis(kernel, length, points, vectors[:, keep], values[keep])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from scalebayes.discrepancy import padded
 from scalebayes.priors import DISTRIBUTIONS
@@ -119,6 +120,11 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     """Everything a compiled sampler takes from a table and from the priors, as named float arrays."""
+    with threadpool_limits(1):  # the last bits of linear algebra depend on threads, and draws on the last bits
+        return _sampler_data(runs, spec)
+
+
+def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
     log_loss = law.log_response(runs)

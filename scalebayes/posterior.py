@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scalebayes.spec import Spec
 
 SAMPLED = "discrepancy"
-"""Group of the tree that holds a sampled discrepancy: weights of the leading eigenvectors, (chain, draw, vector)."""
+"""Group of the tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
 METADATA = "scalebayes"
 """Root attribute of the tree: how the fit was made, as canonical JSON."""
 
@@ -38,7 +38,8 @@ class Fit:
         What was fitted to what.
     tree
         ArviZ DataTree, for summary, loo, compare and its plots: posterior and sample_stats (chain, draw), prior,
-        log_likelihood of log loss (chain, draw, run) unless the table is very long, observed_data, constant_data.
+        log_likelihood of log loss (chain, draw, run) unless the table is very long, observed_data, constant_data; and
+        where the discrepancy was sampled a group of its draws at the runs.
     """
 
     spec: Spec
@@ -70,8 +71,8 @@ class Fit:
         basis = spec.basis(runs)
         eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
         if spec.samples_discrepancy:
-            weights = draws(self, SAMPLED)["weights"].values.reshape(-1, len(basis.values))
-            return Conditional(basis, eta, np.zeros_like(sigma), eta[:, None] * np.sqrt(basis.values) * weights)
+            delta = draws(self, SAMPLED)["delta"].values.reshape(-1, len(runs))
+            return Conditional(basis, eta, np.zeros_like(sigma), delta @ basis.vectors)
         parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(self).items()}
         residual = law.log_response(runs) - np.log(law.function(*(getattr(runs, x) for x in law.inputs), **parameters))
         return Conditional(basis, eta, sigma, residual @ basis.vectors)
@@ -220,11 +221,7 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
 
 def sampled_discrepancy(fit: Fit) -> np.ndarray | float:
     """Draws of the discrepancy at the runs, (chain, draw, run), where it was sampled; else zero."""
-    known = fit.discrepancy
-    if known is None or not fit.spec.samples_discrepancy:
-        return 0.0
-    sizes = draws(fit).sizes
-    return (known.rotated @ known.basis.vectors.T).reshape(sizes["chain"], sizes["draw"], -1)
+    return draws(fit, SAMPLED)["delta"].values if fit.spec.samples_discrepancy else 0.0
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from scalebayes import accelerator
 from scalebayes.engine.kernel import kernel
@@ -150,7 +151,8 @@ def run_nutpie(
     """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
     options = {"progress_callback": callback, "progress_rate": 200}
     try:
-        trace = sample(compiled, seed=seed, **options, **settings)
+        with threadpool_limits(1):  # threads of the linear algebra would get in the way of the chains, and change sums
+            trace = sample(compiled, seed=seed, **options, **settings)
     except (AttributeError, TypeError, ValueError) as error:
         raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
     except RuntimeError as error:
@@ -194,7 +196,9 @@ def named(raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = S
         "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
     }
     if spec.samples_discrepancy:
-        rank = len(spec.basis(runs).values)
-        weights = posterior["weights"].transpose("chain", "draw", ...)[..., :rank]  # without what fills the rank up
-        groups[SAMPLED] = xr.Dataset({"weights": (("chain", "draw", "vector"), weights.values)}, posterior.coords)
+        basis = spec.basis(runs)
+        weights = posterior["weights"].transpose("chain", "draw", ...).values[..., : len(basis.values)]
+        delta = posterior["eta"].values[..., None] * ((weights * np.sqrt(basis.values)) @ basis.vectors.T)
+        coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}
+        groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, coords)
     return xr.DataTree.from_dict(groups)

@@ -235,6 +235,21 @@ print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
     assert first.stdout.splitlines()[1] == second.stdout.splitlines()[1]
 
 
+@pytest.mark.slow
+def test_threads_of_the_linear_algebra_do_not_change_the_draws():
+    code = """
+import scalebayes as sb
+fit = sb.fit(sb.load_runs("hoffmann2022"), "coupled-discrepancy", draws=500, tune=500, chains=2)
+print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
+"""
+    said = [
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=environment)
+        for environment in (os.environ | {"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2"))
+    ]
+    assert said[0].stdout.startswith("0x1.")
+    assert said[0].stdout == said[1].stdout
+
+
 @pytest.fixture(scope="module")
 def by_numba_compiled():
     """What nutpie compiled, for all tables."""
