@@ -153,8 +153,9 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
     r"""Compare fits of the same runs by leave-one-out, elpd = :math:`\sum_i \log p(\log L_i \mid \log L_{-i})`.
 
     By Pareto-smoothed importance sampling (`arviz_stats.loo`); where Pareto k is too high for that, by fitting again
-    without that run. With a discrepancy the pointwise density is that of a run given all others, so that models with
-    and without one compare fairly. Leave-one-out scores what lies between the runs; for what lies beyond them, see
+    without that run. With a discrepancy the pointwise density is that of a run given all others (where it is sampled,
+    given its draw, from which the run's own part is then weighted out), so that models with and without one compare
+    fairly. Leave-one-out scores what lies between the runs; for what lies beyond them, see
     `scalebayes.backtest`.
 
     Every spec here states the density of the log of the loss. A likelihood stated on the loss itself is on another

@@ -14,7 +14,8 @@ keeps its mean: the prior is more or less sure of the same value. In the density
 median would move too, by a factor exp(s^2 (1 - a)/a).
 
 The likelihood of a spec with a discrepancy is that of all runs together, the discrepancy integrated out; the pointwise
-values of `Fit.tree`, each given all other runs, do not add up to it.
+values of `Fit.tree`, each given all other runs, do not add up to it. Where the discrepancy is sampled, runs are
+independent given its draw at them, and the values add up.
 
 References
 ----------

@@ -1,6 +1,7 @@
 r"""Rows that look wrong: outliers under the noise of a fit, and runs given twice.
 
-    tail_i = E[ P(|noise| >= |r_i| | theta) | y ],   r_i = log loss - log law (with a discrepancy: given the other rows)
+    tail_i = E[ P(|noise| >= |r_i| | theta) | y ],   r_i = log loss - log law (with a discrepancy: given the other rows,
+                                                                 or where it is sampled, given its draw at the row)
 
 and times the number of rows (Bonferroni), since the largest of many residuals is large. A Student-t noise learns its
 tails from the very rows in question and then finds them ordinary, so the same is asked of Normal noise that agrees with
@@ -34,7 +35,8 @@ OUTLIER, TAIL = "outlier", "heavy tail"
 def find_outliers(fit: Fit) -> pd.DataFrame:
     """Find rows that the noise of a fit does not explain.
 
-    With a discrepancy the residual is that from the curve through the *other* rows. A cluster of bad rows bends that
+    With a discrepancy the residual is that from the curve through the *other* rows (where it is sampled, through all:
+    a row that it follows is not seen). A cluster of bad rows bends that
     curve and inflates its noise, and so hides itself: look for outliers with a law alone under Student-t noise
     (``chinchilla``, say).
 
