@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.diagnostics import Message
-from scalebayes.posterior import law_parameters
+from scalebayes.posterior import METADATA, law_parameters
 from scalebayes.reports import contract, live
 from scalebayes.reports.content import content_of
 from scalebayes.reports.questions import answers, ask, spoken
@@ -184,6 +184,14 @@ def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
         "scalebayes report chinchilla.nc --N 70B --D 1.4T --C 1e22 --C 1e23 -o report.html",
     ]
     assert spec.text == fit.spec.describe()
+
+
+def test_the_command_asks_for_what_was_asked_for_not_for_what_repeats_took(fit):
+    about = fit.metadata | {"attempts": 3, "sampler": {"chains": 4, "draws": 1000, "tune": 2400}}
+    tree = fit.tree.copy()
+    tree.attrs = tree.attrs | {METADATA: json.dumps(about)}
+    command = content_of(replace(fit, tree=tree)).sections[-1].listings[0].text.splitlines()[0]
+    assert "--chains 4 --draws 250 --tune 600" in command
 
 
 def test_a_model_of_ones_own_travels_whole(fit):

@@ -62,8 +62,9 @@ def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float)
         words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
         words += ["--seed", str(about["seed"])] if "seed" in about else []
         sampler = about.get("sampler") or {}
-        for name in ("chains", "draws", "tune"):
-            words += [f"--{name}", str(sampler[name])] if name in sampler else []
+        doubled = 2 ** (int(about.get("attempts", 1)) - 1)  # each repeat after a failed gate took twice as many
+        for name, times in (("chains", 1), ("draws", doubled), ("tune", doubled)):
+            words += [f"--{name}", str(sampler[name] // times)] if name in sampler else []
         lines.append(shlex.join([*words, "--quick", "-o", files[-1]]))
     words = ["scalebayes", "report", *files]
     for name, value in asked.items():
