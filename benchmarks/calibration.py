@@ -32,11 +32,11 @@ COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
 SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
-HEAVY = robustness.variants(sb.read_model("coupled-discrepancy"))["Student-t noise"]
+NORMAL = robustness.variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
 METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {
     "equal pool": SPECS,
     "log-huber": point.forecast,
-    "discrepancy, Student-t": HEAVY,
+    "discrepancy, Normal": NORMAL,
 }
 DEFAULT, POOL, ADDITIVE, HUBER = "coupled-discrepancy", "equal pool", "chinchilla", "log-huber"
 TARGETS = (
@@ -85,7 +85,7 @@ def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
 
 
 def targets(result: bt.Backtest) -> pd.DataFrame:
-    """Hold the default, the pool, and Student-t noise against each target: over all distances and at two of them."""
+    """Hold the default, the pool, and Normal noise against each target: over all distances and at two of them."""
     tables = {}
     for by, bins in (((), ["all distances"]), (("decades",), ["0.5-1", "1-2"])):
         to_additive, to_huber = result.table(by, ADDITIVE), result.table(by, HUBER)
@@ -96,7 +96,7 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
         for what, name, low, high in TARGETS:
             asked = f"{low:.2f} to {high:.2f}" if low and high < 1 else f"at least {low}" if low else f"at most {high}"
             line = {"decades beyond": where, "what": what, "target": asked}
-            for method in (DEFAULT, POOL, "discrepancy, Student-t"):
+            for method in (DEFAULT, POOL, "discrepancy, Normal"):
                 value, error = table.loc[method, name], table.loc[method].get(f"{name}_se", np.nan)
                 missed = "" if low <= round(value, 2) <= high else ", **missed**"  # as it is printed
                 line[method] = bt.with_error(value, error) + missed

@@ -121,8 +121,9 @@ def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str)
 
 
 def padded(rank: int) -> int:
-    """A power of two at least as large as a rank: samplers are compiled for few sizes."""
-    return max(LEAST_RANK, 1 << (rank - 1).bit_length())
+    """A power of two, or three quarters of one, at least as large as a rank: samplers are compiled for few sizes."""
+    power = max(LEAST_RANK, 1 << (rank - 1).bit_length())
+    return power if rank > 3 * power // 4 or power == LEAST_RANK else 3 * power // 4
 
 
 def pivoted_cholesky(points: np.ndarray, kernel: str) -> np.ndarray:

@@ -50,14 +50,15 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
         pm.Potential("prior", _log_prior(spec, logs, data) + log_jacobian)
         scatter = {name: _scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
         loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
-        if not spec.integrates_discrepancy:
-            log_curve, eta = pt.log(loss), scatter.pop("eta", None)
-            if eta is not None:
-                variance = noise.equivalent(**scatter)
-                log_curve += _sampled_discrepancy(data["observed"] - log_curve, data, variance=variance, eta=eta)
-            getattr(pm, noise.pymc)("log_loss", mu=log_curve, observed=data["observed"], **scatter)
-        else:
-            pm.Potential("log_loss", _marginal_log_density(data["observed"] - pt.log(loss), data, **scatter))
+        distribution, observed, log_curve = getattr(pm, noise.pymc), data["observed"], pt.log(loss)
+        if spec.discrepancy is None:
+            distribution("log_loss", mu=log_curve, observed=observed, **scatter)
+        elif spec.integrates_discrepancy:
+            pm.Potential("log_loss", _marginal_log_density(observed - log_curve, data, **scatter))
+        else:  # no random variable either: PyMC would write the law twice, in two forms
+            eta, residual = scatter.pop("eta"), observed - log_curve
+            residual -= _sampled_discrepancy(residual, data, variance=noise.equivalent(**scatter), eta=eta)
+            pm.Potential("log_loss", pm.logp(distribution.dist(mu=0.0, **scatter), residual).sum())
     return graph
 
 
@@ -68,7 +69,7 @@ class Symbols:
     Attributes
     ----------
     free
-        The vector that is sampled, a scalar variable for each entry, by name.
+        What is sampled, by name: scalars, and vectors whose length is part of the graph.
     data
         The shared variables that hold what `sampler_data` gives, by name.
     log_density, gradient

@@ -63,8 +63,8 @@ def fit(
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
-        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 600 draws, a law
-        with a discrepancy, whose posterior bends more, for 2000 and with smaller steps.
+        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 600 draws, with a
+        discrepancy for 1000, or for 2000 where Normal noise lets it be integrated out (`scalebayes.samplers`).
     backend
         What samples: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once, on a GPU where
         JAX has one (extra ``gpu``). The second is for tables of very many runs: it compiles for each table anew.
@@ -92,9 +92,8 @@ def fit(
     """
     spec = read_model(model)
     check_table(runs, spec)
-    default_tune, accept = (600, 0.95) if spec.discrepancy is None else (2000, 0.97)
-    settings = {"target_accept": accept, "draws": draws, "chains": chains, **own_settings(backend), **sampler}
-    settings["tune"] = default_tune if tune is None else tune
+    settings = own_settings(backend, spec) | {"draws": draws, "chains": chains, **sampler}
+    settings |= {} if tune is None else {"tune": tune}
     check_settings(settings, seed)
     path = place(spec, runs, settings | {"backend": backend}, seed, _versions()) if cache else None
     with Progress(progress) as bar:

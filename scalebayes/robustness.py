@@ -151,8 +151,7 @@ def variants(spec: Spec) -> dict[str, Spec]:
             out[words] = _changed(spec, f"{noise}-alone", noise=noise, discrepancy=None, priors=law_priors | kept)
     if spec.discrepancy is None:
         added: Discrepancy | None = read_model(DEFAULT_DISCREPANCY).discrepancy
-        priors = law_priors | {"sigma": spec.priors["sigma"]}
-        out["with a discrepancy"] = _changed(spec, "discrepancy", noise="normal", discrepancy=added, priors=priors)
+        out["with a discrepancy"] = _changed(spec, "discrepancy", discrepancy=added)
     wide = {name: _widened(prior) for name, prior in spec.priors.items()}
     out["priors twice as wide"] = _changed(spec, "wide", priors=wide)
     return out

@@ -56,20 +56,29 @@ class Sampler:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-def own_settings(backend: Backend) -> dict[str, Any]:
-    """Settings of one backend alone.
+def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
+    """How a spec is sampled unless asked otherwise.
+
+    A law alone has few parameters, some of them correlated. The posterior of an amplitude whose process is integrated
+    out bends more and takes smaller steps. Where the process is sampled there are some hundred coordinates, all nearly
+    standard Normal, and their correlations would cost more to estimate than they save.
 
     Raises
     ------
     FitError
         When there is no such backend, or it is not installed.
     """
+    if backend not in ("nutpie", "jax"):
+        raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
+    if spec.discrepancy is None:
+        tune, accept, adaptation = 600, 0.95, "low_rank"
+    elif spec.integrates_discrepancy:
+        tune, accept, adaptation = 2000, 0.97, "low_rank"
+    else:
+        tune, accept, adaptation = 1000, 0.97, "draw_diag"
     if backend == "jax":
         accelerator.check()
-        return {}
-    if backend != "nutpie":
-        raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
-    return {"adaptation": "low_rank"}
+    return {"tune": tune, "target_accept": accept} | ({"adaptation": adaptation} if backend == "nutpie" else {})
 
 
 def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:

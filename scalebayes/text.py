@@ -68,7 +68,7 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
         return f"{number(row['median'], scale)} [{number(low, scale)}, {number(high)}]"
     if scale:
         return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
-    if 0 < 10 * low < high and high >= 0.1:  # no number of decimals suits both ends
+    if 0 < 5 * low < high and high >= 0.1:  # no number of decimals suits both ends
         return f"{row['median']:.3g} [{low:.3g}, {high:.3g}]"
     width = high - low
     decimals = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 3

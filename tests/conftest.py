@@ -1,19 +1,13 @@
-import json
 import os
 import signal
 import tempfile
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import scalebayes as sb
-from scalebayes.inference import _tree
-from scalebayes.posterior import METADATA
-from scalebayes.samplers import STATS, named
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not compile into one folder
     flags = os.environ.get("PYTENSOR_FLAGS", "")
@@ -70,24 +64,3 @@ def fitted():
         return kept[key]
 
     return get
-
-
-@pytest.fixture(scope="session")
-def fit_of():
-    """Make a fit from draws of its parameters, (chain, draw), with no sampling."""
-
-    def make(model, runs, gate_failures=(), **draws):
-        spec = sb.read_model(model)
-        shape = next(iter(draws.values())).shape
-        coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-        dims = ("chain", "draw", "vector")  # the last of the weights of a sampled discrepancy
-        posterior = xr.Dataset({name: (dims[: value.ndim], value) for name, value in draws.items()}, coords)
-        calm = xr.Dataset({theirs: (("chain", "draw"), np.zeros(shape)) for theirs in STATS.values()}, coords)
-        raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
-        tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
-        hashes = {"spec": spec.hash, "runs": runs.hash}
-        about = {"partial": False, "gate_failures": [*gate_failures], "hashes": hashes}
-        tree.attrs[METADATA] = json.dumps(about)
-        return sb.Fit(spec, runs, tree)
-
-    return make

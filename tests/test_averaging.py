@@ -7,13 +7,15 @@ import pytest
 import scalebayes as sb
 from scalebayes.posterior import by_weight
 
+from .handmade import fit_of
+
 TABLE = pd.DataFrame({"N": np.geomspace(1e8, 1e10, 12), "D": np.geomspace(2e9, 2e11, 12)[::-1].copy()})
 RUNS = sb.read_runs(TABLE.assign(loss=np.linspace(3.2, 2.4, 12)), name="twelve")
 VALUES = {"N_c": 5e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "nu": 5.0, "kappa": 0.8, "eta": 0.02}
 
 
 @pytest.fixture
-def constant(fit_of):
+def constant():
     """A fit whose draws are all alike, but for the index of the draw in sigma."""
 
     def make(model="chinchilla", L_inf=1.8, draws=100, runs=RUNS, **options):
@@ -99,7 +101,7 @@ def test_bad_averages_are_refused_in_words(constant):
         sb.average({"a": one}, "best")
 
 
-def test_answers_in_different_quantities_do_not_mix(constant, fit_of):
+def test_answers_in_different_quantities_do_not_mix(constant):
     values = {"C_c": 1e27, "alpha_C": 0.06, "sigma": 0.01, "nu": 5.0}
     line = fit_of("kaplan-compute", RUNS, **{name: np.full((2, 100), value) for name, value in values.items()})
     both = sb.average({"plane": constant(), "line": line})

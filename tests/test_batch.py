@@ -25,13 +25,15 @@ from scalebayes.jobs import file_name
 from scalebayes.posterior import METADATA
 from scalebayes.workers import DIED, connected
 
+from .handmade import fit_of
+
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
 DRAWS = {"eta": 0.01, "N_c": 5e7, "alpha_N": 0.1, "sigma": 0.01, "nu": 5.0, "D_c": 1e10, "alpha_D": 0.1}
 
 
 @pytest.fixture
-def by_hand(fit_of, monkeypatch):
+def by_hand(monkeypatch):
     """Fits that take no time; the list says in which order they were made, and with what."""
     made = []
 

@@ -9,12 +9,14 @@ from scalebayes.cli import app
 from scalebayes.spec import prior_draws
 from scalebayes.text import number
 
+from .handmade import fit_of
+
 SIX = sb.load_runs("pile2023").table
 SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
 
 
 @pytest.fixture
-def planted(fit_of):
+def planted():
     rng = np.random.default_rng(0)
     values = {"L_inf": 1.8, "N_c": 5e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "sigma": 0.01, "nu": 5.0}
     drawn = {name: value * np.exp(0.05 * rng.standard_normal((4, 500))) for name, value in values.items()}

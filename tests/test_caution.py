@@ -7,6 +7,8 @@ import pytest
 import scalebayes as sb
 from scalebayes.datasets import coverage
 
+from .handmade import fit_of
+
 LAW = sb.LAWS["additive"]
 TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
 DRAWS = (2, 200)
@@ -22,7 +24,7 @@ def runs_up_to(largest, decades, rows=30):
 
 
 @pytest.fixture
-def planted(fit_of):
+def planted():
     def make(model="chinchilla", runs=None, sigma=0.02, shift=1.0):
         rng = np.random.default_rng(1)
         extra = {"sigma": sigma, "nu": 5.0, "eta": 0.02, "kappa": 1.0}

@@ -15,12 +15,13 @@ import scalebayes as sb
 from scalebayes import comparison as comparing
 from scalebayes.cli import app
 from scalebayes.counting import local_exponent, simulated_exponents
-from scalebayes.inference import _tree
 from scalebayes.kappa import NEIGHBOURHOODS
 from scalebayes.laws import LAWS
 from scalebayes.posterior import METADATA, law_parameters
 from scalebayes.study import MODELS, advice, describe, refuse_to_replace, study, write
 from scalebayes.text import comparison_table, difference_table
+
+from .handmade import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 250
 VALUES = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.02, "nu": 6.0, "eta": 0.01}
@@ -39,23 +40,8 @@ RUNS = grid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4))
 
 def make_fit(model="chinchilla", runs=RUNS, seed=1, draws=DRAWS, width=0.01, failures=(), **posterior):
     """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
-    spec = sb.read_model(model)
-    rng = np.random.default_rng(seed)
-    shape = (CHAINS, draws)
-    values = {name: VALUES.get(name, 0.4) * np.exp(width * rng.standard_normal(shape)) for name in spec.priors}
-    for parameter in spec.law_object.parameters:
-        if parameter.scale_of:
-            at = spec.priors[parameter.name].at
-            values[parameter.name] = at * values[parameter.name] ** (1 / values[parameter.exponent])
-    coords = {"chain": np.arange(CHAINS), "draw": np.arange(draws)}
-    drawn = xr.Dataset({k: (("chain", "draw"), v) for k, v in (values | posterior).items()}, coords)
-    calm = xr.Dataset({"diverging": (("chain", "draw"), np.zeros(shape, bool))}, coords)
-    tree = _tree(xr.DataTree.from_dict({"posterior": drawn, "sample_stats": calm}), spec, runs, seed=0)
-    settings = {"draws": draws, "tune": 1000, "chains": CHAINS}
-    about = {"seed": 0, "sampler": settings, "partial": False, "gate_failures": list(failures)}
-    about["hashes"] = {"spec": spec.hash, "runs": runs.hash}
-    tree.attrs[METADATA] = json.dumps(about)
-    return sb.Fit(spec, runs, tree)
+    values = scattered(model, VALUES, (CHAINS, draws), np.random.default_rng(seed), width)
+    return fit_of(model, runs, failures, **values | posterior)
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +151,10 @@ def test_runs_with_high_pareto_k_are_refitted_without_them(monkeypatch):
 def test_a_refit_with_a_discrepancy_scores_the_run_given_all_others():
     from scalebayes.refits import LeaveOneOut
 
-    whole = make_fit("coupled-discrepancy")
+    whole = make_fit(INTEGRATED)
     wrapper = LeaveOneOut(whole)
     kept, out = wrapper.sel_observations(5)
-    refit = make_fit("coupled-discrepancy", replace(RUNS, table=RUNS.table.iloc[kept]), seed=3)
+    refit = make_fit(INTEGRATED, replace(RUNS, table=RUNS.table.iloc[kept]), seed=3)
     ours = wrapper.log_likelihood__i(out, refit.tree).values[1, 17]
     # By the conditional of a multivariate Normal, straight from the covariance of all rows.
     parameters = {k: v[1, 17] for k, v in law_parameters(refit).items()}

@@ -14,9 +14,9 @@ import scalebayes as sb
 from scalebayes.choices import LEAST, MEDIAN, shared_range
 from scalebayes.cli import app
 from scalebayes.curves import curve_of, first_place
-from scalebayes.inference import _tree
-from scalebayes.posterior import METADATA, law_parameters
-from scalebayes.samplers import named
+from scalebayes.posterior import law_parameters
+
+from .handmade import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 300
 VALUES = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_C": 0.06, "kappa": 0.8, "sigma": 0.02}
@@ -36,26 +36,8 @@ RUNS = table()
 
 def handmade(model="chinchilla", width=0.02, **planted):
     """A fit whose draws scatter independently around sensible values; some may be planted."""
-    spec = sb.read_model(model)
-    rng = np.random.default_rng(1)
-    values = {x: VALUES.get(x, 0.4) * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors}
-    values |= {name: np.broadcast_to(value, (CHAINS, DRAWS)) for name, value in planted.items()}
-    for parameter in spec.law_object.parameters:
-        if parameter.scale_of:
-            at = spec.priors[parameter.name].at
-            values[parameter.name] = at * values[parameter.name] ** (1 / values[parameter.exponent])
-    none, some = np.zeros((CHAINS, DRAWS), bool), np.ones((CHAINS, DRAWS))
-    statistics = {"diverging": none, "maxdepth_reached": none, "depth": 3 * some, "n_steps": 7 * some}
-    statistics |= dict.fromkeys(("step_size", "mean_tree_accept", "energy", "logp"), 0.5 * some)
-    coords = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
-    groups = {"posterior": values, "sample_stats": statistics}
-    raw = xr.DataTree.from_dict(
-        {g: xr.Dataset({k: (("chain", "draw"), v) for k, v in x.items()}, coords) for g, x in groups.items()}
-    )
-    tree = _tree(named(raw, spec, RUNS), spec, RUNS, seed=0)
-    metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": False, "gate_failures": [], "versions": {}}
-    tree.attrs[METADATA] = json.dumps(metadata | {"hashes": {"spec": spec.hash, "runs": RUNS.hash}})
-    return sb.Fit(spec, RUNS, tree)
+    values = scattered(model, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
+    return fit_of(model, RUNS, **values | {name: np.full((CHAINS, DRAWS), x) for name, x in planted.items()})
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +285,7 @@ def test_costs_that_are_none_are_told(make, told):
 
 
 def test_readings_of_the_discrepancy_have_the_moments_of_its_draws():
-    same = handmade("chinchilla-discrepancy", width=0.0)  # every draw alike, so that predict draws from one process
+    same = handmade(INTEGRATED, width=0.0)  # every draw alike, so that predict draws from one process
     N, D = np.array([2e9, 4e10, 7e10]), np.array([3e10, 1e11, 1.4e12])
     drawn = np.log(sb.predict(same, N=N, D=D, seed=3)["loss"].values.reshape(-1, 3))
     spread = drawn.std(axis=0)
@@ -319,10 +301,10 @@ def test_readings_of_the_discrepancy_have_the_moments_of_its_draws():
     expected = curve_of(same, "expected", seed=5).log_loss_shared(N, D)
     np.testing.assert_array_less(abs(expected.mean(axis=0) - mean), 4.5 * spread / np.sqrt(len(drawn)))
     assert (expected.std(axis=0) < spread).all()  # what no run has shown is expected, not drawn
-    np.testing.assert_allclose(curve_of(same, "law").log_loss_shared(N, D)[0], np.log(additive(same, N, D)), rtol=1e-12)
+    np.testing.assert_allclose(curve_of(same, "law").log_loss_shared(N, D)[0], np.log(of_first(same, N, D)), rtol=1e-12)
 
 
-def additive(fit, N, D):
+def of_first(fit, N, D):
     return fit.spec.law_object(N, D, **of_draw(fit, 0, 0))
 
 

@@ -19,6 +19,8 @@ from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.stage import _paired
 
+from .handmade import fit_of
+
 STAGES = ["downstream", "downstream-logistic"]
 RED_PAJAMA = {"epsilon": 0.8570, "k": 2.206, "gamma": 0.7146}
 CHAINS, DRAWS = 2, 500
@@ -36,7 +38,7 @@ def scores(n=14, scatter=0.04, seed=0, low=2.5, high=4.2):
 
 
 @pytest.fixture(scope="module")
-def stages(fit_of):
+def stages():
     """Fits of both stages made by hand, around the curve of RedPajama."""
     runs, rng = sb.read_scores(scores(), name="scores"), np.random.default_rng(1)
 
@@ -51,7 +53,7 @@ def stages(fit_of):
 
 
 @pytest.fixture(scope="module")
-def losses(fit_of):
+def losses():
     """A fit of losses made by hand, with Besiroglu's constants."""
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 4)))
     rng = np.random.default_rng(2)
@@ -304,7 +306,7 @@ def test_what_is_no_stage_or_no_answer_is_refused(stages, losses):
         sb.frontier(stages["downstream"], C=1e24)
 
 
-def test_failures_of_either_fit_are_told(fit_of, losses):
+def test_failures_of_either_fit_are_told(losses):
     shape = (2, 50)
     values = {"a_inf": 0.14, "P_c": 3.0, "alpha_P": 0.7, "sigma": 0.03, "nu": 8.0}
     bad = fit_of(

@@ -23,6 +23,8 @@ from scalebayes.engine.nuts import KernelSampler
 from scalebayes.engine.operations import UnsupportedError
 from scalebayes.graph import sampler_data, structure, symbols
 
+from .handmade import INTEGRATED
+
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "models").glob("*.toml"))
 QUICK = ("kaplan-size", "coupled-discrepancy")
 EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
@@ -38,12 +40,16 @@ def table(rows, seed):
     return sb.Runs(runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name)  # for laws of accuracy
 
 
-A, B = table(9, seed=0), table(53, seed=1)
+A, B, C = table(9, seed=0), table(53, seed=1), table(50, seed=2)
+
+
+def spec_of(name):
+    return INTEGRATED if name == INTEGRATED.name else sb.read_model(name)
 
 
 def kernel_of(name, runs=A):
-    spec = sb.read_model(name)
-    keep = [*spec.law_object.parameter_names, *spec.scatter_names]
+    spec = spec_of(name)
+    keep = [*spec.law_object.parameter_names, *spec.scatter_names, *["weights"] * spec.samples_discrepancy]
     return kernel.kernel(spec, runs, keep, structure(spec, runs))
 
 
@@ -54,20 +60,20 @@ def empty_cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "kernels"
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [*EVERY, INTEGRATED.name])
 def test_kernel_of_one_table_is_pytensors_function_on_another(name):
-    """Compiled on nine rows, asked on 53; where PyTensor finds no density, neither does the kernel."""
-    spec = sb.read_model(name)
-    bound = kernel_of(name).bind(sampler_data(B, spec))
-    reference = reference_function(symbols(B, spec, bound.layout.kept))
-    n, finite = len(bound.layout.free), []
+    """Compiled on fewer rows, asked on 53; where PyTensor finds no density, neither does the kernel."""
+    spec = spec_of(name)
+    bound = kernel_of(name, C if spec.samples_discrepancy else A).bind(sampler_data(B, spec))
+    reference = reference_function(symbols(B, spec, [*bound.layout.kept]))
+    n, finite = len(bound.layout.entries), []
     for seed, width in enumerate((0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0)):
         point = bound.initial + width * np.random.default_rng(seed).uniform(-1, 1, n)
         with np.errstate(all="ignore"):
             try:
                 theirs = reference(point)
             except ParameterValueError:  # a scale that underflows to zero
-                theirs = np.full(2 * n + 1 + len(bound.layout.kept), np.nan)
+                theirs = np.full(2 * n + 1 + bound.layout.size, np.nan)
                 theirs[-n:] = bound.initial
         ours = np.concatenate([*evaluate(bound, point), bound.initial])
         finite.append(np.isfinite(theirs[: n + 1]).all())
@@ -83,7 +89,7 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
 def test_no_density_outside_the_support():
     bound = kernel_of("kaplan-size").bind(sampler_data(A, sb.read_model("kaplan-size")))
     point = bound.initial.copy()
-    point[bound.layout.free.index("sigma_log__")] = 800.0
+    point[bound.layout.entries.index("sigma_log__")] = 800.0
     assert np.isnan(evaluate(bound, point)[0]).all()
 
 
@@ -93,6 +99,11 @@ def test_tables_that_do_not_fit_together_are_refused():
         kernel_of("kaplan-size").bind(data | {"observed": data["observed"][:-1]})
     with pytest.raises(sb.FitError, match="takes log_N with 1 dimensions; got 0"):
         kernel_of("kaplan-size").bind(data | {"log_N": np.array(1.0)})
+
+
+def test_a_table_whose_discrepancy_has_another_size_is_refused():
+    with pytest.raises(sb.FitError, match=r"not of one length \(or not 16\): eigenvalues, eigenvectors"):
+        kernel_of("coupled-discrepancy").bind(sampler_data(B, sb.read_model("coupled-discrepancy")))
 
 
 def small_graph(value):

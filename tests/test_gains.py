@@ -12,13 +12,15 @@ from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.posterior import law_parameters
 
+from .handmade import fit_of
+
 SHAPE = (2, 40)
 # Printed constants by equation (docs/constants.md).
 KAPLAN = {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}
 
 
 @pytest.fixture(scope="module")
-def made(fit_of):
+def made():
     """Fits by model, draws scattered a little around sensible values."""
     kept = {}
 

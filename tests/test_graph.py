@@ -16,8 +16,11 @@ from scalebayes.graph import pymc_model, sampler_data
 from scalebayes.runs import Runs, read_runs
 from scalebayes.spec import read_model
 
+from .handmade import INTEGRATED
+
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "models").glob("*.toml"))
-EVERY = pytest.mark.parametrize("name", NAMES)
+SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
+EVERY = pytest.mark.parametrize("name", [*SPECS])
 FAST = {"mode": Mode("py", None)}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
 
 SCIPY = {
@@ -39,6 +42,8 @@ def table(rows, seed):
 
 
 A, B = table(9, seed=0), table(14, seed=1)
+RANK = 16
+"""Weights of a discrepancy that is sampled on so few rows, those that only fill up included."""
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +53,10 @@ def graphs():
 
     def graph(name):
         if name not in made:
-            model = pymc_model(A, name)
+            model = pymc_model(A, SPECS[name])
             # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, too long for plain Python.
-            gradient = pt.stack(pytensor.gradient.grad(model.logp(), model.value_vars))
+            parts = pytensor.gradient.grad(model.logp(), model.value_vars)
+            gradient = pt.concatenate([part.ravel() for part in parts])
             made[name] = model, model.compile_fn([model.logp(), gradient], inputs=model.value_vars, **FAST)
         return made[name]
 
@@ -59,28 +65,30 @@ def graphs():
 
 def random_point(model, seed):
     rng = np.random.default_rng(seed)
-    return {name: value + 0.3 * rng.standard_normal() for name, value in model.initial_point().items()}
+    return {name: value + 0.3 * rng.standard_normal(value.shape) for name, value in model.initial_point().items()}
 
 
 @EVERY
 def test_density_and_gradient_are_finite_at_the_start(name, graphs):
     model, density = graphs(name)
     point = model.initial_point()
-    spec = read_model(name)
+    spec = SPECS[name]
     assert all(point[coordinate] == 0.0 for coordinate in spec.law_object.coordinates.names)
     logp, gradient = density(point)
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
-    assert len(gradient) == len(spec.priors)
+    assert len(gradient) == len(spec.priors) + RANK * spec.samples_discrepancy
 
 
 @EVERY
 def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
     """A deterministic with one entry a row would forbid another table in a compiled sampler."""
     model, _ = graphs(name)
-    spec = read_model(name)
-    assert set(spec.priors) <= {v.name for v in [*model.deterministics, *model.free_RVs]}
-    assert all(v.ndim == 0 for v in [*model.deterministics, *model.free_RVs])
+    spec = SPECS[name]
+    sizes = {v.name: v.type.shape for v in [*model.deterministics, *model.free_RVs]}
+    assert set(spec.priors) <= sizes.keys()
+    vectors = {"v": (RANK,), "weights": (RANK,)} if spec.samples_discrepancy else {}
+    assert {name: shape for name, shape in sizes.items() if shape} == vectors
     assert {v.name for v in model.data_vars} == set(sampler_data(A, spec))
 
 
@@ -118,20 +126,51 @@ def student_t_density(point, residual, scale=0.1):
     return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
 
 
-def gp_density(point, residual, runs):
-    """Prior of sigma and eta and the dense multivariate Normal with a one-decade Matern 5/2 kernel."""
-    sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
-    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"]
-    log_prior += stats.lognorm(1.0, scale=0.01).logpdf(eta) + point["eta_log__"]
+def kernel_matrix(runs):
+    """Matern's kernel of smoothness 5/2 and length one decade."""
     x = np.column_stack([np.log10(runs.N), np.log10(runs.D)])
     r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
-    covariance = eta**2 * (1 + r + r**2 / 3) * np.exp(-r) + sigma**2 * np.eye(len(x))
-    return log_prior + stats.multivariate_normal(np.zeros(len(x)), covariance).logpdf(residual)
+    return (1 + r + r**2 / 3) * np.exp(-r)
+
+
+def log_prior_of_eta(point):
+    return stats.lognorm(1.0, scale=0.01).logpdf(np.exp(point["eta_log__"])) + point["eta_log__"]
+
+
+def gp_density(point, residual, runs):
+    """Prior of sigma and eta and the dense multivariate Normal."""
+    sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
+    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"] + log_prior_of_eta(point)
+    covariance = eta**2 * kernel_matrix(runs) + sigma**2 * np.eye(len(runs))
+    return log_prior + stats.multivariate_normal(np.zeros(len(runs)), covariance).logpdf(residual)
+
+
+def sampled_density(point, residual, runs):
+    """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
+    sigma, nu, eta = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"]), np.exp(point["eta_log__"])
+    basis = read_model("coupled-discrepancy").basis(runs)
+    rank = len(basis.values)
+    assert rank < RANK == len(point["v"])
+    spread, axes = (x[..., ::-1][..., :rank] for x in np.linalg.eigh(kernel_matrix(runs)))
+    np.testing.assert_allclose(basis.values, spread, rtol=1e-8)
+    axes = axes * np.sign((axes * basis.vectors).sum(axis=0))
+
+    def weights(v):
+        """The mean under Normal noise of equal information, plus v of its sd."""
+        s2 = sigma**2 * (nu + 3) / (nu + 1)
+        precision = eta**2 * spread / s2 + 1
+        return eta * np.sqrt(spread) * (axes.T @ residual) / s2 / precision + v / np.sqrt(precision)
+
+    w = weights(point["v"][:rank])
+    density = student_t_density(point, residual - axes @ (eta * np.sqrt(spread) * w)) + log_prior_of_eta(point)
+    density += np.log(weights(np.ones(rank)) - weights(np.zeros(rank))).sum()
+    return density - 0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # with what fills up
 
 
 @EVERY
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
-    spec, (model, density) = read_model(name), graphs(name)
+    """Of a discrepancy that is sampled up to a constant, that of the standard Normal density of its weights."""
+    spec, (model, density) = SPECS[name], graphs(name)
     law, coordinates = spec.law_object, spec.law_object.coordinates
     start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, law.log_response(A))
     through = map_of(spec, A)
@@ -148,16 +187,18 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
         if spec.discrepancy is None:
             scale = 0.2 if law.response == "odds" else 0.1  # what the files of accuracies state, and the default
             expected += student_t_density(point, residual, scale)
-        else:
+        elif spec.integrates_discrepancy:
             expected += gp_density(point, residual, A)
+        else:
+            expected += sampled_density(point, residual, A)
         assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 
 @EVERY
 def test_another_tables_data_make_another_tables_graph(name, graphs):
     model, density = graphs(name)
-    expected = pymc_model(B, name).compile_logp(**FAST)
-    point, spec = random_point(model, seed=3), read_model(name)
+    expected = pymc_model(B, SPECS[name]).compile_logp(**FAST)
+    point, spec = random_point(model, seed=3), SPECS[name]
     on_a = density(point)
     with model:
         try:
@@ -212,44 +253,3 @@ def test_density_is_finite_on_degenerate_tables(name, shape, graphs):
             pm.set_data(sampler_data(A, spec))
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
-
-
-def test_density_of_a_sampled_discrepancy_is_that_of_its_weights_in_their_coordinates():
-    """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
-    normal = read_model("coupled-discrepancy")
-    kept = {name: getattr(normal, name) for name in ("name", "title", "law", "discrepancy", "priors")}
-    spec = type(normal)(noise="student_t", **kept)
-    model = pymc_model(A, spec)
-    density, start = model.compile_logp(**FAST), spec.law_object.coordinates.start
-    point = random_point(model, seed=5)
-    start = start({x: np.log(getattr(A, x)) for x in "ND"}, np.log(A.loss))
-    z = np.array([start[c] + step * point[c] for c, step in spec.law_object.coordinates.steps().items()])
-    values, jacobian = map_of(spec, A)(z)
-    parameters = dict(zip(spec.law_object.parameter_names, values, strict=True))
-    residual = np.log(A.loss) - np.log(spec.law_object(A.N, A.D, **parameters))
-    sigma, nu, eta = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"]), np.exp(point["eta_log__"])
-
-    x = np.column_stack([np.log10(A.N), np.log10(A.D)])
-    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
-    spread, axes = np.linalg.eigh((1 + r + r**2 / 3) * np.exp(-r))
-    basis = spec.basis(A)
-    rank = len(basis.values)
-    assert len(point["v"]) == 16 > rank
-    np.testing.assert_allclose(basis.values, spread[::-1][:rank], rtol=1e-8)
-    signs = np.sign((axes[:, ::-1][:, :rank] * basis.vectors).sum(axis=0))
-    axes = axes[:, ::-1][:, :rank] * signs
-
-    def weights(v):
-        """The mean under Normal noise of equal information, plus v of its sd."""
-        s2 = sigma**2 * (nu + 3) / (nu + 1)
-        precision = eta**2 * spread[::-1][:rank] / s2 + 1
-        return eta * np.sqrt(spread[::-1][:rank]) * (axes.T @ residual) / s2 / precision + v / np.sqrt(precision)
-
-    v = point["v"][:rank]
-    w = weights(v)
-    expected = log_prior(spec, parameters) + np.linalg.slogdet(jacobian).logabsdet + np.log(values).sum()
-    expected += student_t_density(point, residual - axes @ (eta * np.sqrt(spread[::-1][:rank]) * w))
-    expected += stats.lognorm(1.0, scale=0.01).logpdf(eta) + point["eta_log__"]
-    expected += np.log(weights(np.ones(rank)) - weights(np.zeros(rank))).sum()
-    expected += -0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # up to a constant, and what fills it up
-    assert float(density(point)) == pytest.approx(expected, rel=1e-8)

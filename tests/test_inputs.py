@@ -14,6 +14,8 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 
+from .handmade import fit_of
+
 TABLE = pd.DataFrame(
     {
         "params": [1e8, 1e8, 1e9, 1e9, 3e8, 3e8, 1e9, 3e9, 3e9],
@@ -36,7 +38,7 @@ PUBLISHED = {
 STEPS = {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76}
 
 
-def planted(fit_of, model, values):
+def planted(model, values):
     """A fit whose every draw is nearly the same, so that answers can be computed by hand."""
     rng = np.random.default_rng(0)
     draws = {
@@ -87,8 +89,8 @@ def test_a_law_says_which_column_it_misses():
         sb.fit(runs, "data-constrained")
 
 
-def test_predict_takes_further_inputs_by_name(fit_of):
-    fit = planted(fit_of, "data-constrained", PUBLISHED)
+def test_predict_takes_further_inputs_by_name():
+    fit = planted("data-constrained", PUBLISHED)
     out = sb.predict(fit, N="1B", C="2.4e20", U=["4B", "20B", "inf"])
     expected = LAWS["data-constrained"](1e9, 4e10, np.array([4e9, 2e10, np.inf]), **PUBLISHED)
     np.testing.assert_allclose(out["loss"].mean(("chain", "draw")), expected, rtol=1e-4)
@@ -101,8 +103,8 @@ def test_predict_takes_further_inputs_by_name(fit_of):
     assert [m.code for m in told if m.code.startswith("OUTSIDE")] == ["OUTSIDE_U"]
 
 
-def test_reach_without_compute_is_that_of_the_input_furthest_out(fit_of):
-    out = sb.predict(planted(fit_of, "kaplan-steps", STEPS), N=[1e9, 3e11], S=[2e7, 1e4])
+def test_reach_without_compute_is_that_of_the_input_furthest_out():
+    out = sb.predict(planted("kaplan-steps", STEPS), N=[1e9, 3e11], S=[2e7, 1e4])
     np.testing.assert_allclose(out["decades_beyond"], [2.0, 2.0])
     np.testing.assert_allclose(out["loss"][0, 0, 0], LAWS["steps"](1e9, 2e7, **STEPS), rtol=1e-4)
 
@@ -133,12 +135,12 @@ def test_reach_without_compute_is_that_of_the_input_furthest_out(fit_of):
         ("kaplan-steps", STEPS, {"N": 1e9, "S": -1}, "S must be positive"),
     ],
 )
-def test_what_predict_refuses(fit_of, model, values, asked, told):
+def test_what_predict_refuses(model, values, asked, told):
     with pytest.raises(sb.QueryError, match=told):
-        sb.predict(planted(fit_of, model, values), **asked)
+        sb.predict(planted(model, values), **asked)
 
 
-def test_one_u_is_told(fit_of):
+def test_one_u_is_told():
     runs = sb.read_runs(TABLE.assign(unique_tokens=1e9), name="nine")
     values = {k: np.full((2, 50), v) for k, v in (PUBLISHED | {"sigma": 0.01, "nu": 5.0}).items()}
     rng = np.random.default_rng(0)
@@ -149,8 +151,8 @@ def test_one_u_is_told(fit_of):
     assert text == "all runs have U = 1B: what U does comes from the prior alone"
 
 
-def test_the_command_takes_further_inputs(fit_of, tmp_path):
-    path = sb.save(planted(fit_of, "data-constrained", PUBLISHED), tmp_path / "fit.nc")
+def test_the_command_takes_further_inputs(tmp_path):
+    path = sb.save(planted("data-constrained", PUBLISHED), tmp_path / "fit.nc")
     run = CliRunner().invoke(app, ["predict", str(path), "--N", "1B", "--D", "40B", "--input", "U=4B", "--json"])
     assert run.exit_code == 0, run.output
     rows = json.loads(run.stdout)

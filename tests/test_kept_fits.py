@@ -14,6 +14,8 @@ from scalebayes.diagnostics import Diagnosis
 from scalebayes.kept_fits import keep, place, recall
 from scalebayes.posterior import METADATA
 
+from .handmade import fit_of
+
 SETTINGS = {"draws": 100, "tune": 50}
 
 
@@ -25,7 +27,7 @@ def runs():
 
 
 @pytest.fixture
-def made(fit_of, runs, tmp_path, monkeypatch):
+def made(runs, tmp_path, monkeypatch):
     """A fit put together by hand, an empty cache folder, and `fit` counting how often it samples."""
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path))
     rng = np.random.default_rng(0)

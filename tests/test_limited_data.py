@@ -15,6 +15,8 @@ from scalebayes.cost import with_inference
 from scalebayes.laws import LAWS
 from scalebayes.posterior import law_parameters
 
+from .handmade import fit_of
+
 LAW = LAWS["data-constrained"]
 PAPER = {"E": np.exp(0.6254804), "A": np.exp(6.255414), "B": np.exp(7.3049974), "alpha": 0.3526596}
 STARS = {"R_N_star": 5.309743, "R_D_star": 15.387756}
@@ -22,7 +24,7 @@ VALUES = LAW.from_notation(PAPER | STARS)
 CHAINS, DRAWS = 2, 60
 
 
-def handmade(fit_of, model="data-constrained", width=0.05):
+def handmade(model="data-constrained", width=0.05):
     rng = np.random.default_rng(0)
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5)))
     U = D / np.tile([1, 2, 8, 30, 100], 5)
@@ -36,8 +38,8 @@ def handmade(fit_of, model="data-constrained", width=0.05):
 
 
 @pytest.fixture(scope="module")
-def fit(fit_of):
-    return handmade(fit_of)
+def fit():
+    return handmade()
 
 
 def by_grid(budget, unique, parameters, cost=None):
@@ -65,7 +67,7 @@ def test_the_optimum_is_that_of_a_grid(fit, budget, unique):
         assert float(found["epochs"]) == pytest.approx(float(found["D"]) / unique)
 
 
-def test_without_a_limit_it_is_the_ordinary_frontier(fit_of, fit):
+def test_without_a_limit_it_is_the_ordinary_frontier(fit):
     """By the additive law's closed form, and wherever the optimum reads each token once at most."""
     plain = {k: v[..., None] for k, v in law_parameters(fit).items() if k not in ("R_N", "R_D")}
     budgets = np.array([1e20, 1e22, 1e24])
@@ -120,13 +122,13 @@ def test_what_cannot_be_asked_is_refused(fit, given, told):
         sb.frontier(fit, **given)
 
 
-def test_other_models_know_nothing_of_unique_tokens(fit_of):
-    plain = handmade(fit_of, "chinchilla")
+def test_other_models_know_nothing_of_unique_tokens():
+    plain = handmade("chinchilla")
     with pytest.raises(sb.QueryError, match="'chinchilla' knows nothing of U"):
         sb.frontier(plain, C=1e22, U=1e9)
 
 
-def test_a_discrepancy_goes_with_limited_data(fit_of):
+def test_a_discrepancy_goes_with_limited_data():
     """Three inputs in the discrepancy: with a tiny one the optimum is the law's."""
     spec = sb.read_model("data-constrained")
     priors = {name: prior for name, prior in spec.priors.items() if name != "nu"}
@@ -134,7 +136,7 @@ def test_a_discrepancy_goes_with_limited_data(fit_of):
         name="bent", title="bent", law=spec.law, noise="normal", priors=priors,
         discrepancy={"length": 1.0, "reason": "a test"},
     )  # fmt: skip
-    law_alone = handmade(fit_of)
+    law_alone = handmade()
     draws = law_parameters(law_alone)
     more = {"sigma": np.full((CHAINS, DRAWS), 0.01), "eta": np.full((CHAINS, DRAWS), 1e-6)}
     fit = fit_of(bent, law_alone.runs, **draws, **more)

@@ -372,8 +372,8 @@ def test_the_readme_has_every_key_and_name():
 
 
 def test_a_discrepancy_integrates_out_under_normal_noise_and_is_sampled_under_other(tmp_path):
-    normal = read_model("coupled-discrepancy")
-    other = read_text(tmp_path, text_of("coupled-discrepancy").replace('"normal"', '"student_t"'))
+    other = read_model("coupled-discrepancy")
+    normal = read_text(tmp_path, text_of("coupled-discrepancy").replace('"student_t"', '"normal"'))
     assert (normal.integrates_discrepancy, normal.samples_discrepancy) == (True, False)
     assert (other.integrates_discrepancy, other.samples_discrepancy) == (False, True)
     assert other.scatter_names == ("sigma", "nu", "eta")

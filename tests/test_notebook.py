@@ -10,6 +10,8 @@ import pytest
 import scalebayes as sb
 from scalebayes import notebook
 
+from .handmade import fit_of
+
 HOSTILE = "<script>alert(1)</script>&\"'"
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "path", "use"}
 
@@ -47,7 +49,7 @@ def runs():
 
 
 @pytest.fixture
-def fit(runs, fit_of):
+def fit(runs):
     rng = np.random.default_rng(1)
     centre = {"L_inf": 1.8, "N_c": 5e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "sigma": 0.01, "nu": 6.0}
     draws = {name: value * np.exp(0.02 * rng.standard_normal((4, 200))) for name, value in centre.items()}

@@ -19,6 +19,8 @@ from scalebayes.prior_data import log_density, scaling_tree, stated_logs
 from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.spec import Prior, prior_draws
 
+from .handmade import INTEGRATED
+
 SHAPE = (4, 1000)
 MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-floor"]
 
@@ -230,7 +232,7 @@ def test_decisions_come_after_the_parameters(chinchilla):
 
 def test_with_a_discrepancy_the_likelihood_is_that_of_all_runs_together():
     """Not the sum of the pointwise densities, each given all other runs."""
-    fit = from_prior("coupled-discrepancy")
+    fit = from_prior(INTEGRATED)
     one = replace(fit, tree=fit.tree.isel(chain=slice(0, 1), draw=slice(0, 4)))
     tree = scaling_tree(one, {})
     from scalebayes.likelihood import make_likelihood

@@ -19,6 +19,8 @@ from scalebayes.posterior import METADATA, law_parameters
 from scalebayes.samplers import named, trim
 from scalebayes.tables import interval_columns
 
+from .handmade import scattered
+
 CHAINS, DRAWS = 4, 500
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 VALUES = {
@@ -73,15 +75,7 @@ def make_fit(model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior
     """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
     spec = sb.read_model(model)
     spec = type(spec).model_validate(spec.model_dump() | update)
-    rng = np.random.default_rng(1)
-    values = {}
-    for name in spec.priors:
-        scatter = np.exp(width * rng.standard_normal((CHAINS, DRAWS)))
-        values[name] = VALUES.get(name, 0.4) * scatter
-    for parameter in spec.law_object.parameters:
-        if parameter.scale_of:  # like the priors, by the size of the term at the reference
-            at = spec.priors[parameter.name].at
-            values[parameter.name] = at * values[parameter.name] ** (1 / values[parameter.exponent])
+    values = scattered(spec, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
     raw = xr.DataTree.from_dict(
         {"posterior": dataset(values | dict(posterior)), "sample_stats": sampled().assign(dataset_of(statistics))}
     )

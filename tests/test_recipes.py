@@ -15,6 +15,8 @@ from scalebayes import recipes
 from scalebayes.cli import app
 from scalebayes.posterior import law_parameters
 
+from .handmade import fit_of
+
 SHAPE = (4, 1000)
 LAW = {"L_inf": 1.8, "N_c": 4e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}
 AT = {"N": 1e9, "D": 2e10}
@@ -34,7 +36,7 @@ def normal(mean, sd, seed):
 
 
 @pytest.fixture
-def product(fit_of):
+def product():
     """A fit whose loss at `AT` is normal."""
 
     def make(name, mean, sd, seed=0, **options):
@@ -46,7 +48,7 @@ def product(fit_of):
 
 
 @pytest.fixture
-def additive(fit_of):
+def additive():
     def make(name, saved=1.0, model="chinchilla", shift=0.0, **changed):
         """A law that does with C what the unchanged one does with saved * C, by shrinking N_c and D_c."""
         share = np.sqrt(np.broadcast_to(saved, SHAPE))
@@ -199,7 +201,7 @@ def test_a_small_discrepancy_leaves_the_planted_multiplier(additive):
     np.testing.assert_allclose(medians, 1.7, rtol=0.02)
 
 
-def test_laws_of_compute_alone_are_their_own_frontier(fit_of):
+def test_laws_of_compute_alone_are_their_own_frontier():
     values = {"L_inf": 1.5, "alpha_C": 0.15, "sigma": 0.01, "nu": 5.0}
     draws = {k: np.full(SHAPE, v) for k, v in values.items()}
     arms = {
@@ -213,7 +215,7 @@ def test_laws_of_compute_alone_are_their_own_frontier(fit_of):
 # refusals and notes
 
 
-def test_what_cannot_be_contrasted_is_told_why(product, additive, fit_of):
+def test_what_cannot_be_contrasted_is_told_why(product, additive):
     a, b = product("A", 3.0, 0.02), product("B", 2.9, 0.02)
     with pytest.raises(sb.QueryError, match="needs two fits or more by label"):
         sb.contrast({"A": a}, **AT)
@@ -232,7 +234,7 @@ def test_what_cannot_be_contrasted_is_told_why(product, additive, fit_of):
         sb.multiplier({"A": additive("A"), "B": fit_of("kaplan-size", table("B", 0.1), **sizes)}, C=1e21)
 
 
-def test_runs_in_two_tables_are_pointed_out(fit_of, product):
+def test_runs_in_two_tables_are_pointed_out(product):
     whole = table("whole")
     part = sb.Runs(whole.table.iloc[:15], "part")
     draws = law_parameters(product("A", 3.0, 0.02)) | {"sigma": np.full(SHAPE, 0.01), "nu": np.full(SHAPE, 5.0)}

@@ -180,7 +180,7 @@ def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
     assert facts["seed"] == "0"
     commands, spec = section.listings
     assert commands.text.splitlines() == [
-        "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --quick -o chinchilla.nc",
+        "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --tune 1000 --quick -o chinchilla.nc",
         "scalebayes report chinchilla.nc --N 70B --D 1.4T --C 1e22 --C 1e23 -o report.html",
     ]
     assert spec.text == fit.spec.describe()

@@ -11,6 +11,8 @@ import scalebayes as sb
 from scalebayes.likelihood import make_likelihood
 from scalebayes.posterior import SAMPLED, sampled_discrepancy
 
+from .handmade import fit_of
+
 TRUTH = {"L_inf": 1.8, "N_c": 5.2e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "kappa": 0.9}
 
 
@@ -21,11 +23,11 @@ def with_noise(spec, noise, **priors):
     return type(spec)(name=f"{spec.name}-{noise}", noise=noise, priors=known | priors, **kept)
 
 
-SPEC = with_noise(sb.read_model("coupled-discrepancy"), "student_t")
+SPEC = sb.read_model("coupled-discrepancy")
 
 
 @pytest.fixture(scope="module")
-def fit(fit_of):
+def fit():
     """Draws made by hand on thirty runs: parameters around the truth, weights standard Normal."""
     rng = np.random.default_rng(0)
     N, D = 10 ** rng.uniform(8, 10, 30), 10 ** rng.uniform(9, 11, 30)
@@ -111,7 +113,7 @@ def test_a_saved_fit_answers_alike(fit, tmp_path):
 def test_with_hardly_any_tail_it_agrees_with_the_way_that_integrates(load_public):
     """nu above 500: Student-t noise is Normal, so both ways to treat the discrepancy have one posterior."""
     runs = load_public("pile2023")
-    normal = sb.read_model("coupled-discrepancy")
+    normal = with_noise(SPEC, "normal")
     nu = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1, "shift": 500.0, "reason": "as good as Normal"}
     fits = [sb.fit(runs, spec, seed=1, draws=2000) for spec in (normal, with_noise(normal, "student_t", nu=nu))]
     asked = []

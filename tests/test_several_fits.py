@@ -12,6 +12,8 @@ from scalebayes.cli import app
 from scalebayes.comparison import Comparison
 from scalebayes.tables import Table
 
+from .handmade import fit_of
+
 SHAPE = (2, 200)
 
 
@@ -26,7 +28,7 @@ def runs_up_to(largest, decades, seed=0):
 
 
 @pytest.fixture(scope="module")
-def make(fit_of):
+def make():
     def handmade(runs, model="chinchilla", gate_failures=(), sigma=0.02):
         rng, spec = np.random.default_rng(2), sb.read_model(model)
         scatter = lambda value: value * np.exp(0.02 * rng.standard_normal(SHAPE))  # noqa: E731

@@ -16,12 +16,14 @@ from scalebayes.counting import EMBEDDING
 from scalebayes.posterior import law_parameters
 from scalebayes.shapes import ASPECT, RULES, Shape, forward_flop, shape_of, sparse_cost, transformer_cost
 
+from .handmade import fit_of
+
 ROOT = Path(__file__).parents[1]
 GRID = np.geomspace(1e6, 1e13, 15)
 
 
 @pytest.fixture(scope="module")
-def fit(fit_of):
+def fit():
     rng = np.random.default_rng(0)
     shape = (2, 50)
     alpha, beta = 0.35 + 0.01 * rng.standard_normal(shape), 0.37 + 0.01 * rng.standard_normal(shape)

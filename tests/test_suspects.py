@@ -71,7 +71,7 @@ def test_the_five_rows_that_the_field_leaves_out_are_flagged(all_runs, noise):
 
 def test_with_a_discrepancy_residuals_are_those_from_the_other_rows(all_runs):
     runs = sb.Runs(all_runs.table.iloc[:30], "part")
-    fit = make_fit(runs, "chinchilla-discrepancy")
+    fit = make_fit(runs, "chinchilla-discrepancy", noise="normal")
     out = sb.find_outliers(fit)
     from scalebayes.likelihood import make_likelihood
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ TOLERANCE = 1e-9
 """How far value and gradient may be from PyTensor's, in units of 1 + their size."""
 CHECKED_POINTS = 3
 REWRITES: dict[str, Any] = {
-    "include": ("canonicalize", "stabilize", "specialize"),
+    "include": ("merge", "canonicalize", "stabilize", "specialize"),
     "exclude": ("fusion", "inplace", "scalarize", "cxx_only"),
 }
 """PyTensor's rewrites: all that make a graph simpler or more exact, none that ties it to one of its own back ends."""
@@ -41,15 +43,26 @@ REWRITES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What a library takes and gives: free variables, what is kept of a draw, data with their dimensions.
+    """What a library takes and gives: free variables and what is kept of a draw, with their shapes, and data.
 
-    ``lengths`` are lists of (data, dimension) that must be of one length.
+    ``lengths`` says which (data, dimension) must be of one length, and of which, where that is a number.
     """
 
-    free: list[str]
-    kept: list[str]
+    free: dict[str, list[int]]
+    kept: dict[str, list[int]]
     data: list[tuple[str, int]]
-    lengths: list[list[tuple[str, int]]]
+    lengths: list[tuple[int | None, list[tuple[str, int]]]]
+
+    @property
+    def entries(self) -> list[str]:
+        """Name of each entry of the vector that is sampled."""
+        named = self.free.items()
+        return [f"{name}[{i}]" if shape else name for name, shape in named for i in range(math.prod(shape))]
+
+    @property
+    def size(self) -> int:
+        """How many numbers are kept of a draw."""
+        return sum(map(math.prod, self.kept.values()))
 
 
 @dataclass(frozen=True)
@@ -83,12 +96,13 @@ class Kernel:
         for name, dimensions in self.layout.data:
             if arrays[name].ndim != dimensions:
                 raise FitError(f"the sampler takes {name} with {dimensions} dimensions; got {arrays[name].ndim}")
-        for group in self.layout.lengths:
-            if len({arrays[name].shape[dimension] for name, dimension in group}) > 1:
-                raise FitError(f"not of one length: {', '.join(sorted({name for name, _ in group}))}")
+        for length, group in self.layout.lengths:
+            if len({arrays[name].shape[d] for name, d in group} | ({length} if length else set())) > 1:
+                also = f" (or not {length})" if length else ""
+                raise FitError(f"not of one length{also}: {', '.join(sorted({name for name, _ in group}))}")
         rows = [[a.ctypes.data, *a.shape, *(0,) * (2 - a.ndim)] for a in arrays.values()]
         pointers = np.array(rows, dtype=np.int64).reshape(-1, 3)
-        initial = np.empty(len(self.layout.free))
+        initial = np.empty(len(self.layout.entries))
         self.library.initial.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self.library.initial(initial.ctypes.data, pointers.ctypes.data)
         log_density, expand = (_address(getattr(self.library, name)) for name in ("log_density", "expand"))
@@ -188,12 +202,13 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
     from pytensor.graph.replace import clone_replace
     from pytensor.graph.rewriting.utils import rewrite_graph
 
-    if any(v.type.ndim for v in (*graph.free.values(), *graph.kept.values())):
-        raise UnsupportedError("variables with dimensions")
     outputs = [graph.log_density, *graph.gradient, *graph.kept.values(), *graph.initial]
     simple: Any = rewrite_graph(clone_replace(outputs, {}), clone=False, **REWRITES)  # the graph itself stays as it is
-    n, kept = len(graph.free), len(graph.kept)
-    inputs: dict[Any, Source] = {v: Source(f"x[{i}]", 0) for i, v in enumerate(graph.free.values())}
+    n, inputs = len(graph.free), dict[Any, Source]()
+    free, kept = ({name: _shape(v) for name, v in group.items()} for group in (graph.free, graph.kept))
+    for name, place in zip(free, _places("x", free), strict=True):
+        vector = Source(f"({place})[i]", -1, tuple(map(str, free[name])), anywhere=True)
+        inputs[graph.free[name]] = vector if free[name] else Source(place, 0)
     lengths = []
     for k, variable in enumerate(graph.data.values()):
         axes = tuple(f"n{k}_{d}" for d in range(variable.type.ndim))
@@ -202,19 +217,35 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
         lengths += [f"const double *const restrict d{k} = (const double *)u[{3 * k}];"]
         lengths += [f"const int64_t {axis} = u[{3 * k + d + 1}];" for d, axis in enumerate(axes)]
     support: dict[str, None] = {}
-    places = {"*value": simple[0]} | {f"gradient[{i}]": v for i, v in enumerate(simple[1 : 1 + n])}
-    density, writer = body(places, inputs, support)
-    expand, _ = body({f"out[{i}]": v for i, v in enumerate(simple[1 + n : 1 + n + kept])}, inputs, support)
-    initial, _ = body({f"out[{i}]": v for i, v in enumerate(simple[1 + n + kept :])}, inputs, support)
+    slopes, out, start_at = _places("gradient", free), _places("out", kept), _places("out", free)
+    density, writer = body(dict(zip(["*value", *slopes], simple[: 1 + n], strict=True)), inputs, support)
+    expand, _ = body(dict(zip(out, simple[1 + n : -n], strict=True)), inputs, support)
+    initial, _ = body(dict(zip(start_at, simple[-n:], strict=True)), inputs, support)
     start = "\n".join(["int sound = 1;", *lengths])
     parts = {"density": density, "expand": expand, "initial": initial, "start": start}
-    source = TEMPLATE.format(prelude=PRELUDE, support="\n".join(support), n=n, kept=kept, **parts)
     data = [(name, variable.type.ndim) for name, variable in graph.data.items()]
     together: dict[str, list[tuple[str, int]]] = {}
     for k, (name, dimensions) in enumerate(data):
         for d in range(dimensions):
             together.setdefault(writer.root(f"n{k}_{d}"), []).append((name, d))
-    return source, Layout([*graph.free], [*graph.kept], data, [*together.values()])
+    lengths_of = [(int(axis) if axis.isdigit() else None, group) for axis, group in together.items()]
+    layout = Layout(free, kept, data, lengths_of)
+    sizes = {"n": len(layout.entries), "kept": layout.size}
+    return TEMPLATE.format(prelude=PRELUDE, support="\n".join(support), **sizes, **parts), layout
+
+
+def _shape(variable: Any) -> list[int]:
+    """Lengths of a variable that is sampled or kept, part of the graph."""
+    shape = variable.type.shape
+    if len(shape) > 1 or None in shape:
+        raise UnsupportedError(f"a matrix, or a vector of any length: {variable}")
+    return [*shape]
+
+
+def _places(array: str, shapes: Mapping[str, list[int]]) -> list[str]:
+    """In C, where each variable stands in an array: a number as such, a vector as a pointer to its first."""
+    ends = accumulate(map(math.prod, shapes.values()), initial=0)
+    return [f"{array} + {at}" if shape else f"{array}[{at}]" for shape, at in zip(shapes.values(), ends, strict=False)]
 
 
 TEMPLATE = """{prelude}
@@ -263,18 +294,25 @@ def check(made: Kernel, graph: Symbols, data: Mapping[str, np.ndarray]) -> None:
 
 def reference_function(graph: Symbols) -> Any:
     """PyTensor's own evaluation: log density, gradient, what is kept and the start, as one vector of a point."""
+    free = [*graph.free.values()]
+    ends = np.cumsum([math.prod(v.type.shape) for v in free])[:-1]
     from pytensor.compile.maker import function
     from pytensor.compile.mode import Mode
 
     outputs = [graph.log_density, *graph.gradient, *graph.kept.values(), *graph.initial]
     plain: Any = Mode("py", None)  # type: ignore[arg-type]  # nothing rewritten
-    compiled: Any = function([*graph.free.values()], outputs, mode=plain, on_unused_input="ignore")
-    return lambda point: np.array([float(x) for x in compiled(*point)])
+    compiled: Any = function(free, outputs, mode=plain, on_unused_input="ignore")
+
+    def evaluated(point: np.ndarray) -> np.ndarray:
+        parts = [part.reshape(v.type.shape) for part, v in zip(np.split(point, ends), free, strict=True)]
+        return np.concatenate([np.ravel(x) for x in compiled(*parts)])
+
+    return evaluated
 
 
 def evaluate(bound: Bound, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log density with gradient, and what is kept of a draw, at a point; NaN where the kernel finds no density."""
-    n, kept = len(bound.layout.free), len(bound.layout.kept)
+    n, kept = len(bound.layout.entries), bound.layout.size
     x, both, out = np.array(point, dtype=np.float64), np.empty(n + 1), np.empty(kept)
     address, integer = ctypes.c_void_p, ctypes.c_uint64
     density = ctypes.CFUNCTYPE(ctypes.c_int64, integer, *(address,) * 4)(bound.log_density)

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scalebayes.engine.operations import UnsupportedError, assign, c_type, literal
+import numpy as np
+
+from scalebayes.engine.operations import PRODUCTS, UnsupportedError, assign, c_type, literal
 
 type Axes = tuple[str | None, ...]
-"""For each dimension the name of its length in C, or None where that is one."""
+"""For each dimension its length in C, a name or a number, or None where that is one."""
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Function:
     scalars: list[tuple[int, str]] = field(default_factory=list)
     vectors: list[tuple[Source, str]] = field(default_factory=list)
     sums: list[tuple[int, str, str, str, str]] = field(default_factory=list)
-    products: list[tuple[int, Callable[[], str]]] = field(default_factory=list)
+    products: list[tuple[int, str]] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
 
@@ -65,19 +67,21 @@ class Function:
 
     def unite(self, axes: Sequence[str | None]) -> str | None:
         """Declare axes to be as long as each other; returns the one that stands for them."""
-        roots = sorted({self.root(axis) for axis in axes if axis is not None})
+        roots = sorted({self.root(axis) for axis in axes if axis is not None})  # a number, if there is one, comes first
+        if sum(root.isdigit() for root in roots) > 1:
+            raise UnsupportedError(f"lengths that differ: {', '.join(roots)}")
         if roots:
             self.same |= dict.fromkeys(roots[1:], roots[0])
         return roots[0] if roots else None
 
     def term(self, variable: Any) -> Term:
-        """What is known of a variable; a constant must be one number."""
+        """What is known of a variable; a constant must be one number, however often."""
         if variable not in self.terms:
-            value = getattr(variable, "data", None)
-            if getattr(value, "size", 0) != 1:
+            value = np.asarray(getattr(variable, "data", None))
+            if value.dtype == object or np.unique(value).size != 1:
                 raise UnsupportedError(f"a constant that is no number: {variable}")
-            source = Source(literal(value), 0, kind=c_type(variable))
-            self.terms[variable] = Term(source, (None,) * variable.type.ndim)
+            source = Source(literal(value.flat[0]), 0, kind=c_type(variable))
+            self.terms[variable] = Term(source, tuple(None if size == 1 else str(size) for size in value.shape))
         return self.terms[variable]
 
     def read(self, source: Source, stage: int) -> str:
@@ -147,6 +151,15 @@ def _same_value(node: Any, into: Function) -> None:
     into.terms[node.outputs[0]] = into.term(node.inputs[0])
 
 
+def _known_shape(node: Any, into: Function) -> None:
+    """A variable some of whose lengths are said to be numbers."""
+    term, lengths = into.term(node.inputs[0]), node.outputs[0].type.shape
+    for axis, length in zip(term.axes, lengths, strict=True):
+        if axis is not None and length is not None:
+            into.unite([axis, str(length)])
+    into.terms[node.outputs[0]] = term
+
+
 def _check(node: Any, into: Function) -> None:
     for condition in (into.term(x).source for x in node.inputs[1:]):
         into.scalars.append((max(0, condition.stage), f"sound &= {condition.text};"))
@@ -163,31 +176,19 @@ def _length(node: Any, into: Function) -> None:
 
 
 def _product(node: Any, into: Function) -> None:
-    """A matrix of the data, or its transpose, by a vector: row by row, as it lies in memory."""
+    """A matrix of the data, or its transpose, by a vector."""
     matrix, vector = map(into.term, node.inputs)
     axis = vector.source.axis
     if len(matrix.source.axes) != 2 or not matrix.source.anywhere or None in matrix.axes or axis is None:
         raise UnsupportedError(f"a product other than of a matrix of the data by a vector: {node.op}")
     into.unite([matrix.axes[1], axis])
     stage, name, out = vector.source.stage + 1, f"b_{into.name()}", matrix.axes[0]
-    held, columns = into.store(vector.source), matrix.source.axes[1]
-    rows, transposed = matrix.source.axes[0], matrix.axes != matrix.source.axes
     assert out is not None
     into.buffers[name] = out
-
-    def lines() -> str:
-        at = f"{matrix.source.text}[r * {columns} + c]"
-        if transposed:
-            start = f"for (int64_t c = 0; c < {columns}; c++) {name}[c] = 0.0;\n"
-            body, end = f"{name}[c] += {at} * {held}[r];", ""
-            before = pragma = ""
-        else:
-            start, before, end = "", "double sum = 0.0;", f"{name}[r] = sum;"
-            body, pragma = f"sum += {at} * {held}[c];", "\n#pragma omp simd reduction(+:sum)\n"
-        inner = f"{pragma}for (int64_t c = 0; c < {columns}; c++) {body}"
-        return f"{start}for (int64_t r = 0; r < {rows}; r++) {{ {before}{inner} {end} }}"
-
-    into.products.append((stage, lines))
+    into.support.setdefault(PRODUCTS)
+    function = "product" if matrix.axes == matrix.source.axes else "product_of_transposed"
+    sizes, held = ", ".join(map(str, matrix.source.axes)), into.store(vector.source)
+    into.products.append((stage, f"{function}({sizes}, {matrix.source.text}, {held}, {name});"))
     axes = (out,) + (None,) * (node.outputs[0].type.ndim - 1)
     into.terms[node.outputs[0]] = Term(Source(f"{name}[i]", stage, axes, anywhere=True), axes)
 
@@ -198,6 +199,7 @@ WRITERS: Mapping[str, Callable[[Any, Function], None]] = {
     "All": _reduce,
     "DimShuffle": _dimensions,
     "Assert": _same_value,
+    "SpecifyShape": _known_shape,
     "ScalarFromTensor": _same_value,
     "TensorFromScalar": _same_value,
     "CheckParameterValue": _check,
@@ -215,7 +217,7 @@ def body(outputs: Mapping[str, Any], inputs: Mapping[Any, Source], support: dict
     Parameters
     ----------
     outputs
-        C expressions that can be assigned to -> scalar variables.
+        C expressions that can be assigned to -> scalar variables; pointers -> vectors.
     inputs
         Variables that are given -> where they are.
     support
@@ -236,10 +238,15 @@ def body(outputs: Mapping[str, Any], inputs: Mapping[Any, Source], support: dict
         WRITERS[kind](node, into)
     ends = []
     for place, variable in outputs.items():
-        source = into.term(variable).source
-        if source.axis is not None:
+        term = into.term(variable)
+        if any(term.axes):
+            held = term.source.text if term.source.axis is None else f"{into.store(term.source)}[i]"
+            length = next(axis for axis in term.axes if axis is not None)
+            ends.append(f"for (int64_t i = 0; i < {length}; i++) ({place})[i] = {held};")
+        elif term.source.axis is None:
+            ends.append(f"{place} = {term.source.text};")
+        else:
             raise UnsupportedError(f"a vector where a number is wanted: {variable}")
-        ends.append(f"{place} = {source.text};")
     return "\n".join([*_scratch(into), *_stages(into), *ends, "free(scratch);" if into.buffers else ""]), into
 
 
@@ -260,7 +267,7 @@ def _stages(into: Function) -> list[str]:
     stages = [s for s, _ in into.scalars] + [v.stage for v, _ in into.vectors] + [s for s, *_ in into.sums]
     lines = []
     for stage in range(1 + max([0, *stages])):
-        lines += [write() for s, write in into.products if s == stage]
+        lines += [line for s, line in into.products if s == stage]
         lines += [line for s, line in into.scalars if s == stage]
         axes = [v.axis for v, _ in into.vectors if v.stage == stage] + [a for s, a, *_ in into.sums if s == stage]
         for axis in dict.fromkeys(into.root(axis) for axis in axes if axis is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +68,10 @@ def _nutpie_model(bound: Bound) -> Any:
     import_nutpie()
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    free, kept = bound.layout.free, bound.layout.kept
-    shapes: list[tuple[int, ...]] = [()] * len(kept)
+    entries, size = bound.layout.entries, bound.layout.size
+    shapes = {name: tuple(shape) for name, shape in bound.layout.kept.items()}
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    places = [slice(int(end) - math.prod(shape), int(end)) for shape, end in zip(shapes.values(), ends, strict=True)]
     try:
         return CompiledPyMCModel(
             dims={},
@@ -79,13 +82,13 @@ def _nutpie_model(bound: Bound) -> Any:
             shared_data=dict(bound.arrays),  # kept alive as long as the model
             shared_var_keys={},
             user_data=bound.pointers,
-            n_expanded=len(kept),
-            shape_info=(kept, [slice(i, i + 1) for i in range(len(kept))], shapes),
+            n_expanded=size,
+            shape_info=([*shapes], places, [*shapes.values()]),
             logp_func=None,
             expand_func=None,
-            _n_dim=len(free),
-            _shapes=dict(zip(kept, shapes, strict=True)),
-            _coords={"unconstrained_parameter": free},
+            _n_dim=len(entries),
+            _shapes=shapes,
+            _coords={"unconstrained_parameter": entries},
         )
     except TypeError as error:
         raise UnsupportedError(f"this nutpie takes no kernel: {error}") from error

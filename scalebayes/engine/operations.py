@@ -45,6 +45,38 @@ static inline double log_gamma(double x) { int sign; return lgamma_r(x, &sign); 
 """What every library begins with. glibc declares its vector maths (libmvec) only to -ffast-math; here it is named."""
 
 
+PRODUCTS = """
+static void product(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+                    double *restrict out) {
+int64_t r = 0;
+for (; r + 4 <= rows; r += 4, m += 4 * columns) {
+double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
+#pragma omp simd reduction(+:s0, s1, s2, s3)
+for (int64_t c = 0; c < columns; c++) {
+s0 += m[c] * v[c]; s1 += m[columns + c] * v[c]; s2 += m[2 * columns + c] * v[c]; s3 += m[3 * columns + c] * v[c];
+}
+out[r] = s0; out[r + 1] = s1; out[r + 2] = s2; out[r + 3] = s3;
+}
+for (; r < rows; r++, m += columns) {
+double s = 0.0;
+for (int64_t c = 0; c < columns; c++) s += m[c] * v[c];
+out[r] = s;
+}
+}
+static void product_of_transposed(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+                                  double *restrict out) {
+int64_t r = 0;
+for (int64_t c = 0; c < columns; c++) out[c] = 0.0;
+for (; r + 4 <= rows; r += 4, m += 4 * columns)
+for (int64_t c = 0; c < columns; c++)
+out[c] += m[c] * v[r] + m[columns + c] * v[r + 1] + m[2 * columns + c] * v[r + 2] + m[3 * columns + c] * v[r + 3];
+for (; r < rows; r++, m += columns)
+for (int64_t c = 0; c < columns; c++) out[c] += m[c] * v[r];
+}
+"""
+"""A matrix that lies row by row, by a vector, and its transpose by one: four rows at a time, whose sums do not wait."""
+
+
 def c_type(variable: Any) -> str:
     """C type of a variable's values."""
     dtype = str(variable.type.dtype)

@@ -155,7 +155,7 @@
 
   // As many decimals as the interval's width warrants, or digits where no number of decimals suits both ends.
   function plain([middle, low, high]) {
-    if (low > 0 && 10 * low < high && high >= 0.1) {
+    if (low > 0 && 5 * low < high && high >= 0.1) {
       return `${Number(middle.toPrecision(3))} [${Number(low.toPrecision(3))}, ${Number(high.toPrecision(3))}]`;
     }
     const decimals = Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(high - low))));
