@@ -1,11 +1,12 @@
 """Posteriors by an independent sampler: Stan, on a program written by hand in the original parameters.
 
 Three specs on three tables. Nothing of the package's inference is used: the program states law, priors and noise
-again, moves in exponents, floor and the term sizes at the reference scales (not in the natural coordinates), and leaves
-constraints and Jacobians to Stan. A discrepancy is sampled as weights of all eigenvectors of its kernel, those of
-large eigenvalues times eta: none is left out, and none is moved to where the runs put it. What is stored is what tests compare
-with: means, standard deviations, quantiles and Monte Carlo errors of the logs of all parameters, of the loss at 70B on
-1.4T, and of N* at 5.76e23 FLOP. Needs R with rstan (Debian: ``apt-get install r-cran-rstan``) and the public tables of the tests:
+again, moves in exponents, floor and the term sizes at the reference scales (not in the natural coordinates), and
+leaves constraints and Jacobians to Stan. A discrepancy is sampled as weights of all eigenvectors of its kernel, those
+of large eigenvalues times eta: none is left out, and none is moved to where the runs put it. What is stored is what
+tests compare with: means, standard deviations, quantiles and Monte Carlo errors of the logs of all parameters, of the
+loss at 70B on 1.4T, and of N* at 5.76e23 FLOP. Needs R with rstan (Debian: ``apt-get install r-cran-rstan``) and the
+public tables of the tests:
 
     python benchmarks/reference_posteriors.py --make      # samples with Stan (most of an hour), writes the JSON files
     python benchmarks/reference_posteriors.py             # prints how fits of the package compare with them
