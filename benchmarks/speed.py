@@ -32,7 +32,9 @@ runs |= {"dataset_size__n_tokens": t["D"], "test_loss__cross_entropy": t["loss"]
 fit(pl.DataFrame(runs), law="separable-power", n_draws=1000, seed=0)
 """
 STAN = """
-suppressMessages(library(brms))
+suppressMessages({library(brms); library(rstan)})
+boost <- rstan_options("boost_lib")
+if (!nzchar(boost)) boost <- "/usr/include"  # Debian's BH package has no headers of its own
 t <- read.csv(commandArgs(TRUE)[1])
 t$y <- log(t$loss); t$lN <- log(t$N) - log(1e9); t$lD <- log(t$D) - log(2e10)
 f <- bf(y ~ log(exp(lE) + exp(la - exp(lalpha) * lN) + exp(lb - exp(lbeta) * lD)),
@@ -40,7 +42,8 @@ f <- bf(y ~ log(exp(lE) + exp(la - exp(lalpha) * lN) + exp(lb - exp(lbeta) * lD)
 p <- c(prior(normal(0.5, 0.7), nlpar = "lE"), prior(normal(-0.9, 1), nlpar = "la"),
        prior(normal(-0.9, 1), nlpar = "lb"), prior(normal(-1.2, 0.6), nlpar = "lalpha"),
        prior(normal(-1.2, 0.6), nlpar = "lbeta"))
-m <- brm(f, t, student(), p, chains = 4, iter = 2000, seed = 1, refresh = 0, cores = 2)
+m <- brm(f, t, student(), p, chains = 4, iter = 2000, seed = 1, refresh = 0, cores = 2,
+         stan_model_args = list(boost_lib = boost))
 cat(sprintf('{"ess_bulk": %f, "seconds": %f}\\n', min(posterior::summarise_draws(m)$ess_bulk),
             sum(rstan::get_elapsed_time(m$fit)) / 2))
 """
@@ -220,7 +223,7 @@ def startup(points: str) -> dict[str, tuple[float, float]]:
     """Processor seconds of light commands over those of importing typer, least of five; and the wall seconds' ratio."""
     bad = Path(points).with_name("bad.csv")
     bad.write_text("N,D,loss\n1e9,1e10,abc\n")
-    cli = [sys.executable, "-m", "scalebayes.cli"]
+    cli = [sys.executable, "-m", "scalebayes"]
     commands = {
         "typer": [sys.executable, "-c", "import typer"],
         "`scalebayes --help`": [*cli, "--help"],

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
+from scalebayes.cli.app import REGISTRY
 
-SCALEBAYES = [sys.executable, "-m", "scalebayes.cli"]
+SCALEBAYES = [sys.executable, "-m", "scalebayes"]
 
 
 def run(*arguments, code=0):
@@ -213,8 +214,32 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
 
 
 def test_help_and_version_are_light():
-    code = "import sys, scalebayes.cli; print([m for m in ('numpy', 'pandas', 'pymc') if m in sys.modules])"
+    code = """
+import sys, scalebayes.cli
+try:
+    scalebayes.cli.app(["--help"])
+except SystemExit:
+    print([m for m in ("numpy", "pandas", "pymc", "rich") if m in sys.modules])
+"""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.splitlines()[-1] == "[]"
     assert run("--version").stdout.strip() == sb.__version__
-    assert "demo" in run("--help").stdout
+
+
+def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
+    text = " ".join(run("--help").stdout.split())
+    at = {heading: text.index(heading) for heading in REGISTRY.panels}
+    assert list(at) == sorted(at, key=lambda heading: at[heading])
+    assert "From runs to fits: fit Fit a law to a table of runs; prints its posterior, what it says ahead" in text
+    assert "Decide: reach Find the compute (or the tokens, the parameters, the money) that reaches a loss" in text
+    assert all(f" {name} " in text for name in REGISTRY)
+
+
+def test_a_command_that_is_none_is_told_and_one_like_it():
+    result = run("predcit", code=2)
+    assert "No such command 'predcit'. Did you mean 'predict'?" in result.stderr
+
+
+def test_the_module_is_the_command():
+    out = subprocess.run([sys.executable, "-m", "scalebayes", "--version"], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == sb.__version__

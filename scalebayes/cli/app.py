@@ -4,21 +4,78 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from scalebayes.errors import GateWarning, ScaleBayesError
 
 GATE_FAILED, INTERRUPTED = 3, 130
 """Exit codes; 0 is done, 1 an error, 2 wrong usage."""
 
+
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": None,  # to draw boxes, Rich takes longer than all else
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Registry(Mapping[str, Any]):
+    """Commands by name, each made of its function when it is asked for: making all takes as long as importing Typer."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, Callable[..., None]] = {}
+        self.panels: dict[str, list[str]] = {}
+        self._made: dict[str, Any] = {}
+
+    def add(self, name: str, panel: str, function: Callable[..., None]) -> None:
+        """Add a function under a heading of the help."""
+        self.functions[name] = function
+        self.panels.setdefault(panel, []).append(name)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            alone = typer.Typer(add_completion=False, **SETTINGS)
+            alone.command(name)(self.functions[name])
+            self._made[name] = typer.main.get_command(alone)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.functions)
+
+    def __len__(self) -> int:
+        return len(self.functions)
+
+
+REGISTRY = Registry()
+
+
+class Panels(TyperGroup):
+    """The commands of the registry, listed under their headings."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = cast(Any, REGISTRY)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one list a heading, whole sentences."""
+        for panel, names in REGISTRY.panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name, _sentence(REGISTRY.functions[name])) for name in names])
+
+
+def _sentence(function: Callable[..., None]) -> str:
+    return " ".join((function.__doc__ or "").split("\n\n")[0].split())
+
+
 app = typer.Typer(
+    cls=Panels,
     help="Bayesian inference of neural scaling laws: from a table of runs to decisions with credible intervals.",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
 )
 
 RunsArgument = Annotated[str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")]
@@ -30,17 +87,22 @@ WeightsOption = Annotated[
     str | None,
     typer.Option("--weights", metavar="A=2,B=1", help="Of several fits: equal (the default), stacking, or numbers."),
 ]
-NOption = Annotated[list[str] | None, typer.Option("--N", help="Parameters, as 70B; may be repeated.")]
-DOption = Annotated[list[str] | None, typer.Option("--D", help="Tokens, as 1.4T; may be repeated.")]
-COption = Annotated[list[str] | None, typer.Option("--C", help="FLOP, as 1e24; may be repeated.")]
+NOption = Annotated[
+    list[str] | None, typer.Option("--N", metavar="NUMBER", help="Parameters, as 70B; may be repeated.")
+]
+DOption = Annotated[list[str] | None, typer.Option("--D", metavar="NUMBER", help="Tokens, as 1.4T; may be repeated.")]
+COption = Annotated[list[str] | None, typer.Option("--C", metavar="NUMBER", help="FLOP, as 1e24; may be repeated.")]
 COrOptimumOption = Annotated[
-    list[str] | None, typer.Option("--C", help="FLOP, as 1e24; alone: at the optimum. May be repeated.")
+    list[str] | None,
+    typer.Option("--C", metavar="NUMBER", help="FLOP, as 1e24; alone: at the optimum. May be repeated."),
 ]
 InputOption = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
 ]
-BudgetsOption = Annotated[list[str], typer.Option("--C", help="Budget in FLOP, as 1e24; may be repeated.")]
+BudgetsOption = Annotated[
+    list[str], typer.Option("--C", metavar="NUMBER", help="Budget in FLOP, as 1e24; may be repeated.")
+]
 MapOption = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."),
@@ -73,7 +135,8 @@ def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[.
                 typer.echo("interrupted", err=True)
                 raise typer.Exit(INTERRUPTED) from None
 
-        return app.command(name, rich_help_panel=panel)(guarded)
+        REGISTRY.add(name, panel, guarded)
+        return guarded
 
     return register
 

@@ -1,5 +1,0 @@
-"""``python -m scalebayes.cli``."""
-
-from scalebayes.cli import main
-
-main()
