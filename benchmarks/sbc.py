@@ -56,6 +56,9 @@ CHUNK = 100
 """Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
+UNPOOLED = [name for name in sb.list_models().index if sb.read_model(name).pool is None]
+"""Specs of one group; benchmarks/pooling.py does the like for the others."""
+
 type Fitter = Callable[..., sb.Fit]
 
 
@@ -376,7 +379,7 @@ def summarise(spec: Spec) -> dict[str, Any]:
 
 def write_docs() -> None:
     """Replace what stands between the markers of docs/sbc.md by the table of the results at hand."""
-    rows = [row for row in (summarise(sb.read_model(str(model))) for model in sb.list_models().index) if row]
+    rows = [row for row in (summarise(sb.read_model(str(model))) for model in UNPOOLED) if row]
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(map(str, r.values())) for r in rows)]
     before, rest = DOCS.read_text().split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]
@@ -387,7 +390,7 @@ def write_docs() -> None:
 def main() -> None:
     """Run what is missing of each spec and say how it stands, or write the table of docs/sbc.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(sb.list_models().index), help="by default all of models/")
+    parser.add_argument("--models", default=",".join(UNPOOLED), help="by default all of models/ that do not pool")
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scheduler", help="address of a Dask scheduler, in place of local workers")

@@ -71,10 +71,10 @@ from .shapes import forward_flop as forward_flop
 from .shapes import shape_of as shape_of
 from .shapes import sparse_cost as sparse_cost
 from .shapes import transformer_cost as transformer_cost
-from .spec import Prior as Prior
 from .spec import Spec as Spec
 from .spec import list_models as list_models
 from .spec import read_model as read_model
+from .spec_parts import Prior as Prior
 from .stage import downstream as downstream
 from .store import load as load
 from .store import save as save
@@ -84,5 +84,7 @@ from .sweeps import Plan as Plan
 from .sweeps import plan as plan
 from .tables import intervals as intervals
 from .tables import summary as summary
+from .views import group as group
+from .views import new_group as new_group
 
 __version__: str

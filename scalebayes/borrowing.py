@@ -8,7 +8,8 @@ import xarray as xr
 from scalebayes.diagnostics import log_size
 from scalebayes.errors import QueryError
 from scalebayes.posterior import Fit, draws
-from scalebayes.spec import Prior, Spec
+from scalebayes.spec import Spec
+from scalebayes.spec_parts import Prior
 
 
 def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
@@ -46,4 +47,6 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
         median, width = float(np.exp(log.median())), float(inflate * log.std())
         said = {"dist": "LogNormal", "median": median, "sigma": width, "at": prior.at, "reason": reason}
         priors[name] = Prior.model_validate(said)
-    return spec.model_copy(update={"name": f"{spec.name}-from-{fit.runs.name}", "priors": priors, "published": ()})
+    name = f"{spec.name}-from-{fit.runs.name}".replace(", ", "-").replace(" ", "-")
+    alone: dict[str, object] = {"pool": None, "spread": {}}
+    return spec.model_copy(update={"name": name, "priors": priors, "published": (), **alone})

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes import notebook
-from scalebayes.posterior import SAMPLED, Fit, draws, sampled_discrepancy
+from scalebayes.posterior import NEW_GROUP, SAMPLED, Fit, draws, sampled_discrepancy
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -83,13 +83,17 @@ def diagnose(fit: Fit) -> Diagnosis:
 
     The gate: R-hat <= 1.01, bulk and tail ESS >= 400, no divergence, no saturated tree, E-BFMI >= 0.3, no NaN, all
     draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS, FAR_OFF,
-    PRIOR_DECIDES.
+    PRIOR_DECIDES; of a pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
 
     References
     ----------
     Vehtari et al. (2021), doi:10.1214/20-BA1221. Betancourt (2016), arXiv:1604.00695.
     """
     gate = convergence(fit.tree, partial=fit.partial)
+    if fit.groups:
+        return Diagnosis((*gate.messages, *_of_groups(fit)), gate.table)
+    if fit.view == NEW_GROUP:
+        return gate
     return Diagnosis((*gate.messages, *_design(fit), *_rows(fit), *_prior_decides(fit)), gate.table)
 
 
@@ -98,7 +102,7 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
     import arviz_stats as azs
     import pandas as pd
 
-    posterior = tree["posterior"].to_dataset()
+    posterior = by_scalar(tree["posterior"].to_dataset())
     if SAMPLED in tree.children:
         posterior = posterior.merge(tree[SAMPLED].to_dataset())
     with np.errstate(invalid="ignore", divide="ignore"):  # a stuck chain has no variance; that is what we report
@@ -111,6 +115,17 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
     interrupted = Message("PARTIAL", "failed", "sampling was interrupted: these are the draws made until then")
     faults = (*_parameter_faults(posterior, table), *_sampler_faults(tree), *(interrupted,) * partial)
     return Diagnosis(faults, table)
+
+
+def by_scalar(posterior: xr.Dataset) -> xr.Dataset:
+    """Draws with each group's parameter under a name of its own, as L_inf[pythia]."""
+    out: dict[str, xr.DataArray] = {}
+    for name, values in posterior.data_vars.items():
+        if "group" in values.dims:
+            out |= {f"{name}[{g}]": values.sel(group=g, drop=True) for g in values["group"].values}
+        else:
+            out[str(name)] = values
+    return xr.Dataset(out)
 
 
 def _parameter_faults(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[Message]:
@@ -174,7 +189,7 @@ def _design(fit: Fit) -> Iterator[Message]:
     if len(runs) < FEW_RUNS:
         text = f"{len(runs)} runs: fewer than {FEW_RUNS} say little about {len(law.parameters)} parameters"
         yield Message("FEW_RUNS", "warning", text)
-    if "group" in runs.table and runs.table["group"].nunique() > 1:
+    if fit.spec.pool is None and "group" in runs.table and runs.table["group"].nunique() > 1:
         text = f"{runs.table['group'].nunique()} groups are fitted as one: nothing in this law tells them apart"
         yield Message("GROUPS_POOLED", "warning", text)
     span = np.ptp(np.log10(runs.C)) if "C" in runs.table else np.inf
@@ -182,6 +197,23 @@ def _design(fit: Fit) -> Iterator[Message]:
         yield Message(
             "NARROW_COMPUTE", "warning", f"the runs span {span:.1f} orders of magnitude of compute, less than one"
         )
+
+
+def _of_groups(fit: Fit) -> Iterator[Message]:
+    """Of a pooled fit: groups of few runs, and spreads that so many groups say nothing about."""
+    counts = fit.runs.table["group"].astype(str).value_counts(sort=False)
+    needed = len(fit.spec.law_object.parameters) + 1
+    if thin := [f"{name} ({count})" for name, count in counts.items() if count < needed]:
+        text = (
+            f"fewer runs than {needed}, so that the other groups and the prior decide much of them: {', '.join(thin)}"
+        )
+        yield Message("THIN_GROUPS", "warning", text)
+    posterior, prior = (fit.tree[group].to_dataset() for group in ("posterior", "prior"))
+    names = {name: f"{name}_spread" for name in fit.spec.spread}
+    ratios = {name: float(posterior[spread].std() / prior[spread].std()) for name, spread in names.items()}
+    if unknown := [name for name, ratio in ratios.items() if ratio > PRIOR_SHARE]:
+        text = f"{len(fit.groups)} groups say little about how far they differ in {', '.join(unknown)}: the prior does"
+        yield Message("SPREAD_FROM_PRIOR", "warning", text)
 
 
 def _rows(fit: Fit) -> Iterator[Message]:

@@ -1,4 +1,4 @@
-"""The `pm.Model` of a spec on a table: the only file that imports PyMC, and only inside functions.
+"""The `pm.Model` of a spec on a table. It and its two parts are all that imports PyMC, and only inside functions.
 
 Everything that comes from the table, and every number in a prior, is data of the graph: nothing is baked in, so that
 one compiled sampler serves every table and every spec that differs only in the numbers of its priors.
@@ -15,16 +15,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from scalebayes.discrepancy import padded
-from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import Prior, Spec, read_model
+from scalebayes.graph_priors import Symbol, log_prior, numbers_of, scatter_parameter
+from scalebayes.pooled_graph import add_groups, pooled_data
+from scalebayes.pooling import read_grouping
+from scalebayes.spec import Spec, read_model
 
 if TYPE_CHECKING:
     import pymc as pm
 
     from scalebayes.runs import Runs
-
-type Symbol = Any
-"""A PyTensor variable."""
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
@@ -41,14 +40,17 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
     law, noise = spec.law_object, spec.noise_object
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
+        if spec.pool is not None:
+            add_groups(spec, data)
+            return graph
         z = {
             name: data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
             for name, step in law.coordinates.steps().items()
         }
         logs, log_jacobian = law.coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
         parameters = {name: pm.Deterministic(name, pt.exp(logs[name])) for name in law.parameter_names}
-        pm.Potential("prior", _log_prior(spec, logs, data) + log_jacobian)
-        scatter = {name: _scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
+        pm.Potential("prior", log_prior(spec, logs, data) + log_jacobian)
+        scatter = {name: scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names}
         loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
         distribution, observed, log_curve = getattr(pm, noise.pymc), data["observed"], pt.log(loss)
         if spec.discrepancy is None:
@@ -129,7 +131,7 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
     log_loss = law.log_response(runs)
-    start = law.coordinates.start(log_inputs, log_loss)
+    start = law.coordinates.start(log_inputs, log_loss) if spec.pool is None else {}
     data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
     data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
     if spec.discrepancy is not None:
@@ -138,25 +140,22 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
         data["eigenvectors"] = np.pad(basis.vectors, ((0, 0), (0, more)))
         data["eigenvalues"] = np.pad(basis.values, (0, more))
     data |= {f"start_{name}": np.asarray(value) for name, value in start.items()}
-    return data | {key: np.asarray(value) for name in spec.priors for key, value in _prior_data(name, spec).items()}
+    data |= {} if spec.pool is None else pooled_data(runs, spec)
+    numbers = [numbers_of(name, prior) for name, prior in spec.priors.items()]
+    return data | {key: np.asarray(value) for one in numbers for key, value in one.items()}
 
 
 def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
     """What a compiled sampler depends on: specs and tables that agree in it share one.
 
-    Of the table only the size of a discrepancy that is sampled matters, rounded up to a power of two.
+    Of the table only the size of a discrepancy that is sampled matters, rounded up to one of few, and of a pooled spec
+    the number of groups: each has variables of its own.
     """
     priors = tuple((name, prior.dist, prior.at is None, prior.shift) for name, prior in spec.priors.items())
     rank = padded(len(spec.basis(runs).values)) if spec.samples_discrepancy else 0
-    return spec.law, spec.noise, spec.discrepancy is None, rank, priors
-
-
-def _prior_data(name: str, spec: Spec) -> dict[str, float]:
-    """The numbers of one prior: PyMC's arguments, and the log of the reference where the prior is stated at one."""
-    prior = spec.priors[name]
-    numbers = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    numbers |= {} if prior.at is None else {"log_at": float(np.log(prior.at))}
-    return {f"prior_{name}_{key}": value for key, value in numbers.items()}
+    spreads = tuple((name, prior.dist) for name, prior in spec.spread.items())
+    groups = len(read_grouping(runs, spec).names) if spec.pool else 0
+    return spec.law, spec.noise, spec.discrepancy is None, rank, priors, groups, spreads
 
 
 def _marginal_log_density(residual: Symbol, data: Mapping[str, Symbol], *, sigma: Symbol, eta: Symbol) -> Symbol:
@@ -184,34 +183,3 @@ def _sampled_discrepancy(residual: Symbol, data: Mapping[str, Symbol], *, varian
     weights = pm.Deterministic("weights", size * (data["eigenvectors"].T @ residual) / total + narrowing * v)
     pm.Potential("prior_of_weights", (pt.log(narrowing) - 0.5 * weights**2).sum())
     return data["eigenvectors"] @ (size * weights)
-
-
-def _log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]) -> Symbol:
-    """Log prior density in the logs of the parameters, scales measured by the log size of their term."""
-    import pymc as pm
-
-    terms = []
-    for parameter in spec.law_object.parameters:
-        name, log_value = parameter.name, logs[parameter.name]
-        if parameter.exponent and spec.priors[name].at:
-            log_value = np.exp(logs[parameter.exponent]) * (log_value - data[f"prior_{name}_log_at"])
-        entry = DISTRIBUTIONS[spec.priors[name].dist]
-        density = pm.logp(getattr(pm, entry.pymc).dist(**_arguments(name, spec.priors[name], data)), np.exp(log_value))
-        terms.append(density + log_value)
-    return sum(terms)
-
-
-def _arguments(name: str, prior: Prior, data: Mapping[str, Symbol]) -> dict[str, Symbol]:
-    """PyMC's arguments of a prior, from the data."""
-    keys = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    return {key: data[f"prior_{name}_{key}"] for key in keys}
-
-
-def _scatter_parameter(name: str, prior: Prior, data: Mapping[str, Symbol]) -> Symbol:
-    import pymc as pm
-
-    make = getattr(pm, DISTRIBUTIONS[prior.dist].pymc)
-    arguments = _arguments(name, prior, data)
-    if prior.shift == 0:
-        return make(name, **arguments)
-    return pm.Deterministic(name, prior.shift + make(f"{name}_above_{prior.shift:g}", **arguments))

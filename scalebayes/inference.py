@@ -20,6 +20,7 @@ from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
 from scalebayes.errors import GateWarning
 from scalebayes.kept_fits import keep, place, recall
+from scalebayes.pooling import pooled_names, pooled_prior_draws, read_grouping
 from scalebayes.posterior import METADATA, Fit, sampled_discrepancy
 from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
@@ -189,13 +190,16 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     """Add to what was sampled the prior, the data and, for tables that are not very long, the log likelihood."""
     posterior = sampled["posterior"].to_dataset()
     table = xr.Dataset.from_dataframe(runs.table)
-    prior = {k: (("chain", "draw"), v[None]) for k, v in prior_draws(spec, PRIOR_DRAWS, seed).items()}
+    count = posterior.sizes.get("group", 0)
+    made = pooled_prior_draws(spec, count, PRIOR_DRAWS, seed) if count else prior_draws(spec, PRIOR_DRAWS, seed)
+    prior = {k: (("chain", "draw", "group")[: v.ndim + 1], v[None]) for k, v in made.items()}
+    along = {"group": posterior["group"].values} if count else {}
     groups = {name: group.to_dataset() for name, group in sampled.children.items()} | {
-        "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS)}),
+        "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS), **along}),
         "observed_data": xr.Dataset({"log_loss": table["loss"].copy(data=spec.law_object.log_response(runs))}),
         "constant_data": table,
     }
-    if len(runs) * posterior["sigma"].size <= LOG_LIKELIHOOD_VALUES:
+    if len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"] <= LOG_LIKELIHOOD_VALUES:
         groups["log_likelihood"] = log_likelihood(posterior, spec, runs, sampled_discrepancy(Fit(spec, runs, sampled)))
     return xr.DataTree.from_dict(groups)
 
@@ -207,7 +211,10 @@ def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndar
     at the runs, (chain, draw, run).
     """
     law, noise = spec.law_object, spec.noise_object
-    values = {name: posterior[name].values[..., None] for name in posterior}
+    values = {name: posterior[name].values[..., None] for name in posterior if "group" not in posterior[name].dims}
+    if "group" in posterior.dims:
+        of_run = read_grouping(runs, spec).of_run
+        values |= {name: posterior[name].values[..., of_run] for name in pooled_names(spec)}
     curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
     residual = law.log_response(runs) - np.log(curve) - delta
     if not spec.integrates_discrepancy:

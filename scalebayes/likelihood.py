@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalebayes.discrepancy import Basis, Conditional
-from scalebayes.posterior import Fit, law_parameters, noise_parameters
+from scalebayes.posterior import Fit, law_parameters, noise_parameters, refuse_view
 
 VALUES = 4_000_000
 """Of matrices inverted at once: draws are taken in blocks of so many values (32 MB)."""
@@ -140,6 +140,7 @@ class Likelihood:
 
 def make_likelihood(fit: Fit) -> Likelihood:
     """The runs of a fit under its draws."""
+    refuse_view(fit, "a new group has no runs that could be weighed: ask a group", of_a_group=False)
     residual, known = residuals(fit), fit.discrepancy
     if known is not None and not fit.spec.samples_discrepancy:
         return Likelihood(residual, None, known)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from scalebayes.runs import Runs
     from scalebayes.spec import Spec
 
+NEW_GROUP = "new group"
+"""The view of a group without runs."""
 SAMPLED = "discrepancy"
 """Group of the tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
 METADATA = "scalebayes"
@@ -61,6 +63,17 @@ class Fit:
         """Codes of the convergence checks that failed when this was sampled; empty when the gate passed."""
         return tuple(self.metadata["gate_failures"])
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of a pooled fit, each with parameters of its own; of any other fit, and of a view of one, none."""
+        posterior = self.tree["posterior"]
+        return tuple(map(str, posterior.to_dataset()["group"].values)) if "group" in posterior.dims else ()
+
+    @property
+    def view(self) -> str:
+        """What of a pooled fit this is: a group's name, "new group", or nothing where it is no view."""
+        return str(self.metadata.get("view", ""))
+
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
         """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
@@ -80,10 +93,11 @@ class Fit:
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes
         partial = ", partial: interrupted" if self.partial else ""
+        groups = f"{len(self.groups)} groups, " if self.groups else ""
         failed = f", gate FAILED: {', '.join(self.gate_failures)}" if self.gate_failures else ""
         return (
             f"<Fit of {self.spec.name} to {self.runs.name}: {len(self.runs)} runs, "
-            f"{sizes['chain']} x {sizes['draw']} draws{partial}{failed}>"
+            f"{groups}{sizes['chain']} x {sizes['draw']} draws{partial}{failed}>"
         )
 
     def _repr_html_(self) -> str:
@@ -203,8 +217,40 @@ def by_weight(sizes: Sequence[int], weights: Sequence[float]) -> list[np.ndarray
 
 
 def draws(fit: Fit, group: str = "posterior") -> xr.Dataset:
-    """Draws of the parameters, (chain, draw), as a dataset for arithmetic."""
+    """Draws of the parameters, (chain, draw), as a dataset for arithmetic.
+
+    Raises
+    ------
+    QueryError
+        Of a pooled fit, whose groups each have parameters of their own: a view of one answers.
+    """
+    if fit.groups:
+        raise QueryError(
+            f"'{fit.spec.name}' has parameters by {fit.spec.pool}: ask one of {', '.join(fit.groups)} with "
+            f"sb.group(fit, {fit.groups[0]!r}) (--group), or one not seen yet with sb.new_group(fit) (--new-group)"
+        )
     return fit.tree[group].to_dataset()
+
+
+def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:
+    """Refuse a question that a pooled fit or a view of it has no answer to.
+
+    Parameters
+    ----------
+    fit
+        Any fit.
+    what
+        What cannot be done, and why, after "of a pooled fit".
+    of_a_group
+        Whether the view of a group is refused too, and not only that of a new group.
+
+    Raises
+    ------
+    QueryError
+        With those words.
+    """
+    if fit.spec.pool is not None and (of_a_group or fit.view == NEW_GROUP):
+        raise QueryError(f"of a pooled fit, {what}")
 
 
 def law_parameters(fit: Fit) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from scalebayes.errors import FitError, RunsError
+from scalebayes.pooling import read_grouping
 from scalebayes.runs import Runs
 from scalebayes.spec import Spec
 
@@ -59,6 +60,8 @@ def check_table(runs: Runs, spec: Spec) -> None:
             f"{runs.name} has {len(runs)} runs; '{spec.name}' has {len(law.parameters)} parameters and needs at least "
             f"{needed} runs to say anything about them"
         )
+    if spec.pool is not None:
+        read_grouping(runs, spec)
     if (scatter := least_scatter(runs, spec)) < NOISELESS:
         raise RunsError(
             f"the losses of {runs.name} follow the law '{law.name}' to {scatter:.0e}: there is no noise to infer, and "

@@ -33,7 +33,7 @@ import xarray as xr
 from scalebayes.allocation import frontier
 from scalebayes.errors import QueryError
 from scalebayes.likelihood import make_likelihood
-from scalebayes.posterior import Average, Fit, draw_labels, draws
+from scalebayes.posterior import Average, Fit, draw_labels, draws, refuse_view
 from scalebayes.prediction import predict
 from scalebayes.tables import Table
 from scalebayes.units import format_quantity
@@ -79,6 +79,7 @@ def power_scaling(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, thre
 
     if isinstance(fit, Average):
         raise QueryError("power-scaling is that of one prior and one likelihood: ask each fit of the average by itself")
+    refuse_view(fit, "the prior of a group is the other groups: power-scaling of it is not there yet")
     tree = scaling_tree(fit, _decisions(fit, N, D, C))
     names = [str(name) for name in tree["posterior"].data_vars]
     alone = {name: azs.psense(tree, group="prior", group_var_names=[name]) for name in tree["log_prior"].data_vars}

@@ -3,7 +3,8 @@ r"""Is one recipe better than another at a target scale: separate fits, side by 
 Each arm is a fit of its own table, so the posteriors of two arms are independent, and draws of one are paired with
 draws of the other at random. Nothing is shared between arms: not a floor or an exponent, as a hierarchical model
 would have it, not the luck of runs that both recipes made at the same N and D, and not a discrepancy of the law that
-both might have. All of these would narrow the difference; none is modelled here.
+both might have. All of these would narrow the difference; none is modelled here. Groups of one pooled fit
+(`scalebayes.group`) do share a population, and their draws are taken together.
 """
 
 from __future__ import annotations
@@ -122,13 +123,13 @@ def contrast(
     """
     base = _baseline(fits, baseline)
     answers = {name: _losses(arm, seed, N=N, D=D, C=C) for name, arm in fits.items()}
-    out = _paired(answers, seed)
+    out = _paired(answers, seed, _origins(fits))
     for name, difference in {"loss": "difference", "law": "law_difference"}.items():
         if name in out:
             out[difference] = out[name] - out[name].sel(arm=base, drop=True)
     first = out["loss"].argmin("arm")
     out["p_best"] = (first == xr.DataArray(np.arange(len(fits)), dims="arm")).mean(("chain", "draw"))
-    out.attrs |= {"baseline": base, "notes": "; ".join(_shared_rows(fits))}
+    out.attrs |= {"baseline": base, "notes": "; ".join(_shared_rows(fits)), "joint": _joint(fits)}
     return out.transpose("chain", "draw", "target", "arm")
 
 
@@ -167,7 +168,7 @@ def multiplier(fits: Mapping[str, Arm], *, baseline: str | None = None, C: Any, 
         raise QueryError("C must be finite: the multiplier at a limit is none")
     path = _search_path(budgets)
     answers = {name: _along(arm, path, seed) for name, arm in fits.items()}
-    losses = _paired(answers, seed)["loss"]
+    losses = _paired(answers, seed, _origins(fits))["loss"]
     curves = {name: np.log(losses.sel(arm=name).values.reshape(-1, len(path))) for name in fits}
     places = np.searchsorted(path, budgets * (1 - 1e-12))
     arms = [name for name in fits if name != base]
@@ -188,6 +189,7 @@ def multiplier(fits: Mapping[str, Arm], *, baseline: str | None = None, C: Any, 
         {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms, "C": ("budget", budgets)},
     )
     out.attrs = of_several(answers) | {"baseline": base, "notes": "; ".join(_shared_rows(fits))}
+    out.attrs["joint"] = _joint(fits)
     return out.assign_coords(decades_beyond=(("budget", "arm"), np.stack(beyond, axis=1), {"of": "C"}))
 
 
@@ -232,15 +234,34 @@ def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
     return answer[[name for name in ("loss", "law") if name in answer]]
 
 
-def _paired(answers: Mapping[str, xr.Dataset], seed: int) -> xr.Dataset:
-    """Put the arms side by side, draws paired at random; an arm without a discrepancy has its law for a curve."""
+def _origins(fits: Mapping[str, Arm]) -> dict[str, str]:
+    """Where each arm's draws come from: groups of one pooled fit come from that fit, any other arm from itself."""
+    return {
+        name: f"pooled {arm.tree.attrs['pooled']}" if isinstance(arm, Fit) and arm.view else f"arm {name}"
+        for name, arm in fits.items()
+    }
+
+
+def _joint(fits: Mapping[str, Arm]) -> int:
+    """Whether all arms are groups of one pooled fit, as a number that a file can hold."""
+    return int(len(set(_origins(fits).values())) == 1)
+
+
+def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, str]) -> xr.Dataset:
+    """Put the arms side by side, draws of one origin together, others paired at random.
+
+    An arm without a discrepancy has its law for a curve.
+    """
     rng = np.random.default_rng([seed, 3])
     apart = any("law" in answer for answer in answers.values())
     size = min(answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values())
     parts = []
-    for answer in answers.values():
+    orders: dict[str, np.ndarray] = {}
+    for name, answer in answers.items():
         whole = answer.assign(law=answer.get("law", answer["loss"])) if apart else answer
-        rows = rng.permutation(answer.sizes["chain"] * answer.sizes["draw"])[:size]
+        if origins[name] not in orders:
+            orders[origins[name]] = rng.permutation(answer.sizes["chain"] * answer.sizes["draw"])
+        rows = orders[origins[name]][:size]
         flat = whole.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
         kept = {"chain", "draw", "model", "decades_beyond"} & {*flat.coords}
         parts.append(flat.drop_vars(kept).rename(sample="draw"))

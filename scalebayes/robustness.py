@@ -17,11 +17,12 @@ from scalebayes.diagnostics import Message
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.inference import fit as sample
 from scalebayes.noise import NOISES
-from scalebayes.posterior import Average, Fit
+from scalebayes.posterior import Average, Fit, refuse_view
 from scalebayes.prediction import predict
 from scalebayes.priors import DISTRIBUTIONS
 from scalebayes.progress import Progress
-from scalebayes.spec import Discrepancy, Prior, Spec, read_model
+from scalebayes.spec import Spec, read_model
+from scalebayes.spec_parts import Discrepancy, Prior
 from scalebayes.tables import CI_PROB, Table, interval_columns, intervals
 from scalebayes.units import format_quantity
 
@@ -111,6 +112,7 @@ def sensitivity(
     QueryError
         As `predict` and `frontier`.
     """
+    refuse_view(fit, "assumptions are not varied yet: refit with another pooled model and compare")
     asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None} or _ahead(fit)
     fits = {AS_FITTED: fit}
     first = intervals(_decision(fit, asked), ci_prob)  # a wrong question is refused before minutes go into refits

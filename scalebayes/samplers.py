@@ -19,6 +19,7 @@ from scalebayes.engine.nuts import KernelSampler, compile_model, read_trace, sam
 from scalebayes.engine.operations import UnsupportedError
 from scalebayes.errors import FitError
 from scalebayes.graph import pymc_model, sampler_data, structure
+from scalebayes.pooling import read_grouping, variable_names
 from scalebayes.posterior import SAMPLED
 from scalebayes.progress import Progress
 from scalebayes.runs import Runs
@@ -59,9 +60,10 @@ class Sampler:
 def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
     """How a spec is sampled unless asked otherwise.
 
-    A law alone has few parameters, some of them correlated. The posterior of an amplitude whose process is integrated
-    out bends more and takes smaller steps. Where the process is sampled there are some hundred coordinates, all nearly
-    standard Normal, and their correlations would cost more to estimate than they save.
+    A law alone has few parameters, some of them correlated; a pooled one has as many for each group. The posterior of
+    an amplitude whose process is integrated out bends more and takes smaller steps. Where the process is sampled there
+    are some hundred coordinates, all nearly standard Normal, and their correlations would cost more to estimate than
+    they save.
 
     Raises
     ------
@@ -70,7 +72,9 @@ def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
     """
     if backend not in ("nutpie", "jax"):
         raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
-    if spec.discrepancy is None:
+    if spec.pool is not None:
+        tune, accept, adaptation = 2000, 0.98, "low_rank"
+    elif spec.discrepancy is None:
         tune, accept, adaptation = 600, 0.95, "low_rank"
     elif spec.integrates_discrepancy:
         tune, accept, adaptation = 2000, 0.97, "low_rank"
@@ -133,7 +137,7 @@ def compile_with(spec: Spec, runs: Runs) -> Any:
 def engine(spec: Spec, runs: Runs) -> Engine:
     """The compiled model of a spec, this process's where there is one."""
     if (key := structure(spec, runs)) not in COMPILED:
-        keep = [*spec.law_object.parameter_names, *spec.scatter_names, *["weights"] * spec.samples_discrepancy]
+        keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
         try:
             ours = KernelSampler(kernel(spec, runs, keep, key))
             ours.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it
@@ -184,7 +188,8 @@ def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
         When no draw after tuning was made.
     """
     posterior = raw["posterior"].to_dataset()
-    lengths = posterior["sigma"].notnull().sum("draw").values
+    sigma = posterior["sigma"]
+    lengths = sigma.notnull().all([d for d in sigma.dims if d not in ("chain", "draw")]).sum("draw").values
     if posterior.sizes["draw"] == draws and (lengths == draws).all():
         return raw, False
     order = np.argsort(-lengths, kind="stable")
@@ -200,8 +205,12 @@ def named(raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = S
     """Keep the parameters of the spec, a sampled discrepancy and the sampler's statistics, under ArviZ's names."""
     posterior = raw["posterior"].to_dataset()
     stats = raw["sample_stats"].to_dataset()
+    kept = posterior[[*variable_names(spec)]]
+    if spec.pool is not None:
+        kept = kept.map(lambda v: v.rename({d: "group" for d in v.dims if d not in ("chain", "draw")}))
+        kept = kept.drop_vars("group", errors="ignore").assign_coords(group=list(read_grouping(runs, spec).names))
     groups = {
-        "posterior": posterior[[*spec.law_object.parameter_names, *spec.scatter_names]],
+        "posterior": kept,
         "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
     }
     if spec.samples_discrepancy:

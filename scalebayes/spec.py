@@ -6,139 +6,32 @@ import hashlib
 import json
 import textwrap
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
-    model_validator,
 )
 
 from scalebayes import notebook
-from scalebayes.discrepancy import KERNELS, Basis, make_basis
 from scalebayes.discrepancy import PRIORS as ETA_PRIORS
+from scalebayes.discrepancy import Basis
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
 from scalebayes.noise import NOISES, Noise
-from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec_faults import describe, nearest, one_of, prior_faults, read_all, value_faults
-from scalebayes.units import format_quantity
+from scalebayes.spec_faults import describe, nearest, one_of, prior_faults, read_all, spread_faults, value_faults
+from scalebayes.spec_parts import FROZEN, Discrepancy, Prior, Published
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scalebayes.runs import Runs
-
-type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
-
-
-class Prior(BaseModel):
-    """Prior of one parameter, with its reason.
-
-    The distribution's arguments are further fields: ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``.
-    With ``at``, the prior is on the size in nats of the parameter's term at that input: for N_c, on
-    (N_c/at)^alpha_N. ``shift`` moves the support: parameter = shift + draw.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, Positive]
-
-    dist: str
-    reason: str = Field(min_length=1)
-    at: Positive | None = None
-    shift: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-
-    @field_validator("dist")
-    @classmethod
-    def _known(cls, dist: str) -> str:
-        return one_of(dist, DISTRIBUTIONS, "distribution")
-
-    @model_validator(mode="after")
-    def _arguments_fit(self) -> Prior:
-        allowed = DISTRIBUTIONS[self.dist].arguments
-        if set(self.arguments) != set(allowed):
-            raise ValueError(f"{self.dist} takes {', '.join(allowed)}; got {', '.join(self.arguments) or 'none'}")
-        return self
-
-    @property
-    def arguments(self) -> dict[str, float]:
-        """Arguments of the distribution."""
-        return dict(self.__pydantic_extra__)
-
-    def __str__(self) -> str:
-        arguments = ", ".join(f"{name} {value:g}" for name, value in self.arguments.items())
-        shift = f"{self.shift:g} + " if self.shift else ""
-        at = f", for the size of its term at {format_quantity(self.at)}" if self.at else ""
-        return f"{shift}{self.dist}({arguments}){at}"
-
-    def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        """Draws of the parameter, or with ``at`` of its term's size."""
-        return self.shift + DISTRIBUTIONS[self.dist].draw(rng, draws, **self.arguments)
-
-    def logpdf(self, value: np.ndarray) -> np.ndarray:
-        """Log density of the parameter, or with ``at`` of its term's size."""
-        return DISTRIBUTIONS[self.dist].logpdf(value - self.shift, **self.arguments)
-
-
-class Check(BaseModel):
-    """A number the paper prints that its values must reproduce through our law.
-
-    ``what`` is a parameter, a derived quantity, ``loss`` (at ``at``) or ``loss_ratio`` (loss at ``at`` over loss at
-    ``over``). ``printed`` keeps the paper's digits: agreement is to the last of them, or to ``within``.
-    """
-
-    model_config = FROZEN
-    what: str
-    printed: str
-    where: str
-    at: dict[str, Positive] = {}
-    over: dict[str, Positive] = {}
-    within: Positive | None = None
-
-
-class Published(BaseModel):
-    """Values of a paper for this law, in the paper's own notation, and their place in the paper.
-
-    Where the paper prints no further number that the values imply, ``unchecked`` says so instead of ``checks``.
-    """
-
-    model_config = FROZEN
-    source: str
-    label: str
-    where: str
-    values: dict[str, float]
-    standard_error: dict[str, Positive] = {}
-    counting: str = ""
-    checks: tuple[Check, ...] = ()
-    unchecked: str = ""
-
-
-class Discrepancy(BaseModel):
-    """How far the law itself may be off (`scalebayes.discrepancy`): the length is in decades of each input."""
-
-    model_config = FROZEN
-    kernel: str = "matern52"
-    length: Positive
-    reason: str = Field(min_length=1)
-
-    @field_validator("kernel")
-    @classmethod
-    def _known_kernel(cls, kernel: str) -> str:
-        return one_of(kernel, KERNELS, "kernel")
-
-    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
-        """Eigenbasis of the kernel on a table."""
-        return make_basis(log_inputs, self.length, self.kernel)
 
 
 class Spec(BaseModel):
@@ -160,6 +53,8 @@ class Spec(BaseModel):
     about: str = ""
     discrepancy: Discrepancy | None = None
     priors: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
+    pool: str | None = Field(default=None, min_length=1)
+    spread: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
     published: tuple[Published, ...] = ()
 
     @field_validator("law")
@@ -183,6 +78,25 @@ class Spec(BaseModel):
         given = {**scatter, **given}
         priors = read_all(read, given, prior_faults(law, tuple(scatter), given))
         return {name: priors[name] for name in (*law.parameter_names, *scatter)}
+
+    @field_validator("pool")
+    @classmethod
+    def _can_be_pooled(cls, pool: str | None, info: ValidationInfo) -> str | None:
+        law = LAWS.get(info.data.get("law", ""))
+        if pool is not None and info.data.get("discrepancy") is not None:
+            raise ValueError("a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy")
+        if pool is not None and law is not None and law.coordinates.locate is None:
+            allowed = ", ".join(name for name, other in LAWS.items() if other.coordinates.locate is not None)
+            raise ValueError(f"the law '{law.name}' cannot be pooled yet; those that can are {allowed}")
+        return pool
+
+    @field_validator("spread", mode="wrap")
+    @classmethod
+    def _spreads_fit(cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Prior]:
+        law = LAWS.get(info.data.get("law", ""))
+        if law is None or "pool" not in info.data or not isinstance(given, dict):
+            return read(given)
+        return read_all(read, given, spread_faults(law, info.data["pool"], given))
 
     @field_validator("published", mode="wrap")
     @classmethod
@@ -228,6 +142,8 @@ class Spec(BaseModel):
         core: dict[str, Any] = {"law": self.law, "noise": self.noise, "priors": priors}
         if self.discrepancy is not None:
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
+        if self.pool is not None:
+            core["spread"] = {k: p.model_dump(exclude={"reason"}) for k, p in self.spread.items()}
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -256,6 +172,9 @@ class Spec(BaseModel):
             "Priors",
         ]
         lines += [f"  {name:8} {prior}\n           {prior.reason}" for name, prior in self.priors.items()]
+        if self.pool:
+            lines += ["", f"Pooled by {self.pool}: priors above are of the population; spreads of logs around it"]
+        lines += [f"  {name:8} {prior}\n           {prior.reason}" for name, prior in self.spread.items()]
         if self.published:
             lines += ["", "Published"]
         for entry in self.published:

@@ -61,6 +61,24 @@ def prior_faults(law: Law, scatter: tuple[str, ...], priors: dict[str, Any]) -> 
             yield (parameter.name,), f"missing: the prior of the {parameter.meaning}"
 
 
+def spread_faults(law: Law, pool: str | None, spreads: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Find what is wrong with the spreads of a pooled spec beyond each one's own faults."""
+    expected = (*law.parameter_names, "sigma")
+    if pool is None:
+        yield from (((name,), "a spread between groups needs pool, a name for the grouping") for name in spreads)
+        return
+    for name, prior in spreads.items():
+        stated = prior if isinstance(prior, dict) else vars(prior)
+        if name not in expected:
+            yield (name,), f"no such parameter{nearest(name, expected)}; groups differ in {', '.join(expected)}"
+        for key in ("at", "shift"):
+            if stated.get(key):
+                yield (name, key), "a spread is that of a log, stated at no input and not shifted"
+    for name in expected:
+        if name not in spreads:
+            yield (name,), f"missing: how far groups differ in {name}, as the standard deviation of its log"
+
+
 def value_faults(law: Law, published: Any) -> Iterator[tuple[Place, str]]:
     """Find published values that are in no notation of this law."""
     for place, entry in enumerate(published if isinstance(published, list | tuple) else ()):

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from scalebayes.errors import FitError, RunsError
 from scalebayes.files import write_whole
+from scalebayes.pooling import variable_names
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.runs import Runs
 from scalebayes.spec import Spec
@@ -24,8 +25,10 @@ def save(fit: Fit, path: str | Path) -> Path:
     Raises
     ------
     FitError
-        When the folder does not exist or cannot be written.
+        When the folder does not exist or cannot be written, or the fit is a view of a pooled one.
     """
+    if fit.view:
+        raise FitError("a view of a pooled fit is not saved by itself: save the pooled fit, and make the view again")
     path = Path(path)
     tree = fit.tree.copy()
     tree.attrs |= {
@@ -87,7 +90,7 @@ def _assemble(tree: xr.DataTree) -> Fit:
     spec = Spec.model_validate_json(tree.attrs.pop("scalebayes_spec"))
     about = json.loads(tree.attrs.pop("scalebayes_runs"))
     del tree.attrs["scalebayes_format"]
-    missing = {*spec.law_object.parameter_names, *spec.scatter_names} - set(tree["posterior"].data_vars)
+    missing = {*variable_names(spec)} - set(tree["posterior"].data_vars)
     if missing:
         raise KeyError(f"no draws of {', '.join(sorted(missing))}")
     table = tree["constant_data"].to_dataset().to_dataframe()

@@ -12,9 +12,11 @@ import xarray as xr
 from scalebayes import notebook
 from scalebayes.caution import caveats
 from scalebayes.datasets import allocations
+from scalebayes.diagnostics import by_scalar
 from scalebayes.errors import QueryError
 from scalebayes.laws import INPUTS
 from scalebayes.layout import WIDTH, align, wrap
+from scalebayes.pooling import variable_names
 from scalebayes.posterior import Fit, draws, law_parameters
 from scalebayes.spec import read_model
 
@@ -131,7 +133,8 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     Returns
     -------
     pandas.DataFrame
-        Rows: parameters of the law, derived quantities (A, B, a_opt ...), parameters of the noise. Columns: those of
+        Rows: parameters of the law, derived quantities (A, B, a_opt ...), parameters of the noise; of a pooled fit
+        those of each group, as L_inf[pythia], then population medians and spreads. Columns: those of
         `arviz_stats.summary` (mean, sd, eti90_lb, eti90_ub, ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd) after the
         median, then one a published source, in our notation. ``attrs`` hold ``ci_prob`` and ``ci_kind``.
     """
@@ -176,10 +179,21 @@ def exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Table:
 
 def with_derived(fit: Fit) -> xr.Dataset:
     """Draws of the law's parameters, its derived quantities, and the noise's parameters, in that order."""
+    if fit.groups:
+        return _with_derived_by_group(fit)
     posterior = draws(fit)
     derived = fit.spec.law_object.derive(law_parameters(fit))
     added = posterior.assign({name: (("chain", "draw"), value) for name, value in derived.items()})
     return added[[*fit.spec.law_object.parameter_names, *derived, *fit.spec.scatter_names]]
+
+
+def _with_derived_by_group(fit: Fit) -> xr.Dataset:
+    """The same of a pooled fit, each group's under its name, as L_inf[pythia]; then what groups share."""
+    posterior = fit.tree["posterior"].to_dataset()
+    law = fit.spec.law_object
+    derived = law.derive({name: posterior[name] for name in law.parameter_names})
+    names = variable_names(fit.spec)
+    return by_scalar(posterior.assign(derived)[[*law.parameter_names, *derived, *names[len(law.parameters) :]]])
 
 
 def published_values(fit: Fit) -> dict[str, dict[str, float]]:

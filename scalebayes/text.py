@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scalebayes.comparison import Comparison
     from scalebayes.robustness import Sensitivity
-    from scalebayes.spec import Published
+    from scalebayes.spec_parts import Published
 
 LABELS = {
     "law": "loss (law alone)",
@@ -152,6 +152,8 @@ def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
     A star marks published values that count something else than total parameters, and a line below says what.
     """
     table = summary(fit, ci_prob)
+    if fit.groups:
+        return _by_group(fit, table, ci_prob)
     scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
     rows = [
         {
@@ -165,6 +167,27 @@ def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
     ]
     notes = [f"  * {entry.label}: {entry.counting}" for entry in fit.spec.published if _heading(entry)[-1] == "*"]
     return "\n".join([align(rows), *notes])
+
+
+def _by_group(fit: Fit, table: pd.DataFrame, ci_prob: float) -> str:
+    """Lay out a pooled fit: one line a parameter, the groups, the population's median and the spread in columns."""
+    scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
+    names = list(dict.fromkeys(str(name).split("[")[0] for name in table.index))
+    rows = []
+    for name in names:
+        if name.endswith(("_population", "_spread")):
+            continue
+        keys = {group: f"{name}[{group}]" for group in fit.groups} if f"{name}[{fit.groups[0]}]" in table.index else {}
+        keys |= (
+            {"population": f"{name}_population", "spread of logs": f"{name}_spread"} if keys else {"population": name}
+        )
+        given = {heading: key for heading, key in keys.items() if key in table.index}
+        cells = {h: cell(table.loc[k], ci_prob, name in scales and h != "spread of logs") for h, k in given.items()}
+        of = table.loc[list(given.values())]
+        worst = {"R-hat": f"{of['r_hat'].max():.3f}", "ESS": f"{of[['ess_bulk', 'ess_tail']].to_numpy().min():.0f}"}
+        headings = dict.fromkeys([*fit.groups, "population", "spread of logs"], "")
+        rows.append({"parameter": name} | headings | cells | worst)
+    return align(rows)
 
 
 def _heading(entry: Published) -> str:

@@ -43,7 +43,7 @@ def test_imports_go_one_way(name):
 @pytest.mark.parametrize(
     ("library", "modules"),
     [
-        ("pymc", {"graph", "accelerator"}),
+        ("pymc", {"graph", "graph_priors", "pooled_graph", "accelerator"}),
         ("pymc.sampling.jax", {"accelerator"}),
         ("nutpie", {"engine.nuts"}),
         ("numpyro", {"accelerator"}),

@@ -20,6 +20,7 @@ from .handmade import INTEGRATED
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
+SPECS = {name: spec for name, spec in SPECS.items() if spec.pool is None}  # tests/test_pooling.py has the others
 EVERY = pytest.mark.parametrize("name", [*SPECS])
 FAST = {"mode": Mode("py", None)}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
 

@@ -13,7 +13,8 @@ from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS
 from scalebayes.noise import NOISES
 from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import Check, Prior, Published, Spec, list_models, prior_draws, read_model
+from scalebayes.spec import Spec, list_models, prior_draws, read_model
+from scalebayes.spec_parts import Check, Prior, Published
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = sorted(path.stem for path in MODELS.glob("*.toml"))

@@ -17,7 +17,8 @@ from scalebayes.cli import app
 from scalebayes.posterior import METADATA
 from scalebayes.prior_data import log_density, scaling_tree, stated_logs
 from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import Prior, prior_draws
+from scalebayes.spec import prior_draws
+from scalebayes.spec_parts import Prior
 
 from .handmade import INTEGRATED
 

@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 from scalebayes.noise import NOISES
 from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import Prior
+from scalebayes.spec_parts import Prior
 
 CASES = [
     {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},

@@ -113,6 +113,13 @@ SkipOption = Annotated[bool, typer.Option("--skip-incomplete", help="Leave out r
 BestOption = Annotated[
     bool, typer.Option("--best", help="Of a published sweep of learning rates, the best run at each N and D.")
 ]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group", metavar="NAME", help="Of a pooled fit: ask this group.", rich_help_panel="Pooled fits"),
+]
+NewGroupOption = Annotated[
+    bool, typer.Option("--new-group", help="Of a pooled fit: ask a group not seen yet.", rich_help_panel="Pooled fits")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]

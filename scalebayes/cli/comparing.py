@@ -11,9 +11,11 @@ from scalebayes.cli.app import (
     BestOption,
     FitArgument,
     ForceOption,
+    GroupOption,
     JsonOption,
     LenientOption,
     MapOption,
+    NewGroupOption,
     OutliersOption,
     ProbOption,
     SkipOption,
@@ -145,13 +147,19 @@ def _pooled(comparison: Comparison, asked: dict[str, Any]) -> xr.Dataset:
 
 
 @command("coupling", "Compare")
-def coupling_command(fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOption = False) -> None:
+def coupling_command(
+    fit: FitArgument,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
+    ci_prob: ProbOption = 0.9,
+    as_json: JsonOption = False,
+) -> None:
     """Read kappa out of a fit: whether the terms add, as in Chinchilla's law, or couple, as in Kaplan's."""
     from scalebayes.kappa import coupling
     from scalebayes.tables import intervals
     from scalebayes.text import paragraph
 
-    result = load(fit)
+    result = load(fit, group, new_group)
     found = coupling(result)
     if as_json:
         said: dict[str, Any] = {"sentence": found.sentence(ci_prob), "chances": records(found.chances.reset_index())}

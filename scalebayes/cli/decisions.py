@@ -11,7 +11,9 @@ from scalebayes.cli.app import (
     COption,
     DOption,
     FitsArgument,
+    GroupOption,
     JsonOption,
+    NewGroupOption,
     NOption,
     ProbOption,
     WeightsOption,
@@ -84,6 +86,8 @@ def reach_command(
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +96,7 @@ def reach_command(
     from scalebayes.text import paragraph
 
     price = price_of(per_hour, flop_per_second, utilisation)
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     which: Literal["law", "curve"] = "law" if law else "curve"
     cost = cost_of(serve, count, context, vocabulary, active)
     answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=which)
@@ -113,6 +117,8 @@ def chance_command(
     C: COption = None,
     of: Annotated[str, typer.Option("--of", help="new_run, curve or law.")] = "new_run",
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,7 +127,7 @@ def chance_command(
 
     if of not in KINDS:
         raise typer.BadParameter(f"got {of!r}; allowed: {', '.join(KINDS)}", param_hint="--of")
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     answer = chance(fit, loss=loss, N=N or None, D=D or None, C=C or None, of=of)  # type: ignore[arg-type]
     words = {"new_run": "a new run", "curve": "the curve, without noise", "law": "the law alone, without noise"}[of]
     best = ", at each draw's own optimum of the budget" if not N and not D else ""
@@ -135,6 +141,8 @@ def prefer_command(
     a: Annotated[str, typer.Option("--a", metavar="N=70B,D=1.4T", help="Any two of N, D and C.")],
     b: Annotated[str, typer.Option("--b", metavar="N=35B,C=5.9e23", help="Any two of N, D and C.")],
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,7 +150,7 @@ def prefer_command(
     from scalebayes.chances import prefer
 
     sides = [allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     answer = prefer(fit, a=sides[0], b=sides[1])
     title = "Is a better than b? Difference in loss, positive where a is better"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -160,13 +168,15 @@ def regret_command(
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run loses against the compute-optimal run of its cost, in nats and in compute."""
     from scalebayes.regrets import regret
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     answer = regret(fit, N=N or None, D=D or None, C=C or None, cost=cost_of(serve, count, context, vocabulary, active))
     title = f"Away from the optimum of the same cost, {_name(answer)}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -179,13 +189,15 @@ def overtrain_command(
     D: DOption = None,
     C: COption = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what training a size for longer brings, what it wastes, and the serving from which it pays."""
     from scalebayes.regrets import overtrain
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     answer = overtrain(fit, N=N or None, D=D or None, C=C or None)
     title = "Training longer: against the compute-optimal run of the same compute, and of the same loss when served"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -203,6 +215,8 @@ def decide_command(
     within: Annotated[float, typer.Option("--within", help="Extra compute that counts as near, as a share.")] = 0.1,
     prob: Annotated[float, typer.Option("--prob", help="Probability with which sizes shall be near.")] = 0.9,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -211,7 +225,7 @@ def decide_command(
     from scalebayes.tables import intervals
     from scalebayes.text import draws_table
 
-    fit, cost = load_all(fits, weights), cost_of(serve, count, context, vocabulary, active)
+    fit, cost = load_all(fits, weights, group, new_group), cost_of(serve, count, context, vocabulary, active)
     answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
     near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     safe = f"N from, N to: sizes for which this holds with probability {prob:g} (- where there are none)"

@@ -68,25 +68,37 @@ def _mapping(entry: str) -> tuple[str, str]:
     return role, column
 
 
-def load(path: Path) -> Fit:
-    """Read a saved fit."""
+def load(path: Path, group: str | None = None, new_group: bool = False) -> Fit:
+    """Read a saved fit, and of a pooled one the group that is asked for, or one not seen yet."""
     from scalebayes.store import load
+    from scalebayes.views import group as one_group
+    from scalebayes.views import new_group as unseen
 
-    return load(path)
+    if group is not None and new_group:
+        raise typer.BadParameter("a group or one not seen yet, not both", param_hint="--group, --new-group")
+    fit = load(path)
+    if group is not None:
+        return one_group(fit, group)
+    return unseen(fit) if new_group else fit
 
 
-def load_all(paths: list[Path], weights: str | None = None) -> Fit | Average:
-    """Read a saved fit, or several as one forecast: each weighs the same unless weights say otherwise."""
+def load_all(
+    paths: list[Path], weights: str | None = None, group: str | None = None, new_group: bool = False
+) -> Fit | Average:
+    """Read a saved fit, or several as one forecast: each weighs the same unless weights say otherwise.
+
+    `load` says what a group is.
+    """
     from scalebayes.averaging import average
 
     if len(paths) == 1:
         if weights is not None:
             raise typer.BadParameter("one fit needs none: give several files", param_hint="--weights")
-        return load(paths[0])
+        return load(paths[0], group, new_group)
     names = [path.stem for path in paths]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ScaleBayesError(f"two files are called {', '.join(twice)}: their fits could not be told apart")
-    return average({path.stem: load(path) for path in paths}, weights=_weights(weights))
+    return average({path.stem: load(path, group, new_group) for path in paths}, weights=_weights(weights))
 
 
 def _weights(text: str | None) -> Any:

@@ -97,7 +97,7 @@ def fit_command(
         typer.echo("interrupted: these are the draws made until then", err=True)
     print_summary(result, ci_prob, as_json)
     exit_unless_sound(result)
-    if not (quick or as_json):
+    if not (quick or as_json or result.groups):  # of a pooled fit, assumptions are not varied yet
         typer.echo()
         print_sensitivity(result, {}, ci_prob, as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalebayes.cli.app import FitArgument, JsonOption, command
+from scalebayes.cli.app import FitArgument, GroupOption, JsonOption, NewGroupOption, command
 from scalebayes.cli.files import load
 from scalebayes.cli.output import end, print_json, records
 
@@ -37,6 +37,8 @@ def influence_command(
     by: Annotated[By, typer.Option("--by", help="Leave out each run, or all runs of each size.")] = By.run,
     top: Annotated[int, typer.Option(min=1, help="Print so many of the largest shifts.")] = 10,
     refit: Annotated[bool, typer.Option(help="Fit again where weights cannot be trusted.")] = True,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which runs move a decision, which look like outliers, and which are given twice."""
@@ -44,7 +46,7 @@ def influence_command(
     from scalebayes.suspects import find_duplicates, find_outliers
     from scalebayes.tables import CI_PROB
 
-    result = load(fit)
+    result = load(fit, group, new_group)
     shifts = influence(result, N=N, D=D, C=C, by=by.value, refit=refit)
     outliers, duplicates = find_outliers(result), find_duplicates(result.runs)
     flagged = outliers[outliers["verdict"] != ""]

@@ -11,7 +11,9 @@ from scalebayes.cli.app import (
     COrOptimumOption,
     DOption,
     FitsArgument,
+    GroupOption,
     JsonOption,
+    NewGroupOption,
     NOption,
     ProbOption,
     WeightsOption,
@@ -63,13 +65,15 @@ def returns_command(
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say what ten times more parameters, data or compute take off the loss: the table of diminishing returns."""
     from scalebayes.gains import returns
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     cost = cost_of(serve, count, context, vocabulary, active)
     answer = returns(fit, N=N or None, D=D or None, C=C or None, factor=factor or 10.0, cost=cost)
     title = f"Diminishing returns in nats per token, of the curve; compute at its best split, C = {cost.name}"
@@ -87,13 +91,15 @@ def isoloss_command(
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tokens that each size needs for a loss, or for that of a run: how much less data larger models need."""
     from scalebayes.contours import isoloss
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     which: Literal["law", "curve"] = "law" if law else "curve"
     run = None if like is None else allocation(like, "--like")
     answer = isoloss(fit, N=N, loss=loss, like=run, of=which)
@@ -107,13 +113,15 @@ def converged_command(
     fits: FitsArgument,
     C: BudgetsOption,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Say how far above its converged loss a compute-optimal run stops (Kaplan's rule: about 10%)."""
     from scalebayes.convergence import above_converged
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     answer = above_converged(fit, C=C)
     title = "A compute-optimal run against the same size with data without end, of the law alone, at C = 6 N D"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS | {"N": "N*", "D": "D*"})

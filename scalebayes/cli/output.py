@@ -23,6 +23,7 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
     from scalebayes.robustness import ahead
     from scalebayes.tables import summary
     from scalebayes.text import draws_table, kind_of_interval, summary_table
+    from scalebayes.views import group
 
     gate = diagnose(fit)
     if as_json:
@@ -35,8 +36,10 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         beside = "; published values on the right" * bool(fit.spec.published)
         typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval{beside}\n")
         typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
-        if fit.spec.law_object.response == "loss":
-            typer.echo(f"\nAt ten times the largest run\n{draws_table(ahead(fit), ci_prob)}")
+        answered = fit.spec.law_object.response == "loss"
+        for view in [] if not answered else [group(fit, name) for name in fit.groups] or [fit]:
+            typer.echo(f"\nAt ten times the largest run{f' of {view.view}' if view.view else ''}")
+            typer.echo(draws_table(ahead(view), ci_prob))
 
 
 def print_sensitivity(fit: Fit, asked: dict[str, Any], ci_prob: float, as_json: bool) -> None:

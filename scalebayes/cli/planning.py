@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import FitArgument, JsonOption, ProbOption, command
+from scalebayes.cli.app import (
+    FitArgument,
+    GroupOption,
+    JsonOption,
+    NewGroupOption,
+    ProbOption,
+    command,
+)
 from scalebayes.cli.files import load
 from scalebayes.cli.output import end, print_json, records
 
@@ -31,13 +38,15 @@ def next_command(
     C: COption = None,
     batch: Annotated[int, typer.Option(min=1, help="The most runs to make.")] = 5,
     candidates: CandidatesOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Choose the runs within a budget that narrow the loss at N and D, or N* at C, most."""
     from scalebayes.planning import next_runs
 
-    result = load(fit)
+    result = load(fit, group, new_group)
     chosen = next_runs(
         result, budget=budget, target=_target(N, D, C), candidates=_read(candidates), batch=batch, ci_prob=ci_prob
     )
@@ -55,13 +64,15 @@ def needed_command(
     D: DOption = None,
     C: COption = None,
     candidates: CandidatesOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Count the runs until the interval of the loss at N and D, or of N* at C, is so wide."""
     from scalebayes.planning import runs_needed
 
-    result = load(fit)
+    result = load(fit, group, new_group)
     asked: dict[str, Any] = {"target": _target(N, D, C), "candidates": _read(candidates)}
     need = runs_needed(result, width=width, run_budget=run_budget, ci_prob=ci_prob, **asked)
     about = {"runs": need.runs, "message": need.message, "notes": need.notes}

@@ -12,8 +12,10 @@ from scalebayes.cli.app import (
     DOption,
     FitArgument,
     FitsArgument,
+    GroupOption,
     InputOption,
     JsonOption,
+    NewGroupOption,
     NOption,
     ProbOption,
     WeightsOption,
@@ -32,6 +34,8 @@ def predict_command(
     C: COption = None,
     others: InputOption = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,7 +43,7 @@ def predict_command(
     from scalebayes.prediction import predict
 
     title = "Loss in nats per token: the law's curve, and a new run that scatters around it"
-    result = load_all(fits, weights)
+    result = load_all(fits, weights, group, new_group)
     print_draws(
         result, predict(result, N=N or None, D=D or None, C=C or None, **further(others)), title, ci_prob, as_json
     )
@@ -72,13 +76,15 @@ def frontier_command(
         typer.Option("--U", metavar="TOKENS", help="Unique tokens, for a model of repeated data; may be repeated."),
     ] = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
     """Find the compute-optimal N and D for budgets, at C = 6 N D unless they are counted otherwise."""
     from scalebayes.allocation import frontier
 
-    result = load_all(fits, weights)
+    result = load_all(fits, weights, group, new_group)
     cost = cost_of(serve, count, context, vocabulary, active)
     title = f"Compute-optimal allocation at C = {cost.name}"
     print_draws(result, frontier(result, C=C, cost=cost, U=U or None), title, ci_prob, as_json)

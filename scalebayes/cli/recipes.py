@@ -28,6 +28,10 @@ def contrast_command(
         list[str] | None,
         typer.Option("--C", help="FLOP, as 1e24. Alone: each recipe at its own optimum, and compute multipliers."),
     ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", help="Of one pooled fit: put these groups side by side; repeated."),
+    ] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Label; by default the first.")] = None,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
@@ -35,7 +39,7 @@ def contrast_command(
     """Compare recipes, each with a fit of its own runs: loss at a scale, P(best), and compute saved."""
     from scalebayes.recipes import contrast, multiplier
 
-    arms = _labelled(fits)
+    arms = _labelled(fits) if not groups else _groups(fits, groups)
     answers: dict[str, xr.Dataset] = {
         "Loss of the curve in nats per token, and its difference from": contrast(
             arms, baseline=baseline, N=N or None, D=D or None, C=C or None
@@ -59,6 +63,13 @@ def _labelled(fits: list[str]) -> dict[str, Fit]:
     return {name: load(path) for name, path in named.items()}
 
 
+def _groups(fits: list[str], groups: list[str]) -> dict[str, Fit]:
+    """Groups of one pooled fit."""
+    if len(fits) != 1:
+        raise typer.BadParameter(f"groups are those of one pooled fit; got {len(fits)}", param_hint="--group")
+    return {name: load(Path(fits[0]), name) for name in groups}
+
+
 def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool) -> None:
     from scalebayes.tables import intervals
     from scalebayes.text import draws_table, kind_of_interval
@@ -74,7 +85,10 @@ def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool
         for title, answer in answers.items():
             typer.echo(f"{title} {baseline}\nPosterior median with {kind_of_interval(ci_prob)} interval\n")
             typer.echo(f"{draws_table(answer, ci_prob)}\n")
-    typer.echo("note: separate fits are taken as independent; nothing is shared between recipes", err=True)
+    if first.attrs.get("joint"):
+        typer.echo("note: groups of one pooled fit, taken together draw by draw", err=True)
+    else:
+        typer.echo("note: separate fits are taken as independent; nothing is shared between recipes", err=True)
     if notes:
         typer.echo(f"note: {notes}", err=True)
     warn_of_gate(failures, "a fit")
