@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.transforms import offset_copy
 
 from scalebayes.cost import SIX_ND
 from scalebayes.datasets import known_models
@@ -47,6 +48,8 @@ MARKERS = "os^Dv"
 SIZE, SMALL = 8.5, 7.0
 POINT = 1 / (72 * 0.75 * 4.5)
 """About the height of a point as a share of the axes' height."""
+COLUMN = 0.2
+"""Share of the axes' width between models from which on each has a column of labels of its own."""
 
 type Band = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Lower bound, median and upper bound along a curve."""
@@ -186,18 +189,35 @@ def hang_models(axes: Axes) -> None:
 
 
 def place_models(axes: Axes, C: np.ndarray, N: np.ndarray) -> None:
-    """Mark known models at C = 6 N D, labelled on the side of the curve N(C) where they lie, clear of each other."""
+    """Mark known models at C = 6 N D, labelled on the side of the curve N(C) where they lie, clear of each other.
+
+    Above the curve labels stand left of the models, below it right of them: neighbours in one column, from the curve
+    outwards and as far apart as letters need, so that neither labels nor leaders meet.
+    """
     models = _models_within(axes)
     models = models[models["N"].between(*axes.get_ylim())]
     axes.plot(models["C"], models["N"], "o", color=INK, ms=4.5, mec="white", mew=0.7, zorder=5)
     above = models["N"] > np.exp(np.interp(np.log(models["C"]), np.log(C), np.log(N)))
-    line = {"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
-    for side, sign, align in ((models[above], 1, "right"), (models[~above][::-1], -1, "left")):
-        for i, (label, row) in enumerate(side.iterrows()):
-            at, offset = (row["C"], row["N"]), (-12 * sign, sign * (22 + (5 if sign > 0 else 11) * i))
-            relative = line | {"relpos": (1.0 if sign > 0 else 0.0, 0.5)}
-            text: dict[str, Any] = {"size": SMALL, "color": INK, "ha": align, "va": "center", "zorder": 5}
-            axes.annotate(str(label), at, offset, textcoords="offset points", arrowprops=relative, **text)
+    room = (axes.transData + axes.transAxes.inverted()).transform
+    for side, sign in ((models[above], 1), (models[~above], -1)):
+        across = room(side[["C", "N"]].to_numpy())[:, 0]
+        for _, column in side.groupby(np.cumsum(np.diff(across, prepend=0.0) > COLUMN)):
+            _label_column(axes, column, sign)
+
+
+def _label_column(axes: Axes, models: pd.DataFrame, sign: int) -> None:
+    """Label models left of the leftmost and above themselves (sign 1), or right of the rightmost and below."""
+    to_points = axes.transData + axes.transAxes.inverted()
+    models = models.sort_values("N", ascending=sign > 0)
+    edge, place = models["C"].min() if sign > 0 else models["C"].max(), -math.inf
+    line = {"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkA": 1, "shrinkB": 3, "relpos": ((1 + sign) / 2, 0.5)}
+    style: dict[str, Any] = {"size": SMALL, "color": INK, "ha": "right" if sign > 0 else "left", "va": "center"}
+    for label, row in models.iterrows():
+        own = sign * to_points.transform((row["C"], row["N"]))[1] / POINT
+        place = max(own + 20, place + 1.6 * SMALL)
+        away = offset_copy(axes.transData, axes.figure, -12 * sign, sign * (place - own), "points")
+        annotation = axes.annotate(str(label), (row["C"], row["N"]), (edge, row["N"]), "data", away, line, **style)
+        annotation.set_zorder(5)
 
 
 def caption(axes: Axes, text: str) -> Figure:
