@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import offset_copy
 
@@ -45,6 +46,8 @@ STYLES: tuple[tuple[str, Dashes], ...] = (
 """Colour (Okabe and Ito 2008, safe for colour-blind readers) and dashes of each fit; the dashes tell in grey."""
 THIN_DASHES: tuple[Dashes, ...] = ((0, (7, 3)), (0, (1, 1.5)), (0, (7, 2, 1, 2)), (0, (3, 2)))
 MARKERS = "os^Dv"
+HALO = (withStroke(linewidth=1.8, foreground="white"),)
+"""Around letters that stand among lines."""
 SIZE, SMALL = 8.5, 7.0
 POINT = 1 / (72 * 0.75 * 4.5)
 """About the height of a point as a share of the axes' height."""
@@ -207,17 +210,18 @@ def place_models(axes: Axes, C: np.ndarray, N: np.ndarray) -> None:
 
 def _label_column(axes: Axes, models: pd.DataFrame, sign: int) -> None:
     """Label models left of the leftmost and above themselves (sign 1), or right of the rightmost and below."""
-    to_points = axes.transData + axes.transAxes.inverted()
+    figure = cast("Figure", axes.get_figure(root=True))
+    to_share = axes.transData + axes.transAxes.inverted()
     models = models.sort_values("N", ascending=sign > 0)
     edge, place = models["C"].min() if sign > 0 else models["C"].max(), -math.inf
     line = {"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkA": 1, "shrinkB": 3, "relpos": ((1 + sign) / 2, 0.5)}
     style: dict[str, Any] = {"size": SMALL, "color": INK, "ha": "right" if sign > 0 else "left", "va": "center"}
     for label, row in models.iterrows():
-        own = sign * to_points.transform((row["C"], row["N"]))[1] / POINT
+        own = sign * to_share.transform((row["C"], row["N"]))[1] / POINT
         place = max(own + 20, place + 1.6 * SMALL)
-        away = offset_copy(axes.transData, axes.figure, -12 * sign, sign * (place - own), "points")
+        away = offset_copy(axes.transData, figure, -12 * sign, sign * (place - own), "points")
         annotation = axes.annotate(str(label), (row["C"], row["N"]), (edge, row["N"]), "data", away, line, **style)
-        annotation.set_zorder(5)
+        annotation.set(zorder=5, path_effects=HALO)
 
 
 def caption(axes: Axes, text: str) -> Figure:

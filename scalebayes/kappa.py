@@ -18,6 +18,8 @@ from scalebayes.text import cell, kind_of_interval
 
 NEAR = 0.1
 """Close: within this factor, |log ratio| at most log(1 + NEAR)."""
+BOTTLENECK = 0.1
+"""Below this, kappa is nearly that of the larger of the two terms."""
 NO_FLOOR = 0.1
 """A floor under this share of the lowest observed loss counts as none."""
 
@@ -36,7 +38,7 @@ NEIGHBOURHOODS: dict[str, tuple[str, Callable[[xr.Dataset], xr.DataArray]]] = {
         "kappa within 10% of alpha_D, Kaplan's coupling over any floor",
         lambda d: _near(d["kappa_over_alpha_D"]),
     ),
-    "bottleneck": ("kappa below 0.1, nearly the larger of the two terms", lambda d: d["kappa"] < 0.1),
+    "bottleneck": ("kappa below 0.1, nearly the larger of the two terms", lambda d: d["kappa"] < BOTTLENECK),
     "between": (
         "kappa above Kaplan's alpha_D and below Chinchilla's 1, close to neither",
         lambda d: (d["kappa_over_alpha_D"] > 1 + NEAR) & (d["kappa"] < 1 / (1 + NEAR)),
@@ -57,6 +59,8 @@ class Coupling:
     chances : pandas.DataFrame
         By neighbourhood (`NEIGHBOURHOODS`): ``posterior`` and ``prior`` probability, and ``meaning``. A narrow
         neighbourhood has little of either: it is their ratio that the runs have moved.
+    prior : xarray.Dataset
+        The same under the prior.
     model, runs : str
         Names of the spec and the table.
     discrepancy : bool
@@ -65,6 +69,7 @@ class Coupling:
 
     draws: xr.Dataset
     chances: Table
+    prior: xr.Dataset
     model: str
     runs: str
     discrepancy: bool
@@ -128,6 +133,7 @@ def coupling(fit: Fit) -> Coupling:
     return Coupling(
         posterior,
         Table(chances.rename_axis("neighbourhood")),
+        prior,
         fit.spec.name,
         fit.runs.name,
         fit.spec.discrepancy is not None,

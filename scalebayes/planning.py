@@ -100,7 +100,8 @@ def next_runs(
         One row a run in the order of worth per FLOP: ``N``, ``D``, ``tokens_per_param``, ``cost``, ``total_cost`` so
         far, the ``width`` of the interval expected after it (nats of a loss; upper over lower bound of N*), the share
         of the target's variance left, and ``decades_beyond`` the largest run. ``table.attrs`` hold ``width_now``,
-        ``ci_prob`` and ``ci_kind``.
+        ``width_left``, which any number of runs among the candidates would leave, ``at``, the target's N and D or its
+        C, ``ci_prob`` and ``ci_kind``.
 
     Raises
     ------
@@ -125,7 +126,9 @@ def next_runs(
         )[["N", "D", "tokens_per_param", "cost", "total_cost", "width", "variance_left", "decades_beyond"]]
     ).set_axis(pd.RangeIndex(1, len(chosen) + 1, name="run"), axis=0)
     now = question.width(question.belief.variance, ci_prob)
-    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "width_now": now, "target": question.words}
+    lowest = question.width(floor(question.belief), ci_prob)
+    table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "width_now": now, "width_left": lowest}
+    table.attrs |= {"target": question.words, "at": question.at}
     title = (
         f"Runs for {question.words}: the {100 * ci_prob:g}% equal-tailed interval is {question.say(now)} now, "
         f"{question.say(table['width'].iloc[-1])} expected after {len(chosen)} run{'s' * (len(chosen) != 1)} "

@@ -1,6 +1,7 @@
-"""Figures of fits: loss at equal compute, how far ahead a law is asked to see, and how to spend a budget.
+"""Figures: a function of our objects each, here or in the modules that this one brings together.
 
-Every function returns a `matplotlib.figure.Figure` that pyplot does not know: nothing global changes, nothing stays
+Here are loss at equal compute, how far ahead a law is asked to see, and how to spend a budget. Every
+function returns a `matplotlib.figure.Figure` that pyplot does not know: nothing global changes, nothing stays
 open. A notebook shows it as the value of a cell; `save` writes it to a file.
 """
 
@@ -17,7 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalebayes.allocation import frontier as optimum
+from scalebayes.backtest_plots import calibration
 from scalebayes.datasets import allocations
+from scalebayes.decision_plots import next_runs, regret
 from scalebayes.drawing import (
     FAINT,
     INK,
@@ -41,16 +44,32 @@ from scalebayes.drawing import (
     place_models,
     power,
     quantity_ticks,
+    save,
     shades,
 )
-from scalebayes.drawing import save as save
 from scalebayes.errors import QueryError
+from scalebayes.evidence_plots import frontier_exponents, kappa, parameters, residuals
 from scalebayes.isoflop import isoflop_sets
 from scalebayes.posterior import Fit
 from scalebayes.prediction import predict, quantities
 from scalebayes.spec import read_model
 from scalebayes.tables import CI_PROB, interval_columns, intervals
 from scalebayes.units import format_quantity
+
+__all__ = [
+    "calibration",
+    "extrapolation",
+    "frontier",
+    "frontier_exponents",
+    "isoflop",
+    "kappa",
+    "next_runs",
+    "parameters",
+    "published_frontiers",
+    "regret",
+    "residuals",
+    "save",
+]
 
 type Quantities = float | str | Iterable[float | str]
 """Numbers, or text such as "1e24"."""

@@ -10,7 +10,7 @@ import xarray as xr
 
 from scalebayes.allocation import frontier
 from scalebayes.cost import SIX_ND, Cost, as_cost
-from scalebayes.curves import curve_of
+from scalebayes.curves import Curve, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.paths import optimal_path
 from scalebayes.posterior import Fit, over_average
@@ -70,6 +70,17 @@ def regret(
 
 
 @over_average
+def nats_lost(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
+    """Posterior of ``nats_lost`` alone, as `regret` gives it at (N, D), without the compute that would do as well.
+
+    That compute takes most of the time of `regret`; a curve through many sizes has no need of it.
+    """
+    asked = read_inputs({"N": N, "D": D, "C": None}, fit.spec.law_object.inputs, fit.spec.name)
+    _, _, here, there = _on_curve(fit, asked, cost, seed)
+    return _answer(fit, {"nats_lost": _lost(here, there)}, asked, cost)
+
+
+@over_average
 def overtrain(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0) -> xr.Dataset:
     """Posterior of what training a fixed N for longer brings, what it wastes, and the serving that pays for it.
 
@@ -120,16 +131,8 @@ def overtrain(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: in
 
 def _against_frontier(fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: int) -> dict[str, np.ndarray]:
     """Loss and compute against the frontier, each (S, targets); ``N_same`` is the optimal N of the same loss."""
-    if fit.spec.law_object.inputs != ("N", "D"):
-        raise QueryError(f"'{fit.spec.name}' is not a law of N and D: it has no optimum to be away from")
-    if np.isinf([asked["N"], asked["D"]]).any():
-        raise QueryError("N and D must be finite: an infinite run has no cost to compare at")
-    curve = curve_of(fit, "expected", seed)
+    curve, best, here, there = _on_curve(fit, asked, cost, seed)
     budgets = np.asarray(cost.flop(asked["N"], asked["D"]), float)
-    best = frontier(fit, C=budgets, cost=cost, seed=seed)
-    shape = (curve.draws, len(budgets))
-    N_best, D_best = (best[x].values.reshape(shape) for x in ("N", "D"))
-    here, there = curve.log_loss_shared(asked["N"], asked["D"]), curve.log_loss_each(N_best, D_best)
     path = optimal_path(curve, curve, cost, here, float(budgets.max()), known=best)
     log_C, easy = path.least(curve, here, float(np.max(cost.flop(fit.runs.N, fit.runs.D))))
     if easy.any():
@@ -137,11 +140,30 @@ def _against_frontier(fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: 
     # With a discrepancy the optimum is found to 0.1% of N: a run that hits it is neither better than it nor cheaper.
     log_C = np.minimum(log_C, np.log(budgets))
     return {
-        "nats_lost": np.maximum(np.exp(here) - np.exp(there), 0.0),
+        "nats_lost": _lost(here, there),
         "compute_factor": budgets / np.exp(log_C),
-        "data_ratio": asked["D"] / D_best,
+        "data_ratio": asked["D"] / best["D"].values.reshape(here.shape),
         "N_same": path.inputs_on(log_C)[0],
     }
+
+
+def _on_curve(
+    fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: int
+) -> tuple[Curve, xr.Dataset, np.ndarray, np.ndarray]:
+    """The draws' curves, their optima at the costs of the inputs, and log losses (S, targets): there, and at those."""
+    if fit.spec.law_object.inputs != ("N", "D"):
+        raise QueryError(f"'{fit.spec.name}' is not a law of N and D: it has no optimum to be away from")
+    if np.isinf([asked["N"], asked["D"]]).any():
+        raise QueryError("N and D must be finite: an infinite run has no cost to compare at")
+    curve = curve_of(fit, "expected", seed)
+    budgets = np.asarray(cost.flop(asked["N"], asked["D"]), float)
+    best = frontier(fit, C=budgets, cost=cost, seed=seed)
+    N_best, D_best = (best[x].values.reshape(curve.draws, len(budgets)) for x in ("N", "D"))
+    return curve, best, curve.log_loss_shared(asked["N"], asked["D"]), curve.log_loss_each(N_best, D_best)
+
+
+def _lost(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    return np.maximum(np.exp(here) - np.exp(there), 0.0)
 
 
 def _answer(fit: Fit, values: dict[str, np.ndarray], asked: dict[str, np.ndarray], cost: Cost) -> xr.Dataset:

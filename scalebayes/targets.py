@@ -32,14 +32,16 @@ SHAPES = 11
 class Question:
     """A target and the candidates that could narrow it, as draws and as covariances.
 
-    ``target`` are draws of its log, (S,), and ``words`` names it; ``table`` has N, D, cost and decades_beyond of the
-    candidates. ``off`` are draws of the discrepancy's part of the target, None where there is none.
+    ``target`` are draws of its log, (S,), ``words`` names it, and ``at`` holds its N and D, or its C; ``table`` has
+    N, D, cost and decades_beyond of the candidates. ``off`` are draws of the discrepancy's part of the target, None
+    where there is none.
     """
 
     belief: Belief
     target: np.ndarray
     table: pd.DataFrame
     words: str
+    at: dict[str, float]
     of_size: bool
     off: Belief | None
 
@@ -82,12 +84,13 @@ def ask(
     table["decades_beyond"] = answer["decades_beyond"].values[: len(table)]
     curves, noise = _log_draws(answer["loss"]), noise_variance(fit)
     if of_size:
-        values, words = _size_draws(fit, target["C"])
-        return Question(believe(values, curves, noise), values, table, words, of_size, None)
+        values, words, budget = _size_draws(fit, target["C"])
+        return Question(believe(values, curves, noise), values, table, words, {"C": budget}, of_size, None)
     curves, values = curves[:, :-1], curves[:, -1]
     off = believe(values - _log_draws(answer["law"])[:, -1], curves, noise) if "law" in answer else None
     words = f"the loss of {format_quantity(N[-1])} parameters on {format_quantity(D[-1])} tokens"
-    return Question(believe(values, curves, noise), values, table, words, of_size, off)
+    place = {"N": float(N[-1]), "D": float(D[-1])}
+    return Question(believe(values, curves, noise), values, table, words, place, of_size, off)
 
 
 def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd.DataFrame:
@@ -135,12 +138,13 @@ def _point(fit: Fit | Average, target: Mapping[str, Any]) -> tuple[float, float]
     return float(coords["N"][0]), float(coords["D"][0])
 
 
-def _size_draws(fit: Fit | Average, C: Any) -> tuple[np.ndarray, str]:
-    """Draws of log N* at a budget, in the order of those of `predict`, and its name."""
+def _size_draws(fit: Fit | Average, C: Any) -> tuple[np.ndarray, str, float]:
+    """Draws of log N* at a budget, in the order of those of `predict`, its name, and the budget."""
     best = frontier(fit, C=C)
     if best.sizes["budget"] != 1:
         raise QueryError(f"one target at a time; got {best.sizes['budget']}")
-    return np.log(best["N"].values.ravel()), f"N* at {format_quantity(float(best['C'][0]))} FLOP"
+    budget = float(best["C"][0])
+    return np.log(best["N"].values.ravel()), f"N* at {format_quantity(budget)} FLOP", budget
 
 
 def _given(candidates: Any, cost: Cost) -> pd.DataFrame:

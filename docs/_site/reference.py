@@ -41,8 +41,7 @@ def entry(name):
     """One object as autodoc takes it."""
     thing = getattr(sb, name)
     if inspect.ismodule(thing):
-        ours = [n for n, f in vars(thing).items() if inspect.isfunction(f) and f.__module__ == thing.__name__]
-        shown = [f".. autofunction:: {thing.__name__}.{n}" for n in [*ours, "save"] if not n.startswith("_")]
+        shown = [f".. autofunction:: {thing.__name__}.{n}" for n in thing.__all__]
         return "\n\n".join([f".. automodule:: {thing.__name__}", *shown])
     if is_value(thing):
         return "\n".join(
