@@ -30,6 +30,7 @@ from scalebayes.drawing import (
     draw_band,
     draw_runs,
     dress,
+    label_clear,
     limits,
     literally,
     power,
@@ -210,7 +211,9 @@ def next_runs(fit: Fit | Average, chosen: Plan) -> Figure:
     star = f"Star{' and bar' if 'C' in attrs['at'] else ''}: {attrs['target']}{_far(fit, attrs['at'])}"
     marks = f"Grey: runs so far. Numbers: runs chosen, in their order.\n{star}"
     update = f"Right: width of its {kind}, expected by a linear-Gaussian update"
-    return caption(where, f"{marks}.\n{update}. {_data(fit)}.")
+    caption(where, f"{marks}.\n{update}. {_data(fit)}.")
+    _number_places(where, table)
+    return figure
 
 
 def _far(fit: Fit | Average, at: dict[str, float]) -> str:
@@ -237,17 +240,14 @@ def _draw_places(axes: Axes, fit: Fit | Average, table: pd.DataFrame) -> None:
     axes.set(xlim=limits(N, 0.07), ylim=limits(D, 0.07))
     for axis in (axes.xaxis, axes.yaxis):
         quantity_ticks(axis, format_quantity)
-    _number_places(axes, table)
 
 
 def _number_places(axes: Axes, table: pd.DataFrame) -> None:
     """Mark the chosen runs, each place with the numbers of its runs."""
-    for _, rows in table.groupby(["N", "D"], sort=False):
-        N, D = rows[["N", "D"]].to_numpy()[0]
-        axes.plot([N], [D], "o", color=STYLES[0][0], ms=6, mec="white", mew=0.7, zorder=4.5)
-        numbers = _ranges([int(run) for run in rows.index])
-        style: dict[str, Any] = {"size": SIZE, "color": STYLES[0][0], "weight": "bold", "path_effects": HALO}
-        axes.annotate(numbers, (N, D), (5, 3), textcoords="offset points", zorder=6, **style)
+    groups = [rows for _, rows in table.groupby(["N", "D"], sort=False)]
+    places = np.array([rows[["N", "D"]].to_numpy()[0] for rows in groups])
+    axes.plot(*places.T, "o", color=STYLES[0][0], ms=6, mec="white", mew=0.7, zorder=4.5)
+    label_clear(axes, places, [_ranges([int(run) for run in rows.index]) for rows in groups], STYLES[0][0])
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -275,10 +275,11 @@ def _draw_widths(axes: Axes, table: pd.DataFrame) -> None:
     axes.annotate("now", (spent[0], width[0]), (7, 3), textcoords="offset points", size=SMALL, color=QUIET)
     left = attrs["width_left"]
     axes.axhline(left, color=QUIET, lw=0.9, ls=(0, (4, 3)))
-    high = left > 0.4 * width[0]
+    bottom = 1.0 if of_size else 0.0
+    high = left - bottom > 0.4 * (width[0] - bottom)
     style: dict[str, Any] = {"size": SMALL, "color": QUIET, "ha": "right", "va": "top" if high else "bottom"}
     at = (0.98, left), (0, -4 if high else 3), axes.get_yaxis_transform(), "offset points"
     axes.annotate("left by any number of such runs", *at, **style)
-    axes.set(xlim=(-0.05 * spent[-1], 1.08 * spent[-1]), ylim=(1.0 if of_size else 0.0, 1.1 * width[0]))
+    axes.set(xlim=(-0.05 * spent[-1], 1.08 * spent[-1]), ylim=(bottom, width[0] + 0.1 * (width[0] - bottom)))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(lambda flop, _: power(flop) if flop > 0 else "0")

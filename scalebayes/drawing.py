@@ -10,6 +10,7 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
-from matplotlib.transforms import offset_copy
+from matplotlib.transforms import Bbox, offset_copy
 
 from scalebayes.cost import SIX_ND
 from scalebayes.datasets import known_models
@@ -212,7 +213,7 @@ def _label_column(axes: Axes, models: pd.DataFrame, sign: int) -> None:
     """Label models left of the leftmost and above themselves (sign 1), or right of the rightmost and below."""
     figure = cast("Figure", axes.get_figure(root=True))
     to_share = axes.transData + axes.transAxes.inverted()
-    models = models.sort_values("N", ascending=sign > 0)
+    models = models.sort_values(["N", "C"], ascending=sign > 0)
     edge, place = models["C"].min() if sign > 0 else models["C"].max(), -math.inf
     line = {"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkA": 1, "shrinkB": 3, "relpos": ((1 + sign) / 2, 0.5)}
     style: dict[str, Any] = {"size": SMALL, "color": INK, "ha": "right" if sign > 0 else "left", "va": "center"}
@@ -222,6 +223,31 @@ def _label_column(axes: Axes, models: pd.DataFrame, sign: int) -> None:
         away = offset_copy(axes.transData, figure, -12 * sign, sign * (place - own), "points")
         annotation = axes.annotate(str(label), (row["C"], row["N"]), (edge, row["N"]), "data", away, line, **style)
         annotation.set(zorder=5, path_effects=HALO)
+
+
+def label_clear(axes: Axes, places: np.ndarray, labels: Sequence[str], colour: Colour) -> None:
+    """Label points, (points, 2), in whatever direction is free of points and of labels, further away where none is.
+
+    The figure must be as it will be drawn: its layout is made here, and where labels fit depends on it.
+    """
+    figure = cast("Figure", axes.get_figure(root=True))
+    figure.draw_without_rendering()
+    at = axes.transData.transform(places) / figure.dpi * 72
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]  # by points, then also by labels
+    line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
+    for own, (place, (x, y), label) in enumerate(zip(places, at, labels, strict=True)):
+        half = np.array([0.34 * SIZE * len(label) + 1, 0.6 * SIZE])
+        for far, angle in product((3.0, 12.0, 22.0, 34.0), (45, -45, 135, -135, 90, -90, 0, 180)):
+            way = np.round([math.cos(math.radians(angle)), math.sin(math.radians(angle))], 3)
+            offset = way * far + np.sign(way) * half
+            box = Bbox.from_bounds(*(np.array([x, y]) + offset - half), *(2 * half))
+            if not any(box.overlaps(other) for i, other in enumerate(taken) if i != own):
+                break
+        taken.append(box)
+        style: dict[str, Any] = {"size": SIZE, "color": colour, "weight": "bold", "ha": "center", "va": "center"}
+        arrow = line if far > 3.0 else None
+        text = axes.annotate(label, place, tuple(offset), "data", "offset points", arrow, **style)
+        text.set(zorder=6, path_effects=HALO)
 
 
 def caption(axes: Axes, text: str) -> Figure:
