@@ -31,8 +31,8 @@ nitpick_ignore_regex = [  # what is documented elsewhere, or by nobody: librarie
     ("py:class", r"scalebayes\.\w+\..*|_PydanticGeneralMetadata"),
     (
         "py:class",
-        r"Any|Arm|Axes|Basis|Callable|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|Quantities|Sequence|Table|"
-        r"Workers|mapping|sequence",
+        r"Any|Arm|Axes|Basis|Callable|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|PlotlyFigure|Quantities|"
+        r"Sequence|Table|Workers|mapping|sequence",
     ),
     ("py:class", r"array|optional|path|DataFrame"),
     ("py:exc", r"pydantic\..*"),

@@ -233,7 +233,7 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
     for name in set(sb.__all__) - {"plots", "__version__"}:
         assert f'id="scalebayes.{name}"' in reference, name
     drawn = re.findall(r'<img alt="([^"]+)" class="drawn', (site / "gallery.html").read_text())
-    assert len(drawn) >= 5
+    assert len(drawn) >= 11
     for path in site.glob("*.html"):
         fetched = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text())
         assert fetched == [], path.name

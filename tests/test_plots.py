@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from scalebayes import plots
 from scalebayes.datasets import load_runs
+from scalebayes.drawing import canvas, place_models
 from scalebayes.errors import QueryError
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.spec import read_model
@@ -186,6 +187,21 @@ def test_frontier_shows_published_lines_and_known_models(both):
     assert set(texts(figure)) >= {*published, *MODELS, *both}
     assert len(bands(figure)) == 2
     assert list(plots.published_frontiers(np.array([1e24]))) == published
+
+
+@pytest.mark.parametrize("span", [(1e18, 1e26), (2e23, 1e24), (1e23, 1e28)], ids=str)
+@pytest.mark.parametrize("factor", [0.03, 0.3, 0.9, 1.1, 3, 30])
+def test_labels_of_known_models_are_clear_of_each_other_wherever_the_curve_lies(factor, span):
+    C = np.geomspace(*span, 5)
+    axes = canvas("", "C", "N")
+    axes.set(xlim=span, ylim=(1e8, 1e14))
+    place_models(axes, C, factor * np.sqrt(C / 120))
+    axes.figure.draw_without_rendering()
+    boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+    assert set(boxes) == set(MODELS)
+    assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+    dots = axes.transData.transform(np.transpose(axes.lines[0].get_data()))
+    assert [name for name, box in boxes.items() for dot in dots if box.padded(2).contains(*dot)] == []
 
 
 def test_published_frontiers_are_the_papers():
