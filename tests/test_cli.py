@@ -230,7 +230,7 @@ def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
     text = " ".join(run("--help").stdout.split())
     at = {heading: text.index(heading) for heading in REGISTRY.panels}
     assert list(at) == sorted(at, key=lambda heading: at[heading])
-    assert "From runs to fits: fit Fit a law to a table of runs; prints its posterior, what it says ahead" in text
+    assert "From runs to fits: fit Fit a law to a table of runs; print its posterior, what it says ahead" in text
     assert "Decide: reach Find the compute (or the tokens, the parameters, the money) that reaches a loss" in text
     assert all(f" {name} " in text for name in REGISTRY)
 
