@@ -226,10 +226,21 @@ def test_dark_mode_is_dark_and_print_is_light(browser, written):
         assert not page.locator("#figure-frontier").is_visible()  # the one that moves stands above
 
 
+def printed_pages(browser, path):
+    with opened(browser, path) as page:
+        return len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(prefer_css_page_size=True)))
+
+
 def test_it_prints_on_two_to_four_pages(browser, written):
-    with opened(browser, written) as page:
-        pages = len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(prefer_css_page_size=True)))
-    assert 2 <= pages <= 4
+    assert 2 <= printed_pages(browser, written) <= 4
+
+
+@pytest.mark.slow
+def test_so_does_that_of_the_default_on_published_points(browser, fitted, tmp_path):
+    fit = fitted("hoffmann2022", "coupled-discrepancy")
+    path = sb.report(fit, tmp_path / "report.html", N="70B", D="1.4T", C="1e24")
+    assert 2 <= printed_pages(browser, path) <= 4
+    assert path.stat().st_size < 2e6
 
 
 def test_without_scripts_the_page_still_stands(browser, written):
