@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -76,7 +79,8 @@ def predict(
 def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run: bool) -> dict[str, np.ndarray]:
     """Law (with a discrepancy), curve and new run at inputs in the law's order, each (chain, draw, target).
 
-    A part at a time: nothing but the answer is ever held whole, which may take a gigabyte.
+    A part at a time, on as many cores as there are: nothing but the answer is ever held whole, which may take a
+    gigabyte. Each part draws from a generator of its own, so cores do not change what is drawn.
     """
     law, noise, known = fit.spec.law_object, fit.spec.noise_object, fit.discrepancy
     parameters, scatter = law_parameters(fit), noise_parameters(fit)
@@ -86,8 +90,10 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
     values = {name: np.empty((shape[0] * shape[1], shape[2])) for name in names}
     if known is not None:
         known.draw(known.basis.scale(inputs), rng, out=values["loss"])
-    for rows in np.array_split(np.arange(shape[0] * shape[1]), 1 + values["loss"].size // AT_ONCE):
-        part = slice(rows[0], rows[-1] + 1)
+    count = 1 + values["loss"].size // AT_ONCE
+    ends = np.linspace(0, shape[0] * shape[1], count + 1).astype(int)
+
+    def fill(part: slice, rng: np.random.Generator) -> None:
         curve = law(*inputs, **{k: v[part] for k, v in of_law.items()})
         if known is not None:
             values["law"][part] = curve
@@ -96,6 +102,13 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
         if new_run:
             off = noise.draw(rng, curve.shape, **{k: v[part] for k, v in of_noise.items()})
             np.multiply(curve, np.exp(off, out=off), out=values["new_run"][part])
+
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    if count == 1:
+        fill(parts[0], rng)
+    else:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets go of the interpreter where the time goes
+            list(threads.map(fill, parts, rng.spawn(count)))
     return {name: value.reshape(shape) for name, value in values.items()}
 
 

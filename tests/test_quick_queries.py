@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import scalebayes as sb
 from scalebayes import allocation, prediction
@@ -103,6 +104,10 @@ def test_a_kink_that_newton_cannot_settle_at_is_solved_from_scratch(make):
     np.testing.assert_allclose(quick[:, ::7], np.column_stack(slow), rtol=1e-9)
 
 
+def noise_scale(fit):
+    return fit.tree["posterior"]["sigma"]
+
+
 @pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
 def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     fit = make(model)
@@ -110,8 +115,13 @@ def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     whole = sb.predict(fit, N=N, D=D, seed=4)
     monkeypatch.setattr(prediction, "AT_ONCE", 7_000)
     parts = sb.predict(fit, N=N, D=D, seed=4)
-    for name in whole:
+    for name in set(whole) - {"new_run"}:
         np.testing.assert_array_equal(parts[name], whole[name])
+    off, off_whole = (np.log(x["new_run"] / x["loss"]) / noise_scale(fit) for x in (parts, whole))
+    assert stats.ks_2samp(off.values.ravel(), off_whole.values.ravel()).pvalue > 1e-3
+    assert abs(np.corrcoef(off.values.reshape(600, -1)[:20])[np.triu_indices(20, 1)]).max() < 0.25  # 4.5 sd of 400
+    monkeypatch.setattr(prediction.os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(sb.predict(fit, N=N, D=D, seed=4)["new_run"], parts["new_run"])
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
     of_law = parts.get("law", parts["loss"])
     np.testing.assert_allclose(of_law, fit.spec.law_object(N, D, **parameters), rtol=1e-12)
