@@ -135,13 +135,17 @@ if (length(arguments) > 2) {
 
 
 def public_runs(name: str) -> sb.Runs:
-    """A table of the comparison; of Muennighoff et al.'s only runs without repeated data."""
+    """A table of the comparison: of Muennighoff et al.'s runs without repeated data, of a sweep the best at each size."""
     if name in sb.list_runs().query("at_hand == 'embedded'").index:
         return sb.load_runs(name)
     import pandas as pd
 
     table = pd.read_csv(SHARED / f"{name}.csv")
-    return sb.read_runs(table[table["epochs"] <= 1], name=name)
+    if name == "muennighoff2023":
+        table = table[table["epochs"] <= 1]
+    if name == "misfitting2025":
+        table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]
+    return sb.read_runs(table, name=name)
 
 
 def stan_data(runs: sb.Runs, model: str) -> dict[str, Any]:
