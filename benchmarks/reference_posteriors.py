@@ -135,7 +135,7 @@ if (length(arguments) > 2) {
 
 
 def public_runs(name: str) -> sb.Runs:
-    """A table of the comparison: of Muennighoff et al.'s runs without repeated data, of a sweep the best at each size."""
+    """A table of the comparison: of Muennighoff et al.'s runs those without repeated data, of a sweep the best ones."""
     if name in sb.list_runs().query("at_hand == 'embedded'").index:
         return sb.load_runs(name)
     import pandas as pd
