@@ -1,12 +1,12 @@
 """Posteriors by an independent sampler: Stan, on a program written by hand in the original parameters.
 
-Three specs on three tables. Nothing of the package's inference is used: the program states law, priors and noise
-again, moves in exponents, floor and the term sizes at the reference scales (not in the natural coordinates), and
-leaves constraints and Jacobians to Stan. A discrepancy is sampled as weights of all eigenvectors of its kernel, those
-of large eigenvalues times eta: none is left out, and none is moved to where the runs put it. What is stored is what
-tests compare with: means, standard deviations, quantiles and Monte Carlo errors of the logs of all parameters, of the
-loss at 70B on 1.4T, and of N* at 5.76e23 FLOP. Needs R with rstan (Debian: ``apt-get install r-cran-rstan``) and the
-public tables of the tests:
+Three specs on three tables, but for a discrepancy on 240 runs, which takes this program hours. Nothing of the
+package's inference is used: the program states law, priors and noise again, moves in exponents, floor and the term
+sizes at the reference scales (not in the natural coordinates), and leaves constraints and Jacobians to Stan. A
+discrepancy is sampled as weights of all eigenvectors of its kernel, those of large eigenvalues times eta: none is
+left out, and none is moved to where the runs put it. What is stored is what tests compare with: means, standard
+deviations, quantiles and Monte Carlo errors of the logs of all parameters, of the loss at 70B on 1.4T, and of N* at
+5.76e23 FLOP. Needs R with rstan (Debian: ``apt-get install r-cran-rstan``) and the public tables of the tests:
 
     python benchmarks/reference_posteriors.py --make      # samples with Stan (most of an hour), writes the JSON files
     python benchmarks/reference_posteriors.py             # prints how fits of the package compare with them
@@ -33,6 +33,8 @@ STORED = HERE.parent / "tests" / "references"
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", HERE.parents[1] / "shared" / "data"))
 SPECS = ("chinchilla", "coupled", "coupled-discrepancy")
 TABLES = ("hoffmann2022", "pile2023", "muennighoff2023")
+TOO_LONG = ("coupled-discrepancy", "hoffmann2022")
+"""A spec and a table that Stan did not finish in an hour."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FAR, BUDGET = {"N": 70e9, "D": 1.4e12}, 5.76e23
 CHAINS, WARMUP = 4, 1500
@@ -142,7 +144,7 @@ def public_runs(name: str) -> sb.Runs:
 
     table = pd.read_csv(SHARED / f"{name}.csv")
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1]
+        table = table[table["epochs"] <= 1].drop(columns="unique_tokens")  # these laws know nothing of repeated data
     if name == "misfitting2025":
         table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]
     return sb.read_runs(table, name=name)
@@ -243,6 +245,8 @@ def make(models: tuple[str, ...], tables: tuple[str, ...], how: Sampling, folder
     for table in tables:
         runs = public_runs(table)
         for model in models:
+            if (model, table) == TOO_LONG:
+                continue
             draws, said = sample_stan(runs, model, folder, how)
             summary = summarise(from_stan(draws, model))
             said |= {"chains": CHAINS, "warmup": WARMUP, "draws": how.draws, "adapt_delta": how.adapt_delta}

@@ -22,6 +22,7 @@ from scalebayes.engine.kernel import Symbols, check, evaluate, kernel_key, print
 from scalebayes.engine.nuts import KernelSampler
 from scalebayes.engine.operations import UnsupportedError
 from scalebayes.graph import sampler_data, structure, symbols
+from scalebayes.pooling import variable_names
 
 from .handmade import INTEGRATED
 
@@ -35,7 +36,12 @@ def table(rows, seed):
     rng = np.random.default_rng(seed)
     N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
     loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
-    others = {"S": D / 5e5, "U": D / rng.choice([1, 3, 10], rows), "E": rng.choice([1, 16, 256], rows)}
+    others = {
+        "group": np.where(np.arange(rows) % 3, "a", "b"),
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 3, 10], rows),
+        "E": rng.choice([1, 16, 256], rows),
+    }
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}")
     return sb.Runs(runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name)  # for laws of accuracy
 
@@ -49,7 +55,7 @@ def spec_of(name):
 
 def kernel_of(name, runs=A):
     spec = spec_of(name)
-    keep = [*spec.law_object.parameter_names, *spec.scatter_names, *["weights"] * spec.samples_discrepancy]
+    keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
     return kernel.kernel(spec, runs, keep, structure(spec, runs))
 
 

@@ -1,6 +1,6 @@
 """Posteriors agree with those of an independent sampler: Stan, on a program of its own.
 
-Nine posteriors, 87 quantities, made by benchmarks/reference_posteriors.py. Each mean must agree within four Monte Carlo
+Eight posteriors, 79 quantities, by benchmarks/reference_posteriors.py. Each mean must agree within four Monte Carlo
 errors of both sides, each standard deviation within 5% or, where long tails leave it less well known than that (the log
 of a floor near zero), within four Monte Carlo errors of the ratio; half of the ratios must be within 2%. The quantities
 of one posterior are correlated, so their Monte Carlo errors are: whether the z of all are as large as they should be is
@@ -52,7 +52,7 @@ def compared(references, load_public):
 
 
 def test_references_converged():
-    assert len(FILES) == 9
+    assert len(FILES) == 8
     for file in FILES:
         entry = json.loads(file.read_text())
         assert entry["sampler"]["stan"]
