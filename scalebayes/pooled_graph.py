@@ -54,9 +54,9 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     coordinates, log_at = law.coordinates, {p: data[f"prior_{p}_log_at"] for p in references(spec)}
     spread = {n: scatter_parameter(SPREAD.format(n), prior, data) for n, prior in spec.spread.items()}
     size = data[f"mu_map_{coordinates.names[0]}"].get_value().size
-    x = pm.Flat("offsets", shape=size, initval=np.zeros(size))
+    offsets = pm.Flat("offsets", shape=size, initval=np.zeros(size))
 
-    zeta = {c: data[f"mu_pilot_{c}"] + (data[f"mu_map_{c}"] * x).sum() for c in coordinates.names}
+    zeta = {c: data[f"mu_pilot_{c}"] + (data[f"mu_map_{c}"] * offsets).sum() for c in coordinates.names}
     z = turn_back(zeta, {x: data[f"mu_log_share_{x}"] for x in law.inputs})
     shared, log_jacobian = coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
     for name in names:
@@ -64,7 +64,7 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     pm.Potential("prior", log_prior(spec, shared, data) + log_jacobian)
 
     centre, log_shares = ({x: data[f"{k}_{x}"] for x in law.inputs} for k in ("group_centre", "log_share"))
-    zeta = {c: data[f"pilot_{c}"] + data[f"map_{c}"] @ x for c in coordinates.names}
+    zeta = {c: data[f"pilot_{c}"] + data[f"map_{c}"] @ offsets for c in coordinates.names}
     z = turn_back(zeta, log_shares)
     logs, log_jacobian = coordinates.recover(z, centre)
     mu, sizes = (to_sizes(v, law, log_at) for v in (shared, logs))
@@ -72,7 +72,6 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     pm.Potential("groups", (density + log_jacobian - 0.5 * len(names) * np.log(2 * np.pi)).sum())
 
     log_sigma = _group_sigma(spec, spread["sigma"], data)
-
     shape = data["pilot_log_sigma"].get_value().shape
     parameters = {name: pm.Deterministic(name, specify_shape(pt.exp(logs[name]), shape)) for name in names}
     sigma = data["member"] @ pm.Deterministic("sigma", pt.exp(log_sigma))

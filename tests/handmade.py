@@ -26,7 +26,7 @@ def scattered(model, values, shape, rng, width=0.02):
     return drawn
 
 
-def fit_of(model, runs, gate_failures=(), about=None, **draws):
+def fit_of(model, runs, gate_failures=(), **draws):
     """A fit of draws of its parameters, (chain, draw); a sampled discrepancy follows the runs or is given: weights."""
     spec = sb.read_model(model)
     if spec.samples_discrepancy and "weights" not in draws:
@@ -41,7 +41,7 @@ def fit_of(model, runs, gate_failures=(), about=None, **draws):
     raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": statistics})
     tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
     metadata = {"seed": 0, "sampler": {"chains": shape[0], "draws": shape[1], "tune": 1000}, "attempts": 1}
-    metadata |= {"partial": False, "gate_failures": [*gate_failures], "versions": {"numpy": "2.1"}} | (about or {})
+    metadata |= {"partial": False, "gate_failures": [*gate_failures], "versions": {"numpy": "2.1"}}
     metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)
     return sb.Fit(spec, runs, tree)

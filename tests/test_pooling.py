@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
@@ -19,6 +20,8 @@ from scalebayes.laws import LAWS
 from scalebayes.pooling import pooled_prior_draws, read_grouping, variable_names
 from scalebayes.posterior import METADATA
 from scalebayes.samplers import STATS, named
+
+from .handmade import fit_of
 
 PILE = sb.load_runs("pile2023")
 FAST = {"mode": Mode("py", None)}
@@ -388,6 +391,23 @@ def test_commands_ask_a_group_or_a_new_one(pooled, saved):
 def test_every_command_that_asks_a_fit_takes_a_group(saved, words):
     result = RUNNER.invoke(app, [words[0], saved, *words[1:], "--group", "pythia"])
     assert result.exit_code == 0, result.output + result.stderr
+
+
+def test_accuracy_of_a_group_follows_from_its_losses(pooled, saved, tmp_path):
+    shape = (4, 300)
+    stage = {"a_inf": 0.14, "P_c": 3.0, "alpha_P": 0.7, "sigma": 0.03, "nu": 8.0}
+    table = pd.DataFrame({"loss": np.linspace(2.0, 3.5, 12), "accuracy": np.linspace(0.7, 0.4, 12)})
+    scores = sb.read_scores(table, name="scores")
+    made = fit_of("downstream", scores, **{name: np.full(shape, value) for name, value in stage.items()})
+    path = str(sb.save(made, tmp_path / "stage.nc"))
+    asked = ["downstream", path, saved, "--N", "7B", "--D", "300B", "--json"]
+    rows = {}
+    for name in pooled.groups:
+        result = RUNNER.invoke(app, [*asked, "--group", name])
+        assert result.exit_code == 0, result.output + result.stderr
+        rows[name] = json.loads(result.stdout)["rows"]
+    assert rows["pythia"] != rows["cerebras-gpt"]
+    assert RUNNER.invoke(app, asked).exit_code == 1
 
 
 def test_the_summary_command_prints_groups_side_by_side(saved):

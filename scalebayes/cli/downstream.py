@@ -12,8 +12,10 @@ from scalebayes.cli.app import (
     DOption,
     FitsArgument,
     ForceOption,
+    GroupOption,
     InputOption,
     JsonOption,
+    NewGroupOption,
     NOption,
     ProbOption,
     WeightsOption,
@@ -79,6 +81,8 @@ def downstream_command(
     C: COrOptimumOption = None,
     others: InputOption = None,
     weights: WeightsOption = None,
+    group: GroupOption = None,
+    new_group: NewGroupOption = False,
     ci_prob: ProbOption = 0.9,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +91,7 @@ def downstream_command(
     from scalebayes.prediction import predict
     from scalebayes.stage import downstream
 
-    fit = load_all(fits, weights)
+    fit = load_all(fits, weights, group, new_group)
     asked: dict[str, Any] = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value}
     answer = (
         frontier(fit, C=C, **further(others)) if C and len(asked) == 1 else predict(fit, **asked, **further(others))

@@ -36,8 +36,9 @@ def print_summary(fit: Fit, ci_prob: float, as_json: bool) -> None:
         beside = "; published values on the right" * bool(fit.spec.published)
         typer.echo(f"Posterior median with {kind_of_interval(ci_prob)} interval{beside}\n")
         typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
-        answered = fit.spec.law_object.response == "loss"
-        for view in [] if not answered else [group(fit, name) for name in fit.groups] or [fit]:
+        if fit.spec.law_object.response != "loss":
+            return
+        for view in [group(fit, name) for name in fit.groups] or [fit]:
             typer.echo(f"\nAt ten times the largest run{f' of {view.view}' if view.view else ''}")
             typer.echo(draws_table(ahead(view), ci_prob))
 

@@ -244,8 +244,9 @@ def _shape(variable: Any) -> list[int]:
 
 def _places(array: str, shapes: Mapping[str, list[int]]) -> list[str]:
     """In C, where each variable stands in an array: a number as such, a vector as a pointer to its first."""
-    ends = accumulate(map(math.prod, shapes.values()), initial=0)
-    return [f"{array} + {at}" if shape else f"{array}[{at}]" for shape, at in zip(shapes.values(), ends, strict=False)]
+    starts = accumulate(map(math.prod, shapes.values()), initial=0)  # and the end of the last
+    pairs = zip(shapes.values(), starts, strict=False)
+    return [f"{array} + {at}" if shape else f"{array}[{at}]" for shape, at in pairs]
 
 
 TEMPLATE = """{prelude}
@@ -294,11 +295,11 @@ def check(made: Kernel, graph: Symbols, data: Mapping[str, np.ndarray]) -> None:
 
 def reference_function(graph: Symbols) -> Any:
     """PyTensor's own evaluation: log density, gradient, what is kept and the start, as one vector of a point."""
-    free = [*graph.free.values()]
-    ends = np.cumsum([math.prod(v.type.shape) for v in free])[:-1]
     from pytensor.compile.maker import function
     from pytensor.compile.mode import Mode
 
+    free = [*graph.free.values()]
+    ends = np.cumsum([math.prod(v.type.shape) for v in free])[:-1]
     outputs = [graph.log_density, *graph.gradient, *graph.kept.values(), *graph.initial]
     plain: Any = Mode("py", None)  # type: ignore[arg-type]  # nothing rewritten
     compiled: Any = function(free, outputs, mode=plain, on_unused_input="ignore")
