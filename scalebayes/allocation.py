@@ -12,6 +12,7 @@ from scalebayes.cost import SIX_ND, Cost, as_cost
 from scalebayes.curves import Curve, Shared, curve_of
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
+from scalebayes.parts import side_by_side
 from scalebayes.posterior import Fit, law_parameters, over_average
 from scalebayes.prediction import LONG_NAMES, label, predict, quantities
 from scalebayes.units import format_quantity, share_in_words
@@ -87,9 +88,9 @@ def frontier(
     loss = law(N, D, *unique, **per_draw)
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N} | ({"epochs": D / unique[0]} if unique else {})
     if curve.known is not None:
-        rng = np.random.default_rng([seed, 1])  # of what lies beyond the runs; `seed` is that of delta at them
-        asked = zip(log_N.T, budgets, *unique, strict=True)
-        off = np.stack([curve.drawn_at(size, c, cost, rng, *u) for size, c, *u in asked], axis=-1)
+        rngs = np.random.default_rng([seed, 1]).spawn(len(budgets))  # beyond the runs; `seed` is of delta at them
+        drawn = side_by_side(lambda *at: curve.drawn_at(*at[:2], cost, *at[2:]), log_N.T, budgets, rngs, *unique)
+        off = np.stack(drawn, axis=-1)
         values |= {"law": loss, "loss": loss * np.exp(off.reshape(loss.shape))}
     attributes: dict[str, Any] = {"cost": cost.name, "optimised": "law" if curve.known is None else "expected curve"}
     if unique:
@@ -180,8 +181,8 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
         N = numeric_optima(law, dict(curve.parameters), budgets, cost)
     if curve.known is None:
         return N
-    starts = zip(N.T, budgets, *others, strict=True)
-    return np.stack([expected_optimum(curve, start, c, cost, *held) for start, c, *held in starts], axis=-1)
+    found = side_by_side(lambda start, c, *held: expected_optimum(curve, start, c, cost, *held), N.T, budgets, *others)
+    return np.stack(found, axis=-1)
 
 
 def expected_optimum(curve: Shared, start: np.ndarray, budget: float, cost: Cost, *others: float) -> np.ndarray:

@@ -20,7 +20,8 @@ from scalebayes.diagnostics import Diagnosis, convergence
 from scalebayes.discrepancy import loo_logpdf
 from scalebayes.errors import GateWarning
 from scalebayes.kept_fits import keep, place, recall
-from scalebayes.pooling import pooled_names, pooled_prior_draws, read_grouping
+from scalebayes.parts import parts_of, side_by_side
+from scalebayes.pooling import pooled_prior_draws, read_grouping
 from scalebayes.posterior import METADATA, Fit, sampled_discrepancy
 from scalebayes.preflight import check_settings, check_table
 from scalebayes.progress import Progress
@@ -211,17 +212,23 @@ def log_likelihood(posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndar
     at the runs, (chain, draw, run).
     """
     law, noise = spec.law_object, spec.noise_object
-    values = {name: posterior[name].values[..., None] for name in posterior if "group" not in posterior[name].dims}
-    if "group" in posterior.dims:
-        of_run = read_grouping(runs, spec).of_run
-        values |= {name: posterior[name].values[..., of_run] for name in pooled_names(spec)}
-    curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: values[p] for p in law.parameter_names})
-    residual = law.log_response(runs) - np.log(curve) - delta
-    if not spec.integrates_discrepancy:
-        density = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
-    else:
-        basis = spec.basis(runs)
-        flat = {name: values[name].ravel() for name in spec.scatter_names}
-        density = loo_logpdf(basis, residual.reshape(-1, len(runs)), **flat).reshape(residual.shape)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(runs))
+    density = np.empty((shape[0] * shape[1], len(runs)))
+    draws = {name: values.values.reshape(len(density), -1) for name, values in posterior.items()}  # (S, groups)
+    place = read_grouping(runs, spec).of_run if "group" in posterior.dims else np.zeros(len(runs), int)
+    observed, inputs = law.log_response(runs), [getattr(runs, x) for x in law.inputs]
+    off = np.broadcast_to(np.reshape(delta, density.shape) if np.ndim(delta) else delta, density.shape)
+    basis = spec.basis(runs) if spec.integrates_discrepancy else None
+
+    def fill(part: slice) -> None:
+        values = {n: v[part][:, place] if v.shape[1] > 1 else v[part] for n, v in draws.items()}
+        curve = law.function(*inputs, **{p: values[p] for p in law.parameter_names})
+        residual = observed - np.log(curve) - off[part]
+        if basis is not None:
+            density[part] = loo_logpdf(basis, residual, **{n: values[n].ravel() for n in spec.scatter_names})
+        else:
+            density[part] = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
+
+    side_by_side(fill, parts_of(*density.shape))
     coords = {"chain": posterior["chain"], "draw": posterior["draw"], "run": runs.table.index.to_numpy()}
-    return xr.Dataset({"log_loss": (("chain", "draw", "run"), density)}, coords=coords)
+    return xr.Dataset({"log_loss": (("chain", "draw", "run"), density.reshape(shape))}, coords=coords)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ import xarray as xr
 from scalebayes.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.laws import INPUTS
+from scalebayes.parts import parts_of, side_by_side
 from scalebayes.posterior import (
     Fit,
     draw_labels,
@@ -25,8 +23,6 @@ from scalebayes.units import parse_quantity
 
 BASIC = ("N", "D", "C")
 """Inputs of which any two determine the third; the others of `INPUTS` are given by name."""
-AT_ONCE = 250_000
-"""Losses computed at once, draws times targets: more would not fit into a processor's cache."""
 LONG_NAMES = {"law": "loss of the law alone", "loss": "loss of the curve", "new_run": "loss of a new run"}
 
 
@@ -90,8 +86,6 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
     values = {name: np.empty((shape[0] * shape[1], shape[2])) for name in names}
     if known is not None:
         known.draw(known.basis.scale(inputs), rng, out=values["loss"])
-    count = 1 + values["loss"].size // AT_ONCE
-    ends = np.linspace(0, shape[0] * shape[1], count + 1).astype(int)
 
     def fill(part: slice, rng: np.random.Generator) -> None:
         curve = law(*inputs, **{k: v[part] for k, v in of_law.items()})
@@ -103,12 +97,8 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
             off = noise.draw(rng, curve.shape, **{k: v[part] for k, v in of_noise.items()})
             np.multiply(curve, np.exp(off, out=off), out=values["new_run"][part])
 
-    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-    if count == 1:
-        fill(parts[0], rng)
-    else:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets go of the interpreter where the time goes
-            list(threads.map(fill, parts, rng.spawn(count)))
+    parts = parts_of(len(values["loss"]), shape[2])
+    side_by_side(fill, parts, rng.spawn(len(parts)))
     return {name: value.reshape(shape) for name, value in values.items()}
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes import allocation, prediction
+from scalebayes import allocation, parts
 from scalebayes.allocation import expected_optimum, numeric_optimum, optimal_sizes
 from scalebayes.curves import curve_of, nodes_between
 from scalebayes.posterior import law_parameters
@@ -113,17 +113,17 @@ def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     fit = make(model)
     N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
     whole = sb.predict(fit, N=N, D=D, seed=4)
-    monkeypatch.setattr(prediction, "AT_ONCE", 7_000)
-    parts = sb.predict(fit, N=N, D=D, seed=4)
+    monkeypatch.setattr(parts, "AT_ONCE", 7_000)
+    split = sb.predict(fit, N=N, D=D, seed=4)
     for name in set(whole) - {"new_run"}:
-        np.testing.assert_array_equal(parts[name], whole[name])
-    off, off_whole = (np.log(x["new_run"] / x["loss"]) / noise_scale(fit) for x in (parts, whole))
+        np.testing.assert_array_equal(split[name], whole[name])
+    off, off_whole = (np.log(x["new_run"] / x["loss"]) / noise_scale(fit) for x in (split, whole))
     assert stats.ks_2samp(off.values.ravel(), off_whole.values.ravel()).pvalue > 1e-3
     assert abs(np.corrcoef(off.values.reshape(600, -1)[:20])[np.triu_indices(20, 1)]).max() < 0.25  # 4.5 sd of 400
-    monkeypatch.setattr(prediction.os, "cpu_count", lambda: 1)
-    np.testing.assert_array_equal(sb.predict(fit, N=N, D=D, seed=4)["new_run"], parts["new_run"])
+    monkeypatch.setattr(parts.os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(sb.predict(fit, N=N, D=D, seed=4)["new_run"], split["new_run"])
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
-    of_law = parts.get("law", parts["loss"])
+    of_law = split.get("law", split["loss"])
     np.testing.assert_allclose(of_law, fit.spec.law_object(N, D, **parameters), rtol=1e-12)
 
 

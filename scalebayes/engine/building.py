@@ -12,7 +12,7 @@ from pathlib import Path
 from scalebayes.engine.operations import UnsupportedError
 
 FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-std=gnu11", "-w", "-fno-math-errno", "-fno-trapping-math")
-LOOPS = ("-fopenmp-simd", "-ffp-contract=fast")
+LOOPS = ("-fopenmp-simd", "-ffp-contract=fast", "-freciprocal-math")
 ATTEMPTS = (
     (*FLAGS, *LOOPS, "-DVECTOR_MATHS"),
     (*FLAGS, *LOOPS),
@@ -20,7 +20,8 @@ ATTEMPTS = (
 )
 """Flags, the quickest library first: with glibc's vector maths, without, and what any compiler takes.
 
-None of them lets the compiler forget infinities, NaN or the order of what is written, but for sums over the rows.
+None of them lets the compiler forget infinities, NaN or the order of what is written, but for sums over the rows; a
+quotient may become a product with the reciprocal.
 """
 TIMEOUT = 120
 """Seconds after which a compiler counts as stuck."""

@@ -161,7 +161,8 @@ def additive(
     N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
 ) -> Numeric:
     """L = L_inf + n + d: what one input lacks, the other cannot make good."""
-    return coupled.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=1.0)
+    log_n, log_d = alpha_N * (np.log(N_c) - np.log(N)), alpha_D * (np.log(D_c) - np.log(D))
+    return L_inf + np.exp(log_n) + np.exp(log_d)
 
 
 @law(
