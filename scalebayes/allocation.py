@@ -89,7 +89,7 @@ def frontier(
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N} | ({"epochs": D / unique[0]} if unique else {})
     if curve.known is not None:
         rngs = np.random.default_rng([seed, 1]).spawn(len(budgets))  # beyond the runs; `seed` is of delta at them
-        drawn = side_by_side(lambda *at: curve.drawn_at(*at[:2], cost, *at[2:]), log_N.T, budgets, rngs, *unique)
+        drawn = side_by_side(lambda n, c, *at: curve.drawn_at(n, c, cost, *at), log_N.T, budgets, rngs, *unique)
         off = np.stack(drawn, axis=-1)
         values |= {"law": loss, "loss": loss * np.exp(off.reshape(loss.shape))}
     attributes: dict[str, Any] = {"cost": cost.name, "optimised": "law" if curve.known is None else "expected curve"}
