@@ -2,12 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
 from scalebayes.errors import Fault
+from scalebayes.sources import Table
 from scalebayes.units import format_quantity, parse_quantity
 
 
@@ -82,20 +81,20 @@ _NOT_NATS = {
 }
 
 
-def match_columns(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> tuple[dict[str, str], list[Fault]]:
+def match_columns(table: Table, chosen: Mapping[str, str | None]) -> tuple[dict[str, str], list[Fault]]:
     """Find the column that plays each part: the one `chosen`, else the only one with a usual name.
 
     Nobody need know of `OTHER` inputs: such a column is taken unasked only if it is the only one and all of it can
     serve.
     """
-    names = [str(name) for name in frame]
+    names = [str(name) for name in table]
     free = [name for name in names if name not in chosen.values()]
     columns, faults = {}, []
     for role, asked in chosen.items():
         found = [asked] if asked is not None else usual_columns(free, role)
         if asked is None and role in LABELS:  # nobody asked for these: take the first that can serve, if any
-            found = [c for c in found if frame[c].notna().all() and (role == "group" or frame[c].is_unique)][:1]
-        if asked is None and role in OTHER and not (len(found) == 1 and _serves(frame[found[0]], role)):
+            found = [c for c in found if _labels(table[c], unique=role == "run")][:1]
+        if asked is None and role in OTHER and not (len(found) == 1 and _serves(table[found[0]], role)):
             found = []
         if asked is not None and asked not in names:
             close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
@@ -133,7 +132,19 @@ def usual_columns(names: list[str], role: str) -> list[str]:
     return [role] if role in found and role in (*BASIC, *OTHER) else found
 
 
-def _serves(column: pd.Series, role: str) -> bool:
+def label(cell: object) -> str:
+    """Read a cell as a name, empty where there is none."""
+    text = " ".join(str(cell).split())
+    return "" if text in {"nan", "NaN", "None", "<NA>", "NaT"} else text
+
+
+def _labels(column: Iterable[object], unique: bool) -> bool:
+    """Whether every cell is a name, where `unique` one of its own."""
+    names = [label(cell) for cell in column]
+    return all(names) and not (unique and len({*names}) < len(names))
+
+
+def _serves(column: Iterable[object], role: str) -> bool:
     """Whether every cell is a quantity within the range of a role."""
     try:
         values = [parse_quantity(cell) for cell in column]
@@ -156,42 +167,53 @@ def _not_nats(column: str) -> str:
     return next((why for why, units in _NOT_NATS.items() if words & units), "")
 
 
-def check_units(table: pd.DataFrame, columns: Mapping[str, str], in_nats: bool = True) -> list[Fault]:
+def check_units(
+    values: Mapping[str, Sequence[float]], columns: Mapping[str, str], rows: Sequence[int], in_nats: bool = True
+) -> list[Fault]:
     """Find values whose unit is suspect; those worked out from others only where the others pass.
 
     Of a loss that was not given in nats (`in_nats`) the column's name says nothing any more.
     """
     names = dict(columns) if in_nats else {**columns, "loss": "loss"}
-    given = [fault for role in QUANTITIES if role in columns for fault in _suspects(table[role], role, names[role])]
-    derived = [role for role in BASIC if role in table and role not in columns]
+    given = [f for role in QUANTITIES if role in columns for f in _suspects(values[role], role, names[role], rows)]
+    derived = [role for role in BASIC if role in values and role not in columns]
     if not given and derived:
         (role,) = derived
-        given = list(_suspects(table[role], role, {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}[role]))
+        given = [*_suspects(values[role], role, {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}[role], rows)]
     if not given and {"N", "D", "C"} <= columns.keys():
-        ratio = float((table["C"] / (6 * table["N"] * table["D"])).median())
+        from statistics import median
+
+        ratios = [C / (6 * N * D) for N, D, C in zip(*(values[role] for role in BASIC), strict=True)]
+        ratio = median(known(ratios) or [1.0])
         if ratio < 0.01 or ratio > 100:
             wrong = "FLOP within a factor 100 of 6ND"
             given = [Fault(None, columns["C"], f"{ratio:.2g} times 6ND", wrong, "another unit of compute?")]
     return given
 
 
-def _suspects(values: pd.Series, role: str, column: str) -> Iterator[Fault]:
+def _suspects(values: Sequence[float], role: str, column: str, rows: Sequence[int]) -> Iterator[Fault]:
     """Yield one fault for a column that is suspect throughout, else one a suspect row."""
     quantity = QUANTITIES[role]
     allowed = f"{format_quantity(quantity.low)} to {format_quantity(quantity.high)} {quantity.unit}"
-    outside = (values < quantity.low) | (values > quantity.high)
+    outside = [(row, x) for row, x in zip(rows, values, strict=True) if x < quantity.low or x > quantity.high]
     if role == "loss" and (why := _not_nats(column)):
         yield Fault(None, column, "a loss of this name", "nats per token", why)
-    elif role == "loss" and values.min() > _UNTRAINED:
+    elif role == "loss" and min(known(values), default=0.0) > _UNTRAINED:
         yield Fault(None, column, span(values), f"a run below {_UNTRAINED:g} {quantity.unit}", quantity.hint)
-    elif outside.all():
+    elif len(outside) == len(values):
         yield Fault(None, column, span(values), allowed, quantity.hint)
     else:
-        for row, value in values[outside].items():
-            yield Fault(int(str(row)), column, format_quantity(value), allowed, quantity.hint)
+        for row, value in outside:
+            yield Fault(row, column, format_quantity(value), allowed, quantity.hint)
 
 
-def span(values: pd.Series) -> str:
+def known(values: Iterable[float]) -> list[float]:
+    """Leave NaN out."""
+    return [x for x in values if x == x]
+
+
+def span(values: Iterable[float]) -> str:
     """Write the range of some quantities, as ``70M to 16.2B``."""
-    low, high = format_quantity(values.min()), format_quantity(values.max())
+    numbers = known(values)
+    low, high = format_quantity(min(numbers)), format_quantity(max(numbers))
     return low if low == high else f"{low} to {high}"

@@ -27,12 +27,12 @@ def uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def not_there(path: Path) -> str:
+def not_there(path: Path, what: str = "no such file:") -> str:
     """Say that there is no such file, and which one may have been meant."""
     import difflib
 
     close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-    return f"no such file: {path}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{what} {path}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -1,9 +1,8 @@
 """Losses in other units: bits, bits per byte and perplexities, to nats per token."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from scalebayes.errors import RunsError
 
@@ -16,13 +15,19 @@ class Unit(NamedTuple):
     formula: str
 
 
+def _log(value: Any) -> Any:
+    import numpy as np  # here, so that tables in nats are checked without it
+
+    return np.log(value)
+
+
 UNITS = {
     "nats": Unit(lambda x: x, False, "as given"),
-    "bits": Unit(lambda x: x * np.log(2.0), False, "bits times ln 2"),
-    "perplexity": Unit(np.log, False, "ln of the perplexity per token"),
+    "bits": Unit(lambda x: x * math.log(2.0), False, "bits times ln 2"),
+    "perplexity": Unit(_log, False, "ln of the perplexity per token"),
     "nats_per_byte": Unit(lambda x: x, True, "nats per byte over tokens per byte"),
-    "bits_per_byte": Unit(lambda x: x * np.log(2.0), True, "bits per byte times ln 2, over tokens per byte"),
-    "perplexity_per_byte": Unit(np.log, True, "ln of the perplexity per byte, over tokens per byte"),
+    "bits_per_byte": Unit(lambda x: x * math.log(2.0), True, "bits per byte times ln 2, over tokens per byte"),
+    "perplexity_per_byte": Unit(_log, True, "ln of the perplexity per byte, over tokens per byte"),
 }
 """What a loss may be given in."""
 

@@ -9,7 +9,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from scalebayes.errors import FitError, RunsError
-from scalebayes.files import write_whole
+from scalebayes.files import not_there, write_whole
 from scalebayes.pooling import variable_names
 from scalebayes.posterior import METADATA, Fit
 from scalebayes.runs import Runs
@@ -55,7 +55,7 @@ def load(path: str | Path) -> Fit:
     """
     path = Path(path)
     if not path.is_file():
-        raise FitError(f"no fit at {path}")
+        raise FitError(not_there(path, "no fit at"))
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             tree = stored.load()

@@ -13,6 +13,7 @@ from scalebayes.columns import LABELS, QUANTITIES
 from scalebayes.errors import RunsError, ScaleBayesError
 from scalebayes.lossunits import to_nats
 from scalebayes.runs import Fault, Runs, read_runs
+from scalebayes.sources import open_table
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -303,6 +304,18 @@ def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
     assert read_runs(path).N.tolist() == [70e6, 1315723264]
 
 
+def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_bytes(
+        b'\r\n,N,D,loss,note,\r\n0,70M,3B,3.4,"a, ""b""\r\nc",\r\n   \r\n1,1B,20B,2.6\r\n2,NA,20B,n/a,x,\r\n'
+    )
+    frame, _ = open_table(path)
+    assert list(frame) == ["Unnamed: 0", "N", "D", "loss", "note", "Unnamed: 5"]
+    assert frame["note"][1] == 'a, "b"\r\nc'
+    assert frame.isna().sum().to_list() == [0, 1, 0, 1, 1, 3]
+    assert read_runs(path, skip_incomplete=True).loss.tolist() == [3.4, 2.6]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -316,6 +329,7 @@ def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
         ("runs.csv", b"N,loss\n1e9,3,4\n1e9,3,4\n", "its rows have more cells than its header has names"),
         ("runs.csv", b"N,loss\n1e9,3\n1e9,3,4\n", "Expected 2 fields in line 3, saw 3"),
         ("runs.csv", b"N,loss\n\xff\xfe,3\n", "codec can't decode"),
+        ("runs.csv", b'N,loss\n1e9,"3\n1e9,4\n', "is a quotation mark not closed"),
         ("runs.jsonl", b"N,loss", "cannot read runs from"),
         ("runs.parquet", b"N,loss", "cannot read runs from"),
         ("runs.csv", b"N;D;loss\n1e9;1e10;3,1\n", r"separated by semicolons; save it with commas, or .*sep=';'"),
