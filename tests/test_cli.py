@@ -213,17 +213,41 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
     assert "Traceback" not in errors
 
 
-def test_help_and_version_are_light():
-    code = """
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--help"], "Usage"),
+        (["fit", "missing.csv"], "no such file"),
+        (["predict", "missing.nc", "--N", "1B", "--D", "1T"], "no fit at missing.nc"),
+        (["fit", "columns.csv", "--map", "N=size"], "only size, seen"),
+        (["fit", "-o", "x.nc", "cells.csv", "--lenient"], "row 1  loss  got abc"),
+    ],
+)
+def test_help_and_refusals_import_little(arguments, says, tmp_path):
+    (tmp_path / "columns.csv").write_text("size,seen\n1e9,1e10\n")
+    (tmp_path / "cells.csv").write_text("N,D,loss\n1e9,1e10,abc\n")
+    code = f"""
 import sys, scalebayes.cli
 try:
-    scalebayes.cli.app(["--help"])
+    scalebayes.cli.app({arguments})
 except SystemExit:
-    print([m for m in ("numpy", "pandas", "pymc", "rich") if m in sys.modules])
+    print([m for m in ("numpy", "pandas", "pydantic", "pymc", "rich") if m in sys.modules])
 """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.splitlines()[-1] == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert says in done.stdout + done.stderr
+
+
+def test_the_version_is_printed():
     assert run("--version").stdout.strip() == sb.__version__
+
+
+def test_a_file_is_looked_at_only_by_a_command_that_would_run(tmp_path):
+    gone = tmp_path / "gone.csv"
+    assert "Fit a law" in run("fit", gone, "--help").stdout
+    assert "No such option" in run("fit", gone, "--bogus", code=2).stderr
+    gone.write_text("N,D,loss\n1e9,1e10,abc\n")
+    assert "ROLE=COLUMN" in run("fit", gone, "--map", "X=1", code=2).stderr
 
 
 def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():

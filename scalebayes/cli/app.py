@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
+from scalebayes.cli.files import look
 from scalebayes.errors import GateWarning, ScaleBayesError
 
 GATE_FAILED, INTERRUPTED = 3, 130
@@ -22,6 +23,21 @@ SETTINGS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """End errors in one message and an exit code, never in a trace."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GateWarning)  # commands say it themselves
+            yield
+    except (ScaleBayesError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class Registry(Mapping[str, Any]):
@@ -60,6 +76,18 @@ class Panels(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = cast(Any, REGISTRY)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, after a look at the files among them: to check arguments Typer imports Pydantic."""
+        options, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        if rest and rest[0] in self.commands and not (options or ctx.resilient_parsing):
+            command = self.commands[rest[0]]
+            alone = typer.Context(command, parent=ctx, info_name=rest[0], **command.context_settings)
+            given, _, _ = command.make_parser(alone).parse_args(rest[1:])
+            if "help" not in given and all(given.get(p.name) for p in command.params if p.required):
+                with one_message():
+                    look(given)
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one list a heading, whole sentences."""
@@ -129,19 +157,7 @@ def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[.
     """Register a command, under a heading of the help, whose errors end in one message, never in a trace."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> None:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", GateWarning)  # commands say it themselves
-                    function(*args, **kwargs)
-            except (ScaleBayesError, OSError) as error:
-                typer.echo(f"error: {error}", err=True)
-                raise typer.Exit(1) from None
-            except KeyboardInterrupt:
-                typer.echo("interrupted", err=True)
-                raise typer.Exit(INTERRUPTED) from None
-
+        guarded = one_message()(function)
         REGISTRY.add(name, panel, guarded)
         return guarded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,32 @@ if TYPE_CHECKING:
     from scalebayes.runs import Runs
 
 
+AT_ONCE = 1_000_000
+"""A table of fewer bytes is checked before pandas is imported, which takes longer."""
+
+
+def look(given: Mapping[str, Any]) -> None:
+    """Refuse the tables and fits among a command's arguments that are not there, and short tables that are of no use.
+
+    Those that pandas reads, and long ones, wait until they are read.
+    """
+    for path in map(Path, [*_each(given.get("fit")), *_each(given.get("fits"))]):
+        if not path.is_file():
+            raise ScaleBayesError(not_there(path, "no fit at"))
+    for path in (Path(name) for name in _each(given.get("runs")) if Path(name).suffix):
+        if path.exists() and (path.suffix in (".jsonl", ".parquet") or path.stat().st_size > AT_ONCE):
+            continue
+        from scalebayes.checks import check_table
+        from scalebayes.sources import read_source, short_name
+
+        strict, skip = not given.get("lenient"), bool(given.get("skip_incomplete"))
+        check_table(read_source(path)[0], short_name(path.name), roles(given.get("columns")), strict, skip)
+
+
+def _each(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
+
+
 def read(
     runs: str,
     columns: list[str] | None,
@@ -25,8 +52,6 @@ def read(
     best: bool = False,
 ) -> Runs:
     """Read a file or a published table, and say on stderr what was assumed."""
-    if Path(runs).suffix and not Path(runs).exists():  # said at once, without what reads tables
-        raise ScaleBayesError(not_there(Path(runs)))
     from scalebayes.datasets import TABLES, load_runs
     from scalebayes.runs import read_runs
 
