@@ -2,8 +2,8 @@
 
 Run with ``python benchmarks/speed.py``; it prints the table and writes it to ``docs/performance.md``. Whole processes
 are timed in wall and processor seconds, one route after the other within each round, and ratios are medians over the
-rounds. ``--ssl PYTHON`` names an interpreter with simple-scaling-laws 0.2; brms is found by itself. Nothing is asserted
-here.
+rounds. ``--ssl PYTHON`` names an interpreter with simple-scaling-laws 0.2; brms is found by itself. ``--route start``
+prints what starting takes alone. Nothing is asserted here.
 """
 
 import argparse
@@ -171,6 +171,30 @@ def route_rows() -> dict[str, object]:
             "ok": not fit.gate_failures}  # fmt: skip
 
 
+def route_start() -> dict[str, str]:
+    """Light commands over importing a library that they need, least of nine rounds, from bytecode as pip leaves it."""
+    import scalebayes as sb
+
+    with tempfile.TemporaryDirectory() as folder:
+        sb.save(sb.fit(sb.load_runs("hoffmann2022"), "chinchilla"), f"{folder}/fit.nc")
+        Path(folder, "bad.csv").write_text("N,D,loss\n1e9,1e10,abc\n")
+        commands = {
+            "`scalebayes --help`": ["--help"],
+            "a file that is not there": ["fit", f"{folder}/none.csv"],
+            "a file refused for its contents": ["fit", f"{folder}/bad.csv"],
+            "`scalebayes predict` from a saved fit": ["predict", f"{folder}/fit.nc", "--N", "70B", "--D", "1.4T"],
+        }
+        python = {what: ["-m", "scalebayes", *command] for what, command in commands.items()}
+        python |= {library: ["-c", f"import {library}"] for library in ("typer", "xarray")}
+        flags = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+        rounds = [{x: timed([sys.executable, *y], flags, check=False) for x, y in python.items()} for _ in range(9)]
+    wall, cpu = ({x: min(one[x][key] for one in rounds) for x in python} for key in ("whole", "whole_cpu"))
+    return {
+        f"{what}, over importing {x}": f"{wall[what] / wall[x]:.1f} wall, {cpu[what] / cpu[x]:.1f} processor"
+        for what, x in ((what, "xarray" if "predict" in what else "typer") for what in commands)
+    }
+
+
 ROUTES = {
     "plain": lambda: route_pymc(by_hand=True),
     "graph": lambda: route_pymc(by_hand=False),
@@ -178,15 +202,12 @@ ROUTES = {
     "cached": lambda: route_fit(cache=True),
     "refits": route_refits,
     "rows": route_rows,
+    "start": route_start,
 }
 
 
-def timed(command: list[str], folder: str | None = None, check: bool = True) -> dict[str, float]:
-    """Run a process; its wall and processor seconds with what it printed last. A folder holds all its caches."""
-    flags = {} if folder is None else {
-        "SCALEBAYES_CACHE_DIR": f"{folder}/scalebayes", "NUMBA_CACHE_DIR": f"{folder}/numba",
-        "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor",
-    }  # fmt: skip
+def timed(command: list[str], flags: dict[str, str], check: bool = True) -> dict[str, float]:
+    """Run a process with flags in its environment; its wall and processor seconds with what it printed last."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **flags})
     if check and done.returncode != 0:
@@ -198,8 +219,12 @@ def timed(command: list[str], folder: str | None = None, check: bool = True) -> 
 
 
 def ours(route: str, folder: str | None = None) -> dict[str, float]:
-    """Run one route in a process of its own."""
-    return timed([sys.executable, __file__, "--route", route], folder)
+    """Run one route in a process of its own; a folder holds all its caches."""
+    flags = {} if folder is None else {
+        "SCALEBAYES_CACHE_DIR": f"{folder}/scalebayes", "NUMBA_CACHE_DIR": f"{folder}/numba",
+        "PYTENSOR_FLAGS": f"base_compiledir={folder}/pytensor",
+    }  # fmt: skip
+    return timed([sys.executable, __file__, "--route", route], flags)
 
 
 def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[str, float]]]:
@@ -209,7 +234,7 @@ def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as theirs:
             one = {"plain": ours("plain", theirs), "first": ours("fit", folder), "second": ours("fit", folder)}
             if ssl:
-                one["simple"] = timed([ssl, "-c", SIMPLE, points])
+                one["simple"] = timed([ssl, "-c", SIMPLE, points], {})
             one["again"] = ours("fit", folder)
             ours("cached", folder)
             one["cached"] = ours("cached", folder)
@@ -219,30 +244,13 @@ def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[
     return made
 
 
-def startup(points: str) -> dict[str, tuple[float, float]]:
-    """Processor seconds of light commands over those of importing typer, least of five; and the wall seconds' ratio."""
-    bad = Path(points).with_name("bad.csv")
-    bad.write_text("N,D,loss\n1e9,1e10,abc\n")
-    cli = [sys.executable, "-m", "scalebayes"]
-    commands = {
-        "typer": [sys.executable, "-c", "import typer"],
-        "`scalebayes --help`": [*cli, "--help"],
-        "a file that is not there": [*cli, "fit", str(bad.with_name("none.csv"))],
-        "a file refused for its contents": [*cli, "fit", str(bad)],
-    }
-    best = {name: [timed(command, check=False) for _ in range(5)] for name, command in commands.items()}
-    cpu = {name: min(run["whole_cpu"] for run in runs) for name, runs in best.items()}
-    wall = {name: min(run["whole"] for run in runs) for name, runs in best.items()}
-    return {name: (cpu[name] / cpu["typer"], wall[name] / wall["typer"]) for name in commands if name != "typer"}
-
-
 def stan(points: str) -> dict[str, float] | str:
     """The same law through brms, or why not."""
     try:
         found = subprocess.run(["Rscript", "-e", "library(brms)"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return "R is not installed"
-    return timed(["Rscript", "-e", STAN, points]) if found else "brms is not installed for R"
+    return timed(["Rscript", "-e", STAN, points], {}) if found else "brms is not installed for R"
 
 
 def ratio(rounds: list[dict[str, dict[str, float]]], a: str, b: str) -> str:
@@ -261,9 +269,9 @@ def report(arguments: argparse.Namespace) -> str:
         rounds = processes(arguments.rounds, arguments.ssl, points)
         ours("fit")  # so that what follows compiles nothing
         refits, graph = ours("refits"), ours("graph")
-        rows, light, brms = ours("rows"), startup(points), stan(points)
+        rows, start, brms = ours("rows"), route_start(), stan(points)
     lines = [*_sampling(rounds, refits, graph, brms), *_refits(refits), *_processes(rounds, bool(arguments.ssl))]
-    lines += [*_rows(rows), *_startup(light)]
+    lines += [*_rows(rows), *((what, "" if "predict" in what else "1.5", got) for what, got in start.items())]
     names = ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     where = f"{os.cpu_count()} cores, {platform.machine()} {platform.system()}, load {load:.1f} after it"
@@ -319,13 +327,6 @@ def _rows(rows: dict) -> list[Line]:
     ]
     memory = ("... memory beyond the table", "100 bytes a row", f"{rows['bytes']:.0f} bytes a row")
     return [*gradients, ("fit of 1,000,000 rows, 4 x 500 draws, 400 to tune", "", fit), memory]
-
-
-def _startup(light: dict) -> list[Line]:
-    return [
-        (f"{name}, over importing typer", "1.5", f"{wall:.1f} wall, {cpu:.1f} processor")
-        for name, (cpu, wall) in light.items()
-    ]
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from scalebayes.layout import WIDTH as WIDTH
 from scalebayes.layout import align as align
 from scalebayes.layout import wrap as wrap
 from scalebayes.posterior import Fit
-from scalebayes.robustness import AS_FITTED
 from scalebayes.tables import CI_PROB, exponents, interval_columns, intervals, summary
 from scalebayes.units import format_quantity
 
@@ -113,6 +112,8 @@ def _infinite(key: Sequence[Any]) -> bool:
 
 def sensitivity_table(moved: Sensitivity) -> str:
     """Lay out the answer of `sensitivity`: one line an assumption, one column a quantity, with how far it moved."""
+    from scalebayes.robustness import AS_FITTED  # here: it brings all that makes fits
+
     ci_prob = moved.table.attrs["ci_prob"]
     keys = [str(name) for name in moved.table.index.names if name not in ("quantity", "assumed")]
     answered = dict.fromkeys(moved.table.index.get_level_values("assumed"))

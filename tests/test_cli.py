@@ -26,6 +26,15 @@ def run(*arguments, code=0):
     return result
 
 
+def shell(*arguments, cwd=None):
+    """Run a command in a process of its own: what it says, and the modules it imported."""
+    code = "import sys, atexit, scalebayes.cli; atexit.register(lambda: print(*sys.modules)); scalebayes.cli.main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    *said, modules = done.stdout.splitlines()
+    return "\n".join([*said, done.stderr]), set(modules.split())
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, fitted):
     return sb.save(fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc")
@@ -226,16 +235,15 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
 def test_help_and_refusals_import_little(arguments, says, tmp_path):
     (tmp_path / "columns.csv").write_text("size,seen\n1e9,1e10\n")
     (tmp_path / "cells.csv").write_text("N,D,loss\n1e9,1e10,abc\n")
-    code = f"""
-import sys, scalebayes.cli
-try:
-    scalebayes.cli.app({arguments})
-except SystemExit:
-    print([m for m in ("numpy", "pandas", "pydantic", "pymc", "rich") if m in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert says in done.stdout + done.stderr
+    done, imported = shell(*arguments, cwd=tmp_path)
+    assert says in done
+    assert imported.isdisjoint({"numpy", "pandas", "pydantic", "pymc", "rich"})
+
+
+def test_a_prediction_imports_no_sampler_and_no_figures(saved):
+    done, imported = shell("predict", saved, "--N", "70B", "--D", "1.4T")
+    assert "new run" in done
+    assert imported.isdisjoint({"pymc", "pytensor", "nutpie", "numba", "matplotlib", "scalebayes.inference"})
 
 
 def test_the_version_is_printed():
