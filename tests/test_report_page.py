@@ -99,7 +99,7 @@ def test_a_run_has_the_loss_that_python_gives(page, fit, N, D):
     np.testing.assert_allclose(answer(page, "run-loss"), bounds(expected, "loss"), rtol=0.01)
     np.testing.assert_allclose(answer(page, "run-new"), bounds(expected, "new_run"), rtol=0.01)
     decades = float(expected["decades_beyond"][0])
-    told = "no more compute" if decades == 0 else f"{decades:.1f} orders of magnitude"
+    told = "no more compute" if decades == 0 else f"{decades:.2f} orders of magnitude"
     assert page.text_content("#tell-run-beyond") == told
 
 

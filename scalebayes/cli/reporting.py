@@ -28,7 +28,7 @@ def report_command(
         str | None, typer.Option("--format", metavar="KIND", help="html, md or json, where the file does not say it.")
     ] = None,
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Refit one fit under other assumptions too: a minute or two.")
+        bool, typer.Option("--sensitivity", help="Refit one fit under other assumptions too: about half a minute.")
     ] = False,
     ci_prob: ProbOption = 0.9,
     force: ForceOption = False,

@@ -52,7 +52,7 @@ def _ask(fits: list[str]) -> Iterator[str]:
 def _fit(table: str) -> Iterator[str]:
     name = shlex.quote(table)
     yield from _line(f"runs {name}", "check it, fit nothing")
-    yield from _line(f"fit {name} -o {shlex.quote(Path(table).stem + '.nc')}", "a minute or two")
+    yield from _line(f"fit {name} -o {shlex.quote(Path(table).stem + '.nc')}", "about a minute")
 
 
 def _try() -> Iterator[str]:

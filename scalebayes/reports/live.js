@@ -166,7 +166,7 @@
 
   function beyond(logC) {
     const decades = logC - data.largest;
-    return decades < 0.005 ? "no more compute" : `${decades.toFixed(1)} orders of magnitude`;
+    return decades < 0.005 ? "no more compute" : `${decades.toFixed(2)} orders of magnitude`;
   }
 
   // Marks on the figure.

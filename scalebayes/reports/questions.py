@@ -118,7 +118,7 @@ def distance(decades: float, of: str) -> str:
         return "a limit, beyond all runs"
     if decades < NOT_BEYOND:
         return f"no more {of} than the largest run" if of == "compute" else "no further than the runs"
-    return f"{decades:.1f} orders of magnitude of {of} beyond the largest run".replace("of its", "in its")
+    return f"{decades:.2f} orders of magnitude of {of} beyond the largest run".replace("of its", "in its")
 
 
 def cautions(datasets: list[xr.Dataset]) -> tuple[Message, ...]:
