@@ -1,20 +1,26 @@
 """Time what a saved posterior is asked: seconds of 4000 draws, every law, decisions, long lists of targets.
 
-Fits are made by hand around sensible values, so nothing is sampled. Prints the machine and medians of repeats, in
-seconds of the processor (other jobs on the machine do not count), and the most memory that the process took.
+Draws of laws alone are made by hand around sensible values; those with a discrepancy come from a fit of the Chinchilla
+points. Prints a table for docs/performance.md: medians of repeats after one call that is not counted, in seconds of the
+clock and of the processor, and the most memory that the process has taken by then.
 
-    .venv/bin/python benchmarks/queries.py
+    .venv/bin/python benchmarks/queries.py            # prints it
+    .venv/bin/python benchmarks/queries.py --docs     # and writes it into the page
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -22,6 +28,8 @@ import xarray as xr
 import scalebayes as sb
 from scalebayes.posterior import METADATA
 
+DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKERS = ("<!-- questions: begin -->", "<!-- questions: end -->")
 SHAPE = (4, 1000)
 MIDDLE = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_ND": 0.36, "kappa": 0.8}
 MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01}
@@ -45,52 +53,63 @@ def handmade(model: str) -> sb.Fit:
     return sb.Fit(spec, runs, tree)
 
 
-def seconds(query: Callable[[], object], repeats: int = REPEATS) -> str:
-    """Median of the processor's seconds, after one call that is not counted; or why there is no answer."""
-    try:
-        query()
-    except sb.ScaleBayesError as error:
-        return f"no answer: {error}"[:90]
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        query()
-        times.append(time.process_time() - start)
-    return f"{statistics.median(times):7.3f} s"
+def fit_of(model: str) -> sb.Fit:
+    """A fit to ask: sampled where there is a discrepancy, made by hand where not."""
+    return sb.fit(sb.load_runs("hoffmann2022"), model) if sb.read_model(model).discrepancy else handmade(model)
 
 
-def peak() -> str:
-    """Most memory this process has taken so far."""
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB at most so far"
+def timed(what: str, query: Callable[[], object]) -> str:
+    """A line of the table."""
+    query()
+    wall, used = [], []
+    for _ in range(REPEATS):
+        start, start_used = time.perf_counter(), time.process_time()
+        query()
+        wall.append(time.perf_counter() - start)
+        used.append(time.process_time() - start_used)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    line = f"| {what} | {statistics.median(wall):.3f} | {statistics.median(used):.3f} | {memory:.2f} |"
+    print(line, flush=True)
+    return line
+
+
+def table() -> Iterator[str]:
+    """Ask everything, fit by fit."""
+    yield f"{date.today()}: {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}.\n"
+    yield "| question, 4000 draws | seconds | of the processor | GiB at most |\n|---|---|---|---|"
+    sizes, tokens = np.geomspace(1e8, 1e12, TARGETS), np.geomspace(1e12, 1e10, TARGETS)
+    for model in ("chinchilla", "coupled-discrepancy"):
+        fit, name = fit_of(model), f"`predict`, {TARGETS} targets, `{model}`"
+        yield timed(f"{name}, no new runs", lambda fit=fit: sb.predict(fit, N=sizes, D=tokens, new_run=False))
+        yield timed(f"{name}, with new runs", lambda fit=fit: sb.predict(fit, N=sizes, D=tokens))
+    for model in map(str, sb.list_models().index):
+        spec = sb.read_model(model)
+        if spec.law_object.inputs[:2] == ("N", "D") and spec.pool is None:
+            limit = {"U": 1e12} if "U" in spec.law_object.inputs else {}
+            frontier = partial(sb.frontier, fit_of(model), C=BUDGETS, **limit)
+            yield timed(f"`frontier`, {len(BUDGETS)} budgets, `{model}`", frontier)
+            if model in ("chinchilla", "coupled", "kaplan"):
+                yield timed(
+                    f"`frontier`, {len(BUDGETS)} budgets with serving, `{model}`",
+                    partial(frontier, cost=sb.with_inference("1T")),
+                )
+    for model in ("coupled", "coupled-discrepancy"):
+        fit = fit_of(model)
+        yield timed(f"`reach`, `{model}`", partial(sb.reach, fit, loss=2.1))
+        yield timed(f"`regret`, `{model}`", partial(sb.regret, fit, N="70B", D="1.4T"))
+        yield timed(f"`decide`, `{model}`", partial(sb.decide, fit, C="5.76e23"))
+        yield timed(f"`near_optimum`, `{model}`", partial(sb.near_optimum, fit, C="5.76e23"))
 
 
 def main() -> None:
-    """Run everything."""
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    sizes, tokens = np.geomspace(1e8, 1e12, TARGETS), np.geomspace(1e12, 1e10, TARGETS)
-    small = handmade("chinchilla")
-    print(f"predict, {SHAPE[0] * SHAPE[1]} draws x {TARGETS} targets (chinchilla)")
-    print(f"  curve alone      {seconds(lambda: sb.predict(small, N=sizes, D=tokens, new_run=False), 1)}, {peak()}")
-    print(f"  with new runs    {seconds(lambda: sb.predict(small, N=sizes, D=tokens), 1)}, {peak()}")
-    print(f"frontier, {SHAPE[0] * SHAPE[1]} draws x {len(BUDGETS)} budgets")
-    for model in sb.list_models().index:
-        fit = handmade(str(model))
-        print(f"  {model:24}{seconds(lambda fit=fit: sb.frontier(fit, C=BUDGETS), 1)}")
-    for model in ("chinchilla", "coupled", "kaplan"):
-        fit, cost = handmade(model), sb.with_inference("1T")
-        taken = seconds(lambda fit=fit, cost=cost: sb.frontier(fit, C=BUDGETS, cost=cost), 1)
-        print(f"  {model + ', serving 1T':24}{taken}")
-    print("decisions, one target each")
-    for model in ("coupled", "coupled-discrepancy"):
-        fit = handmade(model)
-        queries = {
-            "reach": lambda fit=fit: sb.reach(fit, loss=2.1),
-            "regret": lambda fit=fit: sb.regret(fit, N="70B", D="1.4T"),
-            "decide": lambda fit=fit: sb.decide(fit, C="5.76e23"),
-            "near_optimum": lambda fit=fit: sb.near_optimum(fit, C="5.76e23"),
-        }
-        for name, query in queries.items():
-            print(f"  {model + ', ' + name:34}{seconds(query)}")
+    """Print the table, and write it into docs/performance.md where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", action="store_true")
+    written = parser.parse_args().docs
+    lines = "\n".join(table())
+    if written:
+        before, rest = DOCS.read_text().split(MARKERS[0])
+        DOCS.write_text(f"{before}{MARKERS[0]}\n{lines}\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}")
 
 
 if __name__ == "__main__":

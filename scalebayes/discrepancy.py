@@ -37,6 +37,8 @@ from functools import cached_property
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from scalebayes.parts import side_by_side
+
 ETA: dict[str, float | str] = {
     "dist": "LogNormal",
     "median": 0.01,
@@ -169,18 +171,17 @@ class Conditional:
         """One joint draw of delta at the same targets for each posterior draw, (S, targets), into `out` if given."""
         at_runs = self.at_runs(rng)
         drawn = np.empty((len(self.eta), len(points))) if out is None else out
-        for i in np.array_split(np.arange(len(points)), max(1, -(-len(points) // TOGETHER))):
-            drawn[:, i] = self._draw_block(points[i], at_runs, rng)
-        return drawn
 
-    def _draw_block(self, points: np.ndarray, at_runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        c = self.basis.project(points)
-        unseen = (
-            correlation(self.basis.kernel, points, points) - (c / self.basis.values) @ c.T
-        )  # the same for every draw
-        spread, axes = np.linalg.eigh(unseen)
-        root = axes * np.sqrt(np.maximum(spread, 0.0))
-        return at_runs @ c.T + self.eta[:, None] * (rng.standard_normal((len(self.eta), len(points))) @ root.T)
+        def fill(block: np.ndarray, rng: np.random.Generator) -> None:
+            c, near = self.basis.project(points[block]), correlation(self.basis.kernel, points[block], points[block])
+            spread, axes = np.linalg.eigh(near - (c / self.basis.values) @ c.T)  # unseen, the same for every draw
+            root = axes[:, spread > ROUNDING] * np.sqrt(spread[spread > ROUNDING])
+            beyond = rng.standard_normal((len(self.eta), root.shape[1])) @ root.T
+            drawn[:, block] = at_runs @ c.T + self.eta[:, None] * beyond
+
+        blocks = np.array_split(np.arange(len(points)), max(1, -(-len(points) // TOGETHER)))
+        side_by_side(fill, blocks, rng.spawn(len(blocks)))
+        return drawn
 
     def draw_each(self, points: np.ndarray, at_runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One draw of delta for each posterior draw at a target of its own, points (S, inputs) -> (S,)."""

@@ -24,6 +24,7 @@ P_VALUE = 1e-3  # of a Kolmogorov-Smirnov test at the fixed seed; 20000 draws sh
 
 STUDENT_T = {"sigma": 0.03, "nu": 4.0}
 NOISE_CASES = [("normal", {"sigma": 0.03}), ("student_t", STUDENT_T), ("student_t", {"sigma": 2.0, "nu": 50.0})]
+NOISE_CASES += [("student_t", {"sigma": 0.5, "nu": 2.1})]
 
 
 def symbolic_log_density(prior, values):

@@ -171,3 +171,22 @@ def test_a_planted_error_in_the_fit_is_seen(sbc):
 
     table = run(sbc, sb.read_model("kaplan-size"), 40, fit=halved)
     assert {"sigma", "log_likelihood"} <= set(sbc.outside(table))
+
+
+def test_the_page_is_of_the_specs_as_they_are(sbc):
+    said = sbc.read_docs()
+    assert [*said] == sbc.UNPOOLED
+    assert {name: row["hash"] for name, row in said.items()} == {n: sb.read_model(n).hash[:8] for n in said}
+    assert all(int(row["replicates"]) >= 100 and row["outside"] == "none" for row in said.values())
+
+
+def test_the_page_keeps_what_more_replicates_said(sbc, tmp_path, monkeypatch):
+    page = sbc.DOCS.read_text()
+    monkeypatch.setattr(sbc, "DOCS", tmp_path / "sbc.md")
+    monkeypatch.setattr(sbc, "RESULTS", tmp_path / "none at hand")
+    sbc.DOCS.write_text(page)
+    sbc.write_docs()
+    assert sbc.DOCS.read_text() == page
+    monkeypatch.setattr(sbc, "summarise", lambda spec: {"spec": f"`{spec.name}`", "hash": "x", "replicates": 10**6})
+    sbc.write_docs()
+    assert {row["replicates"] for row in sbc.read_docs().values()} == {str(10**6)}
