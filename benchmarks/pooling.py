@@ -1,21 +1,29 @@
-"""Do pooled models find what was planted? Simulations from their own prior, three groups of runs, one of them thin.
+"""What pooled models find of what was planted, and how they sample public tables.
 
-Spreads, population and groups are drawn from the prior of a pooled spec, runs simulated at fixed sizes and budgets, and
-the spec fitted to them. Counted are how often 90% intervals hold the truth (of each group's parameters, of the
-population's, of the spreads, and of the loss at a far target of the thin group and of a group without runs), and how
-often the gate fails, at the first attempt and after all. Run with
-``python benchmarks/pooling.py --models chinchilla-pooled,coupled-pooled --replicates 100``; nothing is asserted.
+Spreads, population and groups are drawn from the prior of a pooled spec, runs of three groups, one of them thin,
+simulated at fixed sizes and budgets, and the spec fitted to them. Counted are how often 90% intervals hold the truth
+(of each group's parameters, of the population's, of the spreads, and of the loss at a far target of the thin group),
+and how often the gate fails, at the first attempt and after all. Nothing is asserted.
+
+    python benchmarks/pooling.py --models coupled-pooled --replicates 100 --workers 2
+    python benchmarks/pooling.py --tables --seeds 4    # pile2023, and five public families together, by seeds
+
+The second skips the five families where the public points that are not committed are not at hand, as
+``benchmarks/calibration.py`` says.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import tempfile
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from calibration import load
 
 import scalebayes as sb
 from scalebayes.pooling import pooled_prior_draws
@@ -23,6 +31,8 @@ from scalebayes.spec import Spec
 
 ROWS = {"first": 14, "second": 14, "thin": 5}
 TARGET = {"N": 2e10, "D": 2e12}
+ONE_FAMILY = ("hoffmann2022", "gemstones2025", "muennighoff2023")
+"""Public tables of one family of models each."""
 
 
 def design(rng: np.random.Generator) -> pd.DataFrame:
@@ -50,21 +60,31 @@ def simulate(spec: Spec, seed: int) -> tuple[dict[str, np.ndarray], float, sb.Ru
     return truth, far, sb.Runs(table.assign(C=6 * table["N"] * table["D"], loss=loss), f"simulated {seed}")
 
 
-def measure(model: str, replicates: int) -> str:
+def fit_all(jobs: list[sb.Job], workers: int) -> Iterator[tuple[sb.Job, sb.Fit]]:
+    """Jobs with their fits, whose files are gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", sb.GateWarning)  # it is counted
+        made = sb.fit_many(jobs, folder, workers=workers, progress=False)
+        for name, error in made.failures.items():
+            print(f"{name} failed: {error}", flush=True)
+        yield from ((job, made[job.name]) for job in jobs if job.name not in made.failures)
+
+
+def gates(metadata: list[dict[str, Any]]) -> str:
+    """How many fits pass their gate, and in what time."""
+    failed = np.array([bool(one["gate_failures"]) for one in metadata])
+    first = np.array([one["attempts"] == 1 for one in metadata]) & ~failed
+    seconds = np.median([one["seconds"] for one in metadata])
+    text = f"{len(metadata)} fits, {seconds:.1f} s each; {first.mean():.0%} pass at the first attempt"
+    return f"{text}, {failed.mean():.0%} fail after all."
+
+
+def measure(model: str, replicates: int, workers: int) -> str:
     """Fit every replicate; a table in Markdown."""
-    spec, held, attempts, failed, seconds = sb.read_model(model), defaultdict(list), [], 0, []
-    for seed in range(replicates):
-        made = simulate(spec, seed)
-        if made is None:
-            continue
-        truth, far, runs = made
-        started = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fit = sb.fit(runs, spec, seed=seed, progress=False)
-        seconds.append(time.perf_counter() - started)
-        attempts.append(fit.metadata["attempts"])
-        failed += bool(fit.gate_failures)
+    spec, held, metadata = sb.read_model(model), defaultdict(list), []
+    made = {str(seed): one for seed in range(replicates) if (one := simulate(spec, seed)) is not None}
+    for job, fit in fit_all([sb.Job(k, runs, spec, seed=int(k)) for k, (_, _, runs) in made.items()], workers):
+        truth, far, _ = made[job.name]
         posterior = fit.tree["posterior"].to_dataset()
         for name, value in truth.items():
             kind = "spreads" if "spread" in name else "population" if "population" in name else "groups, nu"
@@ -72,20 +92,42 @@ def measure(model: str, replicates: int) -> str:
             held[kind] += list(np.ravel((low <= value) & (value <= high)))
         loss = sb.predict(sb.group(fit, "thin"), **TARGET)["loss"]
         held["loss of the thin group at 20B on 2T"].append(bool(loss.quantile(0.05) <= far <= loss.quantile(0.95)))
-    first = np.mean(np.array(attempts) == 1)
-    lines = [f"`{model}`: {len(attempts)} replicates, {np.median(seconds):.1f} s each; {first:.0%} pass at the first"]
-    lines[0] += f" attempt, {failed / len(attempts):.0%} fail after all."
-    lines += ["", "| 90% intervals of | hold the truth in |", "|---|---|"]
+        metadata.append(fit.metadata)
+    lines = [f"`{model}`: {gates(metadata)}", "", "| 90% intervals of | hold the truth in |", "|---|---|"]
     return "\n".join([*lines, *(f"| {kind} | {np.mean(values):.0%} |" for kind, values in held.items())])
 
 
+def public_tables() -> Iterator[sb.Runs]:
+    """The two families of pile2023, and these with three further tables as one family each, where all are at hand."""
+    pile = sb.load_runs("pile2023")
+    yield pile
+    others = [load(name) for name in ONE_FAMILY]
+    if None not in others:
+        parts = [pile.table, *(runs.table.assign(group=runs.name) for runs in others)]
+        yield sb.Runs(pd.concat(parts, ignore_index=True)[["N", "D", "C", "loss", "group"]], "five families")
+
+
+def try_tables(model: str, seeds: int, workers: int) -> str:
+    """Fit public tables by several seeds; how each went, one line a table."""
+    lines = []
+    for runs in public_tables():
+        jobs = [sb.Job(f"{runs.name} {seed}", runs, model, seed=seed) for seed in range(seeds)]
+        text = gates([fit.metadata for _, fit in fit_all(jobs, workers)])
+        lines.append(f"`{model}` on {runs.name} ({len(runs)} runs): {text}")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="chinchilla-pooled,coupled-pooled")
     parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--tables", action="store_true", help="fit public tables in place of simulated ones")
+    parser.add_argument("--seeds", type=int, default=4, help="fits of each public table")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     for model in arguments.models.split(","):
-        print(measure(model, arguments.replicates), flush=True)
+        count = arguments.seeds if arguments.tables else arguments.replicates
+        print((try_tables if arguments.tables else measure)(model, count, arguments.workers), flush=True)
 
 
 if __name__ == "__main__":

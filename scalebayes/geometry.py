@@ -44,15 +44,11 @@ class Coordinates:
         the log absolute determinant of that map, amplitudes measured as the log of their term's size.
     extra
         Coordinates of a law's own, beyond those that laws share.
-    locate
-        The inverse of ``recover``, from the logs of the parameters and the centre to the coordinates, where it is in
-        closed form; a pooled spec needs it.
     """
 
     names: tuple[str, ...]
     recover: Callable[[Values, Values], Recovered]
     extra: Mapping[str, Extra] = field(default_factory=dict)
-    locate: Callable[[Values, Values], dict[str, Numeric]] | None = None
 
     def steps(self) -> dict[str, float]:
         """Width of one sampler unit along each coordinate."""
@@ -116,19 +112,8 @@ def kappa_family(
             parameters["kappa"] = log_kappa
         return parameters, log_kappa
 
-    def locate(logs: Values, centre: Values) -> dict[str, Numeric]:
-        log_alpha = {x: logs[f"alpha_{x}"] for x in inputs}
-        log_kappa = {"free": logs.get("kappa"), "alpha_D": log_alpha[other], "one": 0.0}[kappa]
-        k = np.exp(log_kappa)
-        log_s = {x: np.exp(log_alpha[x]) * (logs[f"{x}_c"] - centre[x]) for x in inputs}
-        log_R = k * log_add(log_s[one] / k, log_s[other] / k)
-        z = {f"log_G_{x}": log_alpha[x] + log_R + (log_s[x] - log_R) / k for x in inputs}
-        z["delta"] = log_alpha[one] - log_alpha[other]
-        z |= {"log_kappa": log_kappa} if kappa == "free" else {}
-        return z | _locate_floor(logs, log_R, floor)
-
     extra = ("logit_phi",) * floor + ("log_kappa",) * (kappa == "free")
-    return Coordinates(("log_T", f"log_G_{one}", f"log_G_{other}", "delta", *extra), recover, locate=locate)
+    return Coordinates(("log_T", f"log_G_{one}", f"log_G_{other}", "delta", *extra), recover)
 
 
 def shared_exponent(exponent: str) -> Coordinates:
@@ -155,7 +140,7 @@ def with_own(coordinates: Coordinates, own: Mapping[str, Extra]) -> Coordinates:
 
     added = {f"log_{name}": Extra(float(np.log(start)), step) for name, (start, step) in own.items()}
     names = (*coordinates.names, *added)
-    return replace(coordinates, names=names, recover=recover, extra={**coordinates.extra, **added}, locate=None)
+    return replace(coordinates, names=names, recover=recover, extra={**coordinates.extra, **added})
 
 
 def one_term(x: str, *, floor: bool) -> Coordinates:
@@ -170,11 +155,7 @@ def one_term(x: str, *, floor: bool) -> Coordinates:
             parameters["L_inf"] = z["log_T"] + log_phi
         return parameters, 0.0
 
-    def locate(logs: Values, centre: Values) -> dict[str, Numeric]:
-        log_R = np.exp(logs[f"alpha_{x}"]) * (logs[f"{x}_c"] - centre[x])
-        return {f"log_G_{x}": logs[f"alpha_{x}"] + log_R} | _locate_floor(logs, log_R, floor)
-
-    return Coordinates(("log_T", f"log_G_{x}", *("logit_phi",) * floor), recover, locate=locate)
+    return Coordinates(("log_T", f"log_G_{x}", *("logit_phi",) * floor), recover)
 
 
 def repeated_data(own: Mapping[str, Extra]) -> Coordinates:
@@ -184,7 +165,7 @@ def repeated_data(own: Mapping[str, Extra]) -> Coordinates:
     def recover(z: Values, centre: Values) -> Recovered:
         return base.recover(z, {"N": centre["N"], "D": (centre["D"] + centre["U"]) / 2})
 
-    return replace(base, recover=recover, locate=None)
+    return replace(base, recover=recover)
 
 
 class Bend(NamedTuple):
@@ -335,13 +316,6 @@ def log_add(a: Numeric, b: Numeric) -> Numeric:
     """log(exp(a) + exp(b)) by arithmetic alone, so that PyTensor variables pass through it too."""
     difference = abs(a - b)
     return (a + b + difference) / 2 + np.log1p(np.exp(-difference))
-
-
-def _locate_floor(logs: Values, log_R: Numeric, floor: bool) -> dict[str, Numeric]:
-    """Log T and, of a law with a floor, its share's logit, from the log of what is reducible at the centre."""
-    if not floor:
-        return {"log_T": log_R}
-    return {"log_T": log_add(logs["L_inf"], log_R), "logit_phi": logs["L_inf"] - log_R}
 
 
 def _log_shares(logit: Numeric) -> tuple[Numeric, Numeric]:

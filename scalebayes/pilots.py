@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.pooling import Grouping, from_sizes, log_shares_of, references, to_sizes, turn, turn_back
+from scalebayes.pooling import Grouping, log_shares_of, references, to_sizes, turn, turn_back
 from scalebayes.runs import Runs
 from scalebayes.spec import Spec
 
@@ -66,13 +66,12 @@ class _Problem:
     def __init__(self, runs: Runs, spec: Spec, grouping: Grouping) -> None:
         self.law, self.log_at = spec.law_object, references(spec)
         self.coordinates = self.law.coordinates
-        log_inputs, log_loss = runs.log_inputs(self.law.inputs), np.log(runs.loss)
+        log_inputs, log_loss = runs.log_inputs(self.law.inputs), self.law.log_response(runs)
         self.rows = [grouping.rows(g) for g in range(len(grouping.names))]
         self.inputs = [*({x: v[rows] for x, v in log_inputs.items()} for rows in self.rows), log_inputs]
-        self.loss = [log_loss[rows] for rows in self.rows]
+        self.loss = [*(log_loss[rows] for rows in self.rows), log_loss]
         self.centres = [{x: float(v.mean()) for x, v in inputs.items()} for inputs in self.inputs]
         self.log_shares = [log_shares_of(inputs) for inputs in self.inputs]
-        self.start = self.coordinates.start(log_inputs, log_loss)
         self.names, self.parameters = self.coordinates.names, self.law.parameter_names
         rng = np.random.default_rng(0)
         self.spreads = np.array([np.median(spec.spread[p].draw(rng, 2000)) for p in self.parameters])
@@ -81,7 +80,7 @@ class _Problem:
 
     def logs(self, g: int, zeta: np.ndarray) -> dict[str, float]:
         """Logs of the parameters."""
-        z = turn_back(dict(zip(self.names, zeta, strict=True)), self.log_shares[g])
+        z, _ = turn_back(dict(zip(self.names, zeta, strict=True)), self.log_shares[g])
         return self.coordinates.recover(z, self.centres[g])[0]
 
     def sizes(self, g: int, zeta: np.ndarray) -> np.ndarray:
@@ -89,11 +88,9 @@ class _Problem:
         sizes = to_sizes(self.logs(g, zeta), self.law, self.log_at)
         return np.array([sizes[p] for p in self.parameters])
 
-    def turned(self, g: int, sizes: np.ndarray) -> np.ndarray:
-        """Turned coordinates from logs of what priors are stated on."""
-        logs = from_sizes(dict(zip(self.parameters, sizes, strict=True)), self.law, self.log_at)
-        assert self.coordinates.locate is not None  # a spec is refused without
-        z = turn(self.coordinates.locate(logs, self.centres[g]), self.log_shares[g])
+    def start(self, g: int) -> np.ndarray:
+        """Turned coordinates from least squares on a group's own runs, on all runs for the population."""
+        z = turn(self.coordinates.start(self.inputs[g], self.loss[g]), self.log_shares[g])
         return np.array([z[name] for name in self.names])
 
     def residual(self, g: int, zeta: np.ndarray) -> np.ndarray:
@@ -128,9 +125,7 @@ def _fit(problem: _Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from scipy.optimize import least_squares
 
     G, P = len(problem.rows), len(problem.parameters)
-    logs, _ = problem.coordinates.recover(problem.start, problem.centres[-1])
-    first = np.array([*to_sizes(logs, problem.law, problem.log_at).values()])
-    start = np.concatenate([problem.turned(g, first) for g in range(G + 1)])
+    start = np.concatenate([problem.start(g) for g in range(G + 1)])
     steps = np.tile([problem.coordinates.steps()[name] for name in problem.names], G + 1)
     sigma = np.full(G, SCATTER)
 

@@ -57,19 +57,19 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     offsets = pm.Flat("offsets", shape=size, initval=np.zeros(size))
 
     zeta = {c: data[f"mu_pilot_{c}"] + (data[f"mu_map_{c}"] * offsets).sum() for c in coordinates.names}
-    z = turn_back(zeta, {x: data[f"mu_log_share_{x}"] for x in law.inputs})
+    z, log_turn = turn_back(zeta, {x: data[f"mu_log_share_{x}"] for x in law.inputs})
     shared, log_jacobian = coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
     for name in names:
         pm.Deterministic(POPULATION.format(name), pt.exp(shared[name]))
-    pm.Potential("prior", log_prior(spec, shared, data) + log_jacobian)
+    pm.Potential("prior", log_prior(spec, shared, data) + log_jacobian + log_turn)
 
     centre, log_shares = ({x: data[f"{k}_{x}"] for x in law.inputs} for k in ("group_centre", "log_share"))
     zeta = {c: data[f"pilot_{c}"] + data[f"map_{c}"] @ offsets for c in coordinates.names}
-    z = turn_back(zeta, log_shares)
+    z, log_turn = turn_back(zeta, log_shares)
     logs, log_jacobian = coordinates.recover(z, centre)
     mu, sizes = (to_sizes(v, law, log_at) for v in (shared, logs))
     density = sum(-0.5 * ((sizes[name] - mu[name]) / spread[name]) ** 2 - pt.log(spread[name]) for name in names)
-    pm.Potential("groups", (density + log_jacobian - 0.5 * len(names) * np.log(2 * np.pi)).sum())
+    pm.Potential("groups", (density + log_jacobian + log_turn - 0.5 * len(names) * np.log(2 * np.pi)).sum())
 
     log_sigma = _group_sigma(spec, spread["sigma"], data)
     shape = data["pilot_log_sigma"].get_value().shape

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from scalebayes.errors import RunsError
-from scalebayes.geometry import log_add
+from scalebayes.geometry import Recovered, log_add
 from scalebayes.laws import Law
 from scalebayes.runs import Runs
 from scalebayes.spec import Spec
@@ -108,27 +108,36 @@ def _scales(law: Law, log_at: Mapping[str, Numeric]) -> dict[str, tuple[str, Num
 
 
 def turn(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> dict[str, Numeric]:
-    """Natural coordinates with the slope along the runs, c_N G_N + c_D G_D, and G_N/G_D in place of G_N and G_D.
+    """Natural coordinates with the slope along the runs, c_N G_N + c_D G_D, and log(n/d) in place of G_N and G_D.
 
     Runs along a line, D in proportion to N or all with one D, show the slope along it and nothing of the ratio: in
-    these coordinates what they show is straight. The determinant is 1. `log_shares` are the logs of c by input; a law
-    of one input stays as it is.
+    these coordinates what they show is straight. The ratio is that of the terms at the centre: of a law with kappa
+    log(G_N/G_D) is delta + log(n/d)/kappa, and would scatter the more the smaller kappa is. `log_shares` are the logs
+    of c by input; a law with fewer than two slopes among its coordinates stays as it is.
     """
-    if len(log_shares) != 2:
+    slopes = _slopes(z, log_shares)
+    if len(slopes) != 2:
         return dict(z)
-    one, other = (f"log_G_{x}" for x in log_shares)
-    weighted = [share + z[f"log_G_{x}"] for x, share in log_shares.items()]
-    return {**z, one: log_add(*weighted), other: z[one] - z[other]}
+    one, other = slopes
+    ratio = np.exp(z.get("log_kappa", 0.0)) * (z[one] - z[other] - z.get("delta", 0.0))
+    return {**z, one: log_add(*(share + z[slope] for slope, share in slopes.items())), other: ratio}
 
 
-def turn_back(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> dict[str, Numeric]:
-    """The inverse of `turn`."""
-    if len(log_shares) != 2:
-        return dict(z)
-    one, other = (f"log_G_{x}" for x in log_shares)
-    of_one, of_other = log_shares.values()
-    second = z[one] - log_add(of_one + z[other], of_other)
-    return {**z, one: second + z[other], other: second}
+def turn_back(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> Recovered:
+    """The inverse of `turn`, and the log of its determinant, 1/kappa."""
+    slopes = _slopes(z, log_shares)
+    if len(slopes) != 2:
+        return dict(z), 0.0
+    (one, of_one), (other, of_other) = slopes.items()
+    log_kappa = z.get("log_kappa", 0.0)
+    ratio = z.get("delta", 0.0) + z[other] * np.exp(-log_kappa)
+    second = z[one] - log_add(of_one + ratio, of_other)
+    return {**z, one: second + ratio, other: second}, -log_kappa
+
+
+def _slopes(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> dict[str, Numeric]:
+    """Log shares by slope: not every input has one (unique tokens do not, nor do experts)."""
+    return {f"log_G_{x}": share for x, share in log_shares.items() if f"log_G_{x}" in z}
 
 
 def log_shares_of(log_inputs: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -82,12 +82,8 @@ class Spec(BaseModel):
     @field_validator("pool")
     @classmethod
     def _can_be_pooled(cls, pool: str | None, info: ValidationInfo) -> str | None:
-        law = LAWS.get(info.data.get("law", ""))
         if pool is not None and info.data.get("discrepancy") is not None:
             raise ValueError("a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy")
-        if pool is not None and law is not None and law.coordinates.locate is None:
-            allowed = ", ".join(name for name, other in LAWS.items() if other.coordinates.locate is not None)
-            raise ValueError(f"the law '{law.name}' cannot be pooled yet; those that can are {allowed}")
         return pool
 
     @field_validator("spread", mode="wrap")
