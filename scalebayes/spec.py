@@ -84,6 +84,9 @@ class Spec(BaseModel):
     def _can_be_pooled(cls, pool: str | None, info: ValidationInfo) -> str | None:
         if pool is not None and info.data.get("discrepancy") is not None:
             raise ValueError("a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy")
+        law = LAWS.get(info.data.get("law", ""))
+        if pool is not None and law is not None and law.response != "loss":
+            raise ValueError(f"'{law.name}' is of accuracy, and tables of scores have no groups: leave out pool")
         return pool
 
     @field_validator("spread", mode="wrap")

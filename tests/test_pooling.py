@@ -17,15 +17,24 @@ from scalebayes.cli import app
 from scalebayes.graph import pymc_model, sampler_data, structure
 from scalebayes.inference import _tree
 from scalebayes.laws import LAWS
+from scalebayes.pilots import make_pilot
 from scalebayes.pooling import pooled_prior_draws, read_grouping, turn, turn_back, variable_names
 from scalebayes.posterior import METADATA
+from scalebayes.preflight import least_scatter
 from scalebayes.samplers import STATS, named
 
-from .handmade import fit_of
+from .handmade import fit_of, pooled_spec
 
 PILE = sb.load_runs("pile2023")
+EVERY = {"U": PILE.D / np.resize([1.0, 2.0, 4.0], 15), "E": np.resize([1.0, 8.0, 64.0, 512.0], 15), "S": PILE.D / 5e5}
+WIDER = sb.Runs(PILE.table.assign(**EVERY), "pile2023 with every input")
 FAST = {"mode": Mode("py", None)}
 POOLED = pytest.mark.parametrize("name", ["chinchilla-pooled", "coupled-pooled"])
+OF_A_LOSS = [
+    name
+    for name in sb.list_models().index
+    if (spec := sb.read_model(name)).discrepancy is None and spec.law_object.response == "loss"
+]
 RUNNER = CliRunner()
 
 
@@ -63,18 +72,18 @@ def log_density_of_values(spec, runs, values):
     nu = values["nu"]
     total += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + np.log(nu - 2)
     place = {group: i for i, group in enumerate(dict.fromkeys(runs.table["group"]))}
-    for row in runs.table.itertuples():
+    for _, row in runs.table.iterrows():
         g = place[row.group]
         parameters = {p: values[p][g] for p in spec.law_object.parameter_names}
-        off = np.log(row.loss) - np.log(spec.law_object(row.N, row.D, **parameters))
+        off = np.log(row.loss) - np.log(spec.law_object(*row[[*spec.law_object.inputs]], **parameters))
         total += stats.t(nu, scale=values["sigma"][g]).logpdf(off)
     return total
 
 
-@POOLED
+@pytest.mark.parametrize("name", ["chinchilla-pooled", "coupled-pooled", "broken", "data-constrained", "routed"])
 def test_density_is_the_hierarchical_one_times_the_jacobian(name):
-    spec = sb.read_model(name)
-    model = pymc_model(PILE, spec)
+    spec = pooled_spec(name)
+    model = pymc_model(WIDER, spec)
     names = variable_names(spec)
     inputs = model.value_vars
     factors = model.logp(sum=False)  # their sum would have more terms than plain Python adds at once
@@ -107,7 +116,7 @@ def test_density_is_the_hierarchical_one_times_the_jacobian(name):
         columns = [(coordinates(vector + h) - coordinates(vector - h)) / 2e-5 for h in 1e-5 * np.eye(len(vector))]
         log_determinant = np.linalg.slogdet(np.column_stack(columns)).logabsdet
         log_density, values = at(vector)
-        constant.append(log_density - log_density_of_values(spec, PILE, values) - log_determinant)
+        constant.append(log_density - log_density_of_values(spec, WIDER, values) - log_determinant)
     assert constant == pytest.approx([constant[0]] * 3, abs=1e-4)  # the determinant of the pilot's map is left out
 
 
@@ -137,6 +146,17 @@ def test_turned_coordinates_turn_back(law):
         if {"log_G_N", "log_G_D"} <= z.keys():  # the slope along runs whose D grows by 1/2 as N by 1
             along = np.exp(log_shares["N"] + z["log_G_N"]) + np.exp(log_shares["D"] + z["log_G_D"])
             assert turned["log_G_N"] == pytest.approx(np.log(along))
+
+
+@pytest.mark.parametrize("name", OF_A_LOSS)
+def test_a_pilot_of_any_law_is_almost_as_near_to_each_groups_runs_as_that_law_can_be(name):
+    spec = pooled_spec(name)
+    grouping = read_grouping(WIDER, spec)
+    pilot = make_pilot(WIDER, spec, grouping)
+    assert all(np.isfinite(value).all() for value in vars(pilot).values())
+    for g, sigma in enumerate(np.exp(pilot.log_sigma)):
+        own = sb.Runs(WIDER.table.iloc[grouping.rows(g)], "own")
+        assert sigma < 0.01 + 1.5 * least_scatter(own, spec)
 
 
 def test_a_sampler_depends_on_the_number_of_groups_and_on_no_number_of_a_prior():
@@ -197,9 +217,11 @@ def test_spreads_and_pool_belong_together():
         with_changes(spread=spread | {"N_c": spread["N_c"] | {"at": 1e9}})
 
 
-def test_a_spec_with_a_discrepancy_is_refused():
+def test_specs_with_a_discrepancy_or_of_accuracy_are_refused():
     with pytest.raises(ValidationError, match="with a discrepancy cannot be pooled yet"):
         sb.Spec.model_validate(sb.read_model("coupled-discrepancy").model_dump() | {"pool": "family"})
+    with pytest.raises(ValidationError, match="is of accuracy, and tables of scores have no groups"):
+        pooled_spec("downstream")
 
 
 def test_a_table_without_groups_or_with_one_is_refused():

@@ -5,9 +5,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import scalebayes as sb
+from scalebayes.diagnostics import log_size
 from scalebayes.spec_parts import Prior
+
+from .handmade import pooled_spec
 
 pytestmark = pytest.mark.slow
 
@@ -88,3 +92,35 @@ def test_two_published_families_pass_the_gate(load_public):
         for name, view in ({g: sb.group(pooled, g) for g in pooled.groups} | {"new": sb.new_group(pooled)}).items()
     }
     assert float(losses["new"].std()) > max(float(losses[g].std()) for g in pooled.groups)
+
+
+ROWS = {"first": 24, "second": 18, "thin": 6}
+
+
+def plant(spec, rng):
+    """Logs of sizes of three groups, a tenth apart around the priors' medians, (P, G); runs simulated of them."""
+    law, parameters = spec.law_object, spec.law_object.parameters
+    N, D = 10 ** rng.uniform(7.5, 10, (2, sum(ROWS.values()))) * [[1.0], [30.0]]
+    table = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "S": D / 5e5, "group": np.repeat([*ROWS], [*ROWS.values()])})
+    table["U"] = D / rng.choice([1, 2, 4, 10, 40], len(D))
+    medians = np.log([np.median(spec.priors[p.name].draw(rng, 4000)) for p in parameters])
+    truth = medians[:, None] + 0.12 * rng.standard_normal((len(parameters), len(ROWS)))
+    values = dict(zip(law.parameter_names, np.exp(truth), strict=True))
+    for p in parameters:
+        if p.exponent:
+            values[p.name] = spec.priors[p.name].at * values[p.name] ** (1 / values[p.exponent])
+    of_run = np.repeat(np.arange(len(ROWS)), [*ROWS.values()])
+    curve = law.function(*(table[x] for x in law.inputs), **{name: value[of_run] for name, value in values.items()})
+    return truth, sb.Runs(table.assign(loss=curve * np.exp(0.004 * rng.standard_t(8, len(table)))), "planted")
+
+
+@pytest.mark.parametrize("name", ["shifted", "data-constrained", "kaplan-steps"])
+def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
+    """Of one input and bent, of three inputs, of steps: what was planted is as far off as a posterior lets expect."""
+    spec = pooled_spec(name)
+    truth, runs = plant(spec, np.random.default_rng(7))
+    posterior = fit(runs, spec).tree["posterior"].to_dataset()
+    sizes = np.stack([log_size(posterior, p, spec).values.reshape(-1, len(ROWS)).T for p in spec.law_object.parameters])
+    draws, planted = sizes.reshape(truth.size, -1), truth.ravel()
+    off = planted - draws.mean(axis=1)
+    assert stats.chi2(truth.size).sf(off @ np.linalg.solve(np.cov(draws), off)) > 1e-3
