@@ -12,6 +12,7 @@ import numpy as np
 from scalebayes.cost import Cost
 from scalebayes.discrepancy import Conditional
 from scalebayes.laws import Law
+from scalebayes.parts import parts_of
 from scalebayes.posterior import Fit, law_parameters
 
 type Which = Literal["law", "expected", "curve"]
@@ -124,8 +125,10 @@ class Curve:
 
     def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
         """Log loss of every draw at the same inputs (K,), in a fraction of the time: (S, K)."""
-        log_law = np.log(self.law(*inputs, **{name: values[:, None] for name, values in self.parameters.items()}))
-        return log_law if self.known is None else log_law + self.delta_shared(*inputs)
+        values = np.empty((self.draws, len(inputs[0])))
+        for part in parts_of(*values.shape):
+            np.log(self.law(*inputs, **{n: v[part, None] for n, v in self.parameters.items()}), out=values[part])
+        return values if self.known is None else np.add(values, self.delta_shared(*inputs), out=values)
 
     def delta_shared(self, *inputs: np.ndarray) -> np.ndarray:
         """The discrepancy of every draw at the same inputs (K,), where there is one: (S, K)."""

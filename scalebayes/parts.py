@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-AT_ONCE = 100_000
+AT_ONCE = 25_000
 """Values of one part: more, with what is computed from them on the way, would not fit into a processor's cache."""
 
 
 def parts_of(rows: int, each: int) -> list[slice]:
     """Rows in parts of some `AT_ONCE` values, with so many `each`."""
-    ends = np.linspace(0, rows, 1 + rows * each // AT_ONCE + 1).astype(int)
+    ends = np.linspace(0, rows, min(rows, 1 + rows * each // AT_ONCE) + 1).astype(int)
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
