@@ -10,7 +10,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 
 from scalebayes.cost import Cost
-from scalebayes.discrepancy import Conditional
+from scalebayes.discrepancy import BLOCK, Conditional
 from scalebayes.laws import Law
 from scalebayes.parts import parts_of
 from scalebayes.posterior import Fit, law_parameters
@@ -19,8 +19,6 @@ type Which = Literal["law", "expected", "curve"]
 type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From the numbers of draws (n,) and a coordinate of each (n,) to a number of each (n,)."""
 
-BLOCK = 1_000_000
-"""Entries of the kernel held at once, places times runs: bounds the memory that a long table takes."""
 FINE = 0.05 * np.log(10)
 """Steps of log N in which a discrepancy is looked at; its length is a decade or so."""
 

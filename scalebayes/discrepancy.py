@@ -35,9 +35,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from scalebayes.parts import side_by_side
+from scalebayes.parts import ONE_THREAD, side_by_side
 
 ETA: dict[str, float | str] = {
     "dist": "LogNormal",
@@ -57,6 +56,8 @@ NEGLIGIBLE = 1e-5
 NEGLIGIBLE_SAMPLED = 1e-4
 """The same where delta is sampled: at eta = 10 sigma a hundredth of the noise's variance."""
 LEAST_RANK = 16
+BLOCK = 1_000_000
+"""Entries of the kernel held at once, places times runs: bounds the memory that a long table takes."""
 TOGETHER = 256
 """Targets drawn jointly; longer lists are drawn in blocks of this size."""
 
@@ -106,13 +107,14 @@ class Basis:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """k(points, X) U, shape (points, rank)."""
-        return self.near(points) @ self.vectors
+        pieces = np.array_split(points, 1 + len(points) * len(self.points) // BLOCK)
+        return np.concatenate([self.near(piece) @ self.vectors for piece in pieces])
 
 
 def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str) -> Basis:
     """Eigenbasis of the kernel on a table; repeated and neighbouring rows only lower its rank."""
     points = np.column_stack(list(log_inputs.values())) / (np.log(10.0) * length)
-    with threadpool_limits(1):  # else the vectors, and with them the draws, depend on the number of cores
+    with ONE_THREAD:  # else the vectors, and with them the draws, depend on the number of cores
         if len(points) <= EXACT_ROWS:
             values, vectors = np.linalg.eigh(correlation(kernel, points, points))
         else:

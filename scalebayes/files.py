@@ -31,7 +31,8 @@ def not_there(path: Path, what: str = "no such file:") -> str:
     """Say that there is no such file, and which one may have been meant."""
     import difflib
 
-    close = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
+    others = [p.name for p in path.parent.glob("*") if p.name != path.name]
+    close = difflib.get_close_matches(path.name, others, n=1)
     return f"{what} {path}" + (f"; did you mean {close[0]}?" if close else "")
 
 

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from scalebayes.errors import RunsError
 from scalebayes.laws import LAWS
 from scalebayes.optima import answer, budgets
+from scalebayes.parts import ONE_THREAD
 
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
@@ -152,7 +152,7 @@ def _minimum(table: _Table) -> np.ndarray:
     """Coordinates of the least loss: the best of the polished starts, polished again."""
     starts = [_profile(table, *exponents) for exponents in itertools.product(EXPONENTS, EXPONENTS)]
     starts.sort(key=lambda start: _objective(start, table)[0])
-    with threadpool_limits(1):  # L-BFGS-B calls LAPACK on matrices of five rows: threads make it ten times slower
+    with ONE_THREAD:  # L-BFGS-B calls LAPACK on matrices of five rows: threads make it ten times slower
         rough = min((_polish(start, table, 1e-6) for start in starts[:STARTS]), key=lambda found: found[1])[0]
         return _polish(rough, table)[0]
 
@@ -161,7 +161,7 @@ def _resampled(best: np.ndarray, table: _Table, draws: int, seed: int) -> np.nda
     """Coordinates of the least loss on resampled rows, (5, draws)."""
     rows = len(table.loss)
     counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(float)
-    with threadpool_limits(1):
+    with ONE_THREAD:
         return np.stack([_polish(best, table._replace(weights=weights))[0] for weights in counts], axis=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,17 @@ type Table = Mapping[str, Sequence[Any]] | pd.DataFrame
 """Columns by name."""
 
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None"}
+MISSING |= {"#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 """How text says that there is no value."""
+
+
+LONGEST = 2**31 - 1
+"""Characters of a cell, a configuration in a column of its own say: Python's own limit is low."""
 
 
 def _read_text(path: Path, sep: str) -> dict[str, list[str | float]]:
     """Text as it stands in the file, NaN where there is none: errors can then quote it, and no number is rounded."""
+    csv.field_size_limit(LONGEST)
     opened: Callable[..., Any] = open
     if path.suffix.lower() == ".gz":
         from gzip import open as opened
@@ -102,6 +109,11 @@ def _tidy(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     return frame
 
 
+def is_text(path: Path) -> bool:
+    """Whether a file is read without pandas, if at all."""
+    return not path.name.lower().endswith((".jsonl", ".parquet"))
+
+
 def short_name(origin: str) -> str:
     """Name a table after its file, as ``sweep`` of data/sweep.csv.gz."""
     name = Path(origin).name
@@ -127,5 +139,5 @@ def _read_file(path: Path) -> Table:
         raise RunsError("reading Parquet needs pyarrow: pip install 'scalebayes[parquet]'") from error
     except csv.Error as error:
         raise RunsError(f"cannot read runs from {path}: {error}; is a quotation mark not closed?") from error
-    except (OSError, EOFError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # pandas' own errors are ValueErrors
         raise RunsError(f"cannot read runs from {path}: {str(error).strip().splitlines()[0]}") from error

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -88,6 +89,14 @@ def test_errors_and_wrong_usage(arguments, code, words):
     result = run(*arguments, code=code)
     assert result.stdout == ""
     assert words in re.sub(r"[│\s]+", " ", result.stderr)
+
+
+def test_what_was_refused_is_not_suggested_and_usage_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fit.nc").mkdir()
+    Path("bad.csv").write_text("N,D,loss\n70M,1.4B,-1\n")
+    assert run("summary", "fit.nc", code=1).stderr == "error: no fit at fit.nc\n"
+    assert "--keep-outliers" in run("runs", "bad.csv", "--keep-outliers", code=2).stderr
 
 
 def test_without_a_command_it_says_what_to_do_next(tmp_path, monkeypatch):

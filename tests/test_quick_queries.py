@@ -1,8 +1,12 @@
 """What makes queries quick changes no answer: interpolated discrepancies, wide steps first, Newton's method, parts."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_info
 
 import scalebayes as sb
 from scalebayes import allocation, parts
@@ -112,6 +116,7 @@ def noise_scale(fit):
 def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     fit = make(model)
     N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
+    monkeypatch.setattr(parts, "AT_ONCE", 10**9)
     whole = sb.predict(fit, N=N, D=D, seed=4)
     monkeypatch.setattr(parts, "AT_ONCE", 7_000)
     split = sb.predict(fit, N=N, D=D, seed=4)
@@ -132,3 +137,31 @@ def test_without_new_runs_the_curve_is_the_same(discrepant):
     curve = sb.predict(discrepant, N="70B", D="1.4T", new_run=False, seed=2)
     assert "new_run" not in curve
     np.testing.assert_array_equal(curve["loss"], whole["loss"])
+
+
+def test_questions_side_by_side_leave_linear_algebra_its_threads():
+    """Of two that overlap the first ends first: then what it found is set back last."""
+
+    def threads():
+        return [one["num_threads"] for one in threadpool_info()]
+
+    before = threads()
+    inside, go_on = ({name: threading.Event() for name in "AB"} for _ in range(2))
+
+    def ask(name):
+        def wait(_):
+            inside[name].set()
+            assert go_on[name].wait(30)
+
+        parts.side_by_side(wait, range(parts.WORTH_THREADS))
+
+    with ThreadPoolExecutor(2) as askers:
+        asked = {}
+        for name in "AB":
+            asked[name] = askers.submit(ask, name)
+            assert inside[name].wait(30)
+        for name in "AB":
+            assert set(threads()) == {1}
+            go_on[name].set()
+            asked[name].result()
+    assert threads() == before

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import pickle
@@ -34,6 +35,16 @@ def refuse(source, **arguments):
 def only_fault(source, **arguments):
     (fault,) = refuse(source, **arguments).faults
     return fault
+
+
+def test_a_long_cell_is_read_and_a_damaged_archive_refused(tmp_path):
+    long, damaged = tmp_path / "long.csv", tmp_path / "damaged.csv.gz"
+    long.write_text(f"N,D,loss,config\n1e8,1e9,3.2,{'x' * 200_000}\n1e9,1e10,2.9,#N/A N/A\n")
+    assert len(read_runs(long)) == 2
+    content = bytearray(gzip.compress(long.read_bytes()))
+    content[20:40] = bytes(20)
+    damaged.write_bytes(content)
+    assert "cannot read runs from" in str(refuse(damaged))
 
 
 def test_a_table_becomes_checked_runs():

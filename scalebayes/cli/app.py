@@ -85,8 +85,10 @@ class Panels(TyperGroup):
             alone = typer.Context(command, parent=ctx, info_name=rest[0], **command.context_settings)
             given, _, _ = command.make_parser(alone).parse_args(rest[1:])
             if "help" not in given and all(given.get(p.name) for p in command.params if p.required):
+                arguments: list[Any] = [p for p in command.params if p.param_type_name == "argument"]
+                paths = [p.name for p in arguments if p.type_descriptor.annotation in (Path, list[Path])]
                 with one_message():
-                    look(given)
+                    look(given, paths)
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,27 @@ AT_ONCE = 1_000_000
 """A table of fewer bytes is checked before pandas is imported, which takes longer."""
 
 
-def look(given: Mapping[str, Any]) -> None:
-    """Refuse the tables and fits among a command's arguments that are not there, and short tables that are of no use.
+def look(given: Mapping[str, Any], paths: Iterable[str]) -> None:
+    """Refuse the fits among a command's arguments that are not there, and tables that are not or are of no use.
 
-    Those that pandas reads, and long ones, wait until they are read.
+    Parameters
+    ----------
+    given
+        Arguments as they were typed; ``runs`` are tables.
+    paths
+        Names of those that are paths of fits.
+
+    Tables that pandas reads, and long ones, wait until they are read, and so does what is no option of a file's.
     """
-    for path in map(Path, [*_each(given.get("fit")), *_each(given.get("fits"))]):
+    for path in (Path(text) for name in paths for text in _each(given.get(name))):
         if not path.is_file():
             raise ScaleBayesError(not_there(path, "no fit at"))
     for path in (Path(name) for name in _each(given.get("runs")) if Path(name).suffix):
-        if path.exists() and (path.suffix in (".jsonl", ".parquet") or path.stat().st_size > AT_ONCE):
+        from scalebayes.sources import is_text
+
+        if given.get("keep_outliers") or given.get("best"):
+            continue
+        if path.exists() and (not is_text(path) or path.stat().st_size > AT_ONCE):
             continue
         from scalebayes.checks import check_table
         from scalebayes.sources import read_source, short_name
