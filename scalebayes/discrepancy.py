@@ -36,7 +36,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scalebayes.parts import ONE_THREAD, side_by_side
+from scalebayes.parts import one_thread, side_by_side
 
 ETA: dict[str, float | str] = {
     "dist": "LogNormal",
@@ -114,7 +114,7 @@ class Basis:
 def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str) -> Basis:
     """Eigenbasis of the kernel on a table; repeated and neighbouring rows only lower its rank."""
     points = np.column_stack(list(log_inputs.values())) / (np.log(10.0) * length)
-    with ONE_THREAD:  # else the vectors, and with them the draws, depend on the number of cores
+    with one_thread():  # else the vectors, and with them the draws, depend on the number of cores
         if len(points) <= EXACT_ROWS:
             values, vectors = np.linalg.eigh(correlation(kernel, points, points))
         else:

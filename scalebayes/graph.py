@@ -15,7 +15,7 @@ import numpy as np
 
 from scalebayes.discrepancy import padded
 from scalebayes.graph_priors import Symbol, log_prior, numbers_of, scatter_parameter
-from scalebayes.parts import ONE_THREAD
+from scalebayes.parts import one_thread
 from scalebayes.pooled_graph import add_groups, pooled_data
 from scalebayes.pooling import read_grouping
 from scalebayes.spec import Spec, read_model
@@ -123,7 +123,7 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     """Everything a compiled sampler takes from a table and from the priors, as named float arrays."""
-    with ONE_THREAD:  # the last bits of linear algebra depend on threads, and draws on the last bits
+    with one_thread():  # the last bits of linear algebra depend on threads, and draws on the last bits
         return _sampler_data(runs, spec)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -19,29 +20,23 @@ WORTH_THREADS = 8
 """Parts below which threads cost more than they save."""
 
 
-class _OneThread:
-    """Linear algebra on one thread as long as anyone is inside.
+_LIMITED = threading.Lock()
 
-    Its number of threads is the whole process's, so whoever comes first sets it and whoever leaves last sets it back.
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread; of several threads of Python that are inside, the first one sees to it.
+
+    Their number is the whole process's. If each set it, and set back what it had found, one thread could remain.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limits = threadpool_limits(1)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limits.restore_original_limits()
-
-
-ONE_THREAD = _OneThread()
+    if not _LIMITED.acquire(blocking=False):
+        yield
+        return
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        _LIMITED.release()
 
 
 def parts_of(rows: int, each: int) -> list[slice]:
@@ -55,5 +50,5 @@ def side_by_side(work: Callable[..., Any], parts: Sequence[Any] | np.ndarray, *o
     if len(parts) < WORTH_THREADS:
         return [work(*one) for one in zip(parts, *others, strict=True)]
     contexts = [copy_context() for _ in parts]  # NumPy's error state among others
-    with ONE_THREAD, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(lambda context, *one: context.run(work, *one), contexts, parts, *others))

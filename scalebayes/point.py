@@ -28,7 +28,7 @@ import xarray as xr
 from scalebayes.errors import RunsError
 from scalebayes.laws import LAWS
 from scalebayes.optima import answer, budgets
-from scalebayes.parts import ONE_THREAD
+from scalebayes.parts import one_thread
 
 if TYPE_CHECKING:
     from scalebayes.runs import Runs
@@ -152,7 +152,7 @@ def _minimum(table: _Table) -> np.ndarray:
     """Coordinates of the least loss: the best of the polished starts, polished again."""
     starts = [_profile(table, *exponents) for exponents in itertools.product(EXPONENTS, EXPONENTS)]
     starts.sort(key=lambda start: _objective(start, table)[0])
-    with ONE_THREAD:  # L-BFGS-B calls LAPACK on matrices of five rows: threads make it ten times slower
+    with one_thread():  # L-BFGS-B calls LAPACK on matrices of five rows: threads make it ten times slower
         rough = min((_polish(start, table, 1e-6) for start in starts[:STARTS]), key=lambda found: found[1])[0]
         return _polish(rough, table)[0]
 
@@ -161,7 +161,7 @@ def _resampled(best: np.ndarray, table: _Table, draws: int, seed: int) -> np.nda
     """Coordinates of the least loss on resampled rows, (5, draws)."""
     rows = len(table.loss)
     counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(float)
-    with ONE_THREAD:
+    with one_thread():
         return np.stack([_polish(best, table._replace(weights=weights))[0] for weights in counts], axis=1)
 
 

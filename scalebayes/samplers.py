@@ -18,7 +18,7 @@ from scalebayes.engine.nuts import KernelSampler, compile_model, read_trace, sam
 from scalebayes.engine.operations import UnsupportedError
 from scalebayes.errors import FitError
 from scalebayes.graph import pymc_model, sampler_data, structure
-from scalebayes.parts import ONE_THREAD
+from scalebayes.parts import one_thread
 from scalebayes.pooling import read_grouping, variable_names
 from scalebayes.posterior import SAMPLED
 from scalebayes.progress import Progress
@@ -164,7 +164,7 @@ def run_nutpie(
     """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
     options = {"progress_callback": callback, "progress_rate": 200}
     try:
-        with ONE_THREAD:  # threads of the linear algebra would get in the way of the chains, and change sums
+        with one_thread():  # threads of the linear algebra would get in the way of the chains, and change sums
             trace = sample(compiled, seed=seed, **options, **settings)
     except (AttributeError, TypeError, ValueError) as error:
         raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error

@@ -140,7 +140,7 @@ def test_without_new_runs_the_curve_is_the_same(discrepant):
 
 
 def test_questions_side_by_side_leave_linear_algebra_its_threads():
-    """Of two that overlap the first ends first: then what it found is set back last."""
+    """Of two that overlap the first ends first: were each to set back what it found, one thread would remain."""
 
     def threads():
         return [one["num_threads"] for one in threadpool_info()]
@@ -160,8 +160,8 @@ def test_questions_side_by_side_leave_linear_algebra_its_threads():
         for name in "AB":
             asked[name] = askers.submit(ask, name)
             assert inside[name].wait(30)
-        for name in "AB":
             assert set(threads()) == {1}
+        for name in "AB":
             go_on[name].set()
             asked[name].result()
     assert threads() == before
