@@ -52,8 +52,8 @@ def fit(
     """Sample the posterior of a spec given runs.
 
     The gate of `scalebayes.diagnose` is run on every fit. Where it fails, sampling is repeated with twice the tuning,
-    twice the draws and smaller steps, twice at most; `Fit.metadata` counts the attempts, and the last one is returned
-    either way.
+    and with smaller steps and twice the draws where it diverged or three times the draws where not, twice at most;
+    `Fit.metadata` counts the attempts, and the last one is returned either way.
 
     Parameters
     ----------
@@ -172,15 +172,21 @@ def _sample_until_the_gate_passes(
         kept = Attempt(sampled, partial, convergence(sampled, partial=partial), attempt, settings)
         if partial or kept.gate.ok or settings["chains"] == 1:  # one chain cannot pass, however long
             break
-        settings = _more_careful(settings)
+        settings = _more_careful(settings, kept.gate)
     assert kept is not None  # the first attempt either raised or was kept
     return kept
 
 
-def _more_careful(settings: dict[str, Any]) -> dict[str, Any]:
-    """Twice the draws and tuning, and a step size that misses a third as much: what a failed gate asks for."""
-    accept = 1 - (1 - settings["target_accept"]) / 3
-    return settings | {"draws": 2 * settings["draws"], "tune": 2 * settings["tune"], "target_accept": accept}
+def _more_careful(settings: dict[str, Any], gate: Diagnosis) -> dict[str, Any]:
+    """What a failed gate asks for, with twice the tuning: smaller steps where it diverged, else more draws of the like.
+
+    Steps that were small enough are left alone: smaller ones take longer, and give no more effective draws.
+    """
+    more = {"tune": 2 * settings["tune"], "draws": 3 * settings["draws"]}
+    if any(message.code == "DIVERGENCES" for message in gate.messages):
+        accept = 1 - (1 - settings["target_accept"]) / 3  # misses a third as much
+        more |= {"draws": 2 * settings["draws"], "target_accept": accept}
+    return settings | more
 
 
 def _seed_of(seed: int, attempt: int) -> int:

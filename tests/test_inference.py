@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scalebayes as sb
 from scalebayes import samplers
+from scalebayes.diagnostics import Diagnosis, Message
 from scalebayes.graph import pymc_model
+from scalebayes.inference import _more_careful
 from scalebayes.progress import Progress
 
 pytestmark = pytest.mark.slow
@@ -153,12 +156,21 @@ def test_one_chain_is_not_tried_again(load_public):
     assert fit.metadata["attempts"] == 1
 
 
+@pytest.mark.parametrize(
+    ("codes", "draws", "target_accept"),
+    [(["DIVERGENCES", "ESS_BULK"], 2000, 1 - 0.05 / 3), (["R_HAT"], 3000, 0.95), (["TREE_DEPTH"], 3000, 0.95)],
+)
+def test_steps_get_smaller_only_where_a_fit_diverged(codes, draws, target_accept):
+    gate = Diagnosis(tuple(Message(code, "failed", "") for code in codes), pd.DataFrame())
+    settings = _more_careful({"draws": 1000, "tune": 600, "target_accept": 0.95}, gate)
+    assert settings == {"draws": draws, "tune": 1200, "target_accept": pytest.approx(target_accept)}
+
+
 def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
     with pytest.warns(sb.GateWarning, match="ESS"):
         fit = sb.fit(load_public("pile2023"), "chinchilla", draws=5, tune=20)
     assert fit.metadata["attempts"] == 3
-    assert fit.metadata["sampler"]["draws"] == 20
-    assert fit.metadata["sampler"]["target_accept"] == pytest.approx(1 - 0.05 / 9)
+    assert fit.metadata["sampler"]["tune"] == 80
     assert set(fit.gate_failures) >= {"ESS_BULK", "ESS_TAIL"}
     assert "FAILED" in repr(fit)
 
