@@ -356,6 +356,7 @@ def preparations():
 @pytest.mark.slow
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     """The longest fit loses its worker, the others are made, a worker prepares once, draws are those of `fit`."""
+    client.wait_for_workers(2, timeout=90)  # an earlier test may have killed one, and its successor must count too
     client.run(count_preparations)
     (long,), short = jobs(99, draws=2_000_000, chains=1), jobs(*range(5))
 
