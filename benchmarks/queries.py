@@ -32,7 +32,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 MARKERS = ("<!-- questions: begin -->", "<!-- questions: end -->")
 SHAPE = (4, 1000)
 MIDDLE = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_ND": 0.36, "kappa": 0.8}
-MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01}
+MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01, "R_N": 5.0, "R_D": 15.0}
 BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
 REPEATS = 3
@@ -41,6 +41,8 @@ REPEATS = 3
 def handmade(model: str) -> sb.Fit:
     """A fit of the Chinchilla points whose draws scatter by two percent around sensible values."""
     spec, runs, rng = sb.read_model(model), sb.load_runs("hoffmann2022"), np.random.default_rng(0)
+    if "U" in spec.law_object.inputs:
+        runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
     values = {x: MIDDLE.get(x, 0.4) * np.exp(0.02 * rng.standard_normal(SHAPE)) for x in spec.priors}
     for parameter in spec.law_object.parameters:
         if parameter.scale_of:
@@ -50,9 +52,7 @@ def handmade(model: str) -> sb.Fit:
     posterior = posterior.assign_coords(chain=np.arange(SHAPE[0]), draw=np.arange(SHAPE[1]))
     tree = xr.DataTree.from_dict({"posterior": posterior})
     tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
-    return sb.Fit(
-        spec, sb.Runs(runs.table.assign(U=runs.D), runs.name) if "U" in spec.law_object.inputs else runs, tree
-    )
+    return sb.Fit(spec, runs, tree)
 
 
 def fit_of(model: str) -> sb.Fit:

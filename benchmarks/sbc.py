@@ -35,10 +35,10 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.allocation import expected_optimum
 from scalebayes.curves import Curve
 from scalebayes.discrepancy import Conditional, correlation
 from scalebayes.errors import FitError, GateWarning
+from scalebayes.minima import expected_optimum
 from scalebayes.posterior import SAMPLED, draws, sampled_discrepancy
 from scalebayes.spec import Spec, prior_draws
 from scalebayes.workers import Workers, connected

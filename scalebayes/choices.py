@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.allocation import frontier, numeric_optimum
+from scalebayes.allocation import frontier
 from scalebayes.cost import SIX_ND, Cost, as_cost
 from scalebayes.curves import Curve, crossing, curve_of
 from scalebayes.errors import QueryError
+from scalebayes.minima import numeric_optimum
 from scalebayes.posterior import Average, Fit, law_parameters, over_average
 from scalebayes.prediction import label, predict
 from scalebayes.regrets import regret

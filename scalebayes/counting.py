@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from scalebayes.allocation import numeric_optimum
 from scalebayes.cost import Cost
 from scalebayes.laws import Law
+from scalebayes.minima import numeric_optimum
 
 EMBEDDING = 47491.0
 """Embedding parameters per cube root of the non-embedding ones, fitted to Chinchilla's models (vocabulary of 32000)."""

@@ -12,7 +12,7 @@ import numpy as np
 from scalebayes.cost import Cost
 from scalebayes.discrepancy import BLOCK, Conditional
 from scalebayes.laws import Law
-from scalebayes.parts import parts_of
+from scalebayes.parts import parts_of, side_by_side
 from scalebayes.posterior import Fit, law_parameters
 
 type Which = Literal["law", "expected", "curve"]
@@ -83,6 +83,15 @@ class Curve:
     def log_law(self, rows: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """Log loss of the law alone, of the draws numbered `rows` (n,), each at inputs of its own (n,)."""
         return np.log(self.law(*inputs, **{name: values[rows] for name, values in self.parameters.items()}))
+
+    def law_each(self, *inputs: np.ndarray) -> np.ndarray:
+        """Loss of the law alone of every draw, at inputs of its own (S, K) or of all draws (K,): (S, K)."""
+
+        def of(part: slice) -> np.ndarray:
+            own = {name: values[part, None] for name, values in self.parameters.items()}
+            return self.law(*(x[part] if x.ndim > 1 else x for x in inputs), **own)
+
+        return np.concatenate(side_by_side(of, parts_of(self.draws, inputs[0].shape[-1])))
 
     def log_loss_at(self, log_N: np.ndarray, budget: float, cost: Cost) -> np.ndarray:
         """Log loss of every draw at a size of its own, log_N (S,), and what a budget that all share leaves for data.

@@ -36,7 +36,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scalebayes.parts import one_thread, side_by_side
+from scalebayes.parts import one_thread, side_by_side, split
 
 ETA: dict[str, float | str] = {
     "dist": "LogNormal",
@@ -174,14 +174,14 @@ class Conditional:
         at_runs = self.at_runs(rng)
         drawn = np.empty((len(self.eta), len(points))) if out is None else out
 
-        def fill(block: np.ndarray, rng: np.random.Generator) -> None:
+        def fill(block: slice, rng: np.random.Generator) -> None:
             c, near = self.basis.project(points[block]), correlation(self.basis.kernel, points[block], points[block])
             spread, axes = np.linalg.eigh(near - (c / self.basis.values) @ c.T)  # unseen, the same for every draw
             root = axes[:, spread > ROUNDING] * np.sqrt(spread[spread > ROUNDING])
-            beyond = rng.standard_normal((len(self.eta), root.shape[1])) @ root.T
-            drawn[:, block] = at_runs @ c.T + self.eta[:, None] * beyond
+            beyond = self.eta[:, None] * rng.standard_normal((len(self.eta), root.shape[1]))
+            np.matmul(np.hstack([at_runs, beyond]), np.hstack([c, root]).T, out=drawn[:, block])
 
-        blocks = np.array_split(np.arange(len(points)), max(1, -(-len(points) // TOGETHER)))
+        blocks = split(len(points), max(1, -(-len(points) // TOGETHER)))
         side_by_side(fill, blocks, rng.spawn(len(blocks)))
         return drawn
 

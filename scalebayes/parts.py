@@ -41,8 +41,12 @@ def one_thread() -> Iterator[None]:
 
 def parts_of(rows: int, each: int) -> list[slice]:
     """Rows in parts of some `AT_ONCE` values, with so many `each`."""
-    ends = np.linspace(0, rows, min(rows, 1 + rows * each // AT_ONCE) + 1).astype(int)
-    return [slice(*pair) for pair in itertools.pairwise(ends)]
+    return split(rows, min(rows, 1 + rows * each // AT_ONCE))
+
+
+def split(rows: int, parts: int) -> list[slice]:
+    """Rows in so many parts of one length, or nearly."""
+    return [slice(*ends) for ends in itertools.pairwise(np.linspace(0, rows, parts + 1).astype(int))]
 
 
 def side_by_side(work: Callable[..., Any], parts: Sequence[Any] | np.ndarray, *others: Iterable[Any]) -> list[Any]:

@@ -9,10 +9,10 @@ from functools import cache, cached_property
 import numpy as np
 import xarray as xr
 
-from scalebayes.allocation import optimal_sizes
 from scalebayes.cost import Cost
 from scalebayes.curves import Curve, first_place
 from scalebayes.errors import QueryError
+from scalebayes.minima import optimal_sizes
 
 CEILING = 1e40
 """What takes more parameters, tokens or FLOP than this counts as out of reach."""

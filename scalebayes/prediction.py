@@ -88,11 +88,11 @@ def _draw(fit: Fit, inputs: list[np.ndarray], rng: np.random.Generator, new_run:
         known.draw(known.basis.scale(inputs), rng, out=values["loss"])
 
     def fill(part: slice, rng: np.random.Generator) -> None:
-        curve = law(*inputs, **{k: v[part] for k, v in of_law.items()})
+        curve, loss = law(*inputs, **{k: v[part] for k, v in of_law.items()}), values["loss"][part]
         if known is not None:
             values["law"][part] = curve
-            curve = curve * np.exp(values["loss"][part])
-        values["loss"][part] = curve
+            curve *= np.exp(loss, out=loss)
+        loss[:] = curve
         if new_run:
             off = noise.draw(rng, curve.shape, **{k: v[part] for k, v in of_noise.items()})
             np.multiply(curve, np.exp(off, out=off), out=values["new_run"][part])

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from scalebayes import notebook
-from scalebayes.allocation import frontier, numeric_optimum
+from scalebayes.allocation import frontier
 from scalebayes.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
+from scalebayes.minima import numeric_optimum
 from scalebayes.posterior import Average, Fit
 from scalebayes.prediction import quantities
 from scalebayes.spec import Spec, prior_draws, read_model

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
 from scalebayes import geometry
-from scalebayes.allocation import numeric_optimum
 from scalebayes.laws import INPUTS, LAWS, Parameter, law, steps, summaries
+from scalebayes.minima import numeric_optimum
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 

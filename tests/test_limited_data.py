@@ -9,10 +9,10 @@ from scipy import optimize
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes.allocation import numeric_optimum
 from scalebayes.cli import app
 from scalebayes.cost import with_inference
 from scalebayes.laws import LAWS
+from scalebayes.minima import numeric_optimum
 from scalebayes.posterior import law_parameters
 
 from .handmade import fit_of

@@ -9,15 +9,16 @@ from scipy import stats
 from threadpoolctl import threadpool_info
 
 import scalebayes as sb
-from scalebayes import allocation, parts
-from scalebayes.allocation import expected_optimum, numeric_optimum, optimal_sizes
+from scalebayes import minima, parts
 from scalebayes.curves import curve_of, nodes_between
+from scalebayes.minima import expected_optimum, numeric_optimum, optimal_sizes
 from scalebayes.posterior import law_parameters
 
 from .handmade import fit_of
 
 CHAINS, DRAWS = 2, 300
 TERMS = {"N_c": 0.35, "D_c": 0.4}
+REPEATS = {"R_N": 5.0, "R_D": 15.0}
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,16 @@ def make(load_public):
     def handmade(model, width=0.03):
         spec, rng = sb.read_model(model), np.random.default_rng(1)
         middle = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.01, "nu": 6.0, "eta": 0.01}
-        middle |= TERMS | {"alpha_ND": 0.36}
+        middle |= TERMS | REPEATS | {"alpha_ND": 0.36}
         values = {x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors}
         for parameter in spec.law_object.parameters:
             if parameter.scale_of:
                 size = values[parameter.name]
                 values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / values[parameter.exponent])
-        return fit_of(model, load_public("hoffmann2022"), **values)
+        runs = load_public("hoffmann2022")
+        if "U" in spec.law_object.inputs:
+            runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
+        return fit_of(model, runs, **values)
 
     return handmade
 
@@ -81,7 +85,7 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     curve = curve_of(discrepant, "expected")
     start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
     found = expected_optimum(curve, start, budget, sb.SIX_ND)
-    monkeypatch.setattr(allocation, "WIDE", 1)
+    monkeypatch.setattr(minima, "WIDE", 1)
     np.testing.assert_allclose(found, expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11)
     log_N = np.linspace(np.log(start.min()) - 6.9, np.log(start.max()) + 6.9, 2001)
     least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
@@ -97,6 +101,16 @@ def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
     quick = optimal_sizes(curve, budgets, cost)
     for i in (0, 1, 17, 42, 59):
         slow = numeric_optimum(curve.law, dict(curve.parameters), float(budgets[i]), cost)
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+@pytest.mark.parametrize("unique", [1e11, 1e12])
+def test_many_budgets_of_limited_data_have_the_optima_of_each_on_its_own(make, unique):
+    """The loss has kinks of its slope, not of itself, where data and parameters begin to repeat."""
+    curve, budgets = curve_of(make("data-constrained"), "law"), np.geomspace(1e20, 1e25, 60)
+    quick = optimal_sizes(curve, budgets, sb.SIX_ND, np.full(60, unique))
+    for i in range(0, 60, 4):
+        slow = numeric_optimum(curve.law, curve.parameters, float(budgets[i]), sb.SIX_ND, unique)
         np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
 
 

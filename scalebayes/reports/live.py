@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scalebayes import plots
-from scalebayes.allocation import expected_optimum, frontier
+from scalebayes.allocation import frontier
 from scalebayes.cost import SIX_ND
 from scalebayes.errors import QueryError
+from scalebayes.minima import expected_optimum
 from scalebayes.posterior import Average, Fit
 from scalebayes.reports.contract import Drawing, Live
 from scalebayes.reports.figures import drawing
