@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import xarray as xr
 
 from scalebayes.engine.kernel import Bound, Kernel
 from scalebayes.engine.operations import UnsupportedError
+from scalebayes.engine.starts import starts
 
 
 def import_nutpie() -> Any:
@@ -78,7 +79,7 @@ def _nutpie_model(bound: Bound) -> Any:
             reparameterized_names=[],
             compiled_logp_func=_Function(bound.log_density),
             compiled_expand_func=_Function(bound.expand),
-            initial_point_func=_jittered(bound.initial),
+            initial_point_func=starts(bound),
             shared_data=dict(bound.arrays),  # kept alive as long as the model
             shared_var_keys={},
             user_data=bound.pointers,
@@ -92,11 +93,6 @@ def _nutpie_model(bound: Bound) -> Any:
         )
     except TypeError as error:
         raise UnsupportedError(f"this nutpie takes no kernel: {error}") from error
-
-
-def _jittered(initial: np.ndarray) -> Callable[[int], np.ndarray]:
-    """Where a chain starts: within one unit of PyMC's initial point, as nutpie does it."""
-    return lambda seed: initial + np.random.default_rng(seed).uniform(-1.0, 1.0, len(initial))
 
 
 def sample(model: Any, **options: Any) -> Any:
