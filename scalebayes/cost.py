@@ -59,7 +59,7 @@ SIX_ND = Cost("6 N D", lambda N, D: 6.0 * N * D, lambda N, C: C / (6.0 * N))
 
 
 def as_cost(cost: Cost | Callable[[Numeric, Numeric], Numeric]) -> Cost:
-    """A plain function of (N, D) as a cost, named after itself."""
+    """A plain function of (N, D) as a cost, named after itself; it is asked of arrays, and from several threads."""
     return cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
 
 

@@ -14,7 +14,7 @@ from scalebayes.laws import Law
 from scalebayes.parts import parts_of, side_by_side
 from scalebayes.units import format_quantity, share_in_words
 
-GRID = 65
+GRID = 129
 """Sizes tried to bracket the optimum, spaced evenly in log N."""
 LARGEST = 1e30
 """Where the search for an optimal N ends; it begins at one parameter."""
@@ -22,12 +22,15 @@ SHIFT, STRIDE = 3e-4, 0.5
 """Newton's method in log N takes differences over this shift, and goes no further than this at once; where data are
 about to run out both are of log D."""
 CLOSE, NEAR = 1e-7, 1e-3
-"""Newton's last step: where a curve may have a kink, which differences would hide, and where it is known to have none;
-what is left after it is about its square."""
+"""Newton's last step: where a curve may have a kink, which differences would hide, and where none was met at other
+budgets; what is left after it is about its square, and a share of it where the curvature jumps."""
 STEPS = 12
 """Steps of Newton's method before it is given up."""
 SPARSE, ANCHORS = 0.5, 4
 """Of many budgets so many a decade, and four more, are solved from scratch, and so many from a spline through those."""
+FAR, FLAT = 0.1, 1e-12
+"""Newton's method has found another minimum than it was led to when it ends so far from there in log N, or higher than
+it began by so large a share of the loss."""
 REACH, STEP, WIDE = 3.0 * np.log(10), 0.025 * np.log(10), 6
 """With a discrepancy: how far from the law's optima, in what steps of log N, and at first at every which of these, the
 least loss is sought."""
@@ -144,9 +147,14 @@ def _from_scratch(
             "budget pays for"
         )
     bracket = grid[best - 1], grid[best], grid[best + 1]
-    line = _Line(law, np.array([budget]), cost, others)
+    line, own = (
+        _Line(law, np.array([budget]), cost, others),
+        {name: values[:, None] for name, values in parameters.items()},
+    )
     log_N, settled = line.newton(parameters, bracket[1][:, None], np.full(draws, CLOSE))
     log_N, settled = log_N[:, 0], settled[:, 0] & (bracket[0] < log_N[:, 0]) & (log_N[:, 0] < bracket[2])
+    here, there = (line.loss(np.exp(at)[:, None], line.tokens(np.exp(at)[:, None]), own) for at in (bracket[1], log_N))
+    settled &= (there <= here * (1 + FLAT))[:, 0]
     if (rest := np.flatnonzero(~settled)).size:
         names = list(parameters)
 
@@ -156,18 +164,20 @@ def _from_scratch(
             return np.where(np.isnan(curve), np.inf, curve)
 
         held = tuple(parameters[name][rest] for name in names)
-        log_N[rest] = elementwise.find_minimum(loss, tuple(side[rest] for side in bracket), args=held).x
+        found = elementwise.find_minimum(loss, tuple(side[rest] for side in bracket), args=held)
+        log_N[rest] = np.where(found.success, found.x, bracket[1][rest])
     return log_N, settled
 
 
 def numeric_optima(
     law: Law, parameters: Parameters, budgets: np.ndarray, cost: Cost, *others: np.ndarray
 ) -> np.ndarray:
-    """`numeric_optimum` at many budgets, parameters (S,) -> (S, budgets): the least loss moves smoothly with a budget.
+    """`numeric_optimum` at many budgets, parameters (S,) -> (S, budgets), on the premise that N* moves smoothly with C.
 
     Some budgets are solved from scratch, more from a cubic spline in log C through those, and all from a spline through
-    these. Draws with a kink, where Newton's method does not settle, are solved from scratch at every budget, as is
-    everything where further inputs differ from budget to budget.
+    these. Draws for which the premise fails, because Newton's method does not settle, at a kink, or ends far from where
+    the spline led it, at a jump from one minimum to another, are solved from scratch at every budget, as is everything
+    where further inputs differ from budget to budget.
 
     Raises
     ------
@@ -179,7 +189,7 @@ def numeric_optima(
     log_C = np.log(np.unique(budgets))
     decades = (log_C[-1] - log_C[0]) / np.log(10)
     sparse, dense = (np.linspace(log_C[0], log_C[-1], int(decades * each) + 4) for each in (SPARSE, ANCHORS))
-    if len(log_C) <= 2 * len(sparse) or any(np.ptp(x) for x in others):
+    if len(log_C) <= 2 * len(sparse) or any((x != x[0]).any() for x in others):
         asked = zip(budgets, *others, strict=True)
         return np.stack([numeric_optimum(law, parameters, c, cost, *held) for c, *held in asked], axis=-1)
     held = tuple(x[:1] for x in others)
@@ -188,8 +198,10 @@ def numeric_optima(
     start = CubicSpline(sparse, log_N, axis=1)(dense)
     log_N, settled = _Line(law, np.exp(dense), cost, held).newton(parameters, start, np.full(len(start), CLOSE))
     smooth = smooth.all(axis=1) & settled.all(axis=1)
+    led = (np.abs(log_N - start) < FAR).all(axis=1)
     start = CubicSpline(dense, log_N, axis=1)(np.log(budgets))
     log_N, settled = _Line(law, budgets, cost, held).newton(parameters, start, np.where(smooth, NEAR, CLOSE))
+    settled &= led[:, None] & (np.abs(log_N - start) < FAR)
     for i in np.flatnonzero(~settled.all(axis=0)):
         rest = ~settled[:, i]
         some = {name: values[rest] for name, values in parameters.items()}
@@ -209,17 +221,20 @@ class _Line:
     def tokens(self, N: np.ndarray) -> np.ndarray:
         return self.cost.affordable_tokens(N, self.budgets)
 
-    def loss(self, N: np.ndarray, own: Parameters) -> np.ndarray:
-        return self.law.function(N, self.tokens(N), *self.held, **own)
+    def loss(self, N: np.ndarray, D: np.ndarray, own: Parameters) -> np.ndarray:
+        return self.law(N, D, *self.held, **own)
 
-    def fall(self, N: np.ndarray) -> np.ndarray | float:
+    def fall(self, N: np.ndarray, D: np.ndarray) -> np.ndarray | float:
         """-d log D / d log N: 1 where the cost is 6 N D, more where data are about to run out."""
         if self.cost is SIX_ND:
             return 1.0
-        return (1.0 - self.tokens(N * (1 + SHIFT**2)) / self.tokens(N)) / SHIFT**2
+        return (1.0 - self.tokens(N * (1 + SHIFT**2)) / D) / SHIFT**2
 
     def newton(self, parameters: Parameters, log_N: np.ndarray, close: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Newton's method in log N from nearby, (S, B), and where its last step was close (S,) enough."""
+        """Newton's method in log N from nearby, (S, B), and where its last step was close (S,) enough.
+
+        That is a minimum, if perhaps not the least, or a plateau, where rounding decides.
+        """
 
         def settle(part: slice) -> tuple[np.ndarray, np.ndarray]:
             at, settled = log_N[part].copy(), np.zeros_like(log_N[part], bool)
@@ -243,8 +258,10 @@ class _Line:
     ) -> tuple[np.ndarray, np.ndarray]:
         """One step of it, and where it is close enough to be the last."""
         N = np.exp(log_N)
-        unit = shift / np.maximum(1.0, self.fall(N))
-        left, middle, right = (self.loss(size, own) for size in (N * np.exp(-unit), N, N * np.exp(unit)))
+        D = self.tokens(N)
+        unit = shift / np.maximum(1.0, self.fall(N, D))
+        down, up = N * np.exp(-unit), N * np.exp(unit)
+        left, middle, right = (self.loss(*at, own) for at in ((down, self.tokens(down)), (N, D), (up, self.tokens(up))))
         bend = left - 2 * middle + right
         steps = 0.5 * (left - right) / bend  # in these units
         last = (np.abs(steps) < close / shift) & (bend > 0)

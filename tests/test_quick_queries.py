@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 
 import scalebayes as sb
 from scalebayes import minima, parts
-from scalebayes.curves import curve_of, nodes_between
+from scalebayes.curves import Curve, curve_of, nodes_between
 from scalebayes.minima import expected_optimum, numeric_optimum, optimal_sizes
 from scalebayes.posterior import law_parameters
 
@@ -93,6 +93,14 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     np.testing.assert_allclose(at, least, atol=1e-5)
 
 
+def optimum_without_newton(curve, budget, cost, *others):
+    """From a fine grid by Chandrupatla's method."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(minima, "STEPS", 0)
+        patch.setattr(minima, "GRID", 1025)
+        return numeric_optimum(curve.law, curve.parameters, float(budget), cost, *others)
+
+
 @pytest.mark.parametrize("model", ["chinchilla", "coupled", "kaplan", "overtraining"])
 @pytest.mark.parametrize("tokens", ["1T", "100T"])
 def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
@@ -100,26 +108,61 @@ def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
     curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e25, 60)
     quick = optimal_sizes(curve, budgets, cost)
     for i in (0, 1, 17, 42, 59):
-        slow = numeric_optimum(curve.law, dict(curve.parameters), float(budgets[i]), cost)
-        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+        np.testing.assert_allclose(quick[:, i], optimum_without_newton(curve, budgets[i], cost), rtol=2e-5)
 
 
-@pytest.mark.parametrize("unique", [1e11, 1e12])
+@pytest.mark.parametrize("unique", [1e11, 1e12, np.inf])
 def test_many_budgets_of_limited_data_have_the_optima_of_each_on_its_own(make, unique):
     """The loss has kinks of its slope, not of itself, where data and parameters begin to repeat."""
     curve, budgets = curve_of(make("data-constrained"), "law"), np.geomspace(1e20, 1e25, 60)
     quick = optimal_sizes(curve, budgets, sb.SIX_ND, np.full(60, unique))
-    for i in range(0, 60, 4):
-        slow = numeric_optimum(curve.law, curve.parameters, float(budgets[i]), sb.SIX_ND, unique)
+    for i in range(0, 60, 6):
+        slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique)
         np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def test_unique_tokens_that_differ_from_budget_to_budget_are_each_held(make):
+    curve, budgets, unique = curve_of(make("data-constrained"), "law"), np.geomspace(1e22, 1e24, 30), np.r_[1e11, 1e12]
+    unique = np.tile(unique, 15)
+    quick = optimal_sizes(curve, budgets, sb.SIX_ND, unique)
+    for i in (0, 13, 28):
+        slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique[i])
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def dearer_above(size, by, within):
+    """6 N D, and so many times as much above a size, by degrees of log N or at once: the loss has two minima."""
+
+    def dearness(N):
+        return (
+            1 + (by - 1) * stats.logistic.cdf(np.log(N / size), scale=within) if within else np.where(size < N, by, 1)
+        )
+
+    return sb.Cost("two", lambda N, D: 6 * N * D * dearness(N), lambda N, C: C / (6 * N * dearness(N)))
+
+
+@pytest.mark.parametrize("by", [0.7, 2.0])
+@pytest.mark.parametrize(("within", "excess"), [(0.3, 1e-9), (0.1, 0.01), (0.0, 0.02)])
+def test_at_a_jump_from_one_minimum_to_another_the_lower_one_is_taken(make, by, within, excess):
+    """A minimum that is narrower than the steps of the grid, at an edge, say, is found as far as the grid shows it."""
+    cost, budgets = dearer_above(1e10, by, within), np.geomspace(1e21, 1e25, 60)
+    curve = curve_of(make("chinchilla"), "law")
+    some = Curve(curve.law, {name: values[::20] for name, values in curve.parameters.items()})
+    N = optimal_sizes(some, budgets, cost)
+    found = some.law_each(N, cost.affordable_tokens(N, budgets))
+    assert np.ptp(np.diff(np.log(N), axis=1)) > 0.1  # there is a jump
+    sizes = np.geomspace(1e8, 1e13, 20_001)
+    for i, budget in enumerate(budgets):
+        least = some.law_each(sizes, cost.affordable_tokens(sizes, budget)).min(axis=1)
+        assert (found[:, i] < least + excess).all(), i
 
 
 def test_a_kink_that_newton_cannot_settle_at_is_solved_from_scratch(make):
     fit, cost = make("bottleneck"), sb.with_inference("1T")
     curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e23, 30)
     quick = optimal_sizes(curve, budgets, cost)
-    slow = [numeric_optimum(curve.law, dict(curve.parameters), float(c), cost) for c in budgets[::7]]
-    np.testing.assert_allclose(quick[:, ::7], np.column_stack(slow), rtol=1e-9)
+    slow = [optimum_without_newton(curve, c, cost) for c in budgets[::7]]
+    np.testing.assert_allclose(quick[:, ::7], np.column_stack(slow), rtol=2e-6)
 
 
 def noise_scale(fit):

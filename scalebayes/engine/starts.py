@@ -7,9 +7,7 @@ forget again, which one chain in some did not within its tuning.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
@@ -26,45 +24,47 @@ SHIFT = 1e-4
 
 
 def starts(bound: Bound) -> Callable[[int], np.ndarray]:
-    """From a chain's seed to where it starts.
+    """From a chain's seed to where it starts: within a unit of the initial point, or about the mode found from there.
 
-    With a discrepancy that is sampled, whose size keeps the posterior of the law as wide as that of a short table, and
-    with groups, chains start around the initial point however long the table is.
+    Each chain looks for a mode of its own, so that where there are several, chains disagree and the gate sees it. With
+    a discrepancy that is sampled, whose size keeps the posterior of the law as wide as that of a short table, and with
+    groups, chains start about the initial point however long the table is.
     """
-    only_scalars, lock = not any(bound.layout.free.values()), threading.Lock()
-
-    @cache
-    def middle() -> tuple[np.ndarray, np.ndarray]:
-        found = _mode(bound) if only_scalars and len(bound.arrays["observed"]) >= LONG else None
-        return found or (bound.initial, np.eye(len(bound.initial)))
+    long = len(bound.arrays["observed"]) >= LONG and not any(bound.layout.free.values())
 
     def start(seed: int) -> np.ndarray:
-        with lock:  # nutpie asks for all chains at once
-            mode, spread = middle()
-        return mode + spread @ np.random.default_rng(seed).uniform(-1.0, 1.0, len(mode))
+        rng = np.random.default_rng(seed)
+        point = bound.initial + rng.uniform(-1.0, 1.0, len(bound.initial))
+        mode, spread = (_mode(bound, point) if long else None) or (point, np.zeros((len(point), len(point))))
+        return mode + spread @ rng.uniform(-1.0, 1.0, len(mode))
 
     return start
 
 
-def _mode(bound: Bound) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mode, and what turns a cube into places about it; none where the density has no such top near the start."""
+def _mode(bound: Bound, point: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The mode next to a point, and what turns a cube into places about it; none where the density has no top there."""
     from scipy.optimize import minimize
 
     def fall(point: np.ndarray) -> tuple[float, np.ndarray]:
         density, *slopes = evaluate(bound, point)[0]
         return (-density, -np.array(slopes)) if np.isfinite(density) else (np.inf, np.zeros(len(point)))
 
-    def curvature(point: np.ndarray) -> np.ndarray:
+    def root(point: np.ndarray) -> np.ndarray:
         sides = SHIFT * np.eye(len(point))
         rows = np.array([fall(point + side)[1] - fall(point - side)[1] for side in sides]) / (2 * SHIFT)
-        return (rows + rows.T) / 2
+        return np.linalg.cholesky((rows + rows.T) / 2)
 
     with np.errstate(all="ignore"):  # a density without a top leads anywhere
-        point = minimize(fall, bound.initial, jac=True, method="BFGS", options={"maxiter": MOST}).x
+        point = minimize(fall, point, jac=True, method="BFGS", options={"maxiter": MOST}).x
         try:
-            for _ in range(3):
-                root = np.linalg.cholesky(curvature(point))
-                point = point - np.linalg.solve(root.T, np.linalg.solve(root, fall(point)[1]))
+            for _ in range(2):
+                of_curvature = root(point)
+                point = point - np.linalg.solve(of_curvature.T, np.linalg.solve(of_curvature, fall(point)[1]))
+            of_curvature = root(point)
         except np.linalg.LinAlgError:
             return None
-    return (point, SPREAD * np.linalg.inv(root).T) if np.isfinite(point).all() else None
+        height, slopes = fall(point)
+        arrived = np.isfinite(height) and np.abs(np.linalg.solve(of_curvature, slopes)).max() < 1.0
+    spread = SPREAD * np.linalg.inv(of_curvature).T
+    spread /= np.maximum(1.0, np.abs(spread).max(axis=0))  # never farther than chains of a short table
+    return (point, spread) if arrived else None

@@ -24,7 +24,7 @@ def log_worth(log_x: Numeric, log_unique: Numeric, R_star: Numeric) -> Numeric:
     """Log of u + u R* (1 - exp(-R/R*)), R = x/u - 1, where u is the lesser of x and what is unique."""
     log_u = (log_x + log_unique - abs(log_x - log_unique)) / 2  # on the log scale, where nothing cancels
     repeats = np.exp(log_x - log_u) - 1.0
-    return log_u + np.log(1.0 + R_star * (1.0 - np.exp(-repeats / R_star)))  # beside log u a log1p would save nothing
+    return log_u + np.log(1.0 + R_star * -np.expm1(-repeats / R_star))  # beside log u a log1p would save nothing
 
 
 def log_filled(log_U: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
