@@ -147,10 +147,8 @@ def _from_scratch(
             "budget pays for"
         )
     bracket = grid[best - 1], grid[best], grid[best + 1]
-    line, own = (
-        _Line(law, np.array([budget]), cost, others),
-        {name: values[:, None] for name, values in parameters.items()},
-    )
+    line = _Line(law, np.array([budget]), cost, others)
+    own = {name: values[:, None] for name, values in parameters.items()}
     log_N, settled = line.newton(parameters, bracket[1][:, None], np.full(draws, CLOSE))
     log_N, settled = log_N[:, 0], settled[:, 0] & (bracket[0] < log_N[:, 0]) & (log_N[:, 0] < bracket[2])
     here, there = (line.loss(np.exp(at)[:, None], line.tokens(np.exp(at)[:, None]), own) for at in (bracket[1], log_N))
@@ -165,7 +163,7 @@ def _from_scratch(
 
         held = tuple(parameters[name][rest] for name in names)
         found = elementwise.find_minimum(loss, tuple(side[rest] for side in bracket), args=held)
-        log_N[rest] = np.where(found.success, found.x, bracket[1][rest])
+        log_N[rest] = np.where(found.success, found.x, bracket[1][rest])  # on a plateau no bracket can be narrowed
     return log_N, settled
 
 

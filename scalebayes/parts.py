@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 AT_ONCE = 25_000
 """Values of one part: more, with what is computed from them on the way, would not fit into a processor's cache."""

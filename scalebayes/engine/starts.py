@@ -1,8 +1,8 @@
 """Where chains start: around PyMC's initial point, or of long tables around the mode, as far as the posterior reaches.
 
-The sampler's units are rough widths of the posterior of a few hundred runs. A million runs show a posterior a
-hundredth as wide: chains that start a unit away fall down a steep wall, and what tuning learns of the way down it must
-forget again, which one chain in some did not within its tuning.
+The sampler's units are rough widths of the posterior of a few hundred runs. A million runs show what they inform a
+hundred times as closely: chains that start a unit away fall down a steep wall, and what tuning learns of the way down
+it must forget again, which one chain in some did not within its tuning.
 """
 
 from __future__ import annotations
