@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 help:
 	@echo 'make demo     fit a published table: estimates, predictions and the frontier in demo/'
 	@echo 'make test     ruff, mypy and the tests'
-	@echo 'make check    ruff and mypy'
+	@echo 'make check    ruff, mypy and the directions of imports'
 	@echo 'make docs     the pages as a site, in docs/_build/html'
 	@echo 'make bench    speed of fit, and what its intervals cover (about 15 minutes)'
 	@echo 'make lowest   the tests on the oldest dependencies allowed (needs uv)'
@@ -33,6 +33,7 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

@@ -1,7 +1,7 @@
 """Do the intervals hold what they promise? Backtests of every method on every public table, against our targets.
 
 Each table is split by compute, each method fitted to the runs of least compute and scored on the others
-(`scalebayes.backtesting`). Three of the five tables are not committed: they are read from
+(`scalebayes.validation.backtest`). Three of the five tables are not committed: they are read from
 ``SCALEBAYES_SHARED_DATA``, by default ``../shared/data``, and skipped where they are not there. The tables of results
 go to stdout and, when all tables were there, between the markers of ``docs/calibration.md`` and to
 ``scalebayes/datasets/coverage.csv``, from which the package tells users what was measured at the distance they ask for.
@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 import scalebayes as sb
-from scalebayes import backtesting as bt
-from scalebayes import point, robustness
-from scalebayes.splits import make_splits
+from scalebayes.baselines import huber
+from scalebayes.data.subsets import make_splits
+from scalebayes.validation import backtest as bt
+from scalebayes.validation import sensitivity
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -32,10 +33,10 @@ COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
 SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
-NORMAL = robustness.variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
+NORMAL = sensitivity.variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
 METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {
     "equal pool": SPECS,
-    "log-huber": point.forecast,
+    "log-huber": huber.forecast,
     "discrepancy, Normal": NORMAL,
 }
 DEFAULT, POOL, ADDITIVE, HUBER = "coupled-discrepancy", "equal pool", "chinchilla", "log-huber"
@@ -62,7 +63,9 @@ def load(name: str) -> sb.Runs | None:
     if name == "muennighoff2023":
         table = table[table["epochs"] <= 1]  # the laws know nothing of repeated data
     if name == "misfitting2025":
-        table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]  # the best learning rate of each
+        table = table.loc[
+            table.groupby(["params", "tokens"])["loss"].idxmin()
+        ]  # the best learning rate of each
     return sb.read_runs(table, name=name)
 
 
@@ -77,7 +80,10 @@ def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
         return bt.Backtest(pd.read_csv(kept), tuple(notes))
     started = time.perf_counter()
     result = bt.backtest(runs, METHODS, workers=workers)
-    print(f"{name}: {len(runs)} runs, {len(cuts)} splits, {time.perf_counter() - started:.0f} s", flush=True)
+    print(
+        f"{name}: {len(runs)} runs, {len(cuts)} splits, {time.perf_counter() - started:.0f} s",
+        flush=True,
+    )
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         result.scores.to_csv(kept, index=False)
@@ -89,16 +95,26 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
     tables = {}
     for by, bins in (((), ["all distances"]), (("decades",), ["0.5-1", "1-2"])):
         to_additive, to_huber = result.table(by, ADDITIVE), result.table(by, HUBER)
-        joined = to_additive.assign(huber_ratio=to_huber["crps_ratio"], huber_ratio_se=to_huber["crps_ratio_se"])
+        joined = to_additive.assign(
+            huber_ratio=to_huber["crps_ratio"], huber_ratio_se=to_huber["crps_ratio_se"]
+        )
         tables |= {where: joined if not by else joined.xs(where, level="decades") for where in bins}
     lines = []
     for where, table in tables.items():
         for what, name, low, high in TARGETS:
-            asked = f"{low:.2f} to {high:.2f}" if low and high < 1 else f"at least {low}" if low else f"at most {high}"
+            asked = (
+                f"{low:.2f} to {high:.2f}"
+                if low and high < 1
+                else f"at least {low}"
+                if low
+                else f"at most {high}"
+            )
             line = {"decades beyond": where, "what": what, "target": asked}
             for method in (DEFAULT, POOL, "discrepancy, Normal"):
                 value, error = table.loc[method, name], table.loc[method].get(f"{name}_se", np.nan)
-                missed = "" if low <= round(value, 2) <= high else ", **missed**"  # as it is printed
+                missed = (
+                    "" if low <= round(value, 2) <= high else ", **missed**"
+                )  # as it is printed
                 line[method] = bt.with_error(value, error) + missed
             lines.append(line)
     return pd.DataFrame(lines)
@@ -106,7 +122,11 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """Lay out a table of texts as Markdown."""
-    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    lines = [
+        list(map(str, table.columns)),
+        ["---"] * len(table.columns),
+        *table.astype(str).to_numpy().tolist(),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -119,14 +139,20 @@ def sections(result: bt.Backtest) -> Iterator[str]:
         f"{sum(counts.size())} forecasts of held-out runs a method. {result.sentence(DEFAULT)}."
     )
     yield "### Against the targets\n\n" + markdown(targets(result))
-    yield "### Every method, all distances\n\n" + markdown(bt.readable(result.table(baseline=ADDITIVE)).reset_index())
+    yield "### Every method, all distances\n\n" + markdown(
+        bt.readable(result.table(baseline=ADDITIVE)).reset_index()
+    )
     yield "### By decades beyond the training runs\n\n" + markdown(
         bt.readable(result.table(["decades"], ADDITIVE)).reset_index()
     )
-    yield "### By table\n\n" + markdown(bt.readable(result.table(["table"], ADDITIVE)).reset_index())
+    yield "### By table\n\n" + markdown(
+        bt.readable(result.table(["table"], ADDITIVE)).reset_index()
+    )
     yield "### Warning signs\n\n" + markdown(signals(result))
     if result.notes:
-        yield "### Splits not made, and splits to read with care\n\n" + "\n".join(f"- {note}" for note in result.notes)
+        yield "### Splits not made, and splits to read with care\n\n" + "\n".join(
+            f"- {note}" for note in result.notes
+        )
 
 
 def signals(result: bt.Backtest) -> pd.DataFrame:
@@ -139,7 +165,10 @@ def signals(result: bt.Backtest) -> pd.DataFrame:
             {"inside90": "mean", "scatter": "first", "z": lambda z: (z**2).mean()}
         )
         spearman = splits["scatter"].corr(splits["inside90"], method="spearman")
-        near, beyond = own[~far].groupby("table")["error"].median(), own[far].groupby("table")["error"].median()
+        near, beyond = (
+            own[~far].groupby("table")["error"].median(),
+            own[far].groupby("table")["error"].median(),
+        )
         rows.append({
             "method": name,
             "median error, nearer than the runs span": f"{near.mean():.1%} ({len(near)} tables)",
@@ -157,7 +186,11 @@ def write_coverage(result: bt.Backtest) -> None:
     specs = hashes | {POOL: "+".join(sorted(hashes.values()))}
     table = result.table(["decades"]).reset_index()
     edges = dict(
-        zip(table["decades"].cat.categories, zip((0.0, *bt.EDGES), (*bt.EDGES, np.inf), strict=True), strict=True)
+        zip(
+            table["decades"].cat.categories,
+            zip((0.0, *bt.EDGES), (*bt.EDGES, np.inf), strict=True),
+            strict=True,
+        )
     )
     kept = table[table["method"].isin([*specs])]
     columns = {

@@ -24,7 +24,9 @@ def table(rows: int) -> sb.Runs:
     """Runs over three decades of both inputs, with the noise of a good sweep."""
     rng = np.random.default_rng(rows)
     N, D = 10 ** rng.uniform(7, 10, rows), 10 ** rng.uniform(9, 12, rows)
-    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(0.01 * rng.standard_t(5, rows))
+    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(
+        0.01 * rng.standard_t(5, rows)
+    )
     return sb.Runs(pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "loss": loss}), f"{rows} runs")
 
 
@@ -54,12 +56,19 @@ def main() -> None:
     started = time.perf_counter()
     sb.fit(sb.load_runs("hoffmann2022"), MODEL, progress=False, draws=1000)
     print(f"nutpie, compiling and 240 runs: {time.perf_counter() - started:.1f} s\n")
-    print(f"{'runs':>9} {'backend':>7} {'on':>4} {'seconds':>9} {'ESS':>9} {'ESS/s':>9} {'steps':>9} {'attempts':>8}")
+    print(
+        f"{'runs':>9} {'backend':>7} {'on':>4} {'seconds':>9} {'ESS':>9} {'ESS/s':>9} {'steps':>9} {'attempts':>8}"
+    )
     for rows in [int(float(n)) for n in arguments.rows.split(",")]:
         runs = table(rows)
-        fits = [measure(runs, backend, **settings).tree["posterior"].to_dataset() for backend in ("nutpie", "jax")]
+        fits = [
+            measure(runs, backend, **settings).tree["posterior"].to_dataset()
+            for backend in ("nutpie", "jax")
+        ]
         off = abs(fits[0].mean() - fits[1].mean()) / fits[0].std()
-        assert float(off.to_array().max()) < 0.3, f"the posteriors differ by {float(off.to_array().max()):.2f} sd"
+        assert float(off.to_array().max()) < 0.3, (
+            f"the posteriors differ by {float(off.to_array().max()):.2f} sd"
+        )
 
 
 if __name__ == "__main__":

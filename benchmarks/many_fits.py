@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import scalebayes as sb
-from scalebayes.workers import Task, Workers, connected, each
+from scalebayes.fitting.many.workers import Task, Workers, connected, each
 
 
 def measure(workers: Workers, jobs: list[sb.Job]) -> tuple[float, float]:
@@ -49,7 +49,9 @@ def main() -> None:
     runs, model = sb.load_runs(arguments.table), arguments.model
 
     def jobs(count: int, first: int = 0) -> list[sb.Job]:
-        return [sb.Job(f"fit {seed}", runs, model, seed=seed) for seed in range(first, first + count)]
+        return [
+            sb.Job(f"fit {seed}", runs, model, seed=seed) for seed in range(first, first + count)
+        ]
 
     walls: dict[int, list[float]] = {1: [], 2: []}
     overheads: dict[int, list[float]] = {1: [], 2: []}
@@ -60,20 +62,27 @@ def main() -> None:
             clients[n] = stack.enter_context(connected(n))
             ready = time.perf_counter() - started
             wall, _ = measure(clients[n], jobs(n))
-            print(f"{n} workers: started in {ready:.1f} s, first fit of each (imports, compiling) in {wall:.1f} s")
+            print(
+                f"{n} workers: started in {ready:.1f} s, first fit of each (imports, compiling) in {wall:.1f} s"
+            )
         for turn in range(arguments.turns):
             for n, client in clients.items():
                 wall, inside = measure(client, jobs(arguments.fits, 1000 * turn))
                 walls[n].append(wall)
                 overheads[n].append((n * wall - inside) / arguments.fits)
-                print(f"  turn {turn + 1}, {n} workers: {arguments.fits} fits in {wall:.1f} s", flush=True)
+                print(
+                    f"  turn {turn + 1}, {n} workers: {arguments.fits} fits in {wall:.1f} s",
+                    flush=True,
+                )
         for n, client in clients.items():
             fits = arguments.fits * 60 / statistics.median(walls[n])
             over = statistics.median(overheads[n])
             print(f"{n} workers: {fits:.1f} fits a minute; overhead {over:.2f} s a fit, of which the distribution "
                   f"{n * seconds_an_empty_task(client):.3f} s")  # fmt: skip
     ratios = [one / two for one, two in zip(walls[1], walls[2], strict=True)]
-    print(f"two workers over one: {statistics.median(ratios):.2f} (turns: {', '.join(f'{r:.2f}' for r in ratios)})")
+    print(
+        f"two workers over one: {statistics.median(ratios):.2f} (turns: {', '.join(f'{r:.2f}' for r in ratios)})"
+    )
 
 
 if __name__ == "__main__":

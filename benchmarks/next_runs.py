@@ -37,7 +37,11 @@ def thinned(runs: sb.Runs, step: int = 6) -> sb.Runs:
 
 def with_losses(runs: sb.Runs, new: pd.DataFrame, loss: np.ndarray) -> sb.Runs:
     """Add runs with their losses to a table."""
-    more = new[["N", "D"]].assign(C=6 * new["N"] * new["D"], loss=loss).set_axis([f"new {i}" for i in range(len(new))])
+    more = (
+        new[["N", "D"]]
+        .assign(C=6 * new["N"] * new["D"], loss=loss)
+        .set_axis([f"new {i}" for i in range(len(new))])
+    )
     return sb.Runs(pd.concat([runs.table, more]), f"{runs.name}, and new runs")
 
 
@@ -57,18 +61,29 @@ def compare(
     levels = np.geomspace(0.1, 1.0, sweeps) if sweeps > 1 else np.ones(1)
     designs = {
         "chosen": sb.next_runs(base, budget=BUDGET, target=target, batch=SIZES * sweeps).table,
-        "sweep": sb.plan(BUDGET / SIZES * levels / levels.sum(), sizes=SIZES, around=base, strict=False).table,
+        "sweep": sb.plan(
+            BUDGET / SIZES * levels / levels.sum(), sizes=SIZES, around=base, strict=False
+        ).table,
     }
     both = pd.concat(designs.values())
-    losses = sb.predict(base, N=both["N"], D=both["D"], seed=seed)["new_run"].values.reshape(-1, len(both))
+    losses = sb.predict(base, N=both["N"], D=both["D"], seed=seed)["new_run"].values.reshape(
+        -1, len(both)
+    )
     before, rows = width(base, target), []
     for truth in np.random.default_rng(seed).choice(len(losses), truths, replace=False):
         row = {}
-        for name, part in zip(designs, np.split(losses[truth], [len(designs["chosen"])]), strict=True):
+        for name, part in zip(
+            designs, np.split(losses[truth], [len(designs["chosen"])]), strict=True
+        ):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", sb.GateWarning)  # counted
-                after = sb.fit(with_losses(base.runs, designs[name], part), base.spec, seed=seed, **SAMPLER)
-            row |= {name: width(after, target) / before, f"{name} failed": bool(after.gate_failures)}
+                after = sb.fit(
+                    with_losses(base.runs, designs[name], part), base.spec, seed=seed, **SAMPLER
+                )
+            row |= {
+                name: width(after, target) / before,
+                f"{name} failed": bool(after.gate_failures),
+            }
         rows.append(row)
     expected = np.sqrt(designs["chosen"]["variance_left"].iloc[-1])
     return pd.DataFrame(rows).assign(expected=expected)
@@ -76,14 +91,18 @@ def compare(
 
 def main(models: Sequence[str]) -> None:
     runs = thinned(sb.load_runs("hoffmann2022"))
-    print(f"{len(runs)} runs, {BUDGET:g} FLOP for more, {TRUTHS} truths; widths over the width before")
+    print(
+        f"{len(runs)} runs, {BUDGET:g} FLOP for more, {TRUTHS} truths; widths over the width before"
+    )
     for model in models:
         base = sb.fit(runs, model, seed=0, progress=False)
         for sweeps, (name, target) in itertools.product((1, 3), TARGETS.items()):
             table = compare(base, target, sweeps)
             logs = np.log(table["chosen"] / table["sweep"])
             ratio = np.exp(logs.mean())
-            chosen, sweep, expected = (np.exp(np.log(table[x]).mean()) for x in ("chosen", "sweep", "expected"))
+            chosen, sweep, expected = (
+                np.exp(np.log(table[x]).mean()) for x in ("chosen", "sweep", "expected")
+            )
             failed = int(table[["chosen failed", "sweep failed"]].to_numpy().sum())
             print(
                 f"{model}, {name}, {SIZES * sweeps} runs: chosen {chosen:.2f} (expected {expected:.2f}), "

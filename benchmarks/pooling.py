@@ -26,8 +26,8 @@ import pandas as pd
 from calibration import load
 
 import scalebayes as sb
-from scalebayes.pooling import pooled_prior_draws
-from scalebayes.spec import Spec
+from scalebayes.specs.pooling import pooled_prior_draws
+from scalebayes.specs.spec import Spec
 
 ROWS = {"first": 14, "second": 14, "thin": 5}
 TARGET = {"N": 2e10, "D": 2e12}
@@ -48,7 +48,9 @@ def simulate(spec: Spec, seed: int) -> tuple[dict[str, np.ndarray], float, sb.Ru
     """Truth, by group or alone, the thin group's loss at the target, and a table; None where no loss is finite."""
     rng = np.random.default_rng(seed)
     table = design(np.random.default_rng(0))
-    truth = {name: values[0] for name, values in pooled_prior_draws(spec, len(ROWS), 1, seed).items()}
+    truth = {
+        name: values[0] for name, values in pooled_prior_draws(spec, len(ROWS), 1, seed).items()
+    }
     place = table["group"].map({name: i for i, name in enumerate(ROWS)}).to_numpy()
     of_run = {name: truth[name][place] for name in spec.law_object.parameter_names}
     scatter = rng.standard_t(truth["nu"], len(table)) * truth["sigma"][place]
@@ -57,7 +59,11 @@ def simulate(spec: Spec, seed: int) -> tuple[dict[str, np.ndarray], float, sb.Ru
         return None
     thin = {name: truth[name][-1] for name in spec.law_object.parameter_names}
     far = float(spec.law_object(TARGET["N"], TARGET["D"], **thin))
-    return truth, far, sb.Runs(table.assign(C=6 * table["N"] * table["D"], loss=loss), f"simulated {seed}")
+    return (
+        truth,
+        far,
+        sb.Runs(table.assign(C=6 * table["N"] * table["D"], loss=loss), f"simulated {seed}"),
+    )
 
 
 def fit_all(jobs: list[sb.Job], workers: int) -> Iterator[tuple[sb.Job, sb.Fit]]:
@@ -75,26 +81,47 @@ def gates(metadata: list[dict[str, Any]]) -> str:
     failed = np.array([bool(one["gate_failures"]) for one in metadata])
     first = np.array([one["attempts"] == 1 for one in metadata]) & ~failed
     seconds = np.median([one["seconds"] for one in metadata])
-    text = f"{len(metadata)} fits, {seconds:.1f} s each; {first.mean():.0%} pass at the first attempt"
+    text = (
+        f"{len(metadata)} fits, {seconds:.1f} s each; {first.mean():.0%} pass at the first attempt"
+    )
     return f"{text}, {failed.mean():.0%} fail after all."
 
 
 def measure(model: str, replicates: int, workers: int) -> str:
     """Fit every replicate; a table in Markdown."""
     spec, held, metadata = sb.read_model(model), defaultdict(list), []
-    made = {str(seed): one for seed in range(replicates) if (one := simulate(spec, seed)) is not None}
-    for job, fit in fit_all([sb.Job(k, runs, spec, seed=int(k)) for k, (_, _, runs) in made.items()], workers):
+    made = {
+        str(seed): one for seed in range(replicates) if (one := simulate(spec, seed)) is not None
+    }
+    for job, fit in fit_all(
+        [sb.Job(k, runs, spec, seed=int(k)) for k, (_, _, runs) in made.items()], workers
+    ):
         truth, far, _ = made[job.name]
         posterior = fit.tree["posterior"].to_dataset()
         for name, value in truth.items():
-            kind = "spreads" if "spread" in name else "population" if "population" in name else "groups, nu"
+            kind = (
+                "spreads"
+                if "spread" in name
+                else "population"
+                if "population" in name
+                else "groups, nu"
+            )
             low, high = np.quantile(posterior[name].values, [0.05, 0.95], axis=(0, 1))
             held[kind] += list(np.ravel((low <= value) & (value <= high)))
         loss = sb.predict(sb.group(fit, "thin"), **TARGET)["loss"]
-        held["loss of the thin group at 20B on 2T"].append(bool(loss.quantile(0.05) <= far <= loss.quantile(0.95)))
+        held["loss of the thin group at 20B on 2T"].append(
+            bool(loss.quantile(0.05) <= far <= loss.quantile(0.95))
+        )
         metadata.append(fit.metadata)
-    lines = [f"`{model}`: {gates(metadata)}", "", "| 90% intervals of | hold the truth in |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {kind} | {np.mean(values):.0%} |" for kind, values in held.items())])
+    lines = [
+        f"`{model}`: {gates(metadata)}",
+        "",
+        "| 90% intervals of | hold the truth in |",
+        "|---|---|",
+    ]
+    return "\n".join(
+        [*lines, *(f"| {kind} | {np.mean(values):.0%} |" for kind, values in held.items())]
+    )
 
 
 def public_tables() -> Iterator[sb.Runs]:
@@ -104,7 +131,9 @@ def public_tables() -> Iterator[sb.Runs]:
     others = [load(name) for name in ONE_FAMILY]
     if None not in others:
         parts = [pile.table, *(runs.table.assign(group=runs.name) for runs in others)]
-        yield sb.Runs(pd.concat(parts, ignore_index=True)[["N", "D", "C", "loss", "group"]], "five families")
+        yield sb.Runs(
+            pd.concat(parts, ignore_index=True)[["N", "D", "C", "loss", "group"]], "five families"
+        )
 
 
 def try_tables(model: str, seeds: int, workers: int) -> str:
@@ -118,16 +147,23 @@ def try_tables(model: str, seeds: int, workers: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", default="chinchilla-pooled,coupled-pooled")
     parser.add_argument("--replicates", type=int, default=100)
-    parser.add_argument("--tables", action="store_true", help="fit public tables in place of simulated ones")
+    parser.add_argument(
+        "--tables", action="store_true", help="fit public tables in place of simulated ones"
+    )
     parser.add_argument("--seeds", type=int, default=4, help="fits of each public table")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     for model in arguments.models.split(","):
         count = arguments.seeds if arguments.tables else arguments.replicates
-        print((try_tables if arguments.tables else measure)(model, count, arguments.workers), flush=True)
+        print(
+            (try_tables if arguments.tables else measure)(model, count, arguments.workers),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

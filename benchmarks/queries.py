@@ -26,12 +26,19 @@ import numpy as np
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes.posterior import METADATA
+from scalebayes.posterior.fit import METADATA
 
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 MARKERS = ("<!-- questions: begin -->", "<!-- questions: end -->")
 SHAPE = (4, 1000)
-MIDDLE = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_ND": 0.36, "kappa": 0.8}
+MIDDLE = {
+    "L_inf": 1.8,
+    "L_0": 2.6,
+    "alpha_N": 0.35,
+    "alpha_D": 0.37,
+    "alpha_ND": 0.36,
+    "kappa": 0.8,
+}
 MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01, "R_N": 5.0, "R_D": 15.0}
 BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
@@ -43,11 +50,15 @@ def handmade(model: str) -> sb.Fit:
     spec, runs, rng = sb.read_model(model), sb.load_runs("hoffmann2022"), np.random.default_rng(0)
     if "U" in spec.law_object.inputs:
         runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
-    values = {x: MIDDLE.get(x, 0.4) * np.exp(0.02 * rng.standard_normal(SHAPE)) for x in spec.priors}
+    values = {
+        x: MIDDLE.get(x, 0.4) * np.exp(0.02 * rng.standard_normal(SHAPE)) for x in spec.priors
+    }
     for parameter in spec.law_object.parameters:
         if parameter.scale_of:
             size = values[parameter.name]
-            values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / values[str(parameter.exponent)])
+            values[parameter.name] = spec.priors[parameter.name].at * size ** (
+                1 / values[str(parameter.exponent)]
+            )
     posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()})
     posterior = posterior.assign_coords(chain=np.arange(SHAPE[0]), draw=np.arange(SHAPE[1]))
     tree = xr.DataTree.from_dict({"posterior": posterior})
@@ -57,7 +68,11 @@ def handmade(model: str) -> sb.Fit:
 
 def fit_of(model: str) -> sb.Fit:
     """A fit to ask: sampled where there is a discrepancy, made by hand where not."""
-    return sb.fit(sb.load_runs("hoffmann2022"), model) if sb.read_model(model).discrepancy else handmade(model)
+    return (
+        sb.fit(sb.load_runs("hoffmann2022"), model)
+        if sb.read_model(model).discrepancy
+        else handmade(model)
+    )
 
 
 def timed(what: str, query: Callable[[], object]) -> str:
@@ -74,7 +89,9 @@ def timed(what: str, query: Callable[[], object]) -> str:
         wall.append(time.perf_counter() - start)
         used.append(time.process_time() - start_used)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    line = f"| {what} | {statistics.median(wall):.3f} | {statistics.median(used):.3f} | {memory:.2f} |"
+    line = (
+        f"| {what} | {statistics.median(wall):.3f} | {statistics.median(used):.3f} | {memory:.2f} |"
+    )
     print(line, flush=True)
     return line
 
@@ -86,7 +103,10 @@ def table() -> Iterator[str]:
     sizes, tokens = np.geomspace(1e8, 1e12, TARGETS), np.geomspace(1e12, 1e10, TARGETS)
     for model in ("chinchilla", "coupled-discrepancy"):
         fit, name = fit_of(model), f"`predict`, {TARGETS} targets, `{model}`"
-        yield timed(f"{name}, no new runs", lambda fit=fit: sb.predict(fit, N=sizes, D=tokens, new_run=False))
+        yield timed(
+            f"{name}, no new runs",
+            lambda fit=fit: sb.predict(fit, N=sizes, D=tokens, new_run=False),
+        )
         yield timed(f"{name}, with new runs", lambda fit=fit: sb.predict(fit, N=sizes, D=tokens))
     for model in map(str, sb.list_models().index):
         spec = sb.read_model(model)
@@ -109,7 +129,9 @@ def table() -> Iterator[str]:
 
 def main() -> None:
     """Print the table, and write it into docs/performance.md where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--docs", action="store_true")
     written = parser.parse_args().docs
     lines = "\n".join(table())

@@ -147,7 +147,9 @@ def public_runs(name: str) -> sb.Runs:
 
     table = pd.read_csv(SHARED / f"{name}.csv")
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1].drop(columns="unique_tokens")  # these laws know nothing of repeated data
+        table = table[table["epochs"] <= 1].drop(
+            columns="unique_tokens"
+        )  # these laws know nothing of repeated data
     if name == "misfitting2025":
         table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]
     return sb.read_runs(table, name=name)
@@ -171,19 +173,31 @@ def dump(data: dict[str, Any]) -> str:
     return "\n".join(f"{name} <- {literal(value)}" for name, value in data.items()) + "\n"
 
 
-def sample_stan(runs: sb.Runs, model: str, folder: Path, how: Sampling) -> tuple[xr.Dataset, dict[str, Any]]:
+def sample_stan(
+    runs: sb.Runs, model: str, folder: Path, how: Sampling
+) -> tuple[xr.Dataset, dict[str, Any]]:
     """Draws of the program, (chain, draw) under our names, and how they were made."""
     (folder / "law.stan").write_text(STAN)
-    (folder / "sample.R").write_text(R % (CHAINS, WARMUP, WARMUP + how.draws, how.cores, how.adapt_delta))
+    (folder / "sample.R").write_text(
+        R % (CHAINS, WARMUP, WARMUP + how.draws, how.cores, how.adapt_delta)
+    )
     data = stan_data(runs, model)
     (folder / "data.R").write_text(dump(data))
     files = [folder / name for name in ("compiled.rds", "law.stan", "data.R", "draws.csv")]
-    done = subprocess.run(["Rscript", folder / "sample.R", *files], capture_output=True, text=True, check=True)
-    said = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(("div", "version")))
+    done = subprocess.run(
+        ["Rscript", folder / "sample.R", *files], capture_output=True, text=True, check=True
+    )
+    said = dict(
+        line.split(maxsplit=1)
+        for line in done.stdout.splitlines()
+        if line.startswith(("div", "version"))
+    )
     with files[-1].open() as file:
         columns = list(csv.reader(file))
     values = np.array(columns[1:], float).reshape(CHAINS, how.draws, -1)
-    draws = xr.Dataset({n: (("chain", "draw"), values[..., i]) for i, n in enumerate(columns[0])}).drop_vars("chain")
+    draws = xr.Dataset(
+        {n: (("chain", "draw"), values[..., i]) for i, n in enumerate(columns[0])}
+    ).drop_vars("chain")
     rstan, stan = said["version"].split()
     return draws, {"rstan": rstan, "stan": stan, "divergences": int(said["divergences"])}
 
@@ -192,12 +206,16 @@ def sample_pymc(runs: sb.Runs, model: str, cores: int) -> tuple[xr.Dataset, dict
     """Logs of the parameters by PyMC's own NUTS, and how they were made."""
     import pymc as pm
 
-    from scalebayes.graph import pymc_model
+    from scalebayes.fitting.graph import pymc_model
 
     with pymc_model(runs, model):
         kept = pm.sample(**PYMC, cores=cores, random_seed=1, nuts_sampler="pymc", progressbar=False)
     names = list(sb.read_model(model).priors)
-    said = {"pymc": pm.__version__, "divergences": int(kept["sample_stats"]["diverging"].sum()), **PYMC}
+    said = {
+        "pymc": pm.__version__,
+        "divergences": int(kept["sample_stats"]["diverging"].sum()),
+        **PYMC,
+    }
     return with_decisions(np.log(kept["posterior"].to_dataset()[names])), said
 
 
@@ -248,7 +266,9 @@ def summarise(logs: xr.Dataset) -> dict[str, dict[str, Any]]:
     at = logs.quantile(QUANTILES)
     digits = {"ess_bulk": 4, "r_hat": 5}
     return {
-        str(name): {key: float(f"{float(v[name]):.{digits.get(key, 7)}g}") for key, v in columns.items()}
+        str(name): {
+            key: float(f"{float(v[name]):.{digits.get(key, 7)}g}") for key, v in columns.items()
+        }
         | {"quantiles": [float(f"{float(q):.7g}") for q in at[name]]}
         for name in sorted(logs)
     }
@@ -266,13 +286,21 @@ def make(models: tuple[str, ...], tables: tuple[str, ...], how: Sampling, folder
             else:
                 draws, said = sample_stan(runs, model, folder, how)
                 logs = from_stan(draws, model)
-                said |= {"chains": CHAINS, "warmup": WARMUP, "draws": how.draws, "adapt_delta": how.adapt_delta}
+                said |= {
+                    "chains": CHAINS,
+                    "warmup": WARMUP,
+                    "draws": how.draws,
+                    "adapt_delta": how.adapt_delta,
+                }
                 said |= {"metric": "dense_e"}
             summary = summarise(logs)
             entry = {"model": model, "table": table, "runs": runs.hash, "sampler": said}
             entry |= {"quantile_levels": list(QUANTILES), "logs": summary}
             (STORED / f"{model}--{table}.json").write_text(json.dumps(entry, indent=1) + "\n")
-            worst, least = max(s["r_hat"] for s in summary.values()), min(s["ess_bulk"] for s in summary.values())
+            worst, least = (
+                max(s["r_hat"] for s in summary.values()),
+                min(s["ess_bulk"] for s in summary.values()),
+            )
             text = f"R-hat at most {worst:.4f}, ESS at least {least:.0f}, {said['divergences']} divergences"
             print(f"{model} on {table}: {text}", flush=True)
 
@@ -300,14 +328,20 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, floa
 
 def main() -> None:
     """Make the stored summaries, or compare fresh fits with them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--make", action="store_true", help="sample with Stan and store")
     parser.add_argument("--models", default=",".join(SPECS))
     parser.add_argument("--tables", default=",".join(TABLES))
     parser.add_argument("--cores", type=int, default=Sampling().cores)
-    parser.add_argument("--draws", type=int, default=Sampling().draws, help="a chain, after warm-up")
+    parser.add_argument(
+        "--draws", type=int, default=Sampling().draws, help="a chain, after warm-up"
+    )
     parser.add_argument("--adapt-delta", type=float, default=Sampling().adapt_delta)
-    parser.add_argument("--folder", type=Path, help="where Stan's compiled program and draws go, to be used again")
+    parser.add_argument(
+        "--folder", type=Path, help="where Stan's compiled program and draws go, to be used again"
+    )
     arguments = parser.parse_args()
     models, tables = tuple(arguments.models.split(",")), tuple(arguments.tables.split(","))
     if arguments.make:
@@ -318,11 +352,16 @@ def main() -> None:
     for file in sorted(STORED.glob("*.json")):
         entry = json.loads(file.read_text())
         if entry["model"] in models and entry["table"] in tables:
-            found = compare(entry, sb.fit(public_runs(entry["table"]), entry["model"], draws=4000, seed=1))
+            found = compare(
+                entry, sb.fit(public_runs(entry["table"]), entry["model"], draws=4000, seed=1)
+            )
             worst = max(found, key=lambda name: abs(found[name]["z"]))
             ratios = {key: [q[key] for q in found.values()] for key in ("sd_ratio", "width_ratio")}
             text = "; ".join(f"{key} {min(v):.3f} to {max(v):.3f}" for key, v in ratios.items())
-            print(f"{file.stem}: largest |z| {abs(found[worst]['z']):.2f} ({worst}); {text}", flush=True)
+            print(
+                f"{file.stem}: largest |z| {abs(found[worst]['z']):.2f} ({worst}); {text}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -35,20 +35,28 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.curves import Curve
-from scalebayes.discrepancy import Conditional, correlation
 from scalebayes.errors import FitError, GateWarning
-from scalebayes.minima import expected_optimum
-from scalebayes.posterior import SAMPLED, draws, sampled_discrepancy
-from scalebayes.spec import Spec, prior_draws
-from scalebayes.workers import Workers, connected
+from scalebayes.fitting.many.workers import Workers, connected
+from scalebayes.posterior.fit import SAMPLED, draws, sampled_discrepancy
+from scalebayes.queries.curves import Curve
+from scalebayes.queries.optimum import expected_optimum
+from scalebayes.specs.discrepancy import Conditional, correlation
+from scalebayes.specs.spec import Spec, prior_draws
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
 MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
 THINNED = 99
 """Draws kept of each posterior: 100 possible ranks."""
-TARGET = {"N": 70e9, "D": 1.4e12, "C": 6 * 70e9 * 1.4e12, "S": 1e6, "U": 2e11, "E": 128.0, "P": np.exp(1.9)}
+TARGET = {
+    "N": 70e9,
+    "D": 1.4e12,
+    "C": 6 * 70e9 * 1.4e12,
+    "S": 1e6,
+    "U": 2e11,
+    "E": 128.0,
+    "P": np.exp(1.9),
+}
 BUDGET = 5.76e23
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
@@ -69,9 +77,15 @@ def design() -> pd.DataFrame:
     grid = np.meshgrid(np.geomspace(3e7, 1e10, 8), np.geomspace(1e9, 3e11, 6))
     N, D = (g.ravel() * np.exp(0.1 * rng.standard_normal(g.size)) for g in grid)
     index = pd.Index([f"run {i}" for i in range(len(N))], name="run")
-    others = {"S": D / 5e5, "U": D / rng.choice([1, 2, 4, 10, 40], len(D)), "E": rng.choice([1.0, 8, 64, 512], len(D))}
+    others = {
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 2, 4, 10, 40], len(D)),
+        "E": rng.choice([1.0, 8, 64, 512], len(D)),
+    }
     losses = 1.7 + 400 / N**0.34 + 410 / D**0.28  # of the stage from loss to accuracy
-    return pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, **others, "loss": losses, "P": np.exp(losses)}, index=index)
+    return pd.DataFrame(
+        {"N": N, "D": D, "C": 6 * N * D, **others, "loss": losses, "P": np.exp(losses)}, index=index
+    )
 
 
 def far_accuracy(spec: Spec, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -94,7 +108,9 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     truth = prior_draws(spec, 1, int(prior_seed))
     rng = np.random.default_rng(noise_seed)
     parameters = {name: truth[name] for name in law.parameter_names}
-    inputs = pd.concat([table, pd.DataFrame([TARGET])])  # the target last: its delta goes with those of the table
+    inputs = pd.concat(
+        [table, pd.DataFrame([TARGET])]
+    )  # the target last: its delta goes with those of the table
     log_law = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
     delta = np.zeros(len(inputs))
     if spec.discrepancy is not None:
@@ -106,14 +122,20 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     seen = np.exp(log_loss[:-1] + scatter)
     seen = {"accuracy": seen / (1 + seen)} if law.response == "odds" else {"loss": seen}
     runs = sb.Runs(table.drop(columns="P").assign(**seen), name=f"simulated from {spec.name}")
-    truth["loss_far"] = far_accuracy(spec, truth) if law.response == "odds" else np.exp(log_loss[-1:])
+    truth["loss_far"] = (
+        far_accuracy(spec, truth) if law.response == "odds" else np.exp(log_loss[-1:])
+    )
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
-    truth["log_likelihood"] = log_likelihood(spec, runs, truth, delta[:-1] * spec.samples_discrepancy)
+    truth["log_likelihood"] = log_likelihood(
+        spec, runs, truth, delta[:-1] * spec.samples_discrepancy
+    )
     return truth, runs
 
 
-def optimum(spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.ndarray) -> np.ndarray:
+def optimum(
+    spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.ndarray
+) -> np.ndarray:
     """N* at the budget under the truth, (1,): of the law, or with what its discrepancy on the table lets expect."""
     law = spec.law_object
     parameters = {name: truth[name] for name in law.parameter_names}
@@ -136,7 +158,9 @@ def log_likelihood(
     """
     law, noise = spec.law_object, spec.noise_object
     column = {name: value[:, None] for name, value in values.items()}
-    curve = law.function(*(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names})
+    curve = law.function(
+        *(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names}
+    )
     residual = law.log_response(runs) - np.log(curve) - delta
     if not spec.integrates_discrepancy:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
@@ -169,7 +193,9 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     spec = fit.spec
     values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
     delta = sampled_discrepancy(fit)
-    values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta[0] if np.ndim(delta) else delta)
+    values["log_likelihood"] = log_likelihood(
+        spec, fit.runs, values, delta[0] if np.ndim(delta) else delta
+    )
     law = spec.law_object
     if law.response == "odds":
         values["loss_far"] = far_accuracy(spec, values)
@@ -257,7 +283,9 @@ def staying_inside(lower: np.ndarray, upper: np.ndarray, replicates: int) -> flo
             return 0.0
         step = 1 - (1 - edge) / left
         to = np.arange(low, high + 1)
-        probability = probability @ stats.binom.pmf(to - reached[:, None], replicates - reached[:, None], step)
+        probability = probability @ stats.binom.pmf(
+            to - reached[:, None], replicates - reached[:, None], step
+        )
         reached, left = to, 1 - edge
     return float(probability.sum())
 
@@ -289,13 +317,19 @@ def outside(table: pd.DataFrame, prob: float = 0.99) -> dict[str, float]:
 def holding(table: pd.DataFrame) -> dict[str, float]:
     """Share of the replicates whose central 90% interval holds the truth, for each quantity."""
     edge = (THINNED + 1) // 20
-    return {name: float(table[name].astype(int).between(edge, THINNED - edge).mean()) for name in quantities(table)}
+    return {
+        name: float(table[name].astype(int).between(edge, THINNED - edge).mean())
+        for name in quantities(table)
+    }
 
 
 def to_tree(table: pd.DataFrame) -> xr.DataTree:
     """PIT values in group ``prior_sbc``, as `arviz_plots.plot_ecdf_pit` takes them; ranks spread over their cells."""
     rng = np.random.default_rng(0)
-    values = {name: (table[name].to_numpy() + rng.random(len(table))) / (THINNED + 1) for name in quantities(table)}
+    values = {
+        name: (table[name].to_numpy() + rng.random(len(table))) / (THINNED + 1)
+        for name in quantities(table)
+    }
     dataset = xr.Dataset(
         {name: (("chain", "draw"), v[None]) for name, v in values.items()},
         {"chain": [0], "draw": table["replicate"].to_numpy()},
@@ -309,7 +343,9 @@ def read_results(spec: Spec) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=NOTES, dtype=str)
     table = pd.read_csv(file, keep_default_na=False, dtype={"spec": str})
-    return table[table["spec"] == spec.hash[:8]].drop_duplicates("replicate").sort_values("replicate")
+    return (
+        table[table["spec"] == spec.hash[:8]].drop_duplicates("replicate").sort_values("replicate")
+    )
 
 
 def run_missing(spec: Spec, wanted: Iterable[int], workers: Workers) -> Iterator[dict[str, Any]]:
@@ -321,7 +357,11 @@ def run_missing(spec: Spec, wanted: Iterable[int], workers: Workers) -> Iterator
 
 def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> list[dict[str, Any]]:
     """Replicates whose fits are made by `scalebayes.fit_many`, side by side, and are gone afterwards."""
-    with tempfile.TemporaryDirectory() as folder, np.errstate(all="ignore"), warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", GateWarning)  # in the results
         made = sb.fit_many([job(spec, i) for i in replicates], folder, workers=workers)
         seconds = made.table["seconds"]
@@ -329,7 +369,9 @@ def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> lis
         def fitted(i: int) -> Fitter:
             return lambda *_, **__: made[str(i)]
 
-        return [replicate(spec, i, fit=fitted(i)) | {"seconds": seconds[str(i)]} for i in replicates]
+        return [
+            replicate(spec, i, fit=fitted(i)) | {"seconds": seconds[str(i)]} for i in replicates
+        ]
 
 
 def append(spec: Spec, row: dict[str, Any]) -> None:
@@ -390,9 +432,15 @@ def write_docs() -> None:
     said, rows = read_docs(), []
     for spec in (sb.read_model(str(model)) for model in UNPOOLED):
         row, before = summarise(spec), said.get(spec.name, {})
-        stays = before.get("hash") == spec.hash[:8] and int(before["replicates"]) >= row.get("replicates", 0)
+        stays = before.get("hash") == spec.hash[:8] and int(before["replicates"]) >= row.get(
+            "replicates", 0
+        )
         rows += [before if stays else row] if stays or row else []
-    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0]), *(" | ".join(map(str, r.values())) for r in rows)]
+    lines = [
+        " | ".join(rows[0]),
+        " | ".join("---" for _ in rows[0]),
+        *(" | ".join(map(str, r.values())) for r in rows),
+    ]
     start, rest = DOCS.read_text().split(MARKERS[0])
     end = rest.split(MARKERS[1])[1]
     body = "\n".join(f"| {line} |" for line in lines)
@@ -401,12 +449,22 @@ def write_docs() -> None:
 
 def main() -> None:
     """Run what is missing of each spec and say how it stands, or write the table of docs/sbc.md."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(UNPOOLED), help="by default all of models/ that do not pool")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", default=",".join(UNPOOLED), help="by default all of models/ that do not pool"
+    )
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--scheduler", help="address of a Dask scheduler, in place of local workers")
-    parser.add_argument("--docs", action="store_true", help="write docs/sbc.md from the results at hand, run nothing")
+    parser.add_argument(
+        "--scheduler", help="address of a Dask scheduler, in place of local workers"
+    )
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help="write docs/sbc.md from the results at hand, run nothing",
+    )
     arguments = parser.parse_args()
     if arguments.docs:
         write_docs()

@@ -21,7 +21,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE, BEGIN, END = ROOT / "docs" / "performance.md", "<!-- measured: begin -->", "<!-- measured: end -->"
+PAGE, BEGIN, END = (
+    ROOT / "docs" / "performance.md",
+    "<!-- measured: begin -->",
+    "<!-- measured: end -->",
+)
 SIMPLE = """
 import sys
 import polars as pl
@@ -57,10 +61,15 @@ def plain(runs: object) -> object:
     with pm.Model() as model:
         E = pm.Gamma("E", 2.0, 1.2)
         A, B = pm.LogNormal("A", np.log(400), 2.0), pm.LogNormal("B", np.log(400), 2.0)
-        alpha, beta = pm.LogNormal("alpha", np.log(0.3), 0.6), pm.LogNormal("beta", np.log(0.3), 0.6)
+        alpha, beta = (
+            pm.LogNormal("alpha", np.log(0.3), 0.6),
+            pm.LogNormal("beta", np.log(0.3), 0.6),
+        )
         sigma, nu = pm.HalfNormal("sigma", 0.1), 2.0 + pm.Gamma("nu_above_2", 2.0, 0.1)
         loss = E + A / runs.N**alpha + B / runs.D**beta
-        pm.StudentT("log_loss", nu=nu, mu=pm.math.log(loss), sigma=sigma, observed=np.log(runs.loss))
+        pm.StudentT(
+            "log_loss", nu=nu, mu=pm.math.log(loss), sigma=sigma, observed=np.log(runs.loss)
+        )
     return model
 
 
@@ -82,7 +91,7 @@ def route_pymc(by_hand: bool) -> dict[str, float]:
     import pymc as pm
 
     import scalebayes as sb
-    from scalebayes.graph import pymc_model
+    from scalebayes.fitting.graph import pymc_model
 
     runs = sb.load_runs("hoffmann2022")
     with plain(runs) if by_hand else pymc_model(runs, "chinchilla"):
@@ -97,7 +106,11 @@ def route_fit(cache: bool) -> dict[str, float]:
     import scalebayes as sb
 
     fit = sb.fit(sb.load_runs("hoffmann2022"), "chinchilla", cache=cache)
-    return {"route": fit.metadata["engine"]["route"], "cached": "cached" in fit.metadata, "ok": not fit.gate_failures}
+    return {
+        "route": fit.metadata["engine"]["route"],
+        "cached": "cached" in fit.metadata,
+        "ok": not fit.gate_failures,
+    }
 
 
 def route_refits() -> dict[str, float]:
@@ -119,7 +132,10 @@ def route_refits() -> dict[str, float]:
         rates.append(ess[-1] / seconds[-1])
         failed += bool(fit.gate_failures)
     rng = np.random.default_rng(0)
-    tables = [sb.Runs(whole.table.sample(int(rng.integers(60, 241)), random_state=i), f"{i}") for i in range(20)]
+    tables = [
+        sb.Runs(whole.table.sample(int(rng.integers(60, 241)), random_state=i), f"{i}")
+        for i in range(20)
+    ]
     started, used = time.perf_counter(), time.process_time()
     passed = sum(not sb.fit(t, "chinchilla", chains=2, draws=500).gate_failures for t in tables)
     many, many_cpu = time.perf_counter() - started, time.process_time() - used
@@ -137,8 +153,8 @@ def route_rows() -> dict[str, object]:
     import numpy as np
 
     import scalebayes as sb
-    from scalebayes import samplers
-    from scalebayes.graph import sampler_data
+    from scalebayes.fitting import samplers
+    from scalebayes.fitting.graph import sampler_data
 
     whole, spec = sb.load_runs("hoffmann2022").table, sb.read_model("chinchilla")
 
@@ -152,9 +168,17 @@ def route_rows() -> dict[str, object]:
         runs = table(rows)
         bound = samplers.engine(spec, runs).sampler.kernel.bind(sampler_data(runs, spec))
         n, pointer = len(bound.layout.free), ctypes.c_void_p
-        density = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *(pointer,) * 4)(bound.log_density)
+        density = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *(pointer,) * 4)(
+            bound.log_density
+        )
         x, out = bound.initial.copy(), np.empty(n + 1)
-        arguments = (n, x.ctypes.data, out[1:].ctypes.data, out.ctypes.data, bound.pointers.ctypes.data)
+        arguments = (
+            n,
+            x.ctypes.data,
+            out[1:].ctypes.data,
+            out.ctypes.data,
+            bound.pointers.ctypes.data,
+        )
         repeats, best = max(1, 2_000_000 // rows), np.inf
         for _ in range(7):
             used = time.process_time()
@@ -182,13 +206,25 @@ def route_start() -> dict[str, str]:
             "`scalebayes --help`": ["--help"],
             "a file that is not there": ["fit", f"{folder}/none.csv"],
             "a file refused for its contents": ["fit", f"{folder}/bad.csv"],
-            "`scalebayes predict` from a saved fit": ["predict", f"{folder}/fit.nc", "--N", "70B", "--D", "1.4T"],
+            "`scalebayes predict` from a saved fit": [
+                "predict",
+                f"{folder}/fit.nc",
+                "--N",
+                "70B",
+                "--D",
+                "1.4T",
+            ],
         }
         python = {what: ["-m", "scalebayes", *command] for what, command in commands.items()}
         python |= {library: ["-c", f"import {library}"] for library in ("typer", "xarray")}
         flags = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
-        rounds = [{x: timed([sys.executable, *y], flags, check=False) for x, y in python.items()} for _ in range(9)]
-    wall, cpu = ({x: min(one[x][key] for one in rounds) for x in python} for key in ("whole", "whole_cpu"))
+        rounds = [
+            {x: timed([sys.executable, *y], flags, check=False) for x, y in python.items()}
+            for _ in range(9)
+        ]
+    wall, cpu = (
+        {x: min(one[x][key] for one in rounds) for x in python} for key in ("whole", "whole_cpu")
+    )
     return {
         f"{what}, over importing {x}": f"{wall[what] / wall[x]:.1f} wall, {cpu[what] / cpu[x]:.1f} processor"
         for what, x in ((what, "xarray" if "predict" in what else "typer") for what in commands)
@@ -209,7 +245,9 @@ ROUTES = {
 def timed(command: list[str], flags: dict[str, str], check: bool = True) -> dict[str, float]:
     """Run a process with flags in its environment; its wall and processor seconds with what it printed last."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **flags})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **flags}
+    )
     if check and done.returncode != 0:
         raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -232,14 +270,20 @@ def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[
     made = []
     for i in range(rounds):
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as theirs:
-            one = {"plain": ours("plain", theirs), "first": ours("fit", folder), "second": ours("fit", folder)}
+            one = {
+                "plain": ours("plain", theirs),
+                "first": ours("fit", folder),
+                "second": ours("fit", folder),
+            }
             if ssl:
                 one["simple"] = timed([ssl, "-c", SIMPLE, points], {})
             one["again"] = ours("fit", folder)
             ours("cached", folder)
             one["cached"] = ours("cached", folder)
         made.append(one)
-        seconds = {name: (round(run["whole"], 1), round(run["whole_cpu"], 2)) for name, run in one.items()}
+        seconds = {
+            name: (round(run["whole"], 1), round(run["whole_cpu"], 2)) for name, run in one.items()
+        }
         print(f"round {i + 1}: (wall, processor) seconds {seconds}", flush=True)
     return made
 
@@ -247,7 +291,12 @@ def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[
 def stan(points: str) -> dict[str, float] | str:
     """The same law through brms, or why not."""
     try:
-        found = subprocess.run(["Rscript", "-e", "library(brms)"], capture_output=True, check=False).returncode == 0
+        found = (
+            subprocess.run(
+                ["Rscript", "-e", "library(brms)"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         return "R is not installed"
     return timed(["Rscript", "-e", STAN, points], {}) if found else "brms is not installed for R"
@@ -255,7 +304,9 @@ def stan(points: str) -> dict[str, float] | str:
 
 def ratio(rounds: list[dict[str, dict[str, float]]], a: str, b: str) -> str:
     """Median over the rounds of the ratio of two processes, in wall and in processor seconds."""
-    values = [statistics.median(r[a][key] / r[b][key] for r in rounds) for key in ("whole", "whole_cpu")]
+    values = [
+        statistics.median(r[a][key] / r[b][key] for r in rounds) for key in ("whole", "whole_cpu")
+    ]
     return f"{values[0]:.2f} wall, {values[1]:.2f} processor"
 
 
@@ -270,8 +321,15 @@ def report(arguments: argparse.Namespace) -> str:
         ours("fit")  # so that what follows compiles nothing
         refits, graph = ours("refits"), ours("graph")
         rows, start, brms = ours("rows"), route_start(), stan(points)
-    lines = [*_sampling(rounds, refits, graph, brms), *_refits(refits), *_processes(rounds, bool(arguments.ssl))]
-    lines += [*_rows(rows), *((what, "" if "predict" in what else "1.5", got) for what, got in start.items())]
+    lines = [
+        *_sampling(rounds, refits, graph, brms),
+        *_refits(refits),
+        *_processes(rounds, bool(arguments.ssl)),
+    ]
+    lines += [
+        *_rows(rows),
+        *((what, "" if "predict" in what else "1.5", got) for what, got in start.items()),
+    ]
     names = ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     where = f"{os.cpu_count()} cores, {platform.machine()} {platform.system()}, load {load:.1f} after it"
@@ -290,10 +348,22 @@ def _sampling(rounds: list, refits: dict, graph: dict, brms: dict | str) -> list
     hand = statistics.median(r["plain"]["ess_bulk"] / r["plain"]["seconds"] for r in rounds)
     r_hat = max(r["plain"]["r_hat"] for r in rounds)
     ours = rate * graph["seconds"] / graph["ess_bulk"]
-    stan = brms if isinstance(brms, str) else f"{rate * brms['seconds'] / brms['ess_bulk']:.0f} times its sampling"
+    stan = (
+        brms
+        if isinstance(brms, str)
+        else f"{rate * brms['seconds'] / brms['ess_bulk']:.0f} times its sampling"
+    )
     return [
-        ("bulk effective draws a second of a refit, worst parameter", "", f"{rate:.0f}; at least {least:.0f} of 4000"),
-        ("... over pm.sample on the plain script", "100 times", f"{rate / hand:.0f} times (its R-hat: {r_hat:.2f})"),
+        (
+            "bulk effective draws a second of a refit, worst parameter",
+            "",
+            f"{rate:.0f}; at least {least:.0f} of 4000",
+        ),
+        (
+            "... over pm.sample on the plain script",
+            "100 times",
+            f"{rate / hand:.0f} times (its R-hat: {r_hat:.2f})",
+        ),
         ("... over pm.sample on our graph", "100 times", f"{ours:.0f} times"),
         ("... over brms (Stan)", "300 times", stan),
     ]
@@ -312,17 +382,37 @@ def _refits(refits: dict) -> list[Line]:
 def _processes(rounds: list, simple: bool) -> list[Line]:
     than = "simple-scaling-laws 0.2"
     return [
-        ("new process, nothing cached, over the plain script", "0.5", ratio(rounds, "first", "plain")),
-        ("new process, second time, over the plain script", "0.35", ratio(rounds, "again", "plain")),
-        (f"... over {than}", "1", ratio(rounds, "again", "simple") if simple else "skipped: no --ssl PYTHON given"),
-        ("new process, the same fit saved, over the plain script", "", ratio(rounds, "cached", "plain")),
+        (
+            "new process, nothing cached, over the plain script",
+            "0.5",
+            ratio(rounds, "first", "plain"),
+        ),
+        (
+            "new process, second time, over the plain script",
+            "0.35",
+            ratio(rounds, "again", "plain"),
+        ),
+        (
+            f"... over {than}",
+            "1",
+            ratio(rounds, "again", "simple") if simple else "skipped: no --ssl PYTHON given",
+        ),
+        (
+            "new process, the same fit saved, over the plain script",
+            "",
+            ratio(rounds, "cached", "plain"),
+        ),
     ]
 
 
 def _rows(rows: dict) -> list[Line]:
     fit = f"{rows['wall']:.0f} s wall, {rows['cores']:.1f} cores used, gate {'passed' if rows['ok'] else 'failed'}"
     gradients = [
-        (f"gradient on {int(n):,} rows, one core", "24 ns a row" if int(n) == 1_000_000 else "", f"{ns:.1f} ns a row")
+        (
+            f"gradient on {int(n):,} rows, one core",
+            "24 ns a row" if int(n) == 1_000_000 else "",
+            f"{ns:.1f} ns a row",
+        )
         for n, ns in rows["ns"].items()
     ]
     memory = ("... memory beyond the table", "100 bytes a row", f"{rows['bytes']:.0f} bytes a row")

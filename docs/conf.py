@@ -11,7 +11,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_site"))
 
-for library in ("arviz", "pytensor"):  # which say what they found, in the midst of the builder's warnings
+for library in (
+    "arviz",
+    "pytensor",
+):  # which say what they found, in the midst of the builder's warnings
     logging.getLogger(library).setLevel(logging.WARNING)
 
 project = "scalebayes"

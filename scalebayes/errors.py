@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WHOLE, _KINDS, _MOST = 6, 4, 12  # faults written out in full; of more, kinds and rows: one screen helps, two do not
+_WHOLE, _KINDS, _MOST = (
+    6,
+    4,
+    12,
+)  # faults written out in full; of more, kinds and rows: one screen helps, two do not
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,22 @@ class Fault:
 def describe_faults(faults: Sequence[Fault]) -> str:
     """Write one aligned line a fault; of many, what is allowed once and the first dozen: a screen of 24 lines of 80."""
     if len(faults) <= _WHOLE:
-        return _align([(*_where(fault), f"allowed: {fault.allowed}", _hint(fault)) for fault in faults])
-    kinds = dict.fromkeys((fault.column, f"allowed: {fault.allowed}", _hint(fault)) for fault in faults)
+        return _align(
+            [(*_where(fault), f"allowed: {fault.allowed}", _hint(fault)) for fault in faults]
+        )
+    kinds = dict.fromkeys(
+        (fault.column, f"allowed: {fault.allowed}", _hint(fault)) for fault in faults
+    )
     shown = [_align([*kinds][:_KINDS]), _align([_where(fault) for fault in faults[:_MOST]])]
     return "\n".join(shown + [f"  ... and {len(faults) - _MOST} more"] * (len(faults) > _MOST))
 
 
 def _where(fault: Fault) -> tuple[str, ...]:
-    row = "table" if fault.row is None else f"row {fault.row}" + (f" ({fault.run})" if fault.run else "")
+    row = (
+        "table"
+        if fault.row is None
+        else f"row {fault.row}" + (f" ({fault.run})" if fault.run else "")
+    )
     return row, fault.column, f"got {fault.got}"
 
 
@@ -73,7 +85,9 @@ class RunsError(ScaleBayesError):
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        return f"{self.args[0]}\n{describe_faults(self.faults)}" if self.faults else str(self.args[0])
+        return (
+            f"{self.args[0]}\n{describe_faults(self.faults)}" if self.faults else str(self.args[0])
+        )
 
 
 class SpecError(ScaleBayesError):

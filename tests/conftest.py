@@ -9,16 +9,24 @@ import pytest
 
 import scalebayes as sb
 
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two processes must not compile into one folder
+if worker := os.environ.get(
+    "PYTEST_XDIST_WORKER"
+):  # two processes must not compile into one folder
     flags = os.environ.get("PYTENSOR_FLAGS", "")
     folder = Path(tempfile.gettempdir()) / f"scalebayes-tests-{os.getuid()}" / worker
     os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
 
-os.environ.setdefault("SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache")
+os.environ.setdefault(
+    "SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache"
+)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts deaf to interrupts
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a job in the background starts deaf to interrupts
 
-SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SHARED = Path(
+    os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+)
 
 
 def shared_table(name):
@@ -34,9 +42,13 @@ def public_runs(name):
         return sb.load_runs(name)
     table = shared_table(name)
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1].drop(columns="unique_tokens")  # these laws know nothing of repeated data
+        table = table[table["epochs"] <= 1].drop(
+            columns="unique_tokens"
+        )  # these laws know nothing of repeated data
     if name == "misfitting2025":
-        table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]  # the best learning rate of each
+        table = table.loc[
+            table.groupby(["params", "tokens"])["loss"].idxmin()
+        ]  # the best learning rate of each
     return sb.read_runs(table, name=name)
 
 

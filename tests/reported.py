@@ -7,9 +7,7 @@ import scalebayes as sb
 
 from .handmade import fit_of, scattered
 
-HOSTILE = (
-    "<img src=x onerror=\"window.hacked='img'\"> $\\frac{a}$ | `x` </script><script>window.hacked='script'</script>"
-)
+HOSTILE = "<img src=x onerror=\"window.hacked='img'\"> $\\frac{a}$ | `x` </script><script>window.hacked='script'</script>"
 
 
 def table(name="grid", ids=None, **about):
@@ -26,7 +24,13 @@ def made(model="chinchilla", runs=None, chains=4, draws=250, gate_failures=()):
     """A fit whose draws lie independently around Besiroglu's values: nothing is sampled."""
     runs = table() if runs is None else runs
     values = {"L_inf": 1.8172, "alpha_N": 0.3478, "alpha_D": 0.3658, "alpha_C": 0.06, "kappa": 0.95}
-    values |= {"N_c": 482.01 / 1e9**0.3478, "D_c": 2085.43 / 2e10**0.3658, "sigma": 0.005, "nu": 8, "eta": 0.02}
+    values |= {
+        "N_c": 482.01 / 1e9**0.3478,
+        "D_c": 2085.43 / 2e10**0.3658,
+        "sigma": 0.005,
+        "nu": 8,
+        "eta": 0.02,
+    }
     drawn = scattered(model, values, (chains, draws), np.random.default_rng(1), width=0.03)
     return fit_of(model, runs, gate_failures, **drawn)
 

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import samplers
 from scalebayes.cli import app
+from scalebayes.fitting import samplers
 
 RUNS = sb.load_runs("pile2023")
 
@@ -38,14 +38,18 @@ def by_jax():
 def test_the_posterior_is_nutpies_within_monte_carlo_error(by_jax, fitted):
     import arviz_stats as azs
 
-    ours, theirs = (fit.tree["posterior"].to_dataset() for fit in (by_jax, fitted("pile2023", "kaplan-size")))
+    ours, theirs = (
+        fit.tree["posterior"].to_dataset() for fit in (by_jax, fitted("pile2023", "kaplan-size"))
+    )
     assert list(ours) == list(theirs)
     for name in ours:
         logs = [np.log(x[name]) for x in (ours, theirs)]
         for method in ("mean", "sd", "median"):
             reduce = {"mean": np.mean, "sd": np.std, "median": np.median}[method]
             error = np.hypot(*(float(azs.mcse(x, method=method)) for x in logs))
-            assert float(reduce(logs[0].values)) == pytest.approx(float(reduce(logs[1].values)), abs=4 * error), name
+            assert float(reduce(logs[0].values)) == pytest.approx(
+                float(reduce(logs[1].values)), abs=4 * error
+            ), name
 
 
 @pytest.mark.slow
@@ -77,5 +81,7 @@ def test_lp_is_the_log_density_of_the_graph_up_to_a_constant(by_jax, fitted):
 
 @pytest.mark.slow
 def test_arguments_that_numpyro_does_not_know_are_told(monkeypatch):
-    with pytest.raises(sb.FitError, match=r"NumPyro's NUTS does not take these arguments: .*'adaptation'"):
+    with pytest.raises(
+        sb.FitError, match=r"NumPyro's NUTS does not take these arguments: .*'adaptation'"
+    ):
         sb.fit(RUNS, "kaplan-size", backend="jax", adaptation="low_rank", progress=False)

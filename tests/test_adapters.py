@@ -37,7 +37,10 @@ def test_an_export_keeps_finished_runs_and_says_what_it_dropped(export):
     assert runs.N.tolist() == [124439808, 353772544]
     assert runs.D.tolist() == [2.5e9, 7e9]
     assert runs.loss.tolist() == [3.2871, 2.9312]
-    assert runs.notes == ("2 finished of 4 runs kept; dropped: 1 crashed, 1 running", "C = 6ND, from N and D")
+    assert runs.notes == (
+        "2 finished of 4 runs kept; dropped: 1 crashed, 1 running",
+        "C = 6ND, from N and D",
+    )
     assert (runs.name, runs.source) == ("wandb_export_2025-03-04T09_00_00.000+00_00", str(export))
 
 
@@ -47,7 +50,9 @@ def test_names_of_the_api_are_recognised_and_two_losses_must_be_told_apart(expor
     )
     assert sb.read_wandb(frame).hash == sb.read_wandb(export).hash
     frame["summary.train/loss"] = [3.2, 3.8, 2.8, None]
-    with pytest.raises(sb.RunsError, match=r"eval/loss and summary.train/loss .*choose loss=summary.eval/loss"):
+    with pytest.raises(
+        sb.RunsError, match=r"eval/loss and summary.train/loss .*choose loss=summary.eval/loss"
+    ):
         sb.read_wandb(frame)
     assert sb.read_wandb(frame, loss="summary.train/loss").loss.tolist() == [3.2, 2.8]
 
@@ -55,7 +60,9 @@ def test_names_of_the_api_are_recognised_and_two_losses_must_be_told_apart(expor
 def test_other_states_and_tables_without_any(export):
     frame = pd.read_csv(export)
     assert list(sb.read_wandb(frame, state="crashed").table.index) == ["d12-lr6e-4"]
-    with pytest.raises(sb.RunsError, match="no run is 'failed': there are 2 finished, 1 crashed, 1 running"):
+    with pytest.raises(
+        sb.RunsError, match="no run is 'failed': there are 2 finished, 1 crashed, 1 running"
+    ):
         sb.read_wandb(frame, state="failed")
     stateless = sb.read_wandb(frame.drop(columns="State"), skip_incomplete=True)
     assert len(stateless) == 3
@@ -105,7 +112,11 @@ def test_every_row_is_a_run_on_request():
         ({"step": None}, {}, "needs a column of the step"),
         ({"run": None}, {}, "needs a column of the run"),
         ({"lr": None}, {"keep": "annealed"}, "needs a column of the learning rate"),
-        ({"lr": 1e-3}, {"keep": "annealed"}, "nothing is annealed: lr never falls to 0.1 of its peak"),
+        (
+            {"lr": 1e-3},
+            {"keep": "annealed"},
+            "nothing is annealed: lr never falls to 0.1 of its peak",
+        ),
         ({"step": "x"}, {}, "22 of 22 checkpoints have no usable step"),
         ({}, {"step": "steps"}, "'steps', no such column"),
         ({}, {"N": "n"}, "'n', no such column"),
@@ -129,16 +140,35 @@ def test_convert_writes_a_table_that_reads_back(export, tmp_path):
     assert result.stdout == ""
     assert "note: 2 finished of 4 runs kept" in result.stderr
     assert sb.read_runs(tmp_path / "runs.csv").hash == sb.read_wandb(export).hash
-    assert "exists; --force replaces it" in convert(export, "-o", tmp_path / "runs.csv", code=1).stderr
+    assert (
+        "exists; --force replaces it" in convert(export, "-o", tmp_path / "runs.csv", code=1).stderr
+    )
     checkpoints = tmp_path / "log.csv"
     cooled().to_csv(checkpoints, index=False)
-    convert(checkpoints, "--format", "checkpoints", "--tokens-per-step", "2M", "--force", "-o", tmp_path / "runs.csv")
+    convert(
+        checkpoints,
+        "--format",
+        "checkpoints",
+        "--tokens-per-step",
+        "2M",
+        "--force",
+        "-o",
+        tmp_path / "runs.csv",
+    )
     assert len(sb.read_runs(tmp_path / "runs.csv")) == 2
 
 
 def test_convert_turns_bits_per_byte_into_nats(tmp_path):
     (tmp_path / "bpb.csv").write_text("params,tokens,bpb\n70M,3B,1.1\n160M,5B,1.0\n1B,20B,\n")
-    asked = [tmp_path / "bpb.csv", "--map", "loss=bpb", "--loss-unit", "bits_per_byte", "-o", tmp_path / "runs.csv"]
+    asked = [
+        tmp_path / "bpb.csv",
+        "--map",
+        "loss=bpb",
+        "--loss-unit",
+        "bits_per_byte",
+        "-o",
+        tmp_path / "runs.csv",
+    ]
     assert "tokens_per_byte" in convert(*asked, code=1).stderr
     assert "row 3" in convert(*asked, "--tokens-per-byte", "0.25", code=1).stderr
     result = convert(*asked, "--tokens-per-byte", "0.25", "--skip-incomplete")
@@ -148,7 +178,12 @@ def test_convert_turns_bits_per_byte_into_nats(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--format", "mlflow"], ["--keep", "annealed"], ["--format", "wandb", "--tokens-per-step", "1"]]
+    "arguments",
+    [
+        ["--format", "mlflow"],
+        ["--keep", "annealed"],
+        ["--format", "wandb", "--tokens-per-step", "1"],
+    ],
 )
 def test_convert_refuses_wrong_usage(export, tmp_path, arguments):
     convert(export, "-o", tmp_path / "runs.csv", *arguments, code=2)

@@ -46,7 +46,9 @@ def test_the_skeletons_determinant_is_one(declared):
     vector, coordinates = pt.dvector("z"), LAWS["slow"].coordinates
     z = {name: vector[i] for i, name in enumerate(coordinates.names)}
     logs, log_jacobian = coordinates.recover(z, {"N": np.log(3e8)})
-    matrix = pytensor.gradient.jacobian(pt.stack([logs[name] for name in LAWS["slow"].parameter_names]), vector)
+    matrix = pytensor.gradient.jacobian(
+        pt.stack([logs[name] for name in LAWS["slow"].parameter_names]), vector
+    )
     found = pytensor.function([vector], matrix, mode=Mode("py", None))(np.array([1.0, -1.5, 0.4]))
     assert np.linalg.slogdet(found).logabsdet == pytest.approx(log_jacobian, abs=1e-10)
 
@@ -55,7 +57,9 @@ def test_the_skeletons_determinant_is_one(declared):
 def test_the_skeleton_is_fitted_and_predicts(declared):
     truth = {"L_inf": 1.6, "L_1": 0.7, "p": 5.0}
     N = np.geomspace(1e6, 1e10, 40)
-    loss = LAWS["slow"](N, **truth) * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(N)))
+    loss = LAWS["slow"](N, **truth) * np.exp(
+        0.002 * np.random.default_rng(0).standard_normal(len(N))
+    )
     runs = sb.read_runs(pd.DataFrame({"N": N, "loss": loss}), name="slow")
     fit = sb.fit(runs, declared, draws=500, tune=500, chains=4, progress=False)
     assert fit.gate_failures == ()

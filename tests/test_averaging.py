@@ -5,13 +5,23 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.posterior import by_weight
+from scalebayes.posterior.average import by_weight
 
 from .handmade import fit_of
 
-TABLE = pd.DataFrame({"N": np.geomspace(1e8, 1e10, 12), "D": np.geomspace(2e9, 2e11, 12)[::-1].copy()})
+TABLE = pd.DataFrame(
+    {"N": np.geomspace(1e8, 1e10, 12), "D": np.geomspace(2e9, 2e11, 12)[::-1].copy()}
+)
 RUNS = sb.read_runs(TABLE.assign(loss=np.linspace(3.2, 2.4, 12)), name="twelve")
-VALUES = {"N_c": 5e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "nu": 5.0, "kappa": 0.8, "eta": 0.02}
+VALUES = {
+    "N_c": 5e7,
+    "alpha_N": 0.35,
+    "D_c": 1.2e9,
+    "alpha_D": 0.37,
+    "nu": 5.0,
+    "kappa": 0.8,
+    "eta": 0.02,
+}
 
 
 @pytest.fixture
@@ -34,10 +44,14 @@ def test_equal_weights_use_every_draw_once(constant):
     assert out["model"].values.tolist() == ["a"] * 200 + ["b"] * 200
     alone = [sb.predict(fit, N=1e9, D=2e10)["loss"].values.ravel() for fit in both.fits.values()]
     np.testing.assert_array_equal(out["loss"].values.ravel(), np.concatenate(alone))
-    assert float(out["decades_beyond"][0]) == float(sb.predict(both.fits["a"], N=1e9, D=2e10)["decades_beyond"][0])
+    assert float(out["decades_beyond"][0]) == float(
+        sb.predict(both.fits["a"], N=1e9, D=2e10)["decades_beyond"][0]
+    )
 
 
-@pytest.mark.parametrize(("weights", "share"), [({"a": 3, "b": 1}, 0.75), ({"a": 1}, 1.0), ({"a": 1, "b": 1e-9}, 1.0)])
+@pytest.mark.parametrize(
+    ("weights", "share"), [({"a": 3, "b": 1}, 0.75), ({"a": 1}, 1.0), ({"a": 1, "b": 1e-9}, 1.0)]
+)
 def test_weights_are_shares_of_the_draws(constant, weights, share):
     both = sb.average({"a": constant(L_inf=1.0), "b": constant(L_inf=2.0)}, weights)
     assert sum(both.weights.values()) == pytest.approx(1.0)
@@ -80,14 +94,18 @@ def test_stacking_weights_are_arviz(constant):
         density = fit.tree["log_likelihood"]["log_loss"]
         fit.tree["log_likelihood"]["log_loss"] = density + 0.05 * rng.standard_normal(density.shape)
     weights = sb.average({"good": good, "bad": bad}, "stacking").weights
-    theirs = azs.compare({"good": good.tree, "bad": bad.tree}, method="stacking", round_to="none")["weight"]
+    theirs = azs.compare({"good": good.tree, "bad": bad.tree}, method="stacking", round_to="none")[
+        "weight"
+    ]
     assert weights == pytest.approx(theirs.to_dict(), abs=1e-6)
 
 
 def test_bad_averages_are_refused_in_words(constant):
     one = constant()
     other = constant(runs=sb.Runs(RUNS.table.iloc[:11], "eleven"))
-    with pytest.raises(sb.QueryError, match=r"'b' and 'a' were fitted to different runs.*11 runs.*12 runs"):
+    with pytest.raises(
+        sb.QueryError, match=r"'b' and 'a' were fitted to different runs.*11 runs.*12 runs"
+    ):
         sb.average({"a": one, "b": other})
     with pytest.raises(sb.QueryError, match="two fits are called chinchilla: give them labels"):
         sb.average([one, constant(L_inf=2.0)])
@@ -103,7 +121,9 @@ def test_bad_averages_are_refused_in_words(constant):
 
 def test_answers_in_different_quantities_do_not_mix(constant):
     values = {"C_c": 1e27, "alpha_C": 0.06, "sigma": 0.01, "nu": 5.0}
-    line = fit_of("kaplan-compute", RUNS, **{name: np.full((2, 100), value) for name, value in values.items()})
+    line = fit_of(
+        "kaplan-compute", RUNS, **{name: np.full((2, 100), value) for name, value in values.items()}
+    )
     both = sb.average({"plane": constant(), "line": line})
     assert sb.predict(both, N=1e9, D=2e10).sizes["draw"] == 400
     with pytest.raises(sb.QueryError, match="answer in different quantities, which do not mix"):

@@ -10,12 +10,13 @@ from scipy.stats import norm
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import point, scoring
-from scalebayes.backtest_plots import calibration
-from scalebayes.backtesting import EDGES, Backtest, backtest, combine, pool
+from scalebayes.baselines import huber
 from scalebayes.cli import app
+from scalebayes.data.subsets import make_splits
 from scalebayes.laws import LAWS
-from scalebayes.splits import make_splits
+from scalebayes.plots.backtest import calibration
+from scalebayes.validation import scoring_rules
+from scalebayes.validation.backtest import EDGES, Backtest, backtest, combine, pool
 
 LAW = LAWS["additive"]
 TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
@@ -44,37 +45,49 @@ def test_crps_of_normal_draws_is_the_closed_form():
     observed = np.array([-2.0, 0.0, 0.7, 3.0])
     draws = rng.standard_normal((200_000, 1)) * np.ones(4)
     exact = observed * (2 * norm.cdf(observed) - 1) + 2 * norm.pdf(observed) - 1 / np.sqrt(np.pi)
-    assert scoring.crps(draws, observed) == pytest.approx(exact, abs=0.01)
+    assert scoring_rules.crps(draws, observed) == pytest.approx(exact, abs=0.01)
 
 
 def test_crps_is_fair_and_agrees_with_its_definition():
     rng = np.random.default_rng(1)
     draws, y = rng.standard_normal((6, 3)), np.array([0.1, -1.0, 2.0])
     pairs = np.abs(draws[:, None] - draws[None]).sum(axis=(0, 1)) / (2 * 6 * 5)
-    assert scoring.crps(draws, y) == pytest.approx(np.abs(draws - y).mean(axis=0) - pairs)
-    few = scoring.crps(rng.standard_normal((3, 40_000)), np.zeros(40_000)).mean()  # unbiased at three draws
+    assert scoring_rules.crps(draws, y) == pytest.approx(np.abs(draws - y).mean(axis=0) - pairs)
+    few = scoring_rules.crps(
+        rng.standard_normal((3, 40_000)), np.zeros(40_000)
+    ).mean()  # unbiased at three draws
     assert few == pytest.approx(2 * norm.pdf(0) - 1 / np.sqrt(np.pi), abs=0.015)
 
 
 def test_interval_score_is_width_and_what_a_miss_costs():
     lower, upper = np.array([1.0, 1.0, 1.0]), np.array([3.0, 3.0, 3.0])
-    assert scoring.interval_score(lower, upper, np.array([2.0, 0.5, 4.0]), 0.9) == pytest.approx([2.0, 12.0, 22.0])
+    assert scoring_rules.interval_score(
+        lower, upper, np.array([2.0, 0.5, 4.0]), 0.9
+    ) == pytest.approx([2.0, 12.0, 22.0])
 
 
 def test_interval_score_of_a_normal_is_the_closed_form():
     rng = np.random.default_rng(2)
     z = norm.ppf(0.95)
-    drawn = scoring.interval_score(np.full(200_000, -z), np.full(200_000, z), rng.standard_normal(200_000), 0.9)
+    drawn = scoring_rules.interval_score(
+        np.full(200_000, -z), np.full(200_000, z), rng.standard_normal(200_000), 0.9
+    )
     assert drawn.mean() == pytest.approx(2 * norm.pdf(z) / 0.05, rel=0.01)
 
 
 def test_a_forecast_that_knows_the_truth_is_calibrated():
-    result = backtest(planted(2000), {"knows": oracle(), "too sure": oracle(SCATTER / 3)}, shares=[0.5])
+    result = backtest(
+        planted(2000), {"knows": oracle(), "too sure": oracle(SCATTER / 3)}, shares=[0.5]
+    )
     table = result.table(baseline="knows")
-    for level in scoring.LEVELS:
+    for level in scoring_rules.LEVELS:
         share = level / 100
-        assert abs(table.loc["knows", f"cover{level}"] - share) < 4 * np.sqrt(share * (1 - share) / 1000)
-    assert table.loc["too sure", "cover90"] == pytest.approx(2 * norm.cdf(norm.ppf(0.95) / 3) - 1, abs=0.06)
+        assert abs(table.loc["knows", f"cover{level}"] - share) < 4 * np.sqrt(
+            share * (1 - share) / 1000
+        )
+    assert table.loc["too sure", "cover90"] == pytest.approx(
+        2 * norm.cdf(norm.ppf(0.95) / 3) - 1, abs=0.06
+    )
     assert table.loc["too sure", "crps_ratio"] > 1.05
     assert table.loc["too sure", "interval_score"] > table.loc["knows", "interval_score"]
 
@@ -92,24 +105,31 @@ def test_splits_are_by_compute_and_leak_nothing():
         assert seed == 7
         assert train.C.max() < (6 * N * D).min()
         assert len(train) + len(N) == len(runs)
-        assert not set(train.loss) & set(result.scores.query("train_runs == @train.__len__()")["loss"])
+        assert not set(train.loss) & set(
+            result.scores.query("train_runs == @train.__len__()")["loss"]
+        )
     assert len(seen[0][0]) == 24
     assert seen[2][0].C.max() <= runs.max_compute / 10
     first = result.scores[result.scores["split"] == "lowest 40%"]
-    assert first["decades_beyond"].to_numpy() == pytest.approx(np.log10(first["C"] / seen[0][0].C.max()))
+    assert first["decades_beyond"].to_numpy() == pytest.approx(
+        np.log10(first["C"] / seen[0][0].C.max())
+    )
     span = np.log10(seen[0][0].C.max() / seen[0][0].C.min())
     assert first["distance_ratio"].to_numpy() == pytest.approx(first["decades_beyond"] / span)
 
 
 def test_runs_of_equal_compute_stay_together_and_equal_splits_are_made_once():
-    table = pd.DataFrame({"N": [1e8] * 30, "D": np.repeat([1e9, 1e10, 1e11], 10), "loss": np.linspace(4, 2, 30)})
+    table = pd.DataFrame(
+        {"N": [1e8] * 30, "D": np.repeat([1e9, 1e10, 1e11], 10), "loss": np.linspace(4, 2, 30)}
+    )
     cuts, _ = make_splits(sb.read_runs(table, name="ties", strict=False), [0.4, 0.5, 0.6], [1.0])
     assert [(len(s.train), len(s.held_out)) for s in cuts] == [(20, 10)]
 
 
 def test_a_table_too_small_is_refused_with_the_reason_of_each_split():
     with pytest.raises(
-        sb.RunsError, match=r"planted \(12 runs\) cannot be backtested: .*lowest 40%: 5 runs to train on"
+        sb.RunsError,
+        match=r"planted \(12 runs\) cannot be backtested: .*lowest 40%: 5 runs to train on",
     ):
         backtest(planted(12), {"knows": oracle()}, shares=[0.4, 0.6])
     with pytest.raises(sb.RunsError, match="at least 10 needed"):
@@ -120,7 +140,9 @@ def test_short_training_spans_and_splits_not_made_are_noted():
     runs = planted(40)
     _, notes = make_splits(runs, [0.1, 0.8])
     assert notes == ["planted, lowest 10%: 4 runs to train on; at least 10 needed"]
-    table = pd.DataFrame({"N": [1e8] * 20, "D": np.geomspace(1e9, 2e9, 20), "loss": np.linspace(4, 3, 20)})
+    table = pd.DataFrame(
+        {"N": [1e8] * 20, "D": np.geomspace(1e9, 2e9, 20), "loss": np.linspace(4, 3, 20)}
+    )
     _, notes = make_splits(sb.read_runs(table, name="short"), [0.8])
     assert notes[0].startswith("short, lowest 80%: the training runs span 0.2")
 
@@ -159,13 +181,20 @@ def test_pool_mixes_the_same_number_of_draws_of_each():
     pooled = pool([np.zeros((10, 2)), np.ones((1000, 2))])
     assert pooled.shape == (20, 2)
     assert pooled.mean() == 0.5
-    result = backtest(planted(60), {"low": oracle(0.01), "wide": oracle(0.1), "both": ("low", "wide")}, shares=[0.5])
+    result = backtest(
+        planted(60),
+        {"low": oracle(0.01), "wide": oracle(0.1), "both": ("low", "wide")},
+        shares=[0.5],
+    )
     inside = result.table()["cover50"]
     assert inside["low"] < inside["both"] < inside["wide"]
 
 
 def test_errors_are_those_between_clusters():
-    tables = [backtest(planted(60, seed, f"table{seed}"), {"knows": oracle()}, shares=[0.5]) for seed in range(3)]
+    tables = [
+        backtest(planted(60, seed, f"table{seed}"), {"knows": oracle()}, shares=[0.5])
+        for seed in range(3)
+    ]
     both = combine(tables)
     each = both.scores.groupby("table")["inside90"].mean()
     row = both.table().loc["knows"]
@@ -186,10 +215,13 @@ def test_distances_fall_into_bins():
 
 def test_forecasts_that_are_far_too_sure_are_warned_of():
     """Rolling origins: a forecast that believes in a quarter of the scatter has a mean squared z of 16, not 1."""
-    result = backtest(planted(60), {"knows": oracle(), "too sure": oracle(SCATTER / 4)}, shares=[0.4, 0.6, 0.8])
+    result = backtest(
+        planted(60), {"knows": oracle(), "too sure": oracle(SCATTER / 4)}, shares=[0.4, 0.6, 0.8]
+    )
     scores = result.scores.set_index("method")
     exact = (
-        scores.loc["knows", "loss"] - LAW.function(scores.loc["knows", "N"], scores.loc["knows", "D"], **TRUTH)
+        scores.loc["knows", "loss"]
+        - LAW.function(scores.loc["knows", "N"], scores.loc["knows", "D"], **TRUTH)
     ) / (SCATTER * scores.loc["knows", "loss"])
     assert np.abs(scores.loc["knows", "z"] - exact).max() < 0.35
     (message,) = result.messages
@@ -198,7 +230,9 @@ def test_forecasts_that_are_far_too_sure_are_warned_of():
 
 
 def test_sentence_and_figure_say_what_was_measured():
-    result = backtest(planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7])
+    result = backtest(
+        planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7]
+    )
     sentence = result.sentence()
     assert sentence.startswith("knows on planted: over 2 splits by compute its 90% intervals held ")
     assert "30 held-out runs" in sentence
@@ -213,15 +247,20 @@ def test_sentence_and_figure_say_what_was_measured():
 @pytest.mark.slow
 def test_a_law_alone_is_too_sure_of_the_chinchilla_points():
     runs = sb.load_runs("hoffmann2022")
-    result = backtest(runs, {"chinchilla": "chinchilla", "knows": oracle(0.03)}, shares=[0.5, 0.7], draws=500)
+    result = backtest(
+        runs, {"chinchilla": "chinchilla", "knows": oracle(0.03)}, shares=[0.5, 0.7], draws=500
+    )
     table = result.table(["decades"], baseline="knows")
     assert result.scores["gate_failed"].dtype == bool
     assert 0.35 < result.table().loc["chinchilla", "cover90"] < 0.8
-    assert table.loc[("chinchilla", "0-0.25"), "cover90"] > table.loc[("chinchilla", "1-2"), "cover90"] + 0.2
+    assert (
+        table.loc[("chinchilla", "0-0.25"), "cover90"]
+        > table.loc[("chinchilla", "1-2"), "cover90"] + 0.2
+    )
 
 
 def test_the_command_prints_one_sentence_and_the_tables(tmp_path, monkeypatch):
-    monkeypatch.setattr(point, "forecast", partial(point.forecast, draws=10))
+    monkeypatch.setattr(huber, "forecast", partial(huber.forecast, draws=10))
     file = tmp_path / "sweep.csv"
     planted(30).table.to_csv(file)
     arguments = ["backtest", str(file), "--models", "log-huber"]

@@ -19,17 +19,27 @@ import pytest
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import batch, dispatch, recipes, robustness
 from scalebayes.cli import app
-from scalebayes.jobs import file_name
-from scalebayes.posterior import METADATA
-from scalebayes.workers import DIED, connected
+from scalebayes.comparison import recipes
+from scalebayes.fitting.many import dispatch, fit_many
+from scalebayes.fitting.many.jobs import file_name
+from scalebayes.fitting.many.workers import DIED, connected
+from scalebayes.posterior.fit import METADATA
+from scalebayes.validation import sensitivity
 
 from .handmade import fit_of
 
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
-DRAWS = {"eta": 0.01, "N_c": 5e7, "alpha_N": 0.1, "sigma": 0.01, "nu": 5.0, "D_c": 1e10, "alpha_D": 0.1}
+DRAWS = {
+    "eta": 0.01,
+    "N_c": 5e7,
+    "alpha_N": 0.1,
+    "sigma": 0.01,
+    "nu": 5.0,
+    "D_c": 1e10,
+    "alpha_D": 0.1,
+}
 
 
 @pytest.fixture
@@ -44,9 +54,16 @@ def by_hand(monkeypatch):
         if settings.get("target_accept") == 0.5:
             raise ZeroDivisionError("planted")
         rng = np.random.default_rng(seed)
-        draws = {name: DRAWS[name] * np.exp(0.01 * rng.standard_normal((2, 50))) for name in spec.priors}
+        draws = {
+            name: DRAWS[name] * np.exp(0.01 * rng.standard_normal((2, 50))) for name in spec.priors
+        }
         out = fit_of(spec, runs, gate_failures=["R_HAT"] if seed == 13 else [], **draws)
-        about = out.metadata | {"attempts": 1, "seconds": 0.5, "seed": seed, "partial": settings.get("tune") == 130}
+        about = out.metadata | {
+            "attempts": 1,
+            "seconds": 0.5,
+            "seed": seed,
+            "partial": settings.get("tune") == 130,
+        }
         out.tree.attrs[METADATA] = json.dumps(about)
         return out
 
@@ -60,10 +77,17 @@ def jobs(*seeds, model="kaplan-size", **settings):
 
 def test_fits_are_files_that_are_read_when_asked_for(tmp_path, by_hand):
     made = sb.fit_many(jobs(1, 2), tmp_path / "new" / "fits")
-    assert sorted(p.name for p in (tmp_path / "new" / "fits").iterdir()) == ["kaplan-size 1.nc", "kaplan-size 2.nc"]
+    assert sorted(p.name for p in (tmp_path / "new" / "fits").iterdir()) == [
+        "kaplan-size 1.nc",
+        "kaplan-size 2.nc",
+    ]
     assert list(made) == ["kaplan-size 1", "kaplan-size 2"]
     again = sb.load(tmp_path / "new" / "fits" / "kaplan-size 2.nc")
-    assert again.tree["posterior"].to_dataset().identical(made["kaplan-size 2"].tree["posterior"].to_dataset())
+    assert (
+        again.tree["posterior"]
+        .to_dataset()
+        .identical(made["kaplan-size 2"].tree["posterior"].to_dataset())
+    )
     assert made["kaplan-size 1"].metadata["job"] == jobs(1)[0].record
     assert made.table["state"].tolist() == ["fitted", "fitted"]
     assert list(sb.average(made).fits) == list(made)  # a batch stands where fits by name do
@@ -76,7 +100,11 @@ def test_calling_again_fits_what_is_missing_alone(tmp_path, by_hand):
     assert made.table["state"].tolist() == ["found", "found", "fitted"]
     assert repr(made) == f"<Batch: 3 of 3 fits in {tmp_path}, 2 of them from before>"
     (tmp_path / "kaplan-size 2.nc").unlink()
-    assert sb.fit_many(jobs(1, 2, 3), tmp_path).table["state"].tolist() == ["found", "fitted", "found"]
+    assert sb.fit_many(jobs(1, 2, 3), tmp_path).table["state"].tolist() == [
+        "found",
+        "fitted",
+        "found",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,11 +116,15 @@ def test_calling_again_fits_what_is_missing_alone(tmp_path, by_hand):
         ({"runs": sb.Runs(RUNS.table.iloc[1:], "pile2023")}, "runs"),
     ],
 )
-def test_another_fit_under_a_jobs_name_is_not_taken_and_not_replaced_unasked(changed, part, tmp_path, by_hand):
+def test_another_fit_under_a_jobs_name_is_not_taken_and_not_replaced_unasked(
+    changed, part, tmp_path, by_hand
+):
     (job,) = jobs(1)
     sb.fit_many([job], tmp_path)
     other = replace(job, **changed)
-    with pytest.raises(sb.FitError, match=rf"differ from the jobs of their names: kaplan-size 1 \({part}\)"):
+    with pytest.raises(
+        sb.FitError, match=rf"differ from the jobs of their names: kaplan-size 1 \({part}\)"
+    ):
         sb.fit_many([other], tmp_path)
     assert len(by_hand) == 1
     made = sb.fit_many([other], tmp_path, replace=True)
@@ -127,7 +159,10 @@ def test_failures_are_told_by_name_and_tried_again(tmp_path, by_hand):
     bad = sb.Job("short", TWO, "kaplan-size")
     broken = jobs(4, target_accept=0.5)
     made = sb.fit_many([bad, *broken, *jobs(1)], tmp_path)
-    assert made.failures == {"short": "two is too short", "kaplan-size 4": "ZeroDivisionError: planted"}
+    assert made.failures == {
+        "short": "two is too short",
+        "kaplan-size 4": "ZeroDivisionError: planted",
+    }
     assert list(made) == ["kaplan-size 1"]
     assert "short" not in made
     with pytest.raises(sb.FitError, match="short failed: two is too short"):
@@ -141,7 +176,9 @@ def test_failures_are_told_by_name_and_tried_again(tmp_path, by_hand):
 
 
 def test_failed_gates_are_one_warning_with_names(tmp_path, by_hand):
-    with pytest.warns(sb.GateWarning, match=r"did not pass the gate: kaplan-size 13 \(R_HAT\)") as caught:
+    with pytest.warns(
+        sb.GateWarning, match=r"did not pass the gate: kaplan-size 13 \(R_HAT\)"
+    ) as caught:
         made = sb.fit_many(jobs(1, 13), tmp_path)
     assert len(caught) == 1
     assert made.gate_failures == {"kaplan-size 13": ("R_HAT",)}
@@ -149,7 +186,11 @@ def test_failed_gates_are_one_warning_with_names(tmp_path, by_hand):
 
 
 def test_jobs_that_compile_alike_are_fitted_in_a_row(tmp_path, by_hand):
-    mixed = [job for pair in zip(jobs(1, 2), jobs(1, 2, model="kaplan-data"), strict=True) for job in pair]
+    mixed = [
+        job
+        for pair in zip(jobs(1, 2), jobs(1, 2, model="kaplan-data"), strict=True)
+        for job in pair
+    ]
     made = sb.fit_many(mixed, tmp_path)
     assert [model for _, model, _, _ in by_hand] == ["kaplan-size"] * 2 + ["kaplan-data"] * 2
     assert list(made) == [job.name for job in mixed]
@@ -197,11 +238,11 @@ def test_a_grid_is_every_table_with_every_model():
 
 def test_the_fits_that_an_answer_needs_are_all_there_or_it_says_which_not(by_hand):
     spec = sb.read_model("kaplan-size")
-    fits = batch.fit_all({("50%", "a"): (RUNS, spec), ("60%", "a"): (RUNS, spec)}, seed=5)
+    fits = fit_many.fit_all({("50%", "a"): (RUNS, spec), ("60%", "a"): (RUNS, spec)}, seed=5)
     assert list(fits) == [("50%", "a"), ("60%", "a")]
     assert [call[2] for call in by_hand] == [5, 5]
     with pytest.raises(sb.FitError, match="b failed: two is too short"):
-        batch.fit_all({"a": (RUNS, spec), "b": (TWO, spec)})
+        fit_many.fit_all({"a": (RUNS, spec), "b": (TWO, spec)})
 
 
 def test_a_backtest_goes_on_from_its_folder(tmp_path, by_hand, monkeypatch):
@@ -219,17 +260,19 @@ def test_groups_and_sensitivity_hand_their_fits_over_with_workers(by_hand, monke
 
     def here(pairs, *, workers, **options):
         given.append((workers, options))
-        return batch.fit_all(pairs, **options)
+        return fit_many.fit_all(pairs, **options)
 
     monkeypatch.setattr(recipes, "fit_all", here)
-    monkeypatch.setattr(robustness, "fit_all", here)
+    monkeypatch.setattr(sensitivity, "fit_all", here)
     halves = sb.Runs(RUNS.table.assign(group=["a", "b", "b"] * 5), "halves")
     fits = sb.fit_groups(halves, "kaplan-size", workers=2, seed=3)
     assert {name: len(fit.runs) for name, fit in fits.items()} == {"a": 5, "b": 10}
     assert [(runs, seed) for runs, _, seed, _ in by_hand] == [("halves, a", 3), ("halves, b", 3)]
     moved = sb.sensitivity(fits["b"], workers=2, seed=4, chains=2)
-    assert list(moved.fits) == [robustness.AS_FITTED, *robustness.variants(fits["b"].spec)]
-    assert {(seed, *settings.items()) for _, _, seed, settings in by_hand[2:]} == {(4, ("chains", 2))}
+    assert list(moved.fits) == [sensitivity.AS_FITTED, *sensitivity.variants(fits["b"].spec)]
+    assert {(seed, *settings.items()) for _, _, seed, settings in by_hand[2:]} == {
+        (4, ("chains", 2))
+    }
     assert given == [(2, {"seed": 3}), (2, {"seed": 4, "progress": None, "chains": 2})]
 
 
@@ -245,9 +288,14 @@ def run(*arguments, code=0):
 def test_the_command_fits_a_grid_and_goes_on(tmp_path, by_hand):
     arguments = ("pile2023", "-m", "kaplan-size,kaplan-data", "-o", tmp_path)
     result = run(*arguments)
-    assert re.search(r"pile2023-kaplan-size +pile2023 +kaplan-size +fitted +passed +1 +0\.5", result.stdout)
+    assert re.search(
+        r"pile2023-kaplan-size +pile2023 +kaplan-size +fitted +passed +1 +0\.5", result.stdout
+    )
     assert f"2 of 2 fits in {tmp_path}" in result.stderr
-    assert [row["state"] for row in json.loads(run(*arguments, "--json").stdout)] == ["found", "found"]
+    assert [row["state"] for row in json.loads(run(*arguments, "--json").stdout)] == [
+        "found",
+        "found",
+    ]
     assert "--force) fits them again" in run(*arguments, "--seed", "1", code=1).stderr
     assert "fitted" in run(*arguments, "--seed", "1", "--force").stdout
 
@@ -258,7 +306,9 @@ def test_the_command_tells_failures_and_gates_by_exit_codes(tmp_path, by_hand):
     result = run(short, "-m", "kaplan-size", "-o", tmp_path / "a", code=1)
     assert "error: short-kaplan-size: short is too short" in result.stderr
     run("pile2023", "-m", "kaplan-size", "-o", tmp_path / "b", "--seed", "13", code=3)
-    both = run("pile2023", "-o", tmp_path, "--workers", "2", "--scheduler", "tcp://a:1", code=2).stderr
+    both = run(
+        "pile2023", "-o", tmp_path, "--workers", "2", "--scheduler", "tcp://a:1", code=2
+    ).stderr
     assert "a scheduler has workers of its own" in re.sub(r"[│\s]+", " ", both)
 
 
@@ -284,11 +334,15 @@ def pretend(job, record):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(shutil.copy(job.settings["file"], folder))
         with netCDF4.Dataset(path, "a") as file:
-            file.setncattr(METADATA, json.dumps(json.loads(file.getncattr(METADATA)) | {"job": record}))
+            file.setncattr(
+                METADATA, json.dumps(json.loads(file.getncattr(METADATA)) | {"job": record})
+            )
         return path.read_bytes(), ""
 
 
-def test_a_killed_worker_loses_its_fit_alone_and_the_next_call_makes_it(tmp_path, by_hand, client, monkeypatch):
+def test_a_killed_worker_loses_its_fit_alone_and_the_next_call_makes_it(
+    tmp_path, by_hand, client, monkeypatch
+):
     ready = tmp_path / "ready.nc"
     sb.save(dispatch.make_fit(jobs(1)[0]), ready)
     monkeypatch.setattr(dispatch, "_fit_to_bytes", pretend)
@@ -303,7 +357,9 @@ def test_a_killed_worker_loses_its_fit_alone_and_the_next_call_makes_it(tmp_path
     assert again.table["state"].tolist() == ["found", "fitted", *["found"] * 4]
 
 
-def test_an_interrupted_batch_on_workers_keeps_what_is_finished(tmp_path, by_hand, client, monkeypatch):
+def test_an_interrupted_batch_on_workers_keeps_what_is_finished(
+    tmp_path, by_hand, client, monkeypatch
+):
     ready = tmp_path / "ready.nc"
     sb.save(dispatch.make_fit(jobs(1)[0]), ready)
     monkeypatch.setattr(dispatch, "_fit_to_bytes", pretend)
@@ -325,7 +381,9 @@ def test_an_interrupted_batch_on_workers_keeps_what_is_finished(tmp_path, by_han
 
 def test_errors_on_workers_come_back_in_words(tmp_path, client):
     made = sb.fit_many([sb.Job("short", TWO, "kaplan-size")], tmp_path, workers=client)
-    assert made.failures["short"].startswith("two has 2 runs; 'kaplan-size' has 2 parameters and needs at least 3 runs")
+    assert made.failures["short"].startswith(
+        "two has 2 runs; 'kaplan-size' has 2 parameters and needs at least 3 runs"
+    )
 
 
 def test_a_worker_of_another_version_is_refused():
@@ -336,7 +394,7 @@ def test_a_worker_of_another_version_is_refused():
 
 def count_preparations():
     """On a worker, from now on."""
-    from scalebayes import samplers
+    from scalebayes.fitting import samplers
 
     make, samplers.made = samplers.kernel, []
 
@@ -348,7 +406,7 @@ def count_preparations():
 
 
 def preparations():
-    from scalebayes import samplers
+    from scalebayes.fitting import samplers
 
     return len(getattr(samplers, "made", []))  # a worker that was started again has made none
 
@@ -356,7 +414,9 @@ def preparations():
 @pytest.mark.slow
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     """The longest fit loses its worker, the others are made, a worker prepares once, draws are those of `fit`."""
-    client.wait_for_workers(2, timeout=90)  # an earlier test may have killed one, and its successor must count too
+    client.wait_for_workers(
+        2, timeout=90
+    )  # an earlier test may have killed one, and its successor must count too
     client.run(count_preparations)
     (long,), short = jobs(99, draws=2_000_000, chains=1), jobs(*range(5))
 
@@ -364,7 +424,11 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
         deadline = time.monotonic() + 1200
         while len([*tmp_path.glob("*.nc")]) < len(short) and time.monotonic() < deadline:
             time.sleep(0.1)
-        (address,) = [at for at, keys in client.processing().items() if any(str(k).startswith(long.name) for k in keys)]
+        (address,) = [
+            at
+            for at, keys in client.processing().items()
+            if any(str(k).startswith(long.name) for k in keys)
+        ]
         os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_when_the_others_are_done)
@@ -373,7 +437,9 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     killer.join()
     assert made.failures == {long.name: DIED}
     assert list(made) == [job.name for job in short]
-    assert max(client.run(preparations).values()) == 1  # five fits on the worker that was left for them
+    assert (
+        max(client.run(preparations).values()) == 1
+    )  # five fits on the worker that was left for them
     ours = sb.fit(RUNS, "kaplan-size", seed=3).tree["posterior"].to_dataset()
     theirs = made["kaplan-size 3"].tree["posterior"]
     for name, values in ours.items():

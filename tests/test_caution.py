@@ -30,7 +30,10 @@ def planted():
         extra = {"sigma": sigma, "nu": 5.0, "eta": 0.02, "kappa": 1.0}
         names = sb.read_model(model).priors
         values = {name: TRUTH.get(name, extra.get(name)) for name in names}
-        drawn = {name: value * np.exp(0.001 * rng.standard_normal(DRAWS)) for name, value in values.items()}
+        drawn = {
+            name: value * np.exp(0.001 * rng.standard_normal(DRAWS))
+            for name, value in values.items()
+        }
         drawn["L_inf"] = drawn["L_inf"] * shift
         return fit_of(model, runs_up_to(1e21, 3) if runs is None else runs, **drawn)
 
@@ -99,21 +102,33 @@ def test_laws_that_disagree_are_told_with_their_intervals(planted):
     assert message.level == "warning"
     low, high = (sb.intervals(at(one, 1e22)).iloc[0] for one in far.fits.values())
     for label, row in (("low", low), ("high", high)):
-        assert f"{label} says {row['median']:.3f} [{row['eti90_lb']:.3f}, {row['eti90_ub']:.3f}]" in message.text
+        assert (
+            f"{label} says {row['median']:.3f} [{row['eti90_lb']:.3f}, {row['eti90_ub']:.3f}]"
+            in message.text
+        )
 
 
 @pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
 @pytest.mark.parametrize("decades", [0.1, 0.3, 0.7, 1.5, 2.2])
 def test_the_sentence_is_the_measured_coverage_at_that_distance(planted, model, decades):
-    message = next(m for m in sb.caveats(at(planted(model), 1e21 * 10**decades)) if m.code == "CALIBRATION")
+    message = next(
+        m for m in sb.caveats(at(planted(model), 1e21 * 10**decades)) if m.code == "CALIBRATION"
+    )
     table = coverage()
-    row = table[(table["method"] == model) & (table["low"] < decades) & (decades <= table["high"])].iloc[0]
+    row = table[
+        (table["method"] == model) & (table["low"] < decades) & (decades <= table["high"])
+    ].iloc[0]
     assert message.level == "note"
-    assert f"intervals of {model} held {row['cover90']:.0%} of {row['forecasts']} held-out losses" in message.text
+    assert (
+        f"intervals of {model} held {row['cover90']:.0%} of {row['forecasts']} held-out losses"
+        in message.text
+    )
 
 
 def test_models_that_were_not_measured_say_so(planted):
-    text = next(m for m in sb.caveats(at(planted("kaplan-floor"), 5e21)) if m.code == "CALIBRATION").text
+    text = next(
+        m for m in sb.caveats(at(planted("kaplan-floor"), 5e21)) if m.code == "CALIBRATION"
+    ).text
     assert "what intervals of kaplan-floor hold beyond the runs was not measured" in text
     assert "chinchilla held" in text
 
@@ -121,7 +136,11 @@ def test_models_that_were_not_measured_say_so(planted):
 def test_the_coverage_table_is_that_of_the_specs_as_they_are():
     """Whoever changes a measured spec measures it again: python benchmarks/calibration.py."""
     table = coverage().drop_duplicates("method").set_index("method")["spec"]
-    hashes = {name: sb.read_model(name).hash[:12] for name in table.index if name in sb.list_models().index}
+    hashes = {
+        name: sb.read_model(name).hash[:12]
+        for name in table.index
+        if name in sb.list_models().index
+    }
     assert {"chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"} <= set(hashes)
     assert {name: table[name] for name in hashes} == hashes
     assert table["equal pool"] == "+".join(sorted(hashes.values()))
@@ -145,6 +164,8 @@ def test_caveats_print_below_the_table(planted):
     begun = [line for line in text.splitlines() if "[" in line[:12]]
     assert begun[-2].startswith("  warning [NOT_VALIDATED] ")
     assert begun[-1].startswith("  note [CALIBRATION] ")
-    assert " ".join(map(str, sb.caveats(answer))) in " ".join(text.split())  # whole, in lines that fit a screen
+    assert " ".join(map(str, sb.caveats(answer))) in " ".join(
+        text.split()
+    )  # whole, in lines that fit a screen
     assert max(map(len, text.splitlines())) <= 120
     assert sb.caveats(sb.intervals(at(planted(), 1e20)).to_xarray()) == ()

@@ -38,7 +38,9 @@ def shell(*arguments, cwd=None):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, fitted):
-    return sb.save(fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc")
+    return sb.save(
+        fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc"
+    )
 
 
 def test_models_are_listed_and_shown():
@@ -79,7 +81,11 @@ def test_faults_of_a_file_are_one_message_without_a_trace(tmp_path):
         (["fit", "pile2023", "--map", "X=1"], 2, "ROLE=COLUMN"),
         (["fit"], 2, "Missing argument"),
         (["fit", "pile2023", "--lenient"], 2, "read as it is"),
-        (["fit", "pile2023", "-o", "nowhere/fit.nc"], 1, "cannot write nowhere/fit.nc: no such folder"),
+        (
+            ["fit", "pile2023", "-o", "nowhere/fit.nc"],
+            1,
+            "cannot write nowhere/fit.nc: no such folder",
+        ),
         (["predict", "missing.nc", "--N", "70B", "--D", "1T"], 1, "no fit at missing.nc"),
         (["frontier", "missing.nc"], 2, "--C"),
         (["demo", "--out", "/dev/null/x"], 1, "/dev/null/x"),
@@ -117,7 +123,9 @@ def test_without_a_command_it_says_what_to_do_next(tmp_path, monkeypatch):
         lines = text.splitlines()
         assert len(lines) <= 24
         assert max(map(len, lines)) <= 80
-        commands = [shlex.split(line.split("  ")[1]) for line in lines if line.startswith("  scalebayes ")]
+        commands = [
+            shlex.split(line.split("  ")[1]) for line in lines if line.startswith("  scalebayes ")
+        ]
         assert len(commands) >= 5
         for _, name, *arguments in commands:
             typer.main.get_command(app).commands[name].make_context(name, [*arguments])
@@ -174,7 +182,14 @@ def test_predict_and_frontier_print_the_python_answer(saved):
     assert rows[0]["median"] == pytest.approx(ours["median"][0], rel=1e-12)
     answer = json.loads(run("frontier", saved, "--C", "1e24", "--ci-prob", "0.5", "--json").stdout)
     assert (answer["ci_prob"], answer["ci_kind"]) == (0.5, "eti")
-    assert set(answer["rows"][0]) == {"C", "quantity", "median", "eti50_lb", "eti50_ub", "decades_beyond"}
+    assert set(answer["rows"][0]) == {
+        "C",
+        "quantity",
+        "median",
+        "eti50_lb",
+        "eti50_ub",
+        "decades_beyond",
+    }
 
 
 @pytest.mark.slow
@@ -185,12 +200,17 @@ def test_wrong_questions_are_answered_in_words(saved):
 
 @pytest.mark.slow
 def test_fit_saves_summarises_and_does_not_overwrite(tmp_path, fitted):
-    fitted("hoffmann2022", "chinchilla")  # compiles the sampler that the command then finds in this process
+    fitted(
+        "hoffmann2022", "chinchilla"
+    )  # compiles the sampler that the command then finds in this process
     path = tmp_path / "fit.nc"
     result = run("fit", "pile2023", "-m", "chinchilla", "-o", path)
     assert "Gate passed" in result.stdout
     assert "saved" in result.stderr
-    assert "exists; --force replaces it" in run("fit", "pile2023", "-m", "chinchilla", "-o", path, code=1).stderr
+    assert (
+        "exists; --force replaces it"
+        in run("fit", "pile2023", "-m", "chinchilla", "-o", path, code=1).stderr
+    )
     run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--force", "--seed", "1")
     assert sb.load(path).metadata["seed"] == 1
     answer = json.loads(run("summary", path, "--json").stdout)
@@ -221,8 +241,12 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
         "-o",
         str(tmp_path / "f.nc"),
     ]
-    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # background jobs start deaf to it
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding) as process:
+    heeding = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # background jobs start deaf to it
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding
+    ) as process:
         process.stderr.readline()  # the first note: the table is read, compiling begins
         time.sleep(2)
         process.send_signal(signal.SIGINT)
@@ -252,7 +276,9 @@ def test_help_and_refusals_import_little(arguments, says, tmp_path):
 def test_a_prediction_imports_no_sampler_and_no_figures(saved):
     done, imported = shell("predict", saved, "--N", "70B", "--D", "1.4T")
     assert "new run" in done
-    assert imported.isdisjoint({"pymc", "pytensor", "nutpie", "numba", "matplotlib", "scalebayes.inference"})
+    assert imported.isdisjoint(
+        {"pymc", "pytensor", "nutpie", "numba", "matplotlib", "scalebayes.fitting.fit"}
+    )
 
 
 def test_the_version_is_printed():
@@ -271,8 +297,14 @@ def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
     text = " ".join(run("--help").stdout.split())
     at = {heading: text.index(heading) for heading in REGISTRY.panels}
     assert list(at) == sorted(at, key=lambda heading: at[heading])
-    assert "From runs to fits: fit Fit a law to a table of runs; print its posterior, what it says ahead" in text
-    assert "Decide: reach Find the compute (or the tokens, the parameters, the money) that reaches a loss" in text
+    assert (
+        "From runs to fits: fit Fit a law to a table of runs; print its posterior, what it says ahead"
+        in text
+    )
+    assert (
+        "Decide: reach Find the compute (or the tokens, the parameters, the money) that reaches a loss"
+        in text
+    )
     assert all(f" {name} " in text for name in REGISTRY)
 
 
@@ -282,5 +314,10 @@ def test_a_command_that_is_none_is_told_and_one_like_it():
 
 
 def test_the_module_is_the_command():
-    out = subprocess.run([sys.executable, "-m", "scalebayes", "--version"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-m", "scalebayes", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == sb.__version__

@@ -12,33 +12,52 @@ from scipy import optimize, stats
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import comparison as comparing
 from scalebayes.cli import app
-from scalebayes.counting import local_exponent, simulated_exponents
-from scalebayes.kappa import NEIGHBOURHOODS
+from scalebayes.comparison import compare as comparing
+from scalebayes.comparison.compare import comparison_table, difference_table
+from scalebayes.comparison.coupling import NEIGHBOURHOODS
 from scalebayes.laws import LAWS
-from scalebayes.posterior import METADATA, law_parameters
-from scalebayes.study import MODELS, advice, describe, refuse_to_replace, study, write
-from scalebayes.text import comparison_table, difference_table
+from scalebayes.posterior.fit import METADATA, law_parameters
+from scalebayes.studies.kaplan_or_chinchilla import (
+    MODELS,
+    advice,
+    describe,
+    refuse_to_replace,
+    study,
+    write,
+)
+from scalebayes.studies.small_models import local_exponent, simulated_exponents
 
 from .handmade import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 250
-VALUES = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.02, "nu": 6.0, "eta": 0.01}
+VALUES = {
+    "L_inf": 1.8,
+    "alpha_N": 0.35,
+    "alpha_D": 0.37,
+    "kappa": 0.8,
+    "sigma": 0.02,
+    "nu": 6.0,
+    "eta": 0.01,
+}
 
 
 def grid(N, D, name="grid"):
     """Runs at every N with every D, losses those of Besiroglu's law with a little scatter."""
     N, D = (x.ravel() for x in np.meshgrid(N, D))
     rng = np.random.default_rng(0)
-    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(0.01 * rng.standard_normal(len(N)))
+    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(
+        0.01 * rng.standard_normal(len(N))
+    )
     return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name=name)
 
 
 RUNS = grid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4))
 
 
-def make_fit(model="chinchilla", runs=RUNS, seed=1, draws=DRAWS, width=0.01, failures=(), **posterior):
+def make_fit(
+    model="chinchilla", runs=RUNS, seed=1, draws=DRAWS, width=0.01, failures=(), **posterior
+):
     """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
     values = scattered(model, VALUES, (CHAINS, draws), np.random.default_rng(seed), width)
     return fit_of(model, runs, failures, **values | posterior)
@@ -65,9 +84,13 @@ def importance_loo(fit):
 
 def test_scores_are_those_of_importance_sampling(fits, compared):
     for label, fit in fits.items():
-        assert compared.table.loc[label, "elpd"] == pytest.approx(importance_loo(fit).sum(), abs=0.3)
+        assert compared.table.loc[label, "elpd"] == pytest.approx(
+            importance_loo(fit).sum(), abs=0.3
+        )
         elpd_i = compared.loo[label].elpd_i.values
-        assert compared.table.loc[label, "se"] == pytest.approx(np.sqrt(len(RUNS)) * elpd_i.std(ddof=1))
+        assert compared.table.loc[label, "se"] == pytest.approx(
+            np.sqrt(len(RUNS)) * elpd_i.std(ddof=1)
+        )
     best = compared.table.index[0]
     assert (compared.table["elpd"].diff().dropna() <= 0).all()
     for label in compared.table.index[1:]:
@@ -79,13 +102,17 @@ def test_scores_are_those_of_importance_sampling(fits, compared):
 
 
 def test_stacking_weights_make_the_best_mixture(fits, compared):
-    density = np.exp(np.column_stack([compared.loo[label].elpd_i.values for label in compared.table.index]))
+    density = np.exp(
+        np.column_stack([compared.loo[label].elpd_i.values for label in compared.table.index])
+    )
 
     def loss(free):
         weights = np.exp(free) / np.exp(free).sum()
         return -np.log(density @ weights).sum()
 
-    best = optimize.minimize(loss, np.zeros(density.shape[1]), method="Nelder-Mead", options={"maxiter": 20000})
+    best = optimize.minimize(
+        loss, np.zeros(density.shape[1]), method="Nelder-Mead", options={"maxiter": 20000}
+    )
     weights = compared.table["stacking"].to_numpy()
     assert weights.sum() == pytest.approx(1)
     assert -np.log(density @ weights).sum() == pytest.approx(best.fun, abs=0.01)
@@ -113,12 +140,15 @@ def test_too_many_high_pareto_k_are_told_and_not_refitted(monkeypatch):
     high = {label: int((loo.pareto_k > loo.good_k).sum()) for label, loo in found.loo.items()}
     assert high["a"] > 0
     assert found.table["high_k"].to_dict() == found.table["high_k_left"].to_dict() == high
-    assert f"a: Pareto k is above {found.loo['a'].good_k:.2f} for {high['a']} of 24 runs" in found.notes[0]
+    assert (
+        f"a: Pareto k is above {found.loo['a'].good_k:.2f} for {high['a']} of 24 runs"
+        in found.notes[0]
+    )
     assert "not to be relied on; compare(..., reloo=True)" in found.notes[0]
 
 
 def test_runs_with_high_pareto_k_are_refitted_without_them(monkeypatch):
-    from scalebayes import refits
+    from scalebayes.comparison import leave_one_out
 
     whole, asked = outlying(), []
 
@@ -126,30 +156,35 @@ def test_runs_with_high_pareto_k_are_refitted_without_them(monkeypatch):
         asked.append((runs, spec.name, seed, settings))
         return make_fit(spec.name, runs, seed=7, failures=["R_HAT"])
 
-    monkeypatch.setattr(refits, "fit", pretend)
+    monkeypatch.setattr(leave_one_out, "fit", pretend)
     found = sb.compare({"a": whole, "b": make_fit("kaplan", whole.runs, width=0.001)}, reloo=True)
     before = sb.compare({"a": whole, "b": make_fit("kaplan", whole.runs, width=0.001)}, reloo=False)
     high = before.loo["a"].pareto_k.values > before.loo["a"].good_k
     names = whole.runs.table.index[high]
-    assert [sorted(set(whole.runs.table.index) - set(runs.table.index)) for runs, *_ in asked[: high.sum()]] == [
-        [name] for name in names
-    ]
+    assert [
+        sorted(set(whole.runs.table.index) - set(runs.table.index))
+        for runs, *_ in asked[: high.sum()]
+    ] == [[name] for name in names]
     assert asked[0][1:] == ("chinchilla", 0, {"draws": DRAWS, "tune": 1000, "chains": CHAINS})
     assert found.table.loc["a", ["high_k", "high_k_left"]].tolist() == [high.sum(), 0]
     kept = ~high
-    np.testing.assert_array_equal(found.loo["a"].elpd_i.values[kept], before.loo["a"].elpd_i.values[kept])
+    np.testing.assert_array_equal(
+        found.loo["a"].elpd_i.values[kept], before.loo["a"].elpd_i.values[kept]
+    )
     # The density of the run left out, by hand: the mean over the refit's draws.
     refit = make_fit("chinchilla", asked[0][0], seed=7)
     run = whole.runs.table.loc[names[0]]
     law = refit.spec.law_object(run["N"], run["D"], **law_parameters(refit))
     posterior = refit.tree["posterior"]
-    density = stats.t.pdf(np.log(run["loss"] / law), posterior["nu"].values, scale=posterior["sigma"].values)
+    density = stats.t.pdf(
+        np.log(run["loss"] / law), posterior["nu"].values, scale=posterior["sigma"].values
+    )
     assert float(found.loo["a"].elpd_i.sel(run=names[0])) == pytest.approx(np.log(density.mean()))
     assert any("refits without" in note and "failed the gate" in note for note in found.notes)
 
 
 def test_a_refit_with_a_discrepancy_scores_the_run_given_all_others():
-    from scalebayes.refits import LeaveOneOut
+    from scalebayes.comparison.leave_one_out import LeaveOneOut
 
     whole = make_fit(INTEGRATED)
     wrapper = LeaveOneOut(whole)
@@ -178,7 +213,12 @@ def test_leave_one_out_is_brute_force_on_a_small_table(fitted):
     other = make_fit("kaplan", runs, draws=500)
     exact = []
     for i in range(len(runs)):
-        without = sb.fit(replace(runs, table=runs.table.drop(runs.table.index[i])), fit.spec, seed=3, progress=False)
+        without = sb.fit(
+            replace(runs, table=runs.table.drop(runs.table.index[i])),
+            fit.spec,
+            seed=3,
+            progress=False,
+        )
         law = fit.spec.law_object(runs.N[i], runs.D[i], **law_parameters(without))
         posterior = without.tree["posterior"]
         nu, sigma = posterior["nu"].values, posterior["sigma"].values
@@ -193,7 +233,9 @@ def test_leave_one_out_is_brute_force_on_a_small_table(fitted):
 
 
 def test_one_fit_compares_with_nothing(fits):
-    with pytest.raises(sb.QueryError, match="'kaplan' alone compares with nothing: give two fits or more"):
+    with pytest.raises(
+        sb.QueryError, match="'kaplan' alone compares with nothing: give two fits or more"
+    ):
         sb.compare([fits["kaplan"]])
 
 
@@ -239,9 +281,16 @@ def test_a_density_of_the_loss_compares_after_the_jacobian(fits):
     import arviz_stats as azs
 
     fit = fits["chinchilla"]
-    log_loss = xr.DataArray(np.log(RUNS.loss), dims="run", coords={"run": RUNS.table.index.to_numpy()})
+    log_loss = xr.DataArray(
+        np.log(RUNS.loss), dims="run", coords={"run": RUNS.table.index.to_numpy()}
+    )
     on_loss = azs.loo(fit.tree, pointwise=True, var_name="log_loss", log_jacobian=-log_loss)
-    row, run, sigma, nu = 3, RUNS.table.iloc[3], fit.tree["posterior"]["sigma"], fit.tree["posterior"]["nu"]
+    row, run, sigma, nu = (
+        3,
+        RUNS.table.iloc[3],
+        fit.tree["posterior"]["sigma"],
+        fit.tree["posterior"]["nu"],
+    )
     law = fit.spec.law_object(run["N"], run["D"], **law_parameters(fit))
     by_hand = stats.t.pdf(np.log(run["loss"] / law), nu.values, scale=sigma.values) / run["loss"]
     assert float(on_loss.elpd_i[row]) == pytest.approx(-np.log((1 / by_hand).mean()), abs=0.01)
@@ -253,14 +302,19 @@ def test_a_density_of_the_loss_compares_after_the_jacobian(fits):
 def test_the_sentence_names_the_best_and_what_is_not_clear(compared):
     text = compared.sentence()
     best, second = compared.table.index[:2]
-    assert f"Leaving out one of the 24 runs of grid at a time, {best} predicts it best; {second} is " in text
+    assert (
+        f"Leaving out one of the 24 runs of grid at a time, {best} predicts it best; {second} is "
+        in text
+    )
     assert "not runs beyond them" in text
     same = sb.compare({"a": make_fit(seed=1), "b": make_fit(seed=2)}, reloo=False).sentence()
     assert "behind in log score, no clear difference" in same
 
 
 def test_fits_that_failed_their_gate_are_told(fits):
-    found = sb.compare({"good": fits["kaplan"], "bad": make_fit(failures=["R_HAT", "ESS_BULK"])}, reloo=False)
+    found = sb.compare(
+        {"good": fits["kaplan"], "bad": make_fit(failures=["R_HAT", "ESS_BULK"])}, reloo=False
+    )
     assert found.notes[0] == "bad failed its gate: R_HAT, ESS_BULK"
     assert "note: bad failed its gate" in repr(found)
     assert found.difference(C=1e22).attrs["gate_failures"] == "R_HAT, ESS_BULK"
@@ -357,8 +411,14 @@ def test_kappa_chances_are_shares_of_draws():
             0.8,
             r"0\.(79|80)\d* \[.*\] \(90% equal-tailed\): the terms couple more than in Chinchilla's sum \(1\) and far",
         ),
-        (0.36, r"couple far more than in Chinchilla's sum \(1\); the interval does not tell it from Kaplan's law"),
-        (1.0, r"far less than in Kaplan's law \(alpha_D = 0\.37\); the interval does not tell it from Chinchilla's"),
+        (
+            0.36,
+            r"couple far more than in Chinchilla's sum \(1\); the interval does not tell it from Kaplan's law",
+        ),
+        (
+            1.0,
+            r"far less than in Kaplan's law \(alpha_D = 0\.37\); the interval does not tell it from Chinchilla's",
+        ),
         (0.2, r"couple far more than in Chinchilla's sum \(1\) and more than in Kaplan's law"),
     ],
 )
@@ -378,7 +438,9 @@ def test_kappa_beside_a_discrepancy_says_so():
 
 
 def test_laws_without_a_free_kappa_are_told(fits):
-    with pytest.raises(sb.QueryError, match="'chinchilla' has no free kappa; fit a model of the law coupled"):
+    with pytest.raises(
+        sb.QueryError, match="'chinchilla' has no free kappa; fit a model of the law coupled"
+    ):
         sb.coupling(fits["chinchilla"])
     with pytest.raises(sb.QueryError, match="one fit at a time; got Average"):
         sb.coupling(sb.average(fits))
@@ -435,12 +497,16 @@ def test_the_local_exponent_is_the_closed_form(fits):
         ends = [[optimize.brentq(lambda x, i=i, c=c: compute(x)[i] - np.log(c), 0, 60) for i in range(4)]
                 for c in (C / 2, C * 2)]  # fmt: skip
         expected = np.diff(ends, axis=0)[0] / np.log(4)
-        np.testing.assert_allclose(local_exponent(LAWS["additive"], parameters, C), expected, rtol=1e-4)
+        np.testing.assert_allclose(
+            local_exponent(LAWS["additive"], parameters, C), expected, rtol=1e-4
+        )
 
 
 def test_non_embedding_compute_is_a_cost(fits):
     out = sb.frontier(fits["chinchilla"], C=1e20, cost=sb.NON_EMBEDDING)
-    np.testing.assert_allclose(6 * sb.non_embedding_parameters(out["N"]) * out["D"], 1e20, rtol=1e-9)
+    np.testing.assert_allclose(
+        6 * sb.non_embedding_parameters(out["N"]) * out["D"], 1e20, rtol=1e-9
+    )
     assert out.attrs["cost"] == "6 N D, N without embeddings"
 
 
@@ -462,10 +528,16 @@ def test_advice_is_the_optimum_and_what_was_missed(fits):
             np.testing.assert_allclose(out["N_best"].isel(target=0), best, rtol=1e-9)
             missed = law(175e9, 300e9, **parameters) - law(best, 175e9 * 300e9 / best, **parameters)
             np.testing.assert_allclose(out["regret"].isel(target=0), missed, atol=1e-12)
-        assert (out["regret"] >= -1e-6).all()  # with a discrepancy the optimum is found to 0.1% of N
-        np.testing.assert_allclose(out["loss"], sb.predict(fit, N=models["N"], D=models["D"])["loss"])
+        assert (
+            out["regret"] >= -1e-6
+        ).all()  # with a discrepancy the optimum is found to 0.1% of N
+        np.testing.assert_allclose(
+            out["loss"], sb.predict(fit, N=models["N"], D=models["D"])["loss"]
+        )
         assert out["model"].values.tolist() == ["GPT-3", "Chinchilla"]
-        assert float(out["decades_beyond"][0]) == pytest.approx(np.log10(6 * 175e9 * 300e9 / RUNS.max_compute))
+        assert float(out["decades_beyond"][0]) == pytest.approx(
+            np.log10(6 * 175e9 * 300e9 / RUNS.max_compute)
+        )
 
 
 def test_the_study_says_it_all(studied):
@@ -493,7 +565,9 @@ def test_the_study_is_written_and_nothing_replaced(studied, tmp_path):
     folder, said = tmp_path / "out", []
     refuse_to_replace(folder, MODELS)
     write(studied, folder, said.append)
-    assert sorted(p.name for p in folder.iterdir()) == sorted([*(f"{m}.nc" for m in MODELS), "frontier.png"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [*(f"{m}.nc" for m in MODELS), "frontier.png"]
+    )
     assert said[0].startswith("wrote ")
     with pytest.raises(sb.ScaleBayesError, match=r"already holds kaplan\.nc, .*--force"):
         refuse_to_replace(folder, MODELS)
@@ -517,13 +591,12 @@ def saved(fits, tmp_path_factory):
 @pytest.fixture
 def no_sampling(monkeypatch):
     """Fits made by hand in place of the sampler's."""
-    from scalebayes import inference, refits
 
     def by_hand(runs, spec, *, seed=0, **settings):
         return make_fit(spec.name, runs, seed, draws=50)
 
-    for module in (inference, refits):
-        monkeypatch.setattr(module, "fit", by_hand)
+    for module in ("scalebayes.fitting.fit", "scalebayes.comparison.leave_one_out"):
+        monkeypatch.setattr(f"{module}.fit", by_hand)
 
 
 def test_saved_fits_are_compared(saved, compared):
@@ -545,7 +618,10 @@ def test_a_table_is_fitted_and_compared(no_sampling):
 
 
 def test_refits_can_be_asked_for_and_left_out(no_sampling, tmp_path):
-    asked = ["compare", *(sb.save(outlying(m), tmp_path / f"{m}.nc") for m in ("chinchilla", "kaplan"))]
+    asked = [
+        "compare",
+        *(sb.save(outlying(m), tmp_path / f"{m}.nc") for m in ("chinchilla", "kaplan")),
+    ]
     assert "not to be relied on" in run(*asked, "--no-reloo").stderr
     assert "fitted again without each" in run(*asked, "--reloo").stderr
 
@@ -566,24 +642,30 @@ def test_the_study_in_one_command(no_sampling, tmp_path):
     assert "--force replaces them" in run("study", "--out", tmp_path / "out", code=1).stderr
     answer = json.loads(run("study", "--json").stdout)
     assert set(answer["couplings"]) == {"coupled", "coupled-discrepancy"}
-    assert {row["quantity"] for row in answer["rows"]} == {"loss", "N_best", "D_best", "tokens_per_param", "regret"}
+    assert {row["quantity"] for row in answer["rows"]} == {
+        "loss",
+        "N_best",
+        "D_best",
+        "tokens_per_param",
+        "regret",
+    }
     assert answer["counting"][0]["source"] == "Hoffmann et al. 2022"
 
 
 def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
-    from scalebayes import inference
-
     bad = sb.save(make_fit("coupled", failures=["R_HAT"]), tmp_path / "bad.nc")
     assert "failed the gate (R_HAT)" in run("coupling", bad, code=3).stderr
     good = sb.save(make_fit("chinchilla"), tmp_path / "good.nc")
-    assert "note: bad failed its gate: R_HAT" in run("compare", bad, good, "--no-reloo", code=3).stderr
+    assert (
+        "note: bad failed its gate: R_HAT" in run("compare", bad, good, "--no-reloo", code=3).stderr
+    )
 
     def half(runs, spec, *, seed):
         fit = make_fit(spec.name, runs)
         fit.tree.attrs[METADATA] = json.dumps(fit.metadata | {"partial": True})
         return fit
 
-    monkeypatch.setattr(inference, "fit", half)
+    monkeypatch.setattr("scalebayes.fitting.fit.fit", half)
     result = run("compare", "pile2023", code=130)
     assert result.stdout == ""
     assert "interrupted" in result.stderr
@@ -593,9 +675,17 @@ def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
     ("arguments", "code", "words"),
     [
         (["compare"], 2, "Missing argument"),
-        (["compare", "hoffmann2022", "a.nc"], 2, "give one table of runs, or saved fits (.nc) only"),
+        (
+            ["compare", "hoffmann2022", "a.nc"],
+            2,
+            "give one table of runs, or saved fits (.nc) only",
+        ),
         (["compare", "missing.nc", "other.nc"], 1, "no fit at missing.nc"),
-        (["compare", "hoffmann2022", "--models", "kaplan,chinchila"], 1, "did you mean 'chinchilla'"),
+        (
+            ["compare", "hoffmann2022", "--models", "kaplan,chinchila"],
+            1,
+            "did you mean 'chinchilla'",
+        ),
     ],
 )
 def test_wrong_commands_are_told(arguments, code, words):

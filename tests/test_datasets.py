@@ -50,7 +50,8 @@ def test_pile_keeps_families_and_total_parameters():
 
 def test_an_unknown_name_gets_the_nearest_and_the_list():
     with pytest.raises(
-        RunsError, match=r"'hofmann22' \(did you mean 'hoffmann2022'\?\); allowed: hoffmann2022, pile2023"
+        RunsError,
+        match=r"'hofmann22' \(did you mean 'hoffmann2022'\?\); allowed: hoffmann2022, pile2023",
     ):
         load_runs("hofmann22")
     with pytest.raises(RunsError, match="no published runs called 'x'; allowed"):

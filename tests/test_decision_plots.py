@@ -8,11 +8,11 @@ import pytest
 from matplotlib.text import Text
 
 import scalebayes as sb
-from scalebayes.cost import SIX_ND
-from scalebayes.decision_plots import _ranges
-from scalebayes.kappa import NEIGHBOURHOODS
-from scalebayes.regrets import nats_lost
-from scalebayes.tables import exponents
+from scalebayes.comparison.coupling import NEIGHBOURHOODS
+from scalebayes.costs.cost import SIX_ND
+from scalebayes.decisions.regret import nats_lost
+from scalebayes.plots.decisions import _ranges
+from scalebayes.summaries.summary import exponents
 
 from .reported import made
 
@@ -35,15 +35,21 @@ def figures(fit, law):
         "kappa of the law alone": sb.plots.kappa(sb.coupling(made("coupled", draws=100))),
         "regret": sb.plots.regret(fit, ["1e22", "1e24"]),
         "regret at one budget": sb.plots.regret(law, "1e24"),
-        "regret of an average": sb.plots.regret(sb.average({"a": law, "b": made("coupled", draws=100)}), "1e24"),
+        "regret of an average": sb.plots.regret(
+            sb.average({"a": law, "b": made("coupled", draws=100)}), "1e24"
+        ),
         "next runs": sb.plots.next_runs(law, chosen),
-        "next runs for a size": sb.plots.next_runs(law, sb.next_runs(law, budget="1e21", target={"C": "1e24"})),
+        "next runs for a size": sb.plots.next_runs(
+            law, sb.next_runs(law, budget="1e21", target={"C": "1e24"})
+        ),
     }
 
 
 def drawn(axes, marker):
     """Places of markers, (markers, 2)."""
-    return np.concatenate([np.transpose(line.get_data()) for line in axes.lines if line.get_marker() == marker])
+    return np.concatenate(
+        [np.transpose(line.get_data()) for line in axes.lines if line.get_marker() == marker]
+    )
 
 
 def texts(figure):
@@ -60,8 +66,12 @@ def test_no_labels_collide_or_leave_the_page(figures):
                    and t.label1.get_visible()]  # fmt: skip
         boxes = [(text.get_text(), Text.get_window_extent(text)) for text in labels]
         page = figure.bbox.padded(1.0)
-        assert [label for label, box in boxes if page.intersection(page, box).bounds != box.bounds] == [], name
-        assert [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)] == [], name
+        assert [
+            label for label, box in boxes if page.intersection(page, box).bounds != box.bounds
+        ] == [], name
+        assert [
+            (a, b) for (a, one), (b, other) in combinations(boxes, 2) if one.overlaps(other)
+        ] == [], name
 
 
 def test_captions_say_what_the_intervals_are(figures):
@@ -77,7 +87,9 @@ def test_kappa_tells_every_neighbourhood_its_probability(fit, figures):
     shown = [text for text in told if text.replace("< ", "").replace(".", "").isdigit()]
     assert len(shown) == 2 * len(NEIGHBOURHOODS)
     row = told.index("Chinchilla's sum")
-    assert float(told[row + 1]) == pytest.approx(read.chances.loc["additive", "posterior"], abs=0.005)
+    assert float(told[row + 1]) == pytest.approx(
+        read.chances.loc["additive", "posterior"], abs=0.005
+    )
     assert float(told[row + 2]) == pytest.approx(read.chances.loc["additive", "prior"], abs=0.005)
     (bar,) = (line for line in above.lines if len(line.get_xdata()) == 2)
     np.testing.assert_allclose(bar.get_xdata(), np.quantile(read.draws["kappa"], [0.05, 0.95]))
@@ -101,7 +113,9 @@ def test_regret_shows_the_query_and_the_decision(law):
     best = sb.decide(law, C="1e24")
     (diamond,), (circle,) = drawn(above, "D"), drawn(above, "o")
     np.testing.assert_allclose(diamond, [best["N"][0], best["expected_nats_lost"][0]])
-    assert circle[0] == float(best["N"].values[[str(c).startswith("plug-in") for c in best["choice"].values]][0])
+    assert circle[0] == float(
+        best["N"].values[[str(c).startswith("plug-in") for c in best["choice"].values]][0]
+    )
     near = sb.near_optimum(law, C="1e24", within=0.2, prob=0.8)
     thick = max(below.lines, key=lambda line: line.get_linewidth())
     np.testing.assert_allclose(thick.get_xdata(), [near["N_from"][0], near["N_to"][0]])
@@ -118,7 +132,9 @@ def test_the_lost_nats_alone_are_those_of_regret(fit):
 
 def test_regret_says_how_far_its_budgets_lie_beyond_the_runs(figures):
     decades = np.log10(1e24 / 6e21)
-    assert f"1e24 by {decades:.1f} decades beyond the largest run" in figures["regret"].get_supxlabel()
+    assert (
+        f"1e24 by {decades:.1f} decades beyond the largest run" in figures["regret"].get_supxlabel()
+    )
 
 
 def test_regret_tells_few_budgets_apart(law):
@@ -180,20 +196,35 @@ def test_parameters_by_plotly_hold_the_draws_and_the_published_values(law):
     names = [*law.spec.law_object.parameter_names, *law.spec.scatter_names]
     titles = [annotation.text for annotation in figure.layout.annotations]
     assert [name for name in names if name not in titles] == []
-    assert len(figure.data) == 2 * len(names) + 2  # prior and posterior of each, and two entries of the legend
-    peaks = {trace.x[np.argmax(trace.y)] for trace in figure.data if trace.x is not None and len(trace.x) > 10}
+    assert (
+        len(figure.data) == 2 * len(names) + 2
+    )  # prior and posterior of each, and two entries of the legend
+    peaks = {
+        trace.x[np.argmax(trace.y)]
+        for trace in figure.data
+        if trace.x is not None and len(trace.x) > 10
+    }
     assert min(abs(np.array([*peaks]) - float(law.tree["posterior"]["alpha_N"].median()))) < 0.02
     lines = [shape.x0 for shape in figure.layout.shapes]
     assert any(abs(x - 0.3478) < 1e-3 for x in lines)
-    assert all("e" not in str(text) for axis in figure.select_xaxes() for text in axis.ticktext or ())
+    assert all(
+        "e" not in str(text) for axis in figure.select_xaxes() for text in axis.ticktext or ()
+    )
 
 
 def test_exponents_by_plotly_are_those_of_the_table(law):
     pytest.importorskip("plotly", reason="the extra 'plotly'")
     table = exponents({"ours": law})
     figure = sb.plots.frontier_exponents({"ours": law}, backend="plotly")
-    points = {float(trace.x[0]) for trace in figure.data if trace.x is not None and len(trace.x) == 1}
+    points = {
+        float(trace.x[0]) for trace in figure.data if trace.x is not None and len(trace.x) == 1
+    }
     assert set(np.round(table["a"], 9)) <= set(np.round([*points], 9))
-    ends = {round(float(x), 9) for trace in figure.data if trace.x is not None and len(trace.x) == 2 for x in trace.x}
+    ends = {
+        round(float(x), 9)
+        for trace in figure.data
+        if trace.x is not None and len(trace.x) == 2
+        for x in trace.x
+    }
     assert set(np.round(table.loc["ours, these runs", ["low", "high"]].astype(float), 9)) <= ends
     assert "90% equal-tailed" in figure.layout.title.text

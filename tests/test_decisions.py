@@ -11,15 +11,23 @@ from scipy import optimize, stats
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes.choices import LEAST, MEDIAN, shared_range
 from scalebayes.cli import app
-from scalebayes.curves import curve_of, first_place
-from scalebayes.posterior import law_parameters
+from scalebayes.decisions.decide import LEAST, MEDIAN, shared_range
+from scalebayes.posterior.fit import law_parameters
+from scalebayes.queries.curves import curve_of, first_place
 
 from .handmade import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 300
-VALUES = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_C": 0.06, "kappa": 0.8, "sigma": 0.02}
+VALUES = {
+    "L_inf": 1.8,
+    "L_0": 2.6,
+    "alpha_N": 0.35,
+    "alpha_D": 0.37,
+    "alpha_C": 0.06,
+    "kappa": 0.8,
+    "sigma": 0.02,
+}
 VALUES |= {"nu": 6.0, "eta": 0.02}
 JOINT = ["chinchilla", "coupled", "kaplan", "kaplan-floor", "bottleneck"]
 
@@ -37,7 +45,9 @@ RUNS = table()
 def handmade(model="chinchilla", width=0.02, **planted):
     """A fit whose draws scatter independently around sensible values; some may be planted."""
     values = scattered(model, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
-    return fit_of(model, RUNS, **values | {name: np.full((CHAINS, DRAWS), x) for name, x in planted.items()})
+    return fit_of(
+        model, RUNS, **values | {name: np.full((CHAINS, DRAWS), x) for name, x in planted.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +103,16 @@ def test_compute_to_reach_a_loss_is_the_frontier_solved_for_it(fit):
 def test_tokens_and_parameters_to_reach_a_loss_are_the_additive_terms_solved(fit):
     E, A, B, alpha, beta, *_ = hoffmann(fit)
     tokens = sb.reach(fit, loss=2.2, N="10B")
-    np.testing.assert_allclose(tokens["D"][..., 0], (B / (2.2 - E - A / 1e10**alpha)) ** (1 / beta), rtol=1e-9)
+    np.testing.assert_allclose(
+        tokens["D"][..., 0], (B / (2.2 - E - A / 1e10**alpha)) ** (1 / beta), rtol=1e-9
+    )
     np.testing.assert_allclose(tokens["C"], 6e10 * tokens["D"], rtol=1e-12)
     assert tokens["N"].values.tolist() == [1e10]
     size = sb.reach(fit, loss=2.3, D=[1e11, 1e12])
     for i, D in enumerate((1e11, 1e12)):
-        np.testing.assert_allclose(size["N"][..., i], (A / (2.3 - E - B / D**beta)) ** (1 / alpha), rtol=1e-9)
+        np.testing.assert_allclose(
+            size["N"][..., i], (A / (2.3 - E - B / D**beta)) ** (1 / alpha), rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("model", JOINT)
@@ -114,7 +128,9 @@ def test_declared_inverses_and_numeric_ones_agree(model):
             root = optimize.brentq(excess_at, 0.0, 92.2, args=(law, held, sought, p, target))
             assert x[i] == pytest.approx(np.exp(root), rel=1e-6)
         never = ~np.isfinite(x)
-        assert (law(*[held.get(name, np.inf) for name in "ND"], **parameters)[never] >= target).all()
+        assert (
+            law(*[held.get(name, np.inf) for name in "ND"], **parameters)[never] >= target
+        ).all()
 
 
 def excess_at(log_x, law, held, sought, parameters, target):
@@ -135,7 +151,9 @@ def test_a_loss_out_of_reach_says_so(fit):
     out = sb.reach(fit, loss=[1.8, 2.3])
     share = float((E < 1.8).mean())
     assert 0.3 < share < 0.7
-    assert out["reachable"].values == pytest.approx([share, 1.0], abs=0.01)  # of those above, some need over 1e40
+    assert out["reachable"].values == pytest.approx(
+        [share, 1.0], abs=0.01
+    )  # of those above, some need over 1e40
     np.testing.assert_array_equal(np.isinf(out["C"][..., 0]) | (E < 1.8), True)
     words = re.fullmatch(
         r"1\.8 nats: not reachable in (\d+)% of draws, where it lies at or below L_inf or takes more than 1e40",
@@ -143,7 +161,9 @@ def test_a_loss_out_of_reach_says_so(fit):
     )
     assert float(words[1]) == pytest.approx(100 * (1 - share), abs=1.5)
     at_size = sb.reach(fit, loss=1.96, N=1e10)
-    assert float(at_size["reachable"][0]) == pytest.approx(float((E + A / 1e10**alpha < 1.96).mean()), abs=1e-12)
+    assert float(at_size["reachable"][0]) == pytest.approx(
+        float((E + A / 1e10**alpha < 1.96).mean()), abs=1e-12
+    )
     assert "at or below the limit at that N" in at_size.attrs["note"]
     row = sb.intervals(out).xs(("C", 1.8), level=("quantity", "loss")).iloc[0]
     assert np.isfinite(row["eti90_lb"])
@@ -162,7 +182,9 @@ def test_the_least_total_with_serving_beats_every_other_size(fit):
     best = total.argmin(axis=1)
     np.testing.assert_allclose(out["total"][0, :5, 0], total.min(axis=1), rtol=1e-4)
     np.testing.assert_allclose(out["N"][0, :5, 0], N[0, best], rtol=2e-2)
-    np.testing.assert_allclose(out["total"], 6 * out["N"] * out["D"] + 2 * out["N"] * served, rtol=1e-12)
+    np.testing.assert_allclose(
+        out["total"], 6 * out["N"] * out["D"] + 2 * out["N"] * served, rtol=1e-12
+    )
     assert (out["N"] < sb.reach(fit, loss=2.1)["N"]).all()
 
 
@@ -178,10 +200,14 @@ def test_laws_of_one_input_are_inverted_in_it():
     compute = handmade("compute-floor")
     p = law_parameters(compute)
     out = sb.reach(compute, loss=2.1, price=sb.Price(2, 4e14))
-    np.testing.assert_allclose(out["C"][..., 0], p["C_c"] * (2.1 - p["L_inf"]) ** (-1 / p["alpha_C"]), rtol=1e-9)
+    np.testing.assert_allclose(
+        out["C"][..., 0], p["C_c"] * (2.1 - p["L_inf"]) ** (-1 / p["alpha_C"]), rtol=1e-9
+    )
     size = handmade("kaplan-size")
     p = law_parameters(size)
-    np.testing.assert_allclose(sb.reach(size, loss=2.1)["N"][..., 0], p["N_c"] * 2.1 ** (-1 / p["alpha_N"]), rtol=1e-9)
+    np.testing.assert_allclose(
+        sb.reach(size, loss=2.1)["N"][..., 0], p["N_c"] * 2.1 ** (-1 / p["alpha_N"]), rtol=1e-9
+    )
 
 
 def test_an_average_reaches_in_the_share_of_its_draws(fit, pair):
@@ -195,7 +221,9 @@ def test_an_average_reaches_in_the_share_of_its_draws(fit, pair):
 def test_the_law_can_be_inverted_alone(discrepant):
     curve, law = (sb.reach(discrepant, loss=2.2, N=5e9, of=of)["D"] for of in ("curve", "law"))
     E, A, B, alpha, beta, *_ = hoffmann(discrepant)
-    np.testing.assert_allclose(law[..., 0], (B / (2.2 - E - A / 5e9**alpha)) ** (1 / beta), rtol=1e-9)
+    np.testing.assert_allclose(
+        law[..., 0], (B / (2.2 - E - A / 5e9**alpha)) ** (1 / beta), rtol=1e-9
+    )
     assert not np.allclose(curve, law, rtol=0.01)
 
 
@@ -208,23 +236,47 @@ def test_within_a_budget_the_discrepant_curve_reaches_as_often_as_it_lies_below(
         below = float(sb.chance(discrepant, loss=loss, C=C, of="curve", seed=7)["chance"][0])
         assert share == pytest.approx(below, abs=1.5 * four_errors(share))
     D = float(np.median(sb.reach(discrepant, loss=2.3, N=4e9)["D"]))
-    assert float(sb.chance(discrepant, loss=2.3, N=4e9, D=D, of="curve")["chance"][0]) == pytest.approx(
-        0.5, abs=four_errors(0.5)
-    )
+    assert float(
+        sb.chance(discrepant, loss=2.3, N=4e9, D=D, of="curve")["chance"][0]
+    ) == pytest.approx(0.5, abs=four_errors(0.5))
 
 
 @pytest.mark.parametrize(
     ("model", "given", "told"),
     [
-        ("chinchilla", {"loss": 2.0, "N": 1e9, "D": 1e9}, "give N or D or neither: with both nothing is left to find"),
-        ("chinchilla", {"loss": [2.0, 2.1], "N": [1e9, 2e9, 3e9]}, "loss, N and D must have one length; got 2, 3"),
+        (
+            "chinchilla",
+            {"loss": 2.0, "N": 1e9, "D": 1e9},
+            "give N or D or neither: with both nothing is left to find",
+        ),
+        (
+            "chinchilla",
+            {"loss": [2.0, 2.1], "N": [1e9, 2e9, 3e9]},
+            "loss, N and D must have one length; got 2, 3",
+        ),
         ("chinchilla", {"loss": -1}, "loss must be positive; got -1"),
         ("chinchilla", {"loss": np.inf}, "loss must be finite"),
-        ("chinchilla", {"loss": 1e7}, "a loss of 1e+07 is reached before the search begins, with 10K FLOP, in 100% of"),
-        ("kaplan", {"loss": 1e6, "N": 1e9}, "is reached before the search begins, with one of tokens"),
+        (
+            "chinchilla",
+            {"loss": 1e7},
+            "a loss of 1e+07 is reached before the search begins, with 10K FLOP, in 100% of",
+        ),
+        (
+            "kaplan",
+            {"loss": 1e6, "N": 1e9},
+            "is reached before the search begins, with one of tokens",
+        ),
         ("chinchilla", {"loss": 2.0, "of": "new_run"}, "of is 'curve' or 'law'; got 'new_run'"),
-        ("kaplan-size", {"loss": 2.0, "N": 1e9}, "'kaplan-size' is a law of N alone: give the loss alone"),
-        ("kaplan-size", {"loss": 2.0, "price": sb.Price(2, 4e14)}, "'kaplan-size' says nothing of compute"),
+        (
+            "kaplan-size",
+            {"loss": 2.0, "N": 1e9},
+            "'kaplan-size' is a law of N alone: give the loss alone",
+        ),
+        (
+            "kaplan-size",
+            {"loss": 2.0, "price": sb.Price(2, 4e14)},
+            "'kaplan-size' says nothing of compute",
+        ),
         ("product", {"loss": 2.0}, "law 'product' has no compute-optimal point"),
     ],
 )
@@ -285,13 +337,18 @@ def test_costs_that_are_none_are_told(make, told):
 
 
 def test_readings_of_the_discrepancy_have_the_moments_of_its_draws():
-    same = handmade(INTEGRATED, width=0.0)  # every draw alike, so that predict draws from one process
+    same = handmade(
+        INTEGRATED, width=0.0
+    )  # every draw alike, so that predict draws from one process
     N, D = np.array([2e9, 4e10, 7e10]), np.array([3e10, 1e11, 1.4e12])
     drawn = np.log(sb.predict(same, N=N, D=D, seed=3)["loss"].values.reshape(-1, 3))
     spread = drawn.std(axis=0)
     curve = curve_of(same, "curve", seed=5)
     values = curve.log_loss_shared(N, D)
-    high, low = curve.level.argmax(), curve.level.argmin()  # the level that a draw keeps moves it in a straight line
+    high, low = (
+        curve.level.argmax(),
+        curve.level.argmin(),
+    )  # the level that a draw keeps moves it in a straight line
     slope = (values[high] - values[low]) / (curve.level[high] - curve.level[low])
     mean = values[low] - slope * curve.level[low]
     np.testing.assert_array_less(abs(drawn.mean(axis=0) - mean), 4.5 * spread / np.sqrt(len(drawn)))
@@ -299,9 +356,13 @@ def test_readings_of_the_discrepancy_have_the_moments_of_its_draws():
     np.testing.assert_allclose(levels, levels[:1].repeat(len(levels), axis=0), rtol=1e-6)
     np.testing.assert_allclose(levels[0], spread, rtol=0.12)
     expected = curve_of(same, "expected", seed=5).log_loss_shared(N, D)
-    np.testing.assert_array_less(abs(expected.mean(axis=0) - mean), 4.5 * spread / np.sqrt(len(drawn)))
+    np.testing.assert_array_less(
+        abs(expected.mean(axis=0) - mean), 4.5 * spread / np.sqrt(len(drawn))
+    )
     assert (expected.std(axis=0) < spread).all()  # what no run has shown is expected, not drawn
-    np.testing.assert_allclose(curve_of(same, "law").log_loss_shared(N, D)[0], np.log(of_first(same, N, D)), rtol=1e-12)
+    np.testing.assert_allclose(
+        curve_of(same, "law").log_loss_shared(N, D)[0], np.log(of_first(same, N, D)), rtol=1e-12
+    )
 
 
 def of_first(fit, N, D):
@@ -339,7 +400,10 @@ def test_the_chance_of_a_run_is_that_of_its_noise_around_the_curve(fit):
         expected = stats.t.cdf(np.log(loss / curve) / sigma, nu).mean()
         assert float(out["chance"][i]) == pytest.approx(expected, abs=four_errors(expected))
     assert out["chance"].values[0] < out["chance"].values[1] < out["chance"].values[2]
-    assert float(sb.chance(fit, loss=2.1, N=2e10, D=2e11, of="curve")["chance"][0]) == (curve <= 2.1).mean()
+    assert (
+        float(sb.chance(fit, loss=2.1, N=2e10, D=2e11, of="curve")["chance"][0])
+        == (curve <= 2.1).mean()
+    )
     np.testing.assert_allclose(out["margin"].isel(target=1) - out["margin"].isel(target=0), 0.1)
     assert "chance" in sb.intervals(out).index.names
 
@@ -349,7 +413,9 @@ def test_the_chance_within_a_budget_is_the_share_that_reaches_it(fit, pair):
         loss = float(sb.frontier(one, C=1e23)["loss"].median())
         chances = sb.chance(one, loss=loss, C=["1e22", 1e23, 1e24], of="curve")["chance"].values
         needed = sb.reach(one, loss=loss)["C"].values
-        assert chances == pytest.approx([(needed <= C).mean() for C in (1e22, 1e23, 1e24)], abs=1e-12)
+        assert chances == pytest.approx(
+            [(needed <= C).mean() for C in (1e22, 1e23, 1e24)], abs=1e-12
+        )
         noisy = sb.chance(one, loss=loss, C=1e23)["chance"].values
         assert 0.3 < noisy[0] < 0.7
 
@@ -365,7 +431,9 @@ def test_the_better_allocation_by_the_law_itself(fit):
     assert float(back["a_better"][0]) == pytest.approx(1 - float(out["a_better"][0]), abs=1e-12)
     np.testing.assert_allclose(out["decades_beyond"], np.log10(5.88e23 / RUNS.C.max()), rtol=1e-9)
     spread = float(out["gain_new_run"].std())
-    sigma = float(fit.tree["posterior"]["sigma"].median()) * np.sqrt(6 / 4)  # of a Student t with 6 degrees of freedom
+    sigma = float(fit.tree["posterior"]["sigma"].median()) * np.sqrt(
+        6 / 4
+    )  # of a Student t with 6 degrees of freedom
     assert spread == pytest.approx(np.sqrt(2) * 1.95 * sigma, rel=0.3)
 
 
@@ -376,7 +444,9 @@ def test_neighbours_share_the_laws_error(discrepant):
     )
     apart = np.log(sb.predict(discrepant, N=1e11, D=2e12)["loss"]).std()
     assert near < 0.3 * float(apart) * 2 < far * 2
-    assert list(sb.prefer(discrepant, a={"N": 1e11, "D": 2e12}, b={"N": 1e12, "D": 2e11}).data_vars) == [
+    assert list(
+        sb.prefer(discrepant, a={"N": 1e11, "D": 2e12}, b={"N": 1e12, "D": 2e11}).data_vars
+    ) == [
         "gain_law",
         "gain",
         "gain_new_run",
@@ -386,18 +456,33 @@ def test_neighbours_share_the_laws_error(discrepant):
 @pytest.mark.parametrize(
     ("ask", "told"),
     [
-        (lambda f: sb.chance(f, loss=2, N=1e9, D=1e9, of="run"), "of is one of new_run, curve, law; got 'run'"),
+        (
+            lambda f: sb.chance(f, loss=2, N=1e9, D=1e9, of="run"),
+            "of is one of new_run, curve, law; got 'run'",
+        ),
         (
             lambda f: sb.chance(f, loss=[2, 3], N=[1e9] * 3, D=1e9),
             "one loss for all inputs or one for each; got 2 for 3",
         ),
         (lambda f: sb.chance(f, loss=2, N=1e9), "predicts from any two of N, D and C; got N"),
-        (lambda f: sb.prefer(f, a={"n": 1}, b={"N": 1, "D": 1}), "a and b are given by any two of N, D and C; got n"),
-        (lambda f: sb.prefer(f, a={"N": [1e9, 2e9], "D": 1e9}, b={"N": 1, "D": 1}), "a and b must be as many; got 2"),
+        (
+            lambda f: sb.prefer(f, a={"n": 1}, b={"N": 1, "D": 1}),
+            "a and b are given by any two of N, D and C; got n",
+        ),
+        (
+            lambda f: sb.prefer(f, a={"N": [1e9, 2e9], "D": 1e9}, b={"N": 1, "D": 1}),
+            "a and b must be as many; got 2",
+        ),
         (lambda f: sb.regret(f, N="inf", D=1e9), "N and D must be finite"),
         (lambda f: sb.regret(f, N=1e9), "predicts from any two of N, D and C; got N"),
-        (lambda f: sb.regret(handmade("kaplan-size"), N=1e9), "'kaplan-size' is not a law of N and D"),
-        (lambda f: sb.near_optimum(f, C=1e21, within=0), "within, a share of compute, must be positive; got 0"),
+        (
+            lambda f: sb.regret(handmade("kaplan-size"), N=1e9),
+            "'kaplan-size' is not a law of N and D",
+        ),
+        (
+            lambda f: sb.near_optimum(f, C=1e21, within=0),
+            "within, a share of compute, must be positive; got 0",
+        ),
         (lambda f: sb.near_optimum(f, C=1e21, nats=-1), "nats must be positive; got -1"),
         (lambda f: sb.near_optimum(f, C=1e21, prob=90), "prob must lie between 0 and 1; got 90"),
         (lambda f: sb.decide(f, C=-1), "C must be positive; got -1"),
@@ -422,7 +507,9 @@ def test_regret_is_the_distance_to_the_best_of_a_grid(fit):
             lost = fit.spec.law_object(N, D, **p) - losses.min()
             here = out.isel(chain=chain, draw=draw, target=i)
             assert float(here["nats_lost"]) == pytest.approx(lost, rel=1e-4)
-            assert float(here["data_ratio"]) == pytest.approx(D / (N * D / grid[losses.argmin()]), rel=2e-3)
+            assert float(here["data_ratio"]) == pytest.approx(
+                D / (N * D / grid[losses.argmin()]), rel=2e-3
+            )
         _, A, B, alpha, beta, _, K, gamma, _ = hoffmann(fit)
         needed = 6 * (K / (A / N**alpha + B / D**beta)) ** (1 / gamma)
         np.testing.assert_allclose(out["compute_factor"][..., i], 6 * N * D / needed, rtol=1e-6)
@@ -454,7 +541,9 @@ def test_no_run_is_better_or_cheaper_than_the_optimum_of_its_cost(discrepant, co
 def test_regret_counts_serving_where_the_cost_does(fit):
     cost = sb.with_inference("10T")
     best = sb.frontier(fit, C=1e24, cost=cost).isel(chain=0, draw=0, budget=0)
-    out = sb.regret(fit, N=float(best["N"]), D=float(best["D"]), cost=cost).isel(chain=0, draw=0, target=0)
+    out = sb.regret(fit, N=float(best["N"]), D=float(best["D"]), cost=cost).isel(
+        chain=0, draw=0, target=0
+    )
     assert float(out["nats_lost"]) == pytest.approx(0.0, abs=1e-8)
     assert float(out["compute_factor"]) == pytest.approx(1.0, abs=1e-3)
     assert out.attrs["cost"] == cost.name
@@ -469,7 +558,9 @@ def test_a_longer_training_pays_where_both_lives_cost_the_same(fit):
         optimal = G * (C / 6) ** a
         T = out["pays_from"].values[..., i]
         np.testing.assert_allclose(6 * N * D + 2 * N * T, C + 2 * optimal * T, rtol=1e-6)
-        np.testing.assert_allclose(out["next_tenfold"][..., i], B * (D**-beta - (10 * D) ** -beta), rtol=1e-9)
+        np.testing.assert_allclose(
+            out["next_tenfold"][..., i], B * (D**-beta - (10 * D) ** -beta), rtol=1e-9
+        )
         np.testing.assert_allclose(out["loss"][..., i], E + A / N**alpha + B / D**beta, rtol=1e-9)
     assert np.isinf(sb.overtrain(fit, N="100B", D="20B")["pays_from"]).all()
 
@@ -495,7 +586,9 @@ def test_the_near_optimal_range_is_that_of_a_grid(model, given):
     lower, upper = (out[x].values[..., 0] for x in ("N_lower", "N_upper"))
     for N in (out["N_from"].values[0], out["N_to"].values[0]):
         assert ((lower <= N) & (upper >= N)).mean() >= 0.9
-    assert ((lower <= 1.001 * out["N_to"].values[0]) & (upper >= 1.001 * out["N_to"].values[0])).mean() < 0.91
+    assert (
+        (lower <= 1.001 * out["N_to"].values[0]) & (upper >= 1.001 * out["N_to"].values[0])
+    ).mean() < 0.91
 
 
 def test_serving_bounds_the_range_where_it_eats_the_budget(fit):
@@ -557,7 +650,9 @@ def test_trusting_one_law_costs_what_the_other_says(fit, pair):
     lost = out["expected_nats_lost"].values
     assert lost[at[LEAST]] == lost.min()
     medians = {k: np.median(v) for k, v in law_parameters(fit).items()}
-    assert float(out["N"][at["plug-in additive"]]) == pytest.approx(fit.spec.law_object.optimise(1e25 / 6, medians))
+    assert float(out["N"][at["plug-in additive"]]) == pytest.approx(
+        fit.spec.law_object.optimise(1e25 / 6, medians)
+    )
     sizes = sorted(float(out["N"][at[f"plug-in {x}"]]) for x in ("additive", "kaplan"))
     assert sizes[0] < float(out["N"][at[LEAST]]) < sizes[1]
     assert ((out["expected_waste"] > 0) & (out["expected_waste"] < 1)).all()
@@ -567,7 +662,10 @@ def test_trusting_one_law_costs_what_the_other_says(fit, pair):
 
 def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
     fit = handmade("chinchilla-discrepancy")
-    out = {of: sb.chance(fit, loss=2.0, C=1e25, of=of)["margin"].values.ravel() for of in ("law", "curve", "new_run")}
+    out = {
+        of: sb.chance(fit, loss=2.0, C=1e25, of=of)["margin"].values.ravel()
+        for of in ("law", "curve", "new_run")
+    }
     loss = {of: np.log(2.0 - margin) for of, margin in out.items()}
     delta, noise = loss["curve"] - loss["law"], loss["new_run"] - loss["curve"]
     assert abs(np.corrcoef(delta, noise)[0, 1]) < 4 / np.sqrt(len(delta))
@@ -603,10 +701,20 @@ def test_reach_prints_what_is_out_of_reach(files):
     assert [row["quantity"] for row in answer["rows"]] == ["D", "C"]
     ours = sb.intervals(sb.reach(sb.load(files[0]), loss=2.1, N=1e10)).reset_index()
     assert answer["rows"][0]["median"] == pytest.approx(ours["median"][0], rel=1e-12)
-    assert json.loads(run("reach", files[0], "--loss", "1.8", "--json").stdout)["note"].startswith("1.8 nats: not")
-    assert "money, $" in run("reach", files[0], "--loss", "2.1", "--price", "2", "--flop-per-second", "4e14").stdout
+    assert json.loads(run("reach", files[0], "--loss", "1.8", "--json").stdout)["note"].startswith(
+        "1.8 nats: not"
+    )
+    assert (
+        "money, $"
+        in run(
+            "reach", files[0], "--loss", "2.1", "--price", "2", "--flop-per-second", "4e14"
+        ).stdout
+    )
     assert "give both" in run("reach", files[0], "--loss", "2.1", "--price", "2", code=2).stderr
-    assert "nothing is left to find" in run("reach", files[0], "--loss", 2, "--N", 1, "--D", 1, code=1).stderr
+    assert (
+        "nothing is left to find"
+        in run("reach", files[0], "--loss", 2, "--N", 1, "--D", 1, code=1).stderr
+    )
 
 
 def test_decisions_from_several_files_are_from_their_average(files):
@@ -617,14 +725,20 @@ def test_decisions_from_several_files_are_from_their_average(files):
     text = run("decide", *files, "--C", "1e25", "--within", "0.2").stdout
     assert "at most 20% more compute" in text
     assert "least expected loss" in text
-    assert "two files are called additive" in run("decide", files[0], files[0], "--C", "1e25", code=1).stderr
+    assert (
+        "two files are called additive"
+        in run("decide", files[0], files[0], "--C", "1e25", code=1).stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["chance", "--loss", "2.0", "--N", "70B", "--D", "1.4T"], "a new run"),
-        (["chance", "--loss", "2.0", "--C", "1e24", "--of", "curve"], "at each draw's own optimum of the budget"),
+        (
+            ["chance", "--loss", "2.0", "--C", "1e24", "--of", "curve"],
+            "at each draw's own optimum of the budget",
+        ),
         (["prefer", "--a", "N=70B,D=1.4T", "--b", "N=140B,D=0.7T"], "positive where a is better"),
         (["regret", "--N", "280B", "--D", "300B"], "D / optimal D"),
         (["regret", "--N", "70B", "--D", "3T", "--serve", "10T"], "C = 6 N D + 2 N T, T = 10T"),
@@ -634,12 +748,20 @@ def test_decisions_from_several_files_are_from_their_average(files):
 def test_every_command_prints_its_question_and_json(files, arguments, words):
     text = run(arguments[0], files[0], *arguments[1:]).stdout
     assert words in text
-    assert {"beyond", "largest", "decades"} <= set(text.split())  # a long heading stands on several lines
+    assert {"beyond", "largest", "decades"} <= set(
+        text.split()
+    )  # a long heading stands on several lines
     answer = json.loads(run(arguments[0], files[0], *arguments[1:], "--json").stdout)
     assert answer["ci_kind"] == "eti"
     assert "decades_beyond" in answer["rows"][0]
 
 
 def test_wrong_usage_is_told(files):
-    assert "write N=70B,D=1.4T" in run("prefer", files[0], "--a", "70B", "--b", "N=1B,D=1B", code=2).stderr
-    assert "allowed: new_run, curve, law" in run("chance", files[0], "--loss", 2, "--of", "x", code=2).stderr
+    assert (
+        "write N=70B,D=1.4T"
+        in run("prefer", files[0], "--a", "70B", "--b", "N=1B,D=1B", code=2).stderr
+    )
+    assert (
+        "allowed: new_run, curve, law"
+        in run("chance", files[0], "--loss", 2, "--of", "x", code=2).stderr
+    )

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import scalebayes as sb
-from scalebayes.demo import FIGURES, demo
+from scalebayes.studies.demo import FIGURES, demo
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,9 @@ def test_demo_writes_fits_and_figures(output):
     for name in FIGURES:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
         assert (folder / name).stat().st_size > 20_000
-    assert sorted(p.name for p in folder.iterdir()) == sorted(["chinchilla.nc", "kaplan.nc", *FIGURES])
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        ["chinchilla.nc", "kaplan.nc", *FIGURES]
+    )
 
 
 def test_demo_overwrites_nothing_unasked(output):

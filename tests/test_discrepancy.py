@@ -5,9 +5,9 @@ import pytest
 from scipy import special, stats
 
 import scalebayes as sb
-from scalebayes import discrepancy
-from scalebayes.discrepancy import KERNELS, Conditional, correlation, loo_logpdf
-from scalebayes.discrepancy import make_basis as make_any_basis
+from scalebayes.specs import discrepancy
+from scalebayes.specs.discrepancy import KERNELS, Conditional, correlation, loo_logpdf
+from scalebayes.specs.discrepancy import make_basis as make_any_basis
 
 KERNEL = "matern52"
 
@@ -32,7 +32,9 @@ def test_basis_is_the_kernel(name, repeats):
     basis = make_basis(log_inputs(60, repeats=repeats), length=1.0, kernel=name)
     dense = kernel(basis.points, basis.points, name)
     np.testing.assert_allclose((basis.vectors * basis.values) @ basis.vectors.T, dense, atol=1e-6)
-    np.testing.assert_allclose(basis.vectors.T @ basis.vectors, np.eye(len(basis.values)), atol=1e-10)
+    np.testing.assert_allclose(
+        basis.vectors.T @ basis.vectors, np.eye(len(basis.values)), atol=1e-10
+    )
     assert len(basis.values) <= 60
 
 
@@ -46,7 +48,9 @@ def matern(distance):
     return 2 ** (1 - 2.5) / special.gamma(2.5) * scaled**2.5 * special.kv(2.5, scaled)
 
 
-@pytest.mark.parametrize(("name", "formula"), [("matern52", matern), ("squared_exponential", squared_exponential)])
+@pytest.mark.parametrize(
+    ("name", "formula"), [("matern52", matern), ("squared_exponential", squared_exponential)]
+)
 def test_kernels_are_the_textbooks_with_lengths_in_decades(name, formula):
     N = np.array([1e9, 1e10, 3e11])
     for length in (1.0, 2.0):
@@ -68,7 +72,10 @@ def test_low_rank_basis_agrees_with_the_exact_one(monkeypatch):
     residual = 0.01 * np.random.default_rng(1).standard_normal((1, 700))
     sigma, eta = np.array([0.004]), np.array([0.02])
     np.testing.assert_allclose(
-        loo_logpdf(reduced, residual, sigma, eta), loo_logpdf(exact, residual, sigma, eta), rtol=1e-3, atol=2e-3
+        loo_logpdf(reduced, residual, sigma, eta),
+        loo_logpdf(exact, residual, sigma, eta),
+        rtol=1e-3,
+        atol=2e-3,
     )
     far = np.random.default_rng(2).uniform(5, 12, (40, 2))
     moments = [dense_free_moments(b, residual, sigma[0], eta[0], far) for b in (exact, reduced)]
@@ -89,14 +96,19 @@ def test_draws_have_the_dense_conditional_moments(way):
     sigma, eta, draws = 0.005, 0.02, 40_000
     residual = 0.01 * np.random.default_rng(1).standard_normal(30)
     given = Conditional(
-        basis, np.full(draws, eta), np.full(draws, sigma), np.tile(residual @ basis.vectors, (draws, 1))
+        basis,
+        np.full(draws, eta),
+        np.full(draws, sigma),
+        np.tile(residual @ basis.vectors, (draws, 1)),
     )
     points = np.array([[8.0, 10.0], [8.4, 10.2], [10.5, 12.0], [12.0, 13.0]])
     rng = np.random.default_rng(3)
     if way == "together":
         drawn = given.draw(points, rng)
     else:
-        drawn = np.column_stack([given.draw_each(np.tile(p, (draws, 1)), given.at_runs(rng), rng) for p in points])
+        drawn = np.column_stack(
+            [given.draw_each(np.tile(p, (draws, 1)), given.at_runs(rng), rng) for p in points]
+        )
     covariance = eta**2 * kernel(basis.points, basis.points) + sigma**2 * np.eye(30)
     cross = eta**2 * kernel(points, basis.points)
     mean = cross @ np.linalg.solve(covariance, residual)
@@ -120,7 +132,9 @@ def test_loo_density_is_the_dense_conditional():
         rest = np.arange(12) != i
         gain = np.linalg.solve(covariance[np.ix_(rest, rest)], covariance[rest, i])
         spread = np.sqrt(covariance[i, i] - gain @ covariance[rest, i])
-        assert ours[i] == pytest.approx(stats.norm(gain @ residual[rest], spread).logpdf(residual[i]), abs=1e-6)
+        assert ours[i] == pytest.approx(
+            stats.norm(gain @ residual[rest], spread).logpdf(residual[i]), abs=1e-6
+        )
 
 
 def test_thousands_of_rows_keep_a_small_basis():
@@ -128,7 +142,9 @@ def test_thousands_of_rows_keep_a_small_basis():
     assert len(basis.values) < 700
     sample = np.random.default_rng(0).integers(0, 5000, 50)
     part = (basis.vectors[sample] * basis.values) @ basis.vectors[sample].T
-    np.testing.assert_allclose(part, kernel(basis.points[sample], basis.points[sample]), atol=1.1e-5)
+    np.testing.assert_allclose(
+        part, kernel(basis.points[sample], basis.points[sample]), atol=1.1e-5
+    )
 
 
 @pytest.mark.slow
@@ -138,9 +154,9 @@ def test_prediction_follows_the_runs_and_widens_far_from_them(fitted):
     residual = np.log(fit.runs.loss) - np.log(inside["loss"]).mean(("chain", "draw"))
     alone = np.log(fit.runs.loss) - np.log(inside["law"]).mean(("chain", "draw"))
     assert float((residual**2).mean()) < 0.5 * float((alone**2).mean())
-    width = np.log(sb.predict(fit, N=[1e9, 1e10, 7e10, 1e12], D=[2e10, 2e11, 1.4e12, 2e13])["loss"]).std(
-        ("chain", "draw")
-    )
+    width = np.log(
+        sb.predict(fit, N=[1e9, 1e10, 7e10, 1e12], D=[2e10, 2e11, 1.4e12, 2e13])["loss"]
+    ).std(("chain", "draw"))
     assert (np.diff(width) > 0).all()
     assert float(width[0]) < 0.005 < 0.03 < float(width[2])
 
@@ -163,7 +179,9 @@ def test_law_curve_and_new_run_are_kept_apart(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", ["hoffmann2022", "pile2023", "gemstones2025", "misfitting2025", "muennighoff2023"])
+@pytest.mark.parametrize(
+    "table", ["hoffmann2022", "pile2023", "gemstones2025", "misfitting2025", "muennighoff2023"]
+)
 @pytest.mark.parametrize("model", ["coupled-discrepancy", "chinchilla-discrepancy"])
 def test_default_settings_pass_the_gate_on_every_table(table, model, load_public):
     runs = load_public(table)
@@ -181,7 +199,11 @@ def test_more_than_a_thousand_runs_with_repeats_fit(load_public):
     loss = sb.LAWS["additive"](N, D, **truth) * np.exp(0.005 * rng.standard_normal(1200))
     table = load_public("hoffmann2022").table
     table = table.reindex(range(1200)).assign(N=N, D=D, C=6 * N * D, loss=loss)
-    fit = sb.fit(sb.Runs(table.set_index(table.index.astype(str)), "many"), "chinchilla-discrepancy", draws=500)
+    fit = sb.fit(
+        sb.Runs(table.set_index(table.index.astype(str)), "many"),
+        "chinchilla-discrepancy",
+        draws=500,
+    )
     assert sb.diagnose(fit).ok
     row = sb.intervals(fit.tree["posterior"].to_dataset()[["sigma"]], ci_prob=0.99).iloc[0]
     assert row["eti99_lb"] < 0.005 < row["eti99_ub"]

@@ -68,7 +68,9 @@ ALL = [example for page in PAGES for example in examples(page)]
 
 def check_session(example, namespace):
     """A session with its output, which must be the one that stands there."""
-    session = doctest.DocTestParser().get_doctest(example.text, namespace, str(example), example.page, example.line)
+    session = doctest.DocTestParser().get_doctest(
+        example.text, namespace, str(example), example.page, example.line
+    )
     told = []
     failed, tried = doctest.DocTestRunner().run(session, out=told.append, clear_globs=False)
     namespace.update(session.globs)
@@ -93,15 +95,26 @@ def run_once(tmp_path_factory):
     def run(words):
         _, name, *arguments = words
         call = CALLS[name].make_context(name, [*arguments]).params
-        saved = [path for path in [call.get("output")] if path and path.suffix]  # a folder stays where it is
+        saved = [
+            path for path in [call.get("output")] if path and path.suffix
+        ]  # a folder stays where it is
         for word in arguments:
             made_here = not word.endswith(".nc") or Path(word) in saved or Path(word).exists()
             assert made_here, f"{shlex.join(words)}: no line above it on the page makes {word}"
-        key = (name, repr(sorted((option, value) for option, value in call.items() if option != "output")))
+        key = (
+            name,
+            repr(sorted((option, value) for option, value in call.items() if option != "output")),
+        )
         if key not in done:
-            heavy = name == "fit" and call["model"] == "coupled-discrepancy" and call["prior_from"] is None
+            heavy = (
+                name == "fit"
+                and call["model"] == "coupled-discrepancy"
+                and call["prior_from"] is None
+            )
             result = CliRunner().invoke(app, [name, *arguments, *(FEWER_DRAWS if heavy else [])])
-            assert result.exit_code == 0, f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
+            assert result.exit_code == 0, (
+                f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
+            )
             done[key] = tmp_path_factory.mktemp("kept") / "fit.nc"
             for path in saved:
                 shutil.copy(path, done[key])
@@ -112,7 +125,9 @@ def run_once(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if list(examples(page))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if list(examples(page))], ids=lambda page: page.name
+)
 def test_the_examples_of_a_page_run(page, folder, run_once):
     namespace = {}
     for example in examples(page):
@@ -134,7 +149,9 @@ def test_an_example_that_takes_long_is_counted(example):
 def test_most_examples_are_run():
     left_out = [str(example) for example in ALL if example.reason]
     assert len(ALL) > 30
-    assert len(left_out) <= len(ALL) / 5, f"{len(left_out)} of {len(ALL)} examples are not run: {', '.join(left_out)}"
+    assert len(left_out) <= len(ALL) / 5, (
+        f"{len(left_out)} of {len(ALL)} examples are not run: {', '.join(left_out)}"
+    )
 
 
 def test_every_marker_stands_before_an_example():
@@ -149,12 +166,17 @@ def inline_commands(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_a_page_names_can_be_given(page):
-    commands = [*(c for e in ALL if e.page == page.name for c in e.commands), *inline_commands(page.read_text())]
+    commands = [
+        *(c for e in ALL if e.page == page.name for c in e.commands),
+        *inline_commands(page.read_text()),
+    ]
     for _, *words in commands:
         if words[0].startswith("-"):
             continue
         name, *arguments = words
-        assert name in CALLS, f"{page.name} names a command that is not there: scalebayes {shlex.join(words)}"
+        assert name in CALLS, (
+            f"{page.name} names a command that is not there: scalebayes {shlex.join(words)}"
+        )
         if arguments:  # a bare name speaks of the command, not of a call
             CALLS[name].make_context(name, [*arguments])
 
@@ -179,7 +201,9 @@ def test_every_link_to_a_file_leads_somewhere(page):
 
 
 PUBLIC = re.findall(
-    r"^```\{public\}\n(.*?)^```$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE | re.DOTALL
+    r"^```\{public\}\n(.*?)^```$",
+    (ROOT / "docs" / "reference.md").read_text(),
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -190,11 +214,20 @@ def test_every_public_name_is_on_the_reference_page_exactly_once():
 
 def test_every_page_is_in_one_contents_of_the_first_page():
     contents = re.findall(
-        r"^```\{toctree\}\n(.*?)^```$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^```\{toctree\}\n(.*?)^```$",
+        (ROOT / "docs" / "index.md").read_text(),
+        re.MULTILINE | re.DOTALL,
     )
-    listed = [line for block in contents for line in block.splitlines() if line and not line.startswith(":")]
+    listed = [
+        line
+        for block in contents
+        for line in block.splitlines()
+        if line and not line.startswith(":")
+    ]
     assert len(listed) == len(set(listed))
-    for page in sorted({path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} - {*listed}):
+    for page in sorted(
+        {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} - {*listed}
+    ):
         pytest.fail(
             f"docs/{page}.md is on no list of contents: add `{page}` to one of those at the end of docs/index.md"
         )
@@ -224,7 +257,16 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
         for command in example.commands:
             run_once(command)
     options = ["-W", "--keep-going", "-q", "-E", "-D", f"figures_folder={folder}"]
-    command = [sys.executable, "-m", "sphinx", *options, "-d", folder / "doctrees", ROOT / "docs", folder / "site"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        *options,
+        "-d",
+        folder / "doctrees",
+        ROOT / "docs",
+        folder / "site",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     site = folder / "site"
@@ -235,7 +277,9 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
     drawn = re.findall(r'<img alt="([^"]+)" class="drawn', (site / "gallery.html").read_text())
     assert len(drawn) >= 11
     for path in site.glob("*.html"):
-        fetched = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text())
+        fetched = re.findall(
+            r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text()
+        )
         assert fetched == [], path.name
 
 
@@ -254,5 +298,12 @@ def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
         (15, "console", ""),
     ]
     fit, models = [["scalebayes", "fit", "a.csv", "-m", "kaplan"], ["scalebayes", "models"]]
-    assert [e.commands for e in found] == [[], [["scalebayes", "study"]], [fit, models], [["scalebayes", "runs"]]]
-    assert inline_commands("of `scalebayes\npoint RUNS` and ```x```") == [["scalebayes", "point", "RUNS"]]
+    assert [e.commands for e in found] == [
+        [],
+        [["scalebayes", "study"]],
+        [fit, models],
+        [["scalebayes", "runs"]],
+    ]
+    assert inline_commands("of `scalebayes\npoint RUNS` and ```x```") == [
+        ["scalebayes", "point", "RUNS"]
+    ]

@@ -14,14 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import downloads
 from scalebayes.cli import app
-from scalebayes.datasets import TABLES, _parsing
-from scalebayes.downloads import FOLDER, MIRROR, Upstream
+from scalebayes.datasets import TABLES, downloads, layouts
+from scalebayes.datasets.downloads import FOLDER, MIRROR, Upstream
 
-SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SHARED = Path(
+    os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+)
 CONTENT = b'{"params_active_precise": 5}\n' * 1000
-FILE = Upstream("owner/repo", "0" * 40, "deep/file.jsonl", hashlib.sha256(CONTENT).hexdigest(), "MIT")
+FILE = Upstream(
+    "owner/repo", "0" * 40, "deep/file.jsonl", hashlib.sha256(CONTENT).hexdigest(), "MIT"
+)
 FETCHED = [name for name, about in TABLES.items() if about.upstream]
 
 
@@ -46,7 +49,9 @@ def serve(monkeypatch, tmp_path):
     started = []
 
     def start(folder, base=""):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+        )
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         started.append(server)
         monkeypatch.setenv(MIRROR, f"http://127.0.0.1:{server.server_port}{base}/")
@@ -87,7 +92,9 @@ def test_a_file_is_fetched_once_checked_and_kept(serve, tmp_path, monkeypatch):
     assert downloads.fetch(FILE, "mine") == kept / "file.jsonl"
 
 
-@pytest.mark.parametrize("sent", [CONTENT[:-1] + b"x", CONTENT[:-500], b""], ids=["damaged", "cut short", "empty"])
+@pytest.mark.parametrize(
+    "sent", [CONTENT[:-1] + b"x", CONTENT[:-500], b""], ids=["damaged", "cut short", "empty"]
+)
 def test_another_file_than_the_published_one_is_refused_and_not_kept(serve, tmp_path, sent):
     (tmp_path / "file.jsonl").write_bytes(sent)
     kept = serve(tmp_path)
@@ -104,7 +111,12 @@ def test_a_transfer_that_breaks_off_is_refused_and_not_kept(serve, tmp_path):
 def test_a_file_that_is_not_there_is_said_with_what_to_bring_where(serve, tmp_path):
     kept = serve(tmp_path)
     message = refused()
-    for words in ("mine is not at hand", "the server answers 404", "bring   file.jsonl", "github.com/owner/repo"):
+    for words in (
+        "mine is not at hand",
+        "the server answers 404",
+        "bring   file.jsonl",
+        "github.com/owner/repo",
+    ):
         assert words in message
     assert f"to      {kept}\n" in message
     assert FILE.sha256 in message
@@ -131,7 +143,10 @@ def test_a_folder_that_cannot_be_made_and_a_mirror_that_is_no_url(offline, monke
     monkeypatch.setenv(FOLDER, str(tmp_path / "file" / "below"))
     assert "Not a directory" in refused()
     monkeypatch.setenv(MIRROR, "/data/mirror")
-    assert f"{MIRROR} is the base of a URL, as https://mirror.example/tables; got '/data/mirror'" in refused()
+    assert (
+        f"{MIRROR} is the base of a URL, as https://mirror.example/tables; got '/data/mirror'"
+        in refused()
+    )
 
 
 def test_upstream_is_a_fixed_commit_and_the_folder_is_the_users_cache(monkeypatch, tmp_path):
@@ -181,12 +196,17 @@ def test_published_files_agree_with_the_shared_tables(published, name):
 
 
 def test_the_best_learning_rate_at_each_size_is_a_choice(published):
-    best, table = sb.load_runs("misfitting2025", best=True), pd.read_csv(SHARED / "misfitting2025.csv")
+    best, table = (
+        sb.load_runs("misfitting2025", best=True),
+        pd.read_csv(SHARED / "misfitting2025.csv"),
+    )
     expected = table.groupby(["params", "tokens"])["loss"].min()
     found = best.table.set_index(["N", "D"])["loss"].sort_index()
     np.testing.assert_allclose(found, expected.sort_index(), rtol=1e-6)
     assert any("81 of least loss at each N and D" in note for note in best.notes)
-    with pytest.raises(sb.RunsError, match=r"no sweep of learning rates .*; allowed with best: misfitting2025"):
+    with pytest.raises(
+        sb.RunsError, match=r"no sweep of learning rates .*; allowed with best: misfitting2025"
+    ):
         sb.load_runs("pile2023", best=True)
 
 
@@ -196,12 +216,15 @@ def test_routed_models_end_at_their_last_step(published):
     for key, group in list(raw.groupby("hyper_id"))[::20]:
         last = group.loc[group["step"].idxmax()]
         row = runs.table.loc[str(key)]
-        assert (row["N"], row["loss"]) == (last["dense_parameter_count"], pytest.approx(last["loss_validation"]))
-        assert row["D"] == last["step"] * _parsing.CLARK_TOKENS
+        assert (row["N"], row["loss"]) == (
+            last["dense_parameter_count"],
+            pytest.approx(last["loss_validation"]),
+        )
+        assert row["D"] == last["step"] * layouts.CLARK_TOKENS
     dense = raw[(raw["num_experts"] == 1) & (raw["k"] == 1)].drop_duplicates("hyper_id")
     assert (runs.table["group"] == "Dense").sum() == len(dense)
     # A forward pass costs 2 N a token, and less than half as much again for the head and attention over 2048 tokens.
-    ratio = dense["flops_per_step"] / (2 * dense["dense_parameter_count"] * _parsing.CLARK_TOKENS)
+    ratio = dense["flops_per_step"] / (2 * dense["dense_parameter_count"] * layouts.CLARK_TOKENS)
     assert ratio[dense["dense_parameter_count"].idxmax()] == pytest.approx(1.3, abs=0.1)
 
 
@@ -217,22 +240,41 @@ def test_the_command_line_reads_a_fetched_table_and_its_best(published):
 
 def test_the_layout_of_gemstones(tmp_path):
     rows = [
-        {"run_name": "a", "params_active_precise": 5e8, "width": 1024, "depth": 28, "tokens": t, "final_loss": loss}
+        {
+            "run_name": "a",
+            "params_active_precise": 5e8,
+            "width": 1024,
+            "depth": 28,
+            "tokens": t,
+            "final_loss": loss,
+        }
         for t, loss in [(11e9, 3.0), (22e9, 2.9)]
     ]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    runs = _parsing.gemstones(tmp_path / "x.jsonl", "x")
-    assert runs.table.loc["1024x28@22B", ["N", "D", "loss", "group"]].tolist() == [5e8, 22e9, 2.9, "1024x28"]
+    runs = layouts.gemstones(tmp_path / "x.jsonl", "x")
+    assert runs.table.loc["1024x28@22B", ["N", "D", "loss", "group"]].tolist() == [
+        5e8,
+        22e9,
+        2.9,
+        "1024x28",
+    ]
 
 
 def test_the_layout_of_misfitting_and_the_best_of_each(tmp_path):
     header = "loss,C4 Eval Loss,N,N_no_emb,D,C,C_no_emb,peak_lr"
-    rows = ["3.1,3.1,9e7,3e7,1e9,1,1,0.001", "3.0,3.0,9e7,3e7,1e9,1,1,0.002", "2.9,2.9,9e7,3e7,2e9,1,1,0.001"]
+    rows = [
+        "3.1,3.1,9e7,3e7,1e9,1,1,0.001",
+        "3.0,3.0,9e7,3e7,1e9,1,1,0.002",
+        "2.9,2.9,9e7,3e7,2e9,1,1,0.001",
+    ]
     (tmp_path / "x.csv").write_text("\n".join([header, *rows, rows[0]]))
-    runs = _parsing.misfitting(tmp_path / "x.csv", "x")
+    runs = layouts.misfitting(tmp_path / "x.csv", "x")
     assert runs.loss.tolist() == [3.1, 3.0, 2.9, 3.1]
-    assert "kept although suspicious: N, D, loss, the values of row 1 in row 4 (expected each run once)" in runs.notes
-    best = _parsing.best_of_each(runs)
+    assert (
+        "kept although suspicious: N, D, loss, the values of row 1 in row 4 (expected each run once)"
+        in runs.notes
+    )
+    best = layouts.best_of_each(runs)
     assert best.loss.tolist() == [3.0, 2.9]
     assert not any("suspicious" in note for note in best.notes)
 
@@ -252,7 +294,7 @@ def test_the_layout_of_clark(tmp_path):
         }
     )
     table.to_csv(tmp_path / "x.csv.gz", index=False)
-    runs = _parsing.clark(tmp_path / "x.csv.gz", "x")
+    runs = layouts.clark(tmp_path / "x.csv.gz", "x")
     assert runs.loss.tolist() == [2.5, 2.4, 2.3]
     assert runs.table["group"].tolist() == ["Dense", "S-Base E=64", "Hash E=8 k=2 R=0.25"]
     assert runs.D.tolist() == [249000 * 524288] * 3

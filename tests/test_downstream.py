@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
-from scalebayes.stage import _paired
+from scalebayes.queries.downstream import _paired
 
 from .handmade import fit_of
 
@@ -33,7 +33,9 @@ def gadre(loss, *, epsilon, k, gamma):
 
 def scores(n=14, scatter=0.04, seed=0, low=2.5, high=4.2):
     loss = np.linspace(low, high, n)
-    logit = np.log(1 / gadre(loss, **RED_PAJAMA) - 1) + scatter * np.random.default_rng(seed).standard_normal(n)
+    logit = np.log(1 / gadre(loss, **RED_PAJAMA) - 1) + scatter * np.random.default_rng(
+        seed
+    ).standard_normal(n)
     return pd.DataFrame({"val_loss": loss, "accuracy": 1 / (1 + np.exp(-logit))})
 
 
@@ -47,7 +49,15 @@ def stages():
 
     own = {"downstream": (0.143, 3.03, 0.715), "downstream-logistic": (0.16, 8.7, 1.06)}
     return {
-        name: fit_of(name, runs, a_inf=spread(a), P_c=spread(P), alpha_P=spread(g), sigma=spread(0.03), nu=spread(8.0))
+        name: fit_of(
+            name,
+            runs,
+            a_inf=spread(a),
+            P_c=spread(P),
+            alpha_P=spread(g),
+            sigma=spread(0.03),
+            nu=spread(8.0),
+        )
         for name, (a, P, g) in own.items()
     }
 
@@ -58,7 +68,9 @@ def losses():
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 4)))
     rng = np.random.default_rng(2)
     law = LAWS["additive"]
-    values = law.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+    values = law.from_notation(
+        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    )
     loss = law(N, D, **values) * np.exp(0.01 * rng.standard_normal(len(N)))
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid")
     draws = {x: v * np.exp(0.01 * rng.standard_normal((CHAINS, 400))) for x, v in values.items()}
@@ -76,7 +88,9 @@ def test_the_exponential_is_gadres_error():
     odds = law(np.exp(loss), **values)
     np.testing.assert_allclose(1 / (1 + odds), gadre(loss, **RED_PAJAMA), rtol=1e-12)
     derived = law.derive(values)
-    assert {name: derived[name] for name in ("epsilon", "k")} == pytest.approx({"epsilon": 0.8570, "k": 2.206})
+    assert {name: derived[name] for name in ("epsilon", "k")} == pytest.approx(
+        {"epsilon": 0.8570, "k": 2.206}
+    )
     assert gadre(derived["L_perfect"], **RED_PAJAMA) == pytest.approx(0.0, abs=1e-12)
 
 
@@ -95,7 +109,9 @@ def test_the_logistic_is_a_logistic_of_the_loss_between_guessing_and_one():
 def test_backends_agree_on_accuracies(name):
     law = LAWS[name]
     P, values = pt.dvector("P"), {p: pt.dscalar(p) for p in law.parameter_names}
-    compiled = pytensor.function([P, *values.values()], law.function(P, **values), mode=Mode("py", None))
+    compiled = pytensor.function(
+        [P, *values.values()], law.function(P, **values), mode=Mode("py", None)
+    )
     at, given = np.array([8.0, 20.0, 90.0]), {"a_inf": 0.15, "P_c": 3.0, "alpha_P": 0.7}
     np.testing.assert_allclose(compiled(at, *given.values()), law(at, **given), rtol=1e-12)
     labelled = law.function(xr.DataArray(at, dims="run"), **given)
@@ -111,7 +127,9 @@ def test_the_chain_of_the_papers_fits_finds_the_relative_errors_that_the_paper_p
     """
     spec = sb.read_model("overtraining")
     of_loss = next(p for p in spec.published if p.label.endswith("RedPajama"))
-    of_error = next(p for p in sb.read_model("downstream").published if p.label.endswith("RedPajama"))
+    of_error = next(
+        p for p in sb.read_model("downstream").published if p.label.endswith("RedPajama")
+    )
     law, stage = spec.law_object, LAWS["accuracy-exponential"]
     for N, D, loss, error, loss_off, error_off in (
         (1439795200, 921468928000, 2.502054, 0.475216, 0.7103, 3.6365),
@@ -139,9 +157,13 @@ def test_the_papers_constants_are_least_squares_on_its_own_models():
     table = pd.read_csv(io.StringIO(PAPERS_MODELS), sep=r"\s+")
 
     def off(constants):
-        return gadre(table["loss"], **dict(zip(RED_PAJAMA, constants, strict=True))) - table["error"]
+        return (
+            gadre(table["loss"], **dict(zip(RED_PAJAMA, constants, strict=True))) - table["error"]
+        )
 
-    found = optimize.least_squares(off, [0.8, 2.0, 0.7], x_scale=[0.1, 1, 0.1], xtol=1e-12, ftol=1e-12).x
+    found = optimize.least_squares(
+        off, [0.8, 2.0, 0.7], x_scale=[0.1, 1, 0.1], xtol=1e-12, ftol=1e-12
+    ).x
     assert found == pytest.approx(list(RED_PAJAMA.values()), abs=0.00051)
 
 
@@ -156,10 +178,16 @@ def test_an_error_is_one_less_the_accuracy():
     np.testing.assert_allclose(plain.P, np.exp(table["val_loss"]))
     np.testing.assert_allclose(plain.odds, table["accuracy"] / (1 - table["accuracy"]))
     wrong = pd.DataFrame({"loss": table["val_loss"], "Top-1 error": 1 - table["accuracy"]})
-    assert sb.read_scores(wrong, name="b").table["accuracy"].to_numpy() == pytest.approx(plain.table["accuracy"])
+    assert sb.read_scores(wrong, name="b").table["accuracy"].to_numpy() == pytest.approx(
+        plain.table["accuracy"]
+    )
     assert sb.read_scores(wrong, name="b").notes == ("accuracy is 1 - Top-1 error",)
-    percent = pd.DataFrame({"loss": table["val_loss"], "acc": [f"{100 * a:.6f}" for a in table["accuracy"]]})
-    assert sb.read_scores(percent, percent=True).table["accuracy"].to_numpy() == pytest.approx(plain.table["accuracy"])
+    percent = pd.DataFrame(
+        {"loss": table["val_loss"], "acc": [f"{100 * a:.6f}" for a in table["accuracy"]]}
+    )
+    assert sb.read_scores(percent, percent=True).table["accuracy"].to_numpy() == pytest.approx(
+        plain.table["accuracy"]
+    )
     assert sb.read_scores(percent, percent=True).hash != plain.hash
     assert "accuracy 0.2" in repr(plain)
 
@@ -174,23 +202,55 @@ def test_several_tasks_are_averaged():
 @pytest.mark.parametrize(
     ("table", "asked", "told"),
     [
-        ({"loss": [3, 2], "accuracy": [30, 55]}, {}, "allowed: an accuracy between 0 and 1 (in percent? percent=True"),
+        (
+            {"loss": [3, 2], "accuracy": [30, 55]},
+            {},
+            "allowed: an accuracy between 0 and 1 (in percent? percent=True",
+        ),
         ({"loss": [3, 2], "error": ["45%", 0.2]}, {}, "got 45%"),
-        ({"loss": [3, 2], "accuracy": [0.3, 1.0]}, {}, "all right or all wrong says nothing of the curve"),
-        ({"loss": [30, 2], "accuracy": [0.3, 0.4]}, {}, "allowed: a loss in nats per token, 0 to 20"),
+        (
+            {"loss": [3, 2], "accuracy": [0.3, 1.0]},
+            {},
+            "all right or all wrong says nothing of the curve",
+        ),
+        (
+            {"loss": [30, 2], "accuracy": [0.3, 0.4]},
+            {},
+            "allowed: a loss in nats per token, 0 to 20",
+        ),
         ({"loss": [3, 2], "accuracy": [0.3, None]}, {}, "row 2 accuracy got nan"),
         ({"loss": [3, 2], "accuracy": [0.3, 0.3]}, {}, "accuracy is 0.3 in every row"),
-        ({"loss": [3, 2], "accuracy": [0.3, 0.4]}, {"percent": True}, "no accuracy lies between 1 and 99 percent"),
-        ({"loss": [3, 2], "accuracy": [0.3, 0.4], "error": [0.7, 0.6]}, {}, "there are accuracy, error; say accuracy="),
+        (
+            {"loss": [3, 2], "accuracy": [0.3, 0.4]},
+            {"percent": True},
+            "no accuracy lies between 1 and 99 percent",
+        ),
+        (
+            {"loss": [3, 2], "accuracy": [0.3, 0.4], "error": [0.7, 0.6]},
+            {},
+            "there are accuracy, error; say accuracy=",
+        ),
         (
             {"loss": [3, 2], "arc": [0.3, 0.4]},
             {},
             "or the error? the columns are loss, arc",
         ),
-        ({"loss": [3, 2], "arc": [0.3, 0.4]}, {"accuracy": "ark"}, "no column 'ark'; the columns are loss, arc"),
+        (
+            {"loss": [3, 2], "arc": [0.3, 0.4]},
+            {"accuracy": "ark"},
+            "no column 'ark'; the columns are loss, arc",
+        ),
         ({"ce": [3, 2], "acc": [0.3, 0.4]}, {}, "which column is the loss? say loss=COLUMN"),
-        ({"loss": [3, 2], "acc": [0.3, 0.4]}, {"accuracy": "acc", "error": "acc"}, "give accuracy or error, not both"),
-        ({"loss": [3, 2], "acc": [0.3, 0.4]}, {"accuracy": []}, "no column of accuracies or errors was given"),
+        (
+            {"loss": [3, 2], "acc": [0.3, 0.4]},
+            {"accuracy": "acc", "error": "acc"},
+            "give accuracy or error, not both",
+        ),
+        (
+            {"loss": [3, 2], "acc": [0.3, 0.4]},
+            {"accuracy": []},
+            "no column of accuracies or errors was given",
+        ),
     ],
 )
 def test_faults_of_scores_are_told(table, asked, told):
@@ -232,20 +292,26 @@ def test_the_chain_has_the_spread_of_both_stages(stages, losses):
     """Against simulation: every loss with every curve, in all pairs rather than in one pairing."""
     stage, answer = stages["downstream"], sb.predict(losses, N="10B", D="200B")
     posterior = stage.tree["posterior"].to_dataset()
-    values = {p: posterior[p].values.ravel()[None, :] for p in stage.spec.law_object.parameter_names}
+    values = {
+        p: posterior[p].values.ravel()[None, :] for p in stage.spec.law_object.parameter_names
+    }
     odds = stage.spec.law_object(np.exp(answer["loss"].values.ravel())[:, None], **values)
     every = odds / (1 + odds)
     out = sb.downstream(stage, answer)["accuracy"]
     assert float(out.mean()) == pytest.approx(every.mean(), abs=4 * every.std() / np.sqrt(800))
     assert float(out.std()) == pytest.approx(every.std(), rel=0.1)
-    alone = sb.downstream(stage, answer.assign(loss=answer["loss"] * 0 + float(answer["loss"].median())))["accuracy"]
+    alone = sb.downstream(
+        stage, answer.assign(loss=answer["loss"] * 0 + float(answer["loss"].median()))
+    )["accuracy"]
     assert float(alone.std()) < float(out.std())
 
 
 def test_a_new_model_scatters_on_the_logit_scale(stages, losses):
     answer = sb.predict(losses, N=["1B"] * 20, D="20B").drop_vars("new_run")
     out = sb.downstream(stages["downstream"], answer)
-    off = np.log(out["new_accuracy"] / (1 - out["new_accuracy"])) - np.log(out["accuracy"] / out["error"])
+    off = np.log(out["new_accuracy"] / (1 - out["new_accuracy"])) - np.log(
+        out["accuracy"] / out["error"]
+    )
     expected = 0.03 * np.sqrt(8 / 6)  # of a Student-t with 8 degrees of freedom
     assert float(off.std()) == pytest.approx(expected, rel=0.05)
     with_run = sb.downstream(stages["downstream"], sb.predict(losses, N=["1B"] * 20, D="20B"))
@@ -262,12 +328,17 @@ def test_of_a_frontier_n_and_d_stay(stages, losses):
 
 
 def test_caveats_of_accuracies(stages, losses):
-    codes = {m.code: m.text for m in sb.caveats(sb.downstream(stages["downstream"], sb.predict(losses, N=1e9, D=2e10)))}
+    codes = {
+        m.code: m.text
+        for m in sb.caveats(sb.downstream(stages["downstream"], sb.predict(losses, N=1e9, D=2e10)))
+    }
     assert "BEYOND_SCORES" not in codes  # a loss of 2.5 to 2.6, which models had
     far = sb.downstream(stages["downstream"], sb.predict(losses, N="70B", D="15T"))
     text = {m.code: m.text for m in sb.caveats(far)}["BEYOND_SCORES"]
     assert "a loss of 1.93 lies 0.57 nats outside the 2.50 to 4.20 of the scored models" in text
-    tiny = xr.Dataset({"loss": (("chain", "draw", "target"), np.linspace(0.9, 1.3, 100).reshape(2, 50, 1))})
+    tiny = xr.Dataset(
+        {"loss": (("chain", "draw", "target"), np.linspace(0.9, 1.3, 100).reshape(2, 50, 1))}
+    )
     cut = sb.downstream(stages["downstream"], tiny)
     assert float(cut["accuracy"].max()) == 1.0
     assert float(cut["new_accuracy"].max()) == 1.0
@@ -290,19 +361,27 @@ def test_two_forms_of_the_stage_mix(stages, losses):
     assert set(mixed["model"].values) == set(stages)
     assert "BEYOND_SCORES" in {m.code for m in sb.caveats(mixed)}
     hand = sb.downstream(both, xr.Dataset({"loss": answer["loss"].drop_vars("decades_beyond")}))
-    assert float(hand["accuracy"].median()) == pytest.approx(float(mixed["accuracy"].median()), abs=0.005)
+    assert float(hand["accuracy"].median()) == pytest.approx(
+        float(mixed["accuracy"].median()), abs=0.005
+    )
 
 
 def test_what_is_no_stage_or_no_answer_is_refused(stages, losses):
     answer = sb.predict(losses, N="1B", D="20B")
-    with pytest.raises(sb.QueryError, match="'chinchilla' is a law of the loss; the stage is a fit of accuracies"):
+    with pytest.raises(
+        sb.QueryError, match="'chinchilla' is a law of the loss; the stage is a fit of accuracies"
+    ):
         sb.downstream(losses, answer)
     for wrong in (xr.Dataset({"N": answer["loss"]}), xr.Dataset({"loss": ("target", [2.0])}), 2.0):
         with pytest.raises(sb.QueryError, match="no draws of the loss"):
             sb.downstream(stages["downstream"], wrong)
-    with pytest.raises(sb.QueryError, match=r"'downstream' says accuracies, not losses: downstream\(fit, answer\)"):
+    with pytest.raises(
+        sb.QueryError, match=r"'downstream' says accuracies, not losses: downstream\(fit, answer\)"
+    ):
         sb.predict(stages["downstream"], P=20)
-    with pytest.raises(sb.QueryError, match="'downstream' is a law of P alone: it has no optimal N and D"):
+    with pytest.raises(
+        sb.QueryError, match="'downstream' is a law of P alone: it has no optimal N and D"
+    ):
         sb.frontier(stages["downstream"], C=1e24)
 
 
@@ -310,7 +389,10 @@ def test_failures_of_either_fit_are_told(losses):
     shape = (2, 50)
     values = {"a_inf": 0.14, "P_c": 3.0, "alpha_P": 0.7, "sigma": 0.03, "nu": 8.0}
     bad = fit_of(
-        "downstream", sb.read_scores(scores()), ("R_HAT",), **{k: np.full(shape, v) for k, v in values.items()}
+        "downstream",
+        sb.read_scores(scores()),
+        ("R_HAT",),
+        **{k: np.full(shape, v) for k, v in values.items()},
     )
     assert sb.downstream(bad, sb.predict(losses, N="1B", D="20B")).attrs["gate_failures"] == "R_HAT"
 
@@ -329,20 +411,40 @@ def saved(tmp_path_factory, stages, losses):
 def test_a_stage_comes_back_from_its_file(saved, stages, losses):
     answer = sb.predict(losses, N="1B", D="20B")
     loaded = sb.load(saved / "stage.nc")
-    xr.testing.assert_allclose(sb.downstream(loaded, answer), sb.downstream(stages["downstream"], answer))
+    xr.testing.assert_allclose(
+        sb.downstream(loaded, answer), sb.downstream(stages["downstream"], answer)
+    )
     assert loaded.runs.hash == stages["downstream"].runs.hash
 
 
 def test_the_command_says_accuracies(saved):
-    run = CliRunner().invoke(app, ["downstream", str(saved / "stage.nc"), str(saved / "fit.nc"), "--C", "1e24"])
+    run = CliRunner().invoke(
+        app, ["downstream", str(saved / "stage.nc"), str(saved / "fit.nc"), "--C", "1e24"]
+    )
     assert run.exit_code == 0, run.output
     assert "accuracy (curve)" in run.stdout
     assert "BEYOND_SCORES" in run.stdout
-    line = ["downstream", str(saved / "stage.nc"), str(saved / "fit.nc"), "--N", "70B", "--D", "1.4T", "--json"]
+    line = [
+        "downstream",
+        str(saved / "stage.nc"),
+        str(saved / "fit.nc"),
+        "--N",
+        "70B",
+        "--D",
+        "1.4T",
+        "--json",
+    ]
     told = json.loads(CliRunner().invoke(app, line).stdout)
-    assert {row["quantity"] for row in told["rows"]} == {"loss", "accuracy", "error", "new_accuracy"}
+    assert {row["quantity"] for row in told["rows"]} == {
+        "loss",
+        "accuracy",
+        "error",
+        "new_accuracy",
+    }
     assert "BEYOND_SCORES" in {c["code"] for c in told["caveats"]}
-    wrong = CliRunner().invoke(app, ["downstream", str(saved / "fit.nc"), str(saved / "fit.nc"), "--C", "1e24"])
+    wrong = CliRunner().invoke(
+        app, ["downstream", str(saved / "fit.nc"), str(saved / "fit.nc"), "--C", "1e24"]
+    )
     assert wrong.exit_code == 1
     assert "is a law of the loss" in wrong.output
 
@@ -360,7 +462,9 @@ def test_a_planted_curve_is_found_again(name):
     truth = {"a_inf": 0.2, "P_c": 3.0 if name == "downstream" else 9.0, "alpha_P": 0.8}
     loss, rng = np.linspace(2.4, 4.6, 30), np.random.default_rng(3)
     odds = law(np.exp(loss), **truth) * np.exp(0.05 * rng.standard_normal(30))
-    runs = sb.read_scores(pd.DataFrame({"loss": loss, "accuracy": odds / (1 + odds)}), name="planted")
+    runs = sb.read_scores(
+        pd.DataFrame({"loss": loss, "accuracy": odds / (1 + odds)}), name="planted"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit = sb.fit(runs, name, seed=0, progress=False)
@@ -372,7 +476,9 @@ def test_a_planted_curve_is_found_again(name):
 
 @pytest.mark.slow
 def test_the_command_fits_scores(tmp_path):
-    scores().assign(error=lambda t: 100 * (1 - t["accuracy"])).drop(columns="accuracy").to_csv(tmp_path / "s.csv")
+    scores().assign(error=lambda t: 100 * (1 - t["accuracy"])).drop(columns="accuracy").to_csv(
+        tmp_path / "s.csv"
+    )
     line = ["fit-scores", str(tmp_path / "s.csv"), "--percent", "-o", str(tmp_path / "stage.nc")]
     run = CliRunner().invoke(app, line)
     assert run.exit_code == 0, run.output

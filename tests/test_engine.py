@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,22 @@ import pytest
 from pymc.logprob.utils import ParameterValueError
 
 import scalebayes as sb
-from scalebayes import samplers
-from scalebayes.caches import cache_folder
-from scalebayes.engine import building, kernel
-from scalebayes.engine.kernel import Symbols, check, evaluate, kernel_key, print_source, reference_function
-from scalebayes.engine.nuts import KernelSampler
-from scalebayes.engine.operations import UnsupportedError
-from scalebayes.graph import sampler_data, structure, symbols
-from scalebayes.pooling import variable_names
+from scalebayes.fitting import kept_fits, samplers
+from scalebayes.fitting.graph import sampler_data, structure, symbols
+from scalebayes.fitting.kernel import compiler, kernel
+from scalebayes.fitting.kernel.c_operations import UnsupportedError
+from scalebayes.fitting.kernel.kernel import (
+    Symbols,
+    check,
+    evaluate,
+    kernel_key,
+    print_source,
+    reference_function,
+    source_digest,
+)
+from scalebayes.fitting.nutpie import KernelSampler
+from scalebayes.specs.pooling import variable_names
+from scalebayes.utils.cache_folder import cache_folder
 
 from .handmade import INTEGRATED
 
@@ -42,8 +51,12 @@ def table(rows, seed):
         "U": D / rng.choice([1, 3, 10], rows),
         "E": rng.choice([1, 16, 256], rows),
     }
-    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}")
-    return sb.Runs(runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name)  # for laws of accuracy
+    runs = sb.read_runs(
+        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
+    )
+    return sb.Runs(
+        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
+    )  # for laws of accuracy
 
 
 A, B, C = table(9, seed=0), table(53, seed=1), table(50, seed=2)
@@ -83,10 +96,16 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
                 theirs[-n:] = bound.initial
         ours = np.concatenate([*evaluate(bound, point), bound.initial])
         finite.append(np.isfinite(theirs[: n + 1]).all())
-        checked = slice(None) if finite[-1] else slice(len(ours) - n, None)  # draws are where there is a density
+        checked = (
+            slice(None) if finite[-1] else slice(len(ours) - n, None)
+        )  # draws are where there is a density
         assert np.isnan(ours[: n + 1]).all() != finite[-1]
         # Far out the terms of one entry are as large as the largest entry, and cancel in another order.
-        unit = 1.0 if width <= 1 else np.abs(theirs[: n + 1]).max(initial=1.0, where=np.isfinite(theirs[: n + 1]))
+        unit = (
+            1.0
+            if width <= 1
+            else np.abs(theirs[: n + 1]).max(initial=1.0, where=np.isfinite(theirs[: n + 1]))
+        )
         np.testing.assert_allclose(ours[checked], theirs[checked], rtol=1e-9, atol=1e-9 * unit)
     assert all(finite[:3])
     assert not all(finite)
@@ -108,7 +127,9 @@ def test_tables_that_do_not_fit_together_are_refused():
 
 
 def test_a_table_whose_discrepancy_has_another_size_is_refused():
-    with pytest.raises(sb.FitError, match=r"not of one length \(or not 16\): eigenvalues, eigenvectors"):
+    with pytest.raises(
+        sb.FitError, match=r"not of one length \(or not 16\): eigenvalues, eigenvectors"
+    ):
         kernel_of("coupled-discrepancy").bind(sampler_data(B, sb.read_model("coupled-discrepancy")))
 
 
@@ -116,7 +137,14 @@ def small_graph(value):
     """A graph of one free variable x and a vector of data, for what no spec has."""
     x, rows = pt.dscalar("x"), pytensor.shared(np.arange(5.0), name="rows", shape=(None,))
     density = value(x, rows)
-    return Symbols({"x": x}, {"rows": rows}, density, [pytensor.gradient.grad(density, x)], {"x": x}, [pt.zeros(())])
+    return Symbols(
+        {"x": x},
+        {"rows": rows},
+        density,
+        [pytensor.gradient.grad(density, x)],
+        {"x": x},
+        [pt.zeros(())],
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +152,10 @@ def small_graph(value):
     [
         (lambda x, rows: (x * pt.cumsum(rows)).sum(), "operation Cumsum"),
         (lambda x, rows: (x * rows[::2]).sum(), "operation Subtensor"),
-        (lambda x, rows: (rows.sum() * pt.exp(x * pt.as_tensor([1.0, 2.0]))).sum(), "a constant that is no number"),
+        (
+            lambda x, rows: (rows.sum() * pt.exp(x * pt.as_tensor([1.0, 2.0]))).sum(),
+            "a constant that is no number",
+        ),
         (
             lambda x, rows: (x * pt.outer(rows, rows)).sum(),
             "a matrix of computed values|a product other than|operation",
@@ -140,8 +171,11 @@ def test_a_kernel_that_is_off_is_refused(tmp_path):
     graph = small_graph(lambda x, rows: -((x - rows) ** 2).sum())
     source, layout = print_source(graph)
     for name, text in (("right", source), ("wrong", source.replace("*value =", "*value = 1e-6 +"))):
-        building.build(text, tmp_path / f"{name}.so")
-    right, wrong = (kernel.Kernel(layout, ctypes.CDLL(str(tmp_path / f"{name}.so"))) for name in ("right", "wrong"))
+        compiler.build(text, tmp_path / f"{name}.so")
+    right, wrong = (
+        kernel.Kernel(layout, ctypes.CDLL(str(tmp_path / f"{name}.so")))
+        for name in ("right", "wrong")
+    )
     check(right, graph, {"rows": np.arange(5.0)})
     with pytest.raises(UnsupportedError, match=r"they differ by .*e-0[78]"):
         check(wrong, graph, {"rows": np.arange(5.0)})
@@ -171,19 +205,60 @@ def test_the_key_holds_structure_versions_processor_and_flags(monkeypatch):
     spec = sb.read_model("chinchilla")
     base = kernel_key(["L_inf"], structure(spec, A))
     assert base == kernel_key(["L_inf"], structure(spec, A))
-    others = {kernel_key(["sigma"], structure(spec, A)), kernel_key(["L_inf"], structure(sb.read_model("kaplan"), A))}
-    for name, value in (("version", lambda name: "0"), ("machine", lambda: "another"), ("ATTEMPTS", ())):
+    others = {
+        kernel_key(["sigma"], structure(spec, A)),
+        kernel_key(["L_inf"], structure(sb.read_model("kaplan"), A)),
+    }
+    for name, value in (
+        ("version", lambda name: "0"),
+        ("machine", lambda: "another"),
+        ("ATTEMPTS", ()),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(kernel, name, value)
             others.add(kernel_key(["L_inf"], structure(spec, A)))
     with monkeypatch.context() as patch:
-        patch.setattr(kernel, "sources", lambda: "edited")
+        patch.setattr(kernel, "source_digest", lambda: "edited")
         others.add(kernel_key(["L_inf"], structure(spec, A)))
     assert len(others | {base}) == 7
 
 
+def test_the_keys_follow_laws_and_ignore_plots(tmp_path):
+    package = tmp_path / "scalebayes"
+    shutil.copytree(kernel.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    folders = {"kernels": kernel.GRAPH_FOLDERS, "saved fits": kept_fits.DRAWS_FOLDERS}
+
+    def digests():
+        source_digest.cache_clear()
+        return {key: source_digest(names, package) for key, names in folders.items()}
+
+    before = digests()
+    for unrelated in ("plots/loss.py", "cli/app.py", "queries/frontier.py", "reports/content.py"):
+        with (package / unrelated).open("a") as file:
+            file.write("# edited")
+    assert digests() == before
+    with (package / "laws" / "joint.py").open("a") as file:
+        file.write("# edited")
+    after = digests()
+    assert after["kernels"] != before["kernels"]
+    assert after["saved fits"] != before["saved fits"]
+
+
+def test_the_keys_cover_what_the_graph_imports():
+    code = """
+import sys
+import scalebayes.fitting.graph, scalebayes.fitting.graph_groups, scalebayes.fitting.kernel.kernel
+print(*(name for name in sys.modules if name.startswith("scalebayes.")))
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    # These hold no mathematics: they read tables, show objects, find folders or name errors.
+    harmless = {"data", "display", "utils", "units", "errors", "messages"}
+    covered = {folder.split("/")[0] for folder in kernel.GRAPH_FOLDERS}
+    assert {name.split(".")[1] for name in run.stdout.split()} <= covered | harmless
+
+
 def test_without_a_compiler_nutpie_compiles_the_model_and_the_fit_says_so(empty_cache, monkeypatch):
-    monkeypatch.setattr(building.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
     monkeypatch.setattr(samplers, "compile_model", lambda model, keep: (model, keep))
     spec = sb.read_model("kaplan-size")
     engine = samplers.engine(spec, A)
@@ -224,7 +299,7 @@ def test_without_a_cache_folder_a_kernel_serves_the_process(tmp_path, monkeypatc
 def test_nutpie_is_imported_without_arviz_which_loads_when_used():
     code = """
 import sys
-from scalebayes.engine.nuts import import_nutpie
+from scalebayes.fitting.nutpie import import_nutpie
 import_nutpie()
 assert "matplotlib" not in sys.modules and "arviz_plots" not in sys.modules
 import arviz
@@ -244,7 +319,13 @@ print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
 """
     environment = os.environ | {"SCALEBAYES_CACHE_DIR": str(tmp_path)}
     first, second = (
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
         for _ in range(2)
     )
     assert first.stdout.splitlines()[0].startswith("kernel,")
@@ -260,8 +341,15 @@ fit = sb.fit(sb.load_runs("hoffmann2022"), "coupled-discrepancy", draws=500, tun
 print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
 """
     said = [
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=environment)
-        for environment in (os.environ | {"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2"))
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        for environment in (
+            os.environ | {"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2")
+        )
     ]
     assert said[0].stdout.startswith("0x1.")
     assert said[0].stdout == said[1].stdout
@@ -294,7 +382,10 @@ def test_posteriors_of_both_routes_agree(name, load_public, fitted, monkeypatch,
         a, b = (np.log(fit.tree["posterior"][variable]) for fit in (by_numba, by_kernel))
         for method, value in (("mean", np.mean), ("sd", np.std)):
             error = np.hypot(*(float(azs.mcse(x.values, method=method)) for x in (a, b)))
-            assert abs(float(value(a.values)) - float(value(b.values))) < 5 * error, (variable, method)
+            assert abs(float(value(a.values)) - float(value(b.values))) < 5 * error, (
+                variable,
+                method,
+            )
 
 
 def test_a_kernel_samples_what_it_should(empty_cache):

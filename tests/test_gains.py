@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
-from scalebayes.posterior import law_parameters
+from scalebayes.posterior.fit import law_parameters
 
 from .handmade import fit_of
 
@@ -28,15 +28,30 @@ def made():
         if (model, eta) not in kept:
             rng = np.random.default_rng(1)
             spec = sb.read_model(model)
-            values = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.01, "nu": 5.0}
+            values = {
+                "L_inf": 1.8,
+                "alpha_N": 0.35,
+                "alpha_D": 0.37,
+                "kappa": 0.8,
+                "sigma": 0.01,
+                "nu": 5.0,
+            }
             if "L_inf" not in spec.priors:  # without a floor the slopes are smaller
                 values |= {"alpha_N": 0.076, "alpha_D": 0.103}
-            draws = {name: value * np.exp(0.01 * rng.standard_normal(SHAPE)) for name, value in values.items()}
+            draws = {
+                name: value * np.exp(0.01 * rng.standard_normal(SHAPE))
+                for name, value in values.items()
+            }
             nats = 0.4 if "L_inf" in spec.priors else 2.2
-            draws |= {"N_c": 1e9 * nats ** (1 / draws["alpha_N"]), "D_c": 2e10 * nats ** (1 / draws["alpha_D"])}
+            draws |= {
+                "N_c": 1e9 * nats ** (1 / draws["alpha_N"]),
+                "D_c": 2e10 * nats ** (1 / draws["alpha_D"]),
+            }
             draws |= {"eta": np.full(SHAPE, eta), "L_0": np.full(SHAPE, 2.5)}
             wanted = [*spec.law_object.parameter_names, *spec.scatter_names]
-            kept[model, eta] = fit_of(model, sb.load_runs("hoffmann2022"), **{name: draws[name] for name in wanted})
+            kept[model, eta] = fit_of(
+                model, sb.load_runs("hoffmann2022"), **{name: draws[name] for name in wanted}
+            )
         return kept[model, eta]
 
     return get
@@ -55,9 +70,15 @@ def test_more_parameters_and_data_take_off_what_their_terms_lose(made):
     out = sb.returns(fit, N="70B", D="1.4T", factor=[2, 10, 1000])
     n, d = (p["N_c"] / 70e9) ** p["alpha_N"], (p["D_c"] / 1.4e12) ** p["alpha_D"]
     for i, factor in enumerate([2, 10, 1000]):
-        np.testing.assert_allclose(out["gain_N"][..., i], n * (1 - factor ** -p["alpha_N"]), rtol=1e-9)
-        np.testing.assert_allclose(out["gain_D"][..., i], d * (1 - factor ** -p["alpha_D"]), rtol=1e-9)
-    np.testing.assert_allclose(out["gain_all"], np.repeat((n + d)[..., None], 3, axis=-1), rtol=1e-9)
+        np.testing.assert_allclose(
+            out["gain_N"][..., i], n * (1 - factor ** -p["alpha_N"]), rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            out["gain_D"][..., i], d * (1 - factor ** -p["alpha_D"]), rtol=1e-9
+        )
+    np.testing.assert_allclose(
+        out["gain_all"], np.repeat((n + d)[..., None], 3, axis=-1), rtol=1e-9
+    )
     np.testing.assert_allclose(out["loss"][..., 0], additive(p, 70e9, 1.4e12))
     assert out["factor"].values.tolist() == [2, 10, 1000]
     assert out["C"].values.tolist() == [6 * 70e9 * 1.4e12] * 3
@@ -72,7 +93,9 @@ def test_more_compute_is_spent_at_the_median_optimum(made):
     for i, C in enumerate([1e21, 1e23]):
 
         def at(budget):
-            ratio = p["alpha_N"] * p["N_c"] ** p["alpha_N"] / (p["alpha_D"] * p["D_c"] ** p["alpha_D"])
+            ratio = (
+                p["alpha_N"] * p["N_c"] ** p["alpha_N"] / (p["alpha_D"] * p["D_c"] ** p["alpha_D"])
+            )
             exponent = 1 / (p["alpha_N"] + p["alpha_D"])
             N = np.median(ratio**exponent * (budget / 6) ** (p["alpha_D"] * exponent))
             return N, additive(p, N, budget / 6 / N)
@@ -105,12 +128,16 @@ def test_a_discrepancy_is_drawn_jointly(made):
     wide = made("coupled-discrepancy", eta=0.2)
     out = sb.returns(wide, N="7T", D="1400T", factor=[1.0001, 1000])
     assert float(out["gain_N"][..., 0].std()) < 0.01  # what is off here is off there
-    assert float(out["gain_N"][..., 1].std()) > 0.2  # far apart both are off on their own, by eta of the loss
+    assert (
+        float(out["gain_N"][..., 1].std()) > 0.2
+    )  # far apart both are off on their own, by eta of the loss
     calm = made("coupled-discrepancy", eta=1e-9)
     p = law_parameters(calm)
     law = LAWS["coupled"]
     expected = law(7e9, 140e9, **p) - law(70e9, 140e9, **p)
-    np.testing.assert_allclose(sb.returns(calm, N="7B", D="140B")["gain_N"][..., 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        sb.returns(calm, N="7B", D="140B")["gain_N"][..., 0], expected, rtol=1e-5
+    )
 
 
 def test_returns_of_an_average_mix_its_models(made):
@@ -125,7 +152,10 @@ def test_returns_of_an_average_mix_its_models(made):
     ("arguments", "message"),
     [
         ({"C": 1e22, "factor": 1}, "factor is how much more, above 1; got 1"),
-        ({"C": [1e22, 1e23], "factor": [2, 3, 4]}, "one factor for all, or one for each; got 3 for 2"),
+        (
+            {"C": [1e22, 1e23], "factor": [2, 3, 4]},
+            "one factor for all, or one for each; got 3 for 2",
+        ),
         ({"N": "inf", "D": 1e12}, "N and D must be finite"),
         ({"N": 1e9}, "got N"),
         ({}, "got nothing"),
@@ -176,7 +206,9 @@ def test_along_the_contour_of_a_run_each_draw_keeps_its_own_loss(made):
             law(70e9, 1.4e12, **asked), 3, axis=-1), rtol=1e-8)  # fmt: skip
         np.testing.assert_allclose(out["data_ratio"][..., 0], 1.0, rtol=1e-7)
         assert (out["data_ratio"][..., 2] < out["data_ratio"][..., 1]).all()
-        np.testing.assert_allclose(out["compute_ratio"], out["data_ratio"].values * out["N"].values / 70e9)
+        np.testing.assert_allclose(
+            out["compute_ratio"], out["data_ratio"].values * out["N"].values / 70e9
+        )
 
 
 def test_kaplans_larger_models_need_the_data_his_law_says():
@@ -224,7 +256,9 @@ def test_isoloss_refuses_in_words(made, arguments, message):
 # stopping above convergence
 
 
-@pytest.mark.parametrize("model", ["chinchilla", "coupled", "kaplan", "kaplan-floor", "coupled-discrepancy"])
+@pytest.mark.parametrize(
+    "model", ["chinchilla", "coupled", "kaplan", "kaplan-floor", "coupled-discrepancy"]
+)
 def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, model):
     fit = made(model, eta=1e-9) if "discrepancy" in model else made(model)
     p = law_parameters(fit)
@@ -237,7 +271,9 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
         # The optimum is flat: an N that is off by a thousandth, as with a discrepancy, moves the ratio little.
         close = 5e-3 if "discrepancy" in model else 1e-7
         np.testing.assert_allclose(out["nats_above"][..., i], n * (constant - 1), rtol=close)
-        np.testing.assert_allclose(out["above_converged"][..., i], n * (constant - 1) / (floor + n), rtol=close)
+        np.testing.assert_allclose(
+            out["above_converged"][..., i], n * (constant - 1) / (floor + n), rtol=close
+        )
     falls = out["above_converged"][..., 1] < out["above_converged"][..., 0] * (1 - 1e-6)
     assert falls.all() == ("L_inf" in p)
 
@@ -281,19 +317,33 @@ def run(*arguments, code=0):
 def test_commands_print_what_the_functions_say(made, saved):
     fit = made("chinchilla")
     for arguments, expected in [
-        (("returns", "--C", "1e22", "--factor", "2", "--factor", "10"), sb.returns(fit, C=1e22, factor=[2, 10])),
-        (("isoloss", "--N", "1T", "--like", "N=70B,D=1.4T"), sb.isoloss(fit, N=1e12, like={"N": 7e10, "D": 1.4e12})),
+        (
+            ("returns", "--C", "1e22", "--factor", "2", "--factor", "10"),
+            sb.returns(fit, C=1e22, factor=[2, 10]),
+        ),
+        (
+            ("isoloss", "--N", "1T", "--like", "N=70B,D=1.4T"),
+            sb.isoloss(fit, N=1e12, like={"N": 7e10, "D": 1.4e12}),
+        ),
         (("isoloss", "--N", "1T", "--loss", "1.95"), sb.isoloss(fit, N=1e12, loss=1.95)),
         (("converged", "--C", "1e22"), sb.above_converged(fit, C=1e22)),
     ]:
         name, *rest = arguments
         rows = json.loads(run(name, saved, *rest, "--json").stdout)["rows"]
-        assert [row["median"] for row in rows] == pytest.approx(sb.intervals(expected)["median"].tolist(), rel=1e-9)
+        assert [row["median"] for row in rows] == pytest.approx(
+            sb.intervals(expected)["median"].tolist(), rel=1e-9
+        )
 
 
 def test_commands_speak_to_people(saved):
     told = run("returns", saved, "--N", "70B", "--D", "1.4T").stdout
-    for heading in ("times", "more N takes off", "more D takes off", "more C takes off", "left to gain"):
+    for heading in (
+        "times",
+        "more N takes off",
+        "more D takes off",
+        "more C takes off",
+        "left to gain",
+    ):
         assert heading in told
     assert "D over the run's" in run("isoloss", saved, "--N", "1T", "--like", "N=70B,D=1.4T").stdout
     assert "above converged, share" in run("converged", saved, "--C", "1e22").stdout

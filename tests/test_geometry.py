@@ -9,18 +9,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
-from scalebayes.geometry import local_fit, log_add
 from scalebayes.laws import LAWS
+from scalebayes.laws.coordinates import local_fit, log_add
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 EVERY = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-CENTRE = {"N": np.log(3e8), "D": np.log(1e10), "C": np.log(1e20), "S": np.log(2e4), "U": np.log(3e9), "E": np.log(20.0)}
+CENTRE = {
+    "N": np.log(3e8),
+    "D": np.log(1e10),
+    "C": np.log(1e20),
+    "S": np.log(2e4),
+    "U": np.log(3e9),
+    "E": np.log(20.0),
+}
 CENTRE["P"] = np.log(15.0)
 
 # A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to .8 nats per e-fold:
 # at much less an exponent is so small that the scale itself, not its log, is past the largest float.
-RANGES = {"log_T": (0, 1.9), "logit_phi": (-3, 3), "delta": (-1.5, 1.5), "log_kappa": (-2, 1), "balance": (-0.5, 0.5)}
-RANGES |= {"log_R_N": (0, 3), "log_R_D": (0, 3.5), "shift": (-8, 2), "break": (-4, 4), "log_f": (-2, 1)}
+RANGES = {
+    "log_T": (0, 1.9),
+    "logit_phi": (-3, 3),
+    "delta": (-1.5, 1.5),
+    "log_kappa": (-2, 1),
+    "balance": (-0.5, 0.5),
+}
+RANGES |= {
+    "log_R_N": (0, 3),
+    "log_R_D": (0, 3.5),
+    "shift": (-8, 2),
+    "break": (-4, 4),
+    "log_f": (-2, 1),
+}
 RANGES |= {
     "turn_1": (-1.5, 1.5),
     "turn_2": (-1.5, 1.5),
@@ -28,7 +47,12 @@ RANGES |= {
     "room": (-2, 4),
     "log_gamma": (-1.5, 1.5),
 }
-OF_ROUTED = {"log_gamma": (-8, -5), "log_alpha_E": (-5, -2), "log_E_start": (-0.5, 1), "log_E_max": (4, 7)}
+OF_ROUTED = {
+    "log_gamma": (-8, -5),
+    "log_alpha_E": (-5, -2),
+    "log_E_start": (-0.5, 1),
+    "log_E_max": (4, 7),
+}
 
 
 def coordinates_of(law):
@@ -46,14 +70,18 @@ def recover(law, z):
 def terms_at_the_centre(law, logs):
     """Log of every parameter, of its term's size at the centre where it is a scale."""
     return [
-        np.exp(logs[p.exponent]) * (logs[p.name] - CENTRE[p.scale_of]) if p.scale_of else logs[p.name]
+        np.exp(logs[p.exponent]) * (logs[p.name] - CENTRE[p.scale_of])
+        if p.scale_of
+        else logs[p.name]
         for p in law.parameters
     ]
 
 
 @EVERY
 def test_coordinates_are_as_many_as_parameters(law):
-    logs, _ = law.coordinates.recover({name: 0.1 * i for i, name in enumerate(law.coordinates.names)}, CENTRE)
+    logs, _ = law.coordinates.recover(
+        {name: 0.1 * i for i, name in enumerate(law.coordinates.names)}, CENTRE
+    )
     assert set(logs) == set(law.parameter_names)
     assert len(law.coordinates.names) == len(law.parameters)
     assert set(law.coordinates.steps()) == set(law.coordinates.names)
@@ -63,7 +91,9 @@ APART = {"bottleneck", "data-constrained"}
 """Laws whose coordinates mean something else; each has a test of its own."""
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if law.name not in APART], ids=lambda law: law.name)
+@pytest.mark.parametrize(
+    "law", [law for law in LAWS.values() if law.name not in APART], ids=lambda law: law.name
+)
 @few
 @given(data=st.data())
 def test_coordinates_are_the_loss_and_slopes_at_the_centre(law, data):
@@ -75,13 +105,17 @@ def test_coordinates_are_the_loss_and_slopes_at_the_centre(law, data):
         return law.function(*np.exp(list({**at, **moved}.values())), **parameters)
 
     assert loss() == pytest.approx(np.exp(z["log_T"]), rel=1e-10)
-    fastest = max(v for name, v in parameters.items() if name.startswith("alpha_")) / parameters.get("kappa", 1.0)
+    fastest = max(
+        v for name, v in parameters.items() if name.startswith("alpha_")
+    ) / parameters.get("kappa", 1.0)
     fastest = max(fastest / min(1.0, parameters.get("gamma", 1.0)), 1 / parameters.get("f", 1.0))
     for x in (x for x in law.inputs if f"log_G_{x}" in z):
         # A step well within the fastest change of slope, which goes as alpha/kappa.
         step = 1e-4 / max(1.0, min(fastest, 1e3))
         up, down = loss(**{x: at[x] + step}), loss(**{x: at[x] - step})
-        assert (down - up) / (2 * step) == pytest.approx(np.exp(z[f"log_G_{x}"]), rel=1e-5, abs=1e-9 / step)
+        assert (down - up) / (2 * step) == pytest.approx(
+            np.exp(z[f"log_G_{x}"]), rel=1e-5, abs=1e-9 / step
+        )
     if "L_inf" in parameters:
         assert parameters["L_inf"] / loss() == pytest.approx(1 / (1 + np.exp(-z["logit_phi"])))
     if "delta" in z:
@@ -98,7 +132,9 @@ def test_coordinates_of_repeated_data_are_those_of_data_without_end(z):
     centre = {"N": CENTRE["N"], "D": (CENTRE["D"] + CENTRE["U"]) / 2}
     N, D = np.exp(centre["N"]), np.exp(centre["D"])
     assert LAWS["data-constrained"](N, D, np.inf, **parameters) == pytest.approx(np.exp(z["log_T"]))
-    additive = LAWS["additive"].coordinates.recover({k: z[k] for k in LAWS["additive"].coordinates.names}, centre)[0]
+    additive = LAWS["additive"].coordinates.recover(
+        {k: z[k] for k in LAWS["additive"].coordinates.names}, centre
+    )[0]
     assert {k: np.log(parameters[k]) for k in additive} == pytest.approx(additive)
     assert parameters["R_D"] == pytest.approx(np.exp(z["log_R_D"]))
     assert parameters["R_N"] == pytest.approx(np.exp(z["log_R_N"]))
@@ -109,7 +145,11 @@ def test_coordinates_of_repeated_data_are_those_of_data_without_end(z):
 def test_coordinates_of_the_bottleneck(z):
     """T is the floor and the geometric mean of the limits, G each limit's own slope, balance half their log ratio."""
     parameters, _ = recover(LAWS["bottleneck"], z)
-    n, d = np.exp(terms_at_the_centre(LAWS["bottleneck"], {k: np.log(v) for k, v in parameters.items()})[1:4:2])
+    n, d = np.exp(
+        terms_at_the_centre(LAWS["bottleneck"], {k: np.log(v) for k, v in parameters.items()})[
+            1:4:2
+        ]
+    )
     assert parameters["L_inf"] + np.sqrt(n * d) == pytest.approx(np.exp(z["log_T"]))
     assert parameters["alpha_N"] * n == pytest.approx(np.exp(z["log_G_N"]))
     assert parameters["alpha_D"] * d == pytest.approx(np.exp(z["log_G_D"]))
@@ -128,7 +168,9 @@ def determinants():
         logs, log_jacobian = law.coordinates.recover(z, CENTRE)
         terms = pt.stack(terms_at_the_centre(law, logs))
         matrix = pytensor.gradient.jacobian(terms, vector)
-        out[law.name] = pytensor.function([vector], [matrix, pt.as_tensor(log_jacobian)], mode=Mode("py", None))
+        out[law.name] = pytensor.function(
+            [vector], [matrix, pt.as_tensor(log_jacobian)], mode=Mode("py", None)
+        )
     return out
 
 
@@ -148,7 +190,9 @@ def test_determinants_are_the_printed_ones():
     """
     phi = 1 / (1 + np.exp(-0.2))
     for law in LAWS.values():
-        z = dict.fromkeys(law.coordinates.names, 0.2) | ({"log_E_max": 5.0} if law.name == "routed" else {})
+        z = dict.fromkeys(law.coordinates.names, 0.2) | (
+            {"log_E_max": 5.0} if law.name == "routed" else {}
+        )
         parameters, log_jacobian = recover(law, z)
         expected = {
             "coupled": parameters.get("kappa"),
@@ -181,15 +225,26 @@ TABLES = {
 @pytest.mark.parametrize("trend", [-0.1, 0.0, 0.1], ids=["falling", "flat", "rising"])
 def test_starts_are_finite_on_degenerate_tables(law, table, trend):
     N, D = TABLES[table]
-    columns = {"N": N, "D": D, "C": 6 * N * D, "S": D / 5e5, "U": np.minimum(D, 5e9), "E": np.full(len(N), 16.0)}
+    columns = {
+        "N": N,
+        "D": D,
+        "C": 6 * N * D,
+        "S": D / 5e5,
+        "U": np.minimum(D, 5e9),
+        "E": np.full(len(N), 16.0),
+    }
     columns["P"] = 15 * (N * D / 1e19) ** -0.05
     log_inputs = {x: np.log(columns[x]) for x in law.inputs}
     log_loss = 1.0 + trend * (np.log(N * D) - 43) + 0.01 * RNG.standard_normal(len(N))
     start = law.coordinates.start(log_inputs, log_loss)
     assert set(start) == set(law.coordinates.names)
     assert np.isfinite(list(start.values())).all()
-    logs, log_jacobian = law.coordinates.recover(start, {x: v.mean() for x, v in log_inputs.items()})
-    curve = law.function(*(columns[x] for x in law.inputs), **{k: np.exp(v) for k, v in logs.items()})
+    logs, log_jacobian = law.coordinates.recover(
+        start, {x: v.mean() for x, v in log_inputs.items()}
+    )
+    curve = law.function(
+        *(columns[x] for x in law.inputs), **{k: np.exp(v) for k, v in logs.items()}
+    )
     assert np.isfinite([*logs.values(), log_jacobian]).all()
     assert np.isfinite(np.log(curve)).all()
 

@@ -12,17 +12,21 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import stats
 
-from scalebayes.graph import pymc_model, sampler_data
-from scalebayes.runs import Runs, read_runs
-from scalebayes.spec import read_model
+from scalebayes.data.runs import Runs, read_runs
+from scalebayes.fitting.graph import pymc_model, sampler_data
+from scalebayes.specs.spec import read_model
 
 from .handmade import INTEGRATED
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
-SPECS = {name: spec for name, spec in SPECS.items() if spec.pool is None}  # tests/test_pooling.py has the others
+SPECS = {
+    name: spec for name, spec in SPECS.items() if spec.pool is None
+}  # tests/test_pooling.py has the others
 EVERY = pytest.mark.parametrize("name", [*SPECS])
-FAST = {"mode": Mode("py", None)}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
+FAST = {
+    "mode": Mode("py", None)
+}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
 
 SCIPY = {
     "LogNormal": lambda median, sigma: stats.lognorm(sigma, scale=median),
@@ -37,9 +41,17 @@ def table(rows, seed):
     rng = np.random.default_rng(seed)
     N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
     loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
-    others = {"S": D / 5e5, "U": D / rng.choice([1, 3, 10], rows), "E": rng.choice([1, 16, 256], rows)}
-    runs = read_runs(pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}")
-    return Runs(runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name)  # for laws of accuracy
+    others = {
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 3, 10], rows),
+        "E": rng.choice([1, 16, 256], rows),
+    }
+    runs = read_runs(
+        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
+    )
+    return Runs(
+        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
+    )  # for laws of accuracy
 
 
 A, B = table(9, seed=0), table(14, seed=1)
@@ -58,7 +70,10 @@ def graphs():
             # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, too long for plain Python.
             parts = pytensor.gradient.grad(model.logp(), model.value_vars)
             gradient = pt.concatenate([part.ravel() for part in parts])
-            made[name] = model, model.compile_fn([model.logp(), gradient], inputs=model.value_vars, **FAST)
+            made[name] = (
+                model,
+                model.compile_fn([model.logp(), gradient], inputs=model.value_vars, **FAST),
+            )
         return made[name]
 
     return graph
@@ -66,7 +81,10 @@ def graphs():
 
 def random_point(model, seed):
     rng = np.random.default_rng(seed)
-    return {name: value + 0.3 * rng.standard_normal(value.shape) for name, value in model.initial_point().items()}
+    return {
+        name: value + 0.3 * rng.standard_normal(value.shape)
+        for name, value in model.initial_point().items()
+    }
 
 
 @EVERY
@@ -141,14 +159,20 @@ def log_prior_of_eta(point):
 def gp_density(point, residual, runs):
     """Prior of sigma and eta and the dense multivariate Normal."""
     sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
-    log_prior = stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"] + log_prior_of_eta(point)
+    log_prior = (
+        stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"] + log_prior_of_eta(point)
+    )
     covariance = eta**2 * kernel_matrix(runs) + sigma**2 * np.eye(len(runs))
     return log_prior + stats.multivariate_normal(np.zeros(len(runs)), covariance).logpdf(residual)
 
 
 def sampled_density(point, residual, runs):
     """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
-    sigma, nu, eta = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"]), np.exp(point["eta_log__"])
+    sigma, nu, eta = (
+        np.exp(point["sigma_log__"]),
+        2 + np.exp(point["nu_above_2_log__"]),
+        np.exp(point["eta_log__"]),
+    )
     basis = read_model("coupled-discrepancy").basis(runs)
     rank = len(basis.values)
     assert rank < RANK == len(point["v"])
@@ -163,7 +187,9 @@ def sampled_density(point, residual, runs):
         return eta * np.sqrt(spread) * (axes.T @ residual) / s2 / precision + v / np.sqrt(precision)
 
     w = weights(point["v"][:rank])
-    density = student_t_density(point, residual - axes @ (eta * np.sqrt(spread) * w)) + log_prior_of_eta(point)
+    density = student_t_density(
+        point, residual - axes @ (eta * np.sqrt(spread) * w)
+    ) + log_prior_of_eta(point)
     density += np.log(weights(np.ones(rank)) - weights(np.zeros(rank))).sum()
     return density - 0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # with what fills up
 
@@ -186,7 +212,9 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
 
         expected = log_prior(spec, parameters) + log_determinant
         if spec.discrepancy is None:
-            scale = 0.2 if law.response == "odds" else 0.1  # what the files of accuracies state, and the default
+            scale = (
+                0.2 if law.response == "odds" else 0.1
+            )  # what the files of accuracies state, and the default
             expected += student_t_density(point, residual, scale)
         elif spec.integrates_discrepancy:
             expected += gp_density(point, residual, A)

@@ -35,7 +35,14 @@ ALLOWED = 0.05
 """Of the range from black to white: mean error over a square that is no difference."""
 MOVED = 0.02
 """Of the figure: how far a label may lie from its place."""
-VALUES = {"L_inf": 1.8172, "alpha_N": 0.3478, "alpha_D": 0.3658, "kappa": 0.9, "N_c": 0.3565, "D_c": 0.3524}
+VALUES = {
+    "L_inf": 1.8172,
+    "alpha_N": 0.3478,
+    "alpha_D": 0.3658,
+    "kappa": 0.9,
+    "N_c": 0.3565,
+    "D_c": 0.3524,
+}
 VALUES |= {"sigma": 0.01, "nu": 5.0}
 DRAWN = {
     "isoflop": lambda fits: sb.plots.isoflop(fits["chinchilla"]),
@@ -47,7 +54,9 @@ DRAWN = {
 
 def made(model):
     runs = sb.load_runs("hoffmann2022")
-    return fit_of(model, runs, **scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05))
+    return fit_of(
+        model, runs, **scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +91,19 @@ def draw(fits):
 def labels(figure):
     """What letters a reader sees, each with its place as shares of the figure."""
     ticks = [
-        (axis, tick) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()
+        (axis, tick)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
     ]
     unseen = {tick.label1 for axis, tick in ticks if not in_view(axis, tick.get_loc())}
     found = []
     for text in set(figure.findobj(Text)) - unseen:
-        if text.get_visible() and text.get_text().strip() and figure.bbox.overlaps(text.get_window_extent()):
+        if (
+            text.get_visible()
+            and text.get_text().strip()
+            and figure.bbox.overlaps(text.get_window_extent())
+        ):
             place = text.get_transform().transform(text.get_unitless_position()) / figure.bbox.size
             found.append([text.get_text(), *(round(float(share), 3) for share in place)])
     return sorted(found)
@@ -123,7 +139,9 @@ def misplaced(ours, theirs):
 
 
 def reference(name):
-    return imread(FOLDER / f"{name}.png")[..., :3], json.loads((FOLDER / f"{name}.json").read_text())
+    return imread(FOLDER / f"{name}.png")[..., :3], json.loads(
+        (FOLDER / f"{name}.json").read_text()
+    )
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -140,13 +158,20 @@ def test_a_figure_looks_as_it_did(name, draw):
 
 
 def without_a_band(figure):
-    bands = [a for axes in figure.axes for a in axes.collections if isinstance(a, FillBetweenPolyCollection)]
+    bands = [
+        a
+        for axes in figure.axes
+        for a in axes.collections
+        if isinstance(a, FillBetweenPolyCollection)
+    ]
     bands[-1].set_visible(False)
 
 
 def without_runs_or_draws(figure):
     axes = figure.axes[-1]
-    [*axes.collections, *axes.lines][0 if axes.collections and len(figure.axes) == 1 else -1].set_visible(False)
+    [*axes.collections, *axes.lines][
+        0 if axes.collections and len(figure.axes) == 1 else -1
+    ].set_visible(False)
 
 
 def with_a_curve_elsewhere(figure):
@@ -154,7 +179,9 @@ def with_a_curve_elsewhere(figure):
     axes = figure.axes[0]
     curves = (line for line in axes.lines if len(line.get_xdata()) > 10)
     line = max(curves, key=lambda line: line.get_linewidth())
-    places = axes.transData.transform(np.transpose(line.get_data())) + np.array([0, 0.03 * axes.bbox.height])
+    places = axes.transData.transform(np.transpose(line.get_data())) + np.array(
+        [0, 0.03 * axes.bbox.height]
+    )
     line.set_data(*axes.transData.inverted().transform(places).T)
 
 
@@ -186,7 +213,8 @@ def with_ticks_that_nobody_reads(figure):
 
 
 @pytest.mark.parametrize(
-    "change", [without_a_label, with_two_labels_exchanged, without_the_caption, with_ticks_that_nobody_reads]
+    "change",
+    [without_a_label, with_two_labels_exchanged, without_the_caption, with_ticks_that_nobody_reads],
 )
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_label_missing_or_elsewhere_is_found(name, change, draw):
@@ -194,7 +222,9 @@ def test_a_label_missing_or_elsewhere_is_found(name, change, draw):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-@pytest.mark.parametrize("settings", [{"text.hinting": "none"}, {"text.hinting": "force_autohint"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"text.hinting": "none"}, {"text.hinting": "force_autohint"}], ids=str
+)
 def test_letters_set_otherwise_are_no_change(name, settings, draw):
     picture, found = draw(name, **settings)
     before, told = reference(name)

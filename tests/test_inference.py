@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes import samplers
-from scalebayes.diagnostics import Diagnosis, Message
-from scalebayes.graph import pymc_model
-from scalebayes.inference import _more_careful
-from scalebayes.progress import Progress
+from scalebayes.fitting import samplers
+from scalebayes.fitting.fit import _more_careful
+from scalebayes.fitting.graph import pymc_model
+from scalebayes.messages import Message
+from scalebayes.posterior.diagnostics import Diagnosis
+from scalebayes.utils.progress import Progress
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +33,14 @@ def test_same_seed_same_draws(fitted, load_public):
 
 def test_cores_do_not_change_the_draws(fitted, load_public):
     one = sb.fit(load_public("hoffmann2022"), "chinchilla", seed=0, cores=1)
-    assert (posterior(fitted("hoffmann2022", "chinchilla")) == posterior(one)).all().to_array().all()
+    assert (
+        (posterior(fitted("hoffmann2022", "chinchilla")) == posterior(one)).all().to_array().all()
+    )
 
 
-def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(fitted, load_public, monkeypatch, tmp_path):
+def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(
+    fitted, load_public, monkeypatch, tmp_path
+):
     fitted("hoffmann2022", "chinchilla")
 
     def refuse(*_args, **_kwargs):
@@ -79,10 +84,15 @@ def test_log_likelihood_is_pymcs(fitted):
     graph = pymc_model(fit.runs, fit.spec)
     point = posterior(fit).isel(chain=0, draw=0)
     mu = np.log(
-        fit.spec.law_object(fit.runs.N, fit.runs.D, **{p: float(point[p]) for p in fit.spec.law_object.parameter_names})
+        fit.spec.law_object(
+            fit.runs.N,
+            fit.runs.D,
+            **{p: float(point[p]) for p in fit.spec.law_object.parameter_names},
+        )
     )
     theirs = pm.logp(
-        pm.StudentT.dist(nu=float(point["nu"]), mu=mu, sigma=float(point["sigma"])), np.log(fit.runs.loss)
+        pm.StudentT.dist(nu=float(point["nu"]), mu=mu, sigma=float(point["sigma"])),
+        np.log(fit.runs.loss),
     ).eval()
     ours = fit.tree["log_likelihood"]["log_loss"].isel(chain=0, draw=0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
@@ -113,7 +123,9 @@ def test_interrupted_fit_comes_back_whole_and_flagged(load_public, monkeypatch):
 
 
 @pytest.mark.parametrize("draws_left", [0, 5])
-def test_an_interrupted_retry_leaves_the_whole_attempt_before_it(load_public, monkeypatch, draws_left):
+def test_an_interrupted_retry_leaves_the_whole_attempt_before_it(
+    load_public, monkeypatch, draws_left
+):
     sample, calls = samplers.run_nutpie, []
 
     def cut_the_second(compiled, settings, seed, callback):
@@ -158,7 +170,11 @@ def test_one_chain_is_not_tried_again(load_public):
 
 @pytest.mark.parametrize(
     ("codes", "draws", "target_accept"),
-    [(["DIVERGENCES", "ESS_BULK"], 2000, 1 - 0.05 / 3), (["R_HAT"], 3000, 0.95), (["TREE_DEPTH"], 3000, 0.95)],
+    [
+        (["DIVERGENCES", "ESS_BULK"], 2000, 1 - 0.05 / 3),
+        (["R_HAT"], 3000, 0.95),
+        (["TREE_DEPTH"], 3000, 0.95),
+    ],
 )
 def test_steps_get_smaller_only_where_a_fit_diverged(codes, draws, target_accept):
     gate = Diagnosis(tuple(Message(code, "failed", "") for code in codes), pd.DataFrame())
@@ -196,8 +212,14 @@ def test_unwritable_compile_directory_says_what_to_do(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     code = "import scalebayes as sb; sb.fit(sb.load_runs('pile2023'), 'chinchilla')"
-    environment = {"PATH": str(tmp_path), "HOME": str(blocked), "PYTENSOR_FLAGS": f"base_compiledir={blocked}/x"}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    environment = {
+        "PATH": str(tmp_path),
+        "HOME": str(blocked),
+        "PYTENSOR_FLAGS": f"base_compiledir={blocked}/x",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
     assert run.returncode == 1
     assert "FitError" in run.stderr.splitlines()[-1]
     assert "PYTENSOR_FLAGS=base_compiledir" in run.stderr

@@ -42,7 +42,8 @@ def planted(model, values):
     """A fit whose every draw is nearly the same, so that answers can be computed by hand."""
     rng = np.random.default_rng(0)
     draws = {
-        k: v * np.exp(1e-6 * rng.standard_normal((2, 50))) for k, v in (values | {"sigma": 0.01, "nu": 5.0}).items()
+        k: v * np.exp(1e-6 * rng.standard_normal((2, 50)))
+        for k, v in (values | {"sigma": 0.01, "nu": 5.0}).items()
     }
     return fit_of(model, sb.read_runs(TABLE, name="nine"), **draws)
 
@@ -56,7 +57,9 @@ def test_other_inputs_are_read_by_their_usual_names():
     assert "U 1B to 20B" in repr(runs)
     renamed = TABLE.rename(columns={"steps": "how long"})
     assert "S" not in sb.read_runs(renamed, name="nine").table
-    np.testing.assert_array_equal(sb.read_runs(renamed, name="nine", S="how long").S, TABLE["steps"])
+    np.testing.assert_array_equal(
+        sb.read_runs(renamed, name="nine", S="how long").S, TABLE["steps"]
+    )
 
 
 def test_runs_that_differ_in_what_they_repeat_are_not_the_same_run():
@@ -130,8 +133,18 @@ def test_reach_without_compute_is_that_of_the_input_furthest_out():
             {"N": 1e9, "S": 1e4, "U": 1e9},
             r"has no input U \(unique training tokens\): it is a law of N, S",
         ),
-        ("kaplan-steps", STEPS, {"N": 1e9, "V": 1e4}, "no input is called V: allowed are N, D, C, S, U, E"),
-        ("kaplan-steps", STEPS, {"N": [1e9] * 2, "S": [1e4] * 3}, "must have one length; got N: 2, S: 3"),
+        (
+            "kaplan-steps",
+            STEPS,
+            {"N": 1e9, "V": 1e4},
+            "no input is called V: allowed are N, D, C, S, U, E",
+        ),
+        (
+            "kaplan-steps",
+            STEPS,
+            {"N": [1e9] * 2, "S": [1e4] * 3},
+            "must have one length; got N: 2, S: 3",
+        ),
         ("kaplan-steps", STEPS, {"N": 1e9, "S": -1}, "S must be positive"),
     ],
 )
@@ -145,7 +158,9 @@ def test_one_u_is_told():
     values = {k: np.full((2, 50), v) for k, v in (PUBLISHED | {"sigma": 0.01, "nu": 5.0}).items()}
     rng = np.random.default_rng(0)
     fit = fit_of(
-        "data-constrained", runs, **{k: v * np.exp(0.01 * rng.standard_normal(v.shape)) for k, v in values.items()}
+        "data-constrained",
+        runs,
+        **{k: v * np.exp(0.01 * rng.standard_normal(v.shape)) for k, v in values.items()},
     )
     (text,) = [m.text for m in sb.diagnose(fit).messages if m.code == "ONE_U"]
     assert text == "all runs have U = 1B: what U does comes from the prior alone"
@@ -153,12 +168,16 @@ def test_one_u_is_told():
 
 def test_the_command_takes_further_inputs(tmp_path):
     path = sb.save(planted("data-constrained", PUBLISHED), tmp_path / "fit.nc")
-    run = CliRunner().invoke(app, ["predict", str(path), "--N", "1B", "--D", "40B", "--input", "U=4B", "--json"])
+    run = CliRunner().invoke(
+        app, ["predict", str(path), "--N", "1B", "--D", "40B", "--input", "U=4B", "--json"]
+    )
     assert run.exit_code == 0, run.output
     rows = json.loads(run.stdout)
     rows = rows["rows"] if isinstance(rows, dict) and "rows" in rows else rows
     assert "4000000000" in json.dumps(rows).replace(".0", "")
-    bad = CliRunner().invoke(app, ["predict", str(path), "--N", "1B", "--D", "40B", "--input", "4B"])
+    bad = CliRunner().invoke(
+        app, ["predict", str(path), "--N", "1B", "--D", "40B", "--input", "4B"]
+    )
     assert bad.exit_code == 2
     assert "write NAME=VALUE" in bad.output
     missing = CliRunner().invoke(app, ["predict", str(path), "--N", "1B", "--D", "40B"])
@@ -172,7 +191,12 @@ def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load
     table = table[table["published_fit"]]
     assert len(table) == 182
     law, log_loss = LAWS["data-constrained"], np.log(table["loss"].to_numpy())
-    paper = {"E": np.exp(0.6254804), "A": np.exp(6.255414), "B": np.exp(7.3049974), "alpha": 0.3526596}
+    paper = {
+        "E": np.exp(0.6254804),
+        "A": np.exp(6.255414),
+        "B": np.exp(7.3049974),
+        "alpha": 0.3526596,
+    }
     inputs = [table[name].to_numpy() for name in ("params", "tokens", "unique_tokens")]
 
     def huber(log_R):
@@ -181,24 +205,34 @@ def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load
         size = np.abs(np.log(law.function(*inputs, **values)) - log_loss)
         return 1e3 * np.where(size <= 1e-3, size**2 / 2, 1e-3 * (size - 5e-4)).sum()
 
-    per_token = law.derive(law.from_notation(paper | {"R_N_star": 5.3, "R_D_star": 15.4}))["N_per_U"]
+    per_token = law.derive(law.from_notation(paper | {"R_N_star": 5.3, "R_D_star": 15.4}))[
+        "N_per_U"
+    ]
     assert per_token == pytest.approx(0.050987, abs=1e-5)  # U_N / U_D of the authors' constants
     published = np.array([5.309743, 15.387756])
     for away in (0.8, 1.2):
         options = {"xatol": 1e-6, "fatol": 1e-10}
-        found = optimize.minimize(huber, np.log(away * published), method="Nelder-Mead", options=options)
+        found = optimize.minimize(
+            huber, np.log(away * published), method="Nelder-Mead", options=options
+        )
         assert np.exp(found.x) == pytest.approx(published, rel=2e-3)
 
 
 @pytest.fixture(scope="module")
 def clark():
     """Dense and S-BASE runs of Clark et al. (2022) at their last step, top-1 routing in every other layer."""
-    shared = Path(os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    shared = Path(
+        os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
+    )
     path = shared / "upstream" / "curves.csv.gz"
     if not path.is_file():
         pytest.skip(f"no {path}: these points are not committed, fetch them from upstream")
     runs = pd.read_csv(path).sort_values("step").groupby("hyper_id").tail(1)
-    runs = runs[runs["router_type"].isin(["Dense", "S-Base"]) & (runs["k"] == 1) & (runs["routing_frequency"] == 0.5)]
+    runs = runs[
+        runs["router_type"].isin(["Dense", "S-Base"])
+        & (runs["k"] == 1)
+        & (runs["routing_frequency"] == 0.5)
+    ]
     assert len(runs) == 61
     names = {"dense_parameter_count": "N", "num_experts": "E", "loss_validation": "loss"}
     return sb.read_runs(runs[list(names)].rename(columns=names), name="clark2022 S-BASE")

@@ -10,10 +10,16 @@ import pytest
 from scipy import optimize
 
 import scalebayes as sb
-from scalebayes import envelope, isoflop, optima, point
-from scalebayes.isoflop import isoflop_sets
+from scalebayes.baselines import envelope, from_optima, huber, isoflop
+from scalebayes.data.subsets import isoflop_sets
 
-HOFFMANN = {"E": 1.69337368, "A": 406.401018, "B": 410.722827, "alpha": 0.33917084, "beta": 0.2849083}
+HOFFMANN = {
+    "E": 1.69337368,
+    "A": 406.401018,
+    "B": 410.722827,
+    "alpha": 0.33917084,
+    "beta": 0.2849083,
+}
 SKEWED = {"E": 1.7, "A": 500.0, "B": 150.0, "alpha": 0.36, "beta": 0.22}
 BUDGETS = np.geomspace(1e18, 1e21, 7)
 
@@ -33,11 +39,18 @@ def sweep(law, spread, off=1.0, drift=0.0, noise=0.0, sizes=9, budgets=BUDGETS, 
     """
     rows = []
     for C in budgets:
-        N = true_optimum(C, **law) * off * (C / budgets[0]) ** drift * np.geomspace(1 / spread, spread, sizes)
+        N = (
+            true_optimum(C, **law)
+            * off
+            * (C / budgets[0]) ** drift
+            * np.geomspace(1 / spread, spread, sizes)
+        )
         rows.append(pd.DataFrame({"N": N, "D": C / (6 * N)}))
     table = pd.concat(rows, ignore_index=True)
     scatter = np.exp(noise * np.random.default_rng(seed).standard_normal(len(table)))
-    return sb.read_runs(table.assign(loss=additive(table["N"], table["D"], **law) * scatter), name="sweep")
+    return sb.read_runs(
+        table.assign(loss=additive(table["N"], table["D"], **law) * scatter), name="sweep"
+    )
 
 
 def by_polyfit(runs, budgets=BUDGETS):
@@ -76,7 +89,9 @@ def by_windows(C, N):
 def test_sets_are_those_of_every_window(seed):
     rng = np.random.default_rng(seed)
     rows = int(rng.integers(1, 120))
-    C = rng.choice(np.geomspace(1e18, 1e21, 12), rows) * np.exp(rng.normal(0, rng.choice([0, 0.02, 0.2]), rows))
+    C = rng.choice(np.geomspace(1e18, 1e21, 12), rows) * np.exp(
+        rng.normal(0, rng.choice([0, 0.02, 0.2]), rows)
+    )
     N = 10 ** rng.uniform(7, rng.choice([7.4, 9]), rows)
     ours, theirs = isoflop_sets(C, N), by_windows(C, N)
     assert [s.tolist() for s in ours] == [s.tolist() for s in theirs]
@@ -134,12 +149,18 @@ def shift_of_the_parabola(law, spread, off=1.0, sizes=9):
     return -c[1] / (2 * c[2])
 
 
-@pytest.mark.parametrize(("spread", "off"), [(3.0, 1.0), (10.0, 1.0), (30.0, 1.0), (10.0, 2.0), (10.0, 0.5)])
+@pytest.mark.parametrize(
+    ("spread", "off"), [(3.0, 1.0), (10.0, 1.0), (30.0, 1.0), (10.0, 2.0), (10.0, 0.5)]
+)
 def test_a_spread_that_is_alike_at_every_budget_shifts_n_and_leaves_the_exponent(spread, off):
     ours = alone(isoflop.frontier, sweep(SKEWED, spread, off), C=[1e20, 1e24])
-    assert float(ours["a"]) == pytest.approx(SKEWED["beta"] / (SKEWED["alpha"] + SKEWED["beta"]), abs=1e-9)
+    assert float(ours["a"]) == pytest.approx(
+        SKEWED["beta"] / (SKEWED["alpha"] + SKEWED["beta"]), abs=1e-9
+    )
     factor = ours["N"].values / true_optimum(np.array([1e20, 1e24]), **SKEWED)
-    np.testing.assert_allclose(np.log(factor), shift_of_the_parabola(SKEWED, spread, off), rtol=1e-7)
+    np.testing.assert_allclose(
+        np.log(factor), shift_of_the_parabola(SKEWED, spread, off), rtol=1e-7
+    )
 
 
 def one_list_of_sizes(law):
@@ -152,14 +173,21 @@ def one_list_of_sizes(law):
 def test_the_bias_has_the_figures_of_the_documentation():
     """docs/point-methods.md prints these; `shift_of_the_parabola` and numpy.polyfit know nothing of our code."""
     for law, figures in ((HOFFMANN, (0.8, 3.6, 8.0)), (SKEWED, (2.1, 9.5, 21.8))):
-        shifts = [100 * math.expm1(shift_of_the_parabola(law, spread)) for spread in (3.0, 10.0, 30.0)]
+        shifts = [
+            100 * math.expm1(shift_of_the_parabola(law, spread)) for spread in (3.0, 10.0, 30.0)
+        ]
         assert shifts == pytest.approx(figures, abs=0.06)
-    for law, truth, exponent, factor in ((HOFFMANN, 0.4565, 0.4429, 0.908), (SKEWED, 0.3793, 0.3950, 1.247)):
+    for law, truth, exponent, factor in (
+        (HOFFMANN, 0.4565, 0.4429, 0.908),
+        (SKEWED, 0.3793, 0.3950, 1.247),
+    ):
         runs = one_list_of_sizes(law)
         a, intercept = by_polyfit(runs)
         assert law["beta"] / (law["alpha"] + law["beta"]) == pytest.approx(truth, abs=1e-4)
         assert a == pytest.approx(exponent, abs=1e-4)
-        assert np.exp(intercept + a * np.log(1e24)) / true_optimum(1e24, **law) == pytest.approx(factor, abs=1e-3)
+        assert np.exp(intercept + a * np.log(1e24)) / true_optimum(1e24, **law) == pytest.approx(
+            factor, abs=1e-3
+        )
         ours = alone(isoflop.frontier, runs, C=1e24)
         assert float(ours["a"]) == pytest.approx(a, rel=1e-6)
         assert float(ours["N"][0]) == pytest.approx(np.exp(intercept + a * np.log(1e24)), rel=1e-6)
@@ -171,7 +199,9 @@ def test_the_example_of_the_documentation_runs_and_prints_what_it_says(capsys):
     exec(code, {})
     printed = [float(word) for word in capsys.readouterr().out.split()]
     said = [
-        float(word) for comment in re.findall(r"\)  # ([\d. ]+)$", code, flags=re.MULTILINE) for word in comment.split()
+        float(word)
+        for comment in re.findall(r"\)  # ([\d. ]+)$", code, flags=re.MULTILINE)
+        for word in comment.split()
     ]
     assert printed == pytest.approx(said, abs=6e-4)
     assert len(said) == 3
@@ -179,7 +209,7 @@ def test_the_example_of_the_documentation_runs_and_prints_what_it_says(capsys):
 
 @pytest.mark.parametrize("law", [HOFFMANN, SKEWED], ids=["hoffmann", "skewed"])
 def test_the_parametric_fit_is_not_biased_on_the_same_runs(law):
-    ours = alone(point.frontier, one_list_of_sizes(law), C=1e24)
+    ours = alone(huber.frontier, one_list_of_sizes(law), C=1e24)
     assert float(ours["a"]) == pytest.approx(law["beta"] / (law["alpha"] + law["beta"]), abs=2e-4)
     assert float(ours["N"][0]) == pytest.approx(true_optimum(1e24, **law), rel=2e-3)
     expected = additive(float(ours["N"][0]), float(ours["D"][0]), **law)
@@ -188,7 +218,10 @@ def test_the_parametric_fit_is_not_biased_on_the_same_runs(law):
 
 def test_the_bootstrap_of_approach_2_spreads_as_the_noise_does():
     """Against fits of tables with fresh noise."""
-    repeats = [float(alone(isoflop.frontier, sweep(HOFFMANN, 6.0, noise=0.003, seed=s))["a"]) for s in range(200)]
+    repeats = [
+        float(alone(isoflop.frontier, sweep(HOFFMANN, 6.0, noise=0.003, seed=s))["a"])
+        for s in range(200)
+    ]
     found = isoflop.frontier(sweep(HOFFMANN, 6.0, noise=0.003, seed=1), C=1e21, draws=400)
     assert float(found["a"].std()) == pytest.approx(np.std(repeats), rel=0.35)
     again = isoflop.frontier(sweep(HOFFMANN, 6.0, noise=0.003, seed=1), C=1e21, draws=400)
@@ -197,11 +230,15 @@ def test_the_bootstrap_of_approach_2_spreads_as_the_noise_does():
 
 def test_budgets_that_do_not_bracket_their_minimum_are_left_out_and_named():
     runs = sweep(HOFFMANN, 10.0)
-    at = (runs.C < 5e18) & (1.5 * true_optimum(runs.C, **HOFFMANN) > runs.N)  # only sizes above the optimum are left
+    at = (runs.C < 5e18) & (
+        1.5 * true_optimum(runs.C, **HOFFMANN) > runs.N
+    )  # only sizes above the optimum are left
     cut = sb.Runs(runs.table[~at], "cut")
     assert isoflop.minima(cut)["bracketed"].tolist() == [False, False, True, True, True, True, True]
     found = isoflop.frontier(cut, C=1e21, draws=0)
-    assert found.attrs["notes"] == "left out, the runs do not bracket the minimum: 1e18, 3.16e18 FLOP"
+    assert (
+        found.attrs["notes"] == "left out, the runs do not bracket the minimum: 1e18, 3.16e18 FLOP"
+    )
     assert found.attrs["budgets"] == "5"
 
 
@@ -217,7 +254,7 @@ def test_too_few_bracketed_budgets_are_refused_by_name():
     )
 
 
-@pytest.mark.parametrize("method", [isoflop.frontier, envelope.frontier, point.frontier])
+@pytest.mark.parametrize("method", [isoflop.frontier, envelope.frontier, huber.frontier])
 def test_budgets_that_are_none_are_told(method):
     runs = sweep(HOFFMANN, 4.0)
     with pytest.raises(sb.QueryError, match="C: 'lots' is not a quantity"):
@@ -229,7 +266,10 @@ def test_budgets_that_are_none_are_told(method):
 def test_a_table_without_shared_budgets_is_refused():
     with pytest.raises(sb.RunsError) as caught:
         isoflop.frontier(sb.load_runs("pile2023"), C=1e21)
-    assert "pile2023 has 0 budgets that 4 runs or more share (C within 15%, N over a factor of 3)" in str(caught.value)
+    assert (
+        "pile2023 has 0 budgets that 4 runs or more share (C within 15%, N over a factor of 3)"
+        in str(caught.value)
+    )
 
 
 # approach 1
@@ -250,7 +290,9 @@ def test_the_envelope_takes_the_best_bracketed_run_of_each_bin():
     assert float(found["a"]) == pytest.approx(slope)
     assert float(found["N"][0]) == pytest.approx(np.exp(intercept + slope * np.log(1e20)))
     assert found.attrs["budgets"] == "3"
-    assert found.attrs["notes"] == "left out, too few sizes or the best at their end: about 2e21 FLOP"
+    assert (
+        found.attrs["notes"] == "left out, too few sizes or the best at their end: about 2e21 FLOP"
+    )
 
 
 def test_a_run_above_a_cheaper_one_is_not_on_the_envelope():
@@ -264,7 +306,10 @@ def test_a_run_above_a_cheaper_one_is_not_on_the_envelope():
 
 def test_too_few_sizes_are_refused():
     runs = sb.load_runs("pile2023")
-    with pytest.raises(sb.RunsError, match="the runs bracket the least loss in 0 bins of compute; Approach 1 needs 3"):
+    with pytest.raises(
+        sb.RunsError,
+        match="the runs bracket the least loss in 0 bins of compute; Approach 1 needs 3",
+    ):
         envelope.frontier(runs, C=1e21)
 
 
@@ -277,27 +322,29 @@ def test_sizes_within_a_percent_are_one_size():
 
 def test_loss_along_the_frontier_is_a_power_over_a_floor():
     log_C = np.log(np.geomspace(1e18, 1e22, 9))[None]
-    floor, k, g = 1.8, 40.0, float(optima.FALLS[40])
+    floor, k, g = 1.8, 40.0, float(from_optima.FALLS[40])
     loss = floor + k * np.exp(-g * log_C)
-    found = optima.floor_law(log_C, loss, np.ones_like(loss))
+    found = from_optima.floor_law(log_C, loss, np.ones_like(loss))
     np.testing.assert_allclose([v[0] for v in found], [floor, np.log(k), g], rtol=1e-6)
     rng = np.random.default_rng(0)
     noisy = loss + 0.02 * rng.standard_normal(loss.shape)
-    E, log_k, fall = (float(v[0]) for v in optima.floor_law(log_C, noisy, np.ones_like(loss)))
+    E, log_k, fall = (float(v[0]) for v in from_optima.floor_law(log_C, noisy, np.ones_like(loss)))
 
     def squares(x):
         return ((noisy - x[0] - np.exp(x[1] - x[2] * (log_C - log_C.mean()))) ** 2).sum()
 
     start = [E, log_k - fall * log_C.mean(), fall]
-    best = optimize.minimize(squares, start, method="Nelder-Mead", options={"maxiter": 4000, "fatol": 1e-14})
+    best = optimize.minimize(
+        squares, start, method="Nelder-Mead", options={"maxiter": 4000, "fatol": 1e-14}
+    )
     assert squares(start) <= 1.01 * best.fun
 
 
 def test_a_floor_is_never_negative_and_a_rising_loss_has_no_power_term():
     log_C = np.log(np.geomspace(1e18, 1e22, 5))[None]
     steep = np.exp(-0.8 * (log_C - log_C.mean())) - 0.2
-    assert optima.floor_law(log_C, steep, np.ones_like(steep))[0][0] >= 0
-    floor, log_k, _ = optima.floor_law(log_C, 2 + 0.01 * log_C, np.ones_like(log_C))
+    assert from_optima.floor_law(log_C, steep, np.ones_like(steep))[0][0] >= 0
+    floor, log_k, _ = from_optima.floor_law(log_C, 2 + 0.01 * log_C, np.ones_like(log_C))
     assert floor[0] == pytest.approx((2 + 0.01 * log_C).mean())
     assert log_k[0] == -np.inf
 
@@ -307,6 +354,6 @@ def test_points_that_do_not_count_change_nothing():
     x, y = rng.standard_normal((2, 3, 8))
     use = np.ones((3, 8), bool)
     use[:, 5:] = False
-    intercept, slope = optima.power_law(x, y, use)
+    intercept, slope = from_optima.power_law(x, y, use)
     for i in range(3):
         assert [slope[i], intercept[i]] == pytest.approx(np.polyfit(x[i, :5], y[i, :5], 1))

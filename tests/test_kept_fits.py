@@ -9,10 +9,9 @@ import pytest
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes import inference
-from scalebayes.diagnostics import Diagnosis
-from scalebayes.kept_fits import keep, place, recall
-from scalebayes.posterior import METADATA
+from scalebayes.fitting.kept_fits import keep, place, recall
+from scalebayes.posterior.diagnostics import Diagnosis
+from scalebayes.posterior.fit import METADATA
 
 from .handmade import fit_of
 
@@ -32,14 +31,18 @@ def made(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path))
     rng = np.random.default_rng(0)
     draws = {"N_c": 8.8e13, "alpha_N": 0.076, "sigma": 0.01, "nu": 20.0}
-    fit = fit_of("kaplan-size", runs, **{k: v * np.exp(0.01 * rng.standard_normal((4, 50))) for k, v in draws.items()})
+    fit = fit_of(
+        "kaplan-size",
+        runs,
+        **{k: v * np.exp(0.01 * rng.standard_normal((4, 50))) for k, v in draws.items()},
+    )
     counted = []
 
     def sample(spec, runs, backend, settings, seed, bar):
         counted.append(seed)
         return fit, Diagnosis((), pd.DataFrame())
 
-    monkeypatch.setattr(inference, "_fit", sample)
+    monkeypatch.setattr("scalebayes.fitting.fit._fit", sample)
     return fit, counted
 
 
@@ -50,13 +53,17 @@ def test_the_same_fit_is_made_once_and_says_where_it_is_from(made, runs):
     assert counted == [0]
     assert "cached" not in first.metadata
     assert again.metadata["cached"].endswith(".nc")
-    xr.testing.assert_identical(again.tree["posterior"].to_dataset(), fit.tree["posterior"].to_dataset())
+    xr.testing.assert_identical(
+        again.tree["posterior"].to_dataset(), fit.tree["posterior"].to_dataset()
+    )
     assert again.runs is runs
     sb.fit(runs, "kaplan-size")
     assert counted == [0, 0]
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"draws": 999}, {"tune": 7}, {"chains": 3}, {"target_accept": 0.9}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"draws": 999}, {"tune": 7}, {"chains": 3}, {"target_accept": 0.9}]
+)
 def test_other_settings_make_another_fit(made, runs, other):
     _, counted = made
     sb.fit(runs, "kaplan-size", cache=True)
@@ -67,7 +74,10 @@ def test_other_settings_make_another_fit(made, runs, other):
 def test_other_priors_rows_or_versions_make_another_fit(made, runs):
     spec = sb.read_model("kaplan-size")
     wide = spec.model_copy(
-        update={"priors": spec.priors | {"sigma": spec.priors["sigma"].model_copy(update={"shift": 0.1})}}
+        update={
+            "priors": spec.priors
+            | {"sigma": spec.priors["sigma"].model_copy(update={"shift": 0.1})}
+        }
     )
     fewer = sb.Runs(runs.table.iloc[1:], runs.name)
     base = place(spec, runs, SETTINGS, 0, {"pymc": "6"})

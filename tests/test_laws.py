@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
-from scalebayes import geometry
-from scalebayes.laws import INPUTS, LAWS, Parameter, law, steps, summaries
-from scalebayes.minima import numeric_optimum
+from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps, summaries
+from scalebayes.queries.optimum import numeric_optimum
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
@@ -21,11 +20,20 @@ EVERY = pytest.mark.parametrize("law", OF_LOSS, ids=lambda law: law.name)
 FAMILY = {"coupled", "additive", "kaplan", "kaplan-floor", "bottleneck"}
 OPTIMAL = [law for law in LAWS.values() if law.optimal_N is not None]
 FLOORLESS = {"kaplan", "product", "size", "data", "compute", "steps", "routed"}
-FALLING = pytest.mark.parametrize("law", [x for x in OF_LOSS if x.name != "routed"], ids=lambda law: law.name)
+FALLING = pytest.mark.parametrize(
+    "law", [x for x in OF_LOSS if x.name != "routed"], ids=lambda law: law.name
+)
 """Routed models: beyond a size, more experts harm; `test_experts_help_up_to_the_cutoff`."""
 
 # What runs and laws in the field look like, with room; scales come from the size in nats of their term, as in priors.
-INPUT_RANGES = {"N": (1e5, 1e13), "D": (1e7, 1e15), "C": (1e15, 1e28), "S": (1e2, 1e8), "U": (1e7, 1e15), "E": (1, 1e4)}
+INPUT_RANGES = {
+    "N": (1e5, 1e13),
+    "D": (1e7, 1e15),
+    "C": (1e15, 1e28),
+    "S": (1e2, 1e8),
+    "U": (1e7, 1e15),
+    "E": (1, 1e4),
+}
 REFERENCES = {"N": 1e9, "D": 2e10, "C": 1e21, "S": 1e4, "U": 2e10, "E": 64.0}
 
 
@@ -35,13 +43,32 @@ def log_uniform(low, high):
 
 def parameters_of(law):
     """Strategy of parameters of a law: exponents .03 to 1, terms of .03 to 10 nats, kappa .1 to 3."""
-    plain = {"L_inf": log_uniform(0.05, 5), "L_0": log_uniform(0.5, 8), "kappa": log_uniform(0.1, 3)}
-    plain |= {"R_N": log_uniform(0.5, 50), "R_D": log_uniform(0.5, 50), "C_0": log_uniform(1e13, 1e19)}
-    plain |= {"L_drop": log_uniform(3, 12), "gamma": log_uniform(0.5, 3), "C_1": log_uniform(1e17, 1e24)}
+    plain = {
+        "L_inf": log_uniform(0.05, 5),
+        "L_0": log_uniform(0.5, 8),
+        "kappa": log_uniform(0.1, 3),
+    }
+    plain |= {
+        "R_N": log_uniform(0.5, 50),
+        "R_D": log_uniform(0.5, 50),
+        "C_0": log_uniform(1e13, 1e19),
+    }
+    plain |= {
+        "L_drop": log_uniform(3, 12),
+        "gamma": log_uniform(0.5, 3),
+        "C_1": log_uniform(1e17, 1e24),
+    }
     plain |= {"f": log_uniform(0.1, 3), "gap": log_uniform(0.3, 4)}
     if law.name == "routed":
-        plain |= {"gamma": log_uniform(1e-4, 4e-3), "E_start": log_uniform(0.5, 4), "E_max": log_uniform(20, 2000)}
-    sizes = {p.name: plain.get(p.name, log_uniform(0.03, 10 if p.scale_of else 1)) for p in law.parameters}
+        plain |= {
+            "gamma": log_uniform(1e-4, 4e-3),
+            "E_start": log_uniform(0.5, 4),
+            "E_max": log_uniform(20, 2000),
+        }
+    sizes = {
+        p.name: plain.get(p.name, log_uniform(0.03, 10 if p.scale_of else 1))
+        for p in law.parameters
+    }
 
     def with_scales(values):
         for p in law.parameters:
@@ -102,7 +129,10 @@ def test_backends_agree(law, compiled, data):
 
 @EVERY
 def test_draws_and_targets_broadcast(law):
-    values = {p.name: np.full((2, 3, 1), 0.5) * (REFERENCES[p.scale_of] if p.scale_of else 1) for p in law.parameters}
+    values = {
+        p.name: np.full((2, 3, 1), 0.5) * (REFERENCES[p.scale_of] if p.scale_of else 1)
+        for p in law.parameters
+    }
     values |= {"E_max": np.full((2, 3, 1), 300.0)} if "E_max" in values else {}
     loss = law(*(np.full(4, REFERENCES[x]) for x in law.inputs), **values)
     assert loss.shape == (2, 3, 4)
@@ -168,7 +198,9 @@ def test_with_data_to_spare_the_family_is_the_law_of_size(values, x):
         assert LAWS[name](x["N"], np.inf, **values) == pytest.approx(alone, rel=1e-6)
     assert LAWS["coupled"](x["N"], np.inf, **values, kappa=0.5) == pytest.approx(alone, rel=1e-6)
     floorless = LAWS["size"](x["N"], **take(values, *SIZE))
-    assert LAWS["kaplan"](x["N"], np.inf, **take(values, *SIZE, *DATA)) == pytest.approx(floorless, rel=1e-6, abs=1e-6)
+    assert LAWS["kaplan"](x["N"], np.inf, **take(values, *SIZE, *DATA)) == pytest.approx(
+        floorless, rel=1e-6, abs=1e-6
+    )
 
 
 @few
@@ -178,7 +210,9 @@ def test_with_parameters_to_spare_the_family_is_the_law_of_data(values, x):
     for name in ("additive", "kaplan-floor", "bottleneck"):
         assert LAWS[name](np.inf, x["D"], **values) == pytest.approx(alone, rel=1e-6)
     floorless = LAWS["data"](x["D"], **take(values, *DATA))
-    assert LAWS["kaplan"](np.inf, x["D"], **take(values, *SIZE, *DATA)) == pytest.approx(floorless, rel=1e-6, abs=1e-6)
+    assert LAWS["kaplan"](np.inf, x["D"], **take(values, *SIZE, *DATA)) == pytest.approx(
+        floorless, rel=1e-6, abs=1e-6
+    )
 
 
 @few
@@ -186,11 +220,15 @@ def test_with_parameters_to_spare_the_family_is_the_law_of_data(values, x):
 def test_members_of_the_family_are_special_cases(values, x):
     N, D = x["N"], x["D"]
     coupled, alpha_D = LAWS["coupled"], values["alpha_D"]
-    assert LAWS["additive"](N, D, **values) == pytest.approx(coupled(N, D, **values, kappa=1.0), rel=1e-12)
+    assert LAWS["additive"](N, D, **values) == pytest.approx(
+        coupled(N, D, **values, kappa=1.0), rel=1e-12
+    )
     tied = coupled(N, D, **values, kappa=alpha_D)
     assert LAWS["kaplan-floor"](N, D, **values) == pytest.approx(tied, rel=1e-12)
     without_floor = coupled(N, D, **{**values, "L_inf": 0.0}, kappa=alpha_D)
-    assert LAWS["kaplan"](N, D, **take(values, *SIZE, *DATA)) == pytest.approx(without_floor, rel=1e-12)
+    assert LAWS["kaplan"](N, D, **take(values, *SIZE, *DATA)) == pytest.approx(
+        without_floor, rel=1e-12
+    )
 
 
 @few
@@ -201,13 +239,19 @@ def test_the_bottleneck_is_the_limit_of_small_kappa(values, x):
     for kappa in (1e-2, 1e-3, 1e-6):
         near = LAWS["coupled"](x["N"], x["D"], **values, kappa=kappa)
         # (n^(1/k) + d^(1/k))^k lies between max(n, d) and 2^k max(n, d)
-        assert bottleneck * (1 - 1e-9) <= near <= bottleneck + reducible * (2**kappa - 1) + 1e-9 * bottleneck
+        assert (
+            bottleneck * (1 - 1e-9)
+            <= near
+            <= bottleneck + reducible * (2**kappa - 1) + 1e-9 * bottleneck
+        )
 
 
 @few
 @given(parameters_of(LAWS["coupled"]), inputs_of(LAWS["coupled"]))
 def test_the_family_is_ordered_by_kappa(values, x):
-    losses = [LAWS["coupled"](x["N"], x["D"], **{**values, "kappa": k}) for k in (0.1, 0.3, 1.0, 3.0)]
+    losses = [
+        LAWS["coupled"](x["N"], x["D"], **{**values, "kappa": k}) for k in (0.1, 0.3, 1.0, 3.0)
+    ]
     assert (np.diff(losses) >= -1e-12 * losses[0]).all()
 
 
@@ -229,7 +273,10 @@ def test_additive_is_equation_10(values, x):
 
 
 @few
-@given(st.fixed_dictionaries({"E": log_uniform(0.5, 3), "eta": log_uniform(0.05, 0.4)}), inputs_of(LAWS["additive"]))
+@given(
+    st.fixed_dictionaries({"E": log_uniform(0.5, 3), "eta": log_uniform(0.05, 0.4)}),
+    inputs_of(LAWS["additive"]),
+)
 def test_overtraining_is_gadres_form_of_compute_and_ratio(values, x):
     """L = E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D (Gadre et al. 2024)."""
     a, b, E, eta = 141.0, 190.0, values["E"], values["eta"]
@@ -238,14 +285,23 @@ def test_overtraining_is_gadres_form_of_compute_and_ratio(values, x):
     printed = E + (a * M**eta + b * M**-eta) * C**-eta
     assert LAWS["overtraining"](x["N"], x["D"], **ours) == pytest.approx(printed, rel=1e-11)
     derived = LAWS["overtraining"].derive(ours)
-    assert take(derived, "a", "b", "eta_C") == pytest.approx({"a": a, "b": b, "eta_C": eta}, rel=1e-9)
+    assert take(derived, "a", "b", "eta_C") == pytest.approx(
+        {"a": a, "b": b, "eta_C": eta}, rel=1e-9
+    )
     best = LAWS["overtraining"].optimise(C / 6, ours)
     ratio = C / 6 / best**2
     assert ratio == pytest.approx((b / a) ** (1 / (2 * eta)), rel=1e-9)
     assert derived["M_opt"] == pytest.approx((b / a) ** (1 / (2 * eta)), rel=1e-9)
 
 
-MUENNIGHOFF = {"E": 1.869, "A": 521.0, "B": 1488.0, "alpha": 0.3526596, "R_N_star": 5.309743, "R_D_star": 15.387756}
+MUENNIGHOFF = {
+    "E": 1.869,
+    "A": 521.0,
+    "B": 1488.0,
+    "alpha": 0.3526596,
+    "R_N_star": 5.309743,
+    "R_D_star": 15.387756,
+}
 
 
 @few
@@ -260,7 +316,9 @@ def test_data_constrained_is_the_papers_formula(x):
     for name, value, unique, star in (("N", N, U_N, p["R_N_star"]), ("D", D, U, p["R_D_star"])):
         worth[name] = unique + unique * star * (1 - np.exp(-(value / unique - 1) / star))
     printed = p["E"] + p["A"] / worth["N"] ** p["alpha"] + p["B"] / worth["D"] ** p["alpha"]
-    assert LAWS["data-constrained"](x["N"], x["D"], x["U"], **ours) == pytest.approx(printed, rel=1e-9)
+    assert LAWS["data-constrained"](x["N"], x["D"], x["U"], **ours) == pytest.approx(
+        printed, rel=1e-9
+    )
 
 
 @few
@@ -317,7 +375,9 @@ def test_broken_laws_are_the_papers_formula(values, x):
     second = -(v["alpha_2"] - v["alpha_1"]) * v["f"] * np.logaddexp(0, np.log(C / d_2) / v["f"])
     once = {k: v[k] for k in LAWS["broken"].parameter_names}
     assert LAWS["broken"](C, **once) == pytest.approx(v["L_inf"] + power * np.exp(first), rel=1e-9)
-    assert LAWS["broken-twice"](C, **v) == pytest.approx(v["L_inf"] + power * np.exp(first + second), rel=1e-9)
+    assert LAWS["broken-twice"](C, **v) == pytest.approx(
+        v["L_inf"] + power * np.exp(first + second), rel=1e-9
+    )
     straight = {**once, "alpha_1": v["alpha_C"]}
     alone = LAWS["compute-floor"](C, **take(v, "L_inf", "C_c", "alpha_C"))
     assert LAWS["broken"](C, **straight) == pytest.approx(alone, rel=1e-9)
@@ -332,7 +392,9 @@ def test_caballeros_notation():
 
 def test_steps_is_kaplans_equation_1_6_and_its_frontier():
     values = {"N_c": 6.5e13, "alpha_N": 0.077, "S_c": 2.1e3, "alpha_S": 0.76}
-    assert LAWS["steps"](1e9, 2e4, **values) == pytest.approx((6.5e13 / 1e9) ** 0.077 + (2.1e3 / 2e4) ** 0.76)
+    assert LAWS["steps"](1e9, 2e4, **values) == pytest.approx(
+        (6.5e13 / 1e9) ** 0.077 + (2.1e3 / 2e4) ** 0.76
+    )
     # At the least loss for a compute N B_crit(L) S the term of steps is alpha_N/alpha_S of the other.
     alpha = LAWS["steps"].derive(values)["alpha_C_min"]
     log_C, optima = np.log([1e20, 1e22]), []
@@ -395,7 +457,9 @@ def test_experts_help_up_to_the_cutoff(values, x):
             assert sign * (law(N, 2 * x["E"] + 1, **values) - law(N, x["E"], **values)) >= 0
     assert law(2 * x["N"], x["E"], **values) < law(x["N"], x["E"], **values)
     few_experts = law(x["N"], 1.0, **values)
-    log_start = np.log(values["E_start"]) * (values["gamma"] * np.log(x["N"] / 1e9) - values["alpha_E"])
+    log_start = np.log(values["E_start"]) * (
+        values["gamma"] * np.log(x["N"] / 1e9) - values["alpha_E"]
+    )
     alone = values["L_0"] * (x["N"] / 1e9) ** -values["alpha_N"] * np.exp(log_start)
     assert few_experts == pytest.approx(alone, rel=1e-9)
 
@@ -416,7 +480,9 @@ def test_kaplans_rule_of_thumb_keeps_overfitting_under_two_percent():
         assert summaries.overfitting(N, 5e3 * N**0.74, **values) == pytest.approx(0.02, abs=0.0025)
     N = 1e9
     alone = LAWS["size"](N, N_c=8.8e13, alpha_N=0.076)
-    assert summaries.secondary_form(N, 2e10, N_c=8.8e13, alpha_N=0.076) == pytest.approx(alone + 0.05**0.38)
+    assert summaries.secondary_form(N, 2e10, N_c=8.8e13, alpha_N=0.076) == pytest.approx(
+        alone + 0.05**0.38
+    )
 
 
 def test_product_is_a_plane_in_logs():
@@ -438,10 +504,14 @@ def test_the_closed_optimum_is_the_numeric_optimum(law, data):
         reducible = loss - values.get("L_inf", 0.0)
         for other in (0.5, 0.99, 1.01, 2.0):
             assert law(N * other, budget / 6.0 / N / other, **values) >= loss * (1 - 1e-14)
-        if reducible > 1e-3 * loss:  # below, rounding of the floor hides the minimum from any search
+        if (
+            reducible > 1e-3 * loss
+        ):  # below, rounding of the floor hides the minimum from any search
             found = numeric_optimum(law, {k: np.array([v]) for k, v in values.items()}, budget)
             # A minimum is found to the root of the rounding error of what is minimised, over its curvature.
-            assert np.log(found[0] / N) == pytest.approx(0.0, abs=_searchable(law, values, N, budget))
+            assert np.log(found[0] / N) == pytest.approx(
+                0.0, abs=_searchable(law, values, N, budget)
+            )
 
 
 def _searchable(law, values, N, budget):
@@ -449,7 +519,9 @@ def _searchable(law, values, N, budget):
     if law.name == "bottleneck":
         return 1e-6
     step = 1e-3
-    losses = [law(N * np.exp(s), budget / 6.0 / N / np.exp(s), **values) for s in (-step, 0.0, step)]
+    losses = [
+        law(N * np.exp(s), budget / 6.0 / N / np.exp(s), **values) for s in (-step, 0.0, step)
+    ]
     curvature = max((losses[0] - 2 * losses[1] + losses[2]) / step**2, 1e-12)
     return max(1e-6, 2 * np.sqrt(8 * 2.3e-16 * losses[1] / curvature))
 
@@ -470,12 +542,16 @@ def test_the_frontier_of_hoffmann_in_the_papers_own_terms():
     E, A, B, alpha, beta = 1.69337368, 406.401018, 410.722827, 0.33917084, 0.2849083
     values = LAWS["additive"].from_notation({"E": E, "A": A, "B": B, "alpha": alpha, "beta": beta})
     G, a = (alpha * A / (beta * B)) ** (1 / (alpha + beta)), beta / (alpha + beta)
-    assert LAWS["additive"].optimise(5.76e23 / 6, values) == pytest.approx(G * (5.76e23 / 6) ** a, rel=1e-10)
+    assert LAWS["additive"].optimise(5.76e23 / 6, values) == pytest.approx(
+        G * (5.76e23 / 6) ** a, rel=1e-10
+    )
 
 
 def test_the_optimum_of_draws_is_an_array_of_their_shape():
     law = LAWS["additive"]
-    values = law.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+    values = law.from_notation(
+        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    )
     draws = {k: np.full((2, 5), v) for k, v in values.items()}
     assert numeric_optimum(law, draws, 1e21).shape == (2, 5)
     assert law.optimise(1e21 / 6, draws).shape == (2, 5)
@@ -504,15 +580,24 @@ def test_own_names_are_a_notation(law, data):
 @given(parameters_of(LAWS["additive"]))
 def test_hoffmanns_notation_round_trips(values):
     derived = LAWS["additive"].derive(values)
-    papers = {"E": values["L_inf"], "alpha": values["alpha_N"], "beta": values["alpha_D"]} | take(derived, "A", "B")
+    papers = {"E": values["L_inf"], "alpha": values["alpha_N"], "beta": values["alpha_D"]} | take(
+        derived, "A", "B"
+    )
     ours = LAWS["additive"].from_notation(papers)
     assert ours == pytest.approx(values, rel=1e-9)
 
 
 def test_other_notations():
-    assert LAWS["compute"].from_notation({"C_c_PF_days": 1.0, "alpha_C": 0.05}) == {"C_c": 8.64e19, "alpha_C": 0.05}
-    cerebras = LAWS["compute-floor"].from_notation({"C_scale": 5.984e22, "exponent": -0.0737, "offset": 0.5066})
-    assert LAWS["compute-floor"](1e22, **cerebras) == pytest.approx((1e22 / 5.984e22) ** -0.0737 + 0.5066)
+    assert LAWS["compute"].from_notation({"C_c_PF_days": 1.0, "alpha_C": 0.05}) == {
+        "C_c": 8.64e19,
+        "alpha_C": 0.05,
+    }
+    cerebras = LAWS["compute-floor"].from_notation(
+        {"C_scale": 5.984e22, "exponent": -0.0737, "offset": 0.5066}
+    )
+    assert LAWS["compute-floor"](1e22, **cerebras) == pytest.approx(
+        (1e22 / 5.984e22) ** -0.0737 + 0.5066
+    )
 
 
 def test_values_in_no_notation_are_refused_with_those_that_are():
@@ -529,7 +614,7 @@ def declare(function, *names):
         parameters=tuple(Parameter(name, name, name) for name in names),
         latex="",
         references=(),
-        coordinates=geometry.one_term("N", floor=False),
+        coordinates=coordinates.one_term("N", floor=False),
     )(function)
 
 
@@ -537,7 +622,9 @@ def test_a_declaration_that_differs_from_the_signature_is_refused():
     def power_of_size(N, *, scale, slope): ...
 
     before = dict(LAWS)
-    with pytest.raises(TypeError, match=r"power_of_size: the signature has .*slope.*, the declaration \('scale',\)"):
+    with pytest.raises(
+        TypeError, match=r"power_of_size: the signature has .*slope.*, the declaration \('scale',\)"
+    ):
         declare(power_of_size, "scale")
     with pytest.raises(TypeError, match="the signature has"):
         declare(power_of_size, "slope", "scale")
@@ -550,5 +637,7 @@ def test_inputs_that_no_table_has_are_refused():
     def of_nothing(*, scale): ...
 
     for function in (of_time, of_nothing):
-        with pytest.raises(TypeError, match=r"inputs are .*, allowed are \('N', 'D', 'C', 'S', 'U', 'E', 'P'\)"):
+        with pytest.raises(
+            TypeError, match=r"inputs are .*, allowed are \('N', 'D', 'C', 'S', 'U', 'E', 'P'\)"
+        ):
             declare(function, "scale")

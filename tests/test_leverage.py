@@ -10,10 +10,10 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes import likelihood as likelihood_module
-from scalebayes.leverage import smoothed_weights
-from scalebayes.likelihood import make_likelihood, residuals
-from scalebayes.posterior import METADATA, law_parameters
+from scalebayes.posterior import likelihood as likelihood_module
+from scalebayes.posterior.fit import METADATA, law_parameters
+from scalebayes.posterior.likelihood import make_likelihood, residuals
+from scalebayes.validation.influence import smoothed_weights
 
 CHAINS, DRAWS = 4, 1500
 MANY = 10_000  # a chain: weights that move a mean by its own standard deviation leave few draws to speak
@@ -36,7 +36,9 @@ RUNS = table_of_runs()
 def make_fit(spec, runs, values):
     shape = next(iter(values.values())).shape
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-    posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()}, coords)
+    posterior = xr.Dataset(
+        {name: (("chain", "draw"), value) for name, value in values.items()}, coords
+    )
     tree = xr.DataTree.from_dict({"posterior": posterior})
     tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
     return sb.Fit(spec, runs, tree)
@@ -80,10 +82,16 @@ class Plane:
         """Mean of the loss of the curve at the target: one joint Gaussian of the log losses and the log curve there."""
         x, X = self.design(*(np.array([TARGET[k]]) for k in "ND")), self.design(N, D)
         at = tuple(np.array([TARGET[k]]) for k in "ND")
-        covariance = X @ self.spread @ X.T + self.eta**2 * self.kernel((N, D), (N, D)) + SIGMA**2 * np.eye(len(N))
+        covariance = (
+            X @ self.spread @ X.T
+            + self.eta**2 * self.kernel((N, D), (N, D))
+            + SIGMA**2 * np.eye(len(N))
+        )
         cross = x @ self.spread @ X.T + self.eta**2 * self.kernel(at, (N, D))
         mean = x @ self.mean + cross @ np.linalg.solve(covariance, log_loss - X @ self.mean)
-        variance = x @ self.spread @ x.T + self.eta**2 - cross @ np.linalg.solve(covariance, cross.T)
+        variance = (
+            x @ self.spread @ x.T + self.eta**2 - cross @ np.linalg.solve(covariance, cross.T)
+        )
         return float(np.exp(mean + variance / 2).item())
 
     def fit(self, runs, draws=DRAWS, seed=0):
@@ -92,7 +100,9 @@ class Plane:
         else:
             mean, spread = self.given(runs.N, runs.D, np.log(runs.loss))
         rng = np.random.default_rng(seed)
-        log_L_0, alpha_N, alpha_D = np.moveaxis(rng.multivariate_normal(mean, spread, (CHAINS, draws)), -1, 0)
+        log_L_0, alpha_N, alpha_D = np.moveaxis(
+            rng.multivariate_normal(mean, spread, (CHAINS, draws)), -1, 0
+        )
         values = {"L_0": np.exp(log_L_0), "alpha_N": alpha_N, "alpha_D": alpha_D}
         values["sigma"] = np.full((CHAINS, draws), SIGMA)
         if self.eta:
@@ -114,7 +124,10 @@ def test_shifts_are_those_of_the_gaussian_posterior_without_the_runs(discrepancy
     for key, row in out.iterrows():
         left_out = RUNS.table.index == key if by == "run" else np.isclose(RUNS.N, key)
         kept = RUNS.table[~left_out]
-        exact = plane.curve(kept["N"].to_numpy(), kept["D"].to_numpy(), np.log(kept["loss"].to_numpy())) - whole
+        exact = (
+            plane.curve(kept["N"].to_numpy(), kept["D"].to_numpy(), np.log(kept["loss"].to_numpy()))
+            - whole
+        )
         assert row["shift_sd"] == pytest.approx(row["shift"] / sd)
         if row["pareto_k"] < 0.7:
             assert row["shift"] == pytest.approx(exact, abs=0.05 * sd), key
@@ -136,7 +149,9 @@ def test_density_of_runs_left_out_is_the_dense_conditional(discrepancy):
     rows, rest = np.array([2, 5, 9]), np.delete(np.arange(len(N)), [2, 5, 9])
     others = stats.multivariate_normal(np.zeros(len(rest)), covariance[np.ix_(rest, rest)])
     density, mean, variance = table.left_out(rows, np.zeros((0, 2)))
-    np.testing.assert_allclose(density, whole.logpdf(residual) - others.logpdf(residual[:, rest]), rtol=1e-7)
+    np.testing.assert_allclose(
+        density, whole.logpdf(residual) - others.logpdf(residual[:, rest]), rtol=1e-7
+    )
     assert mean.shape == variance.shape == (CHAINS * 3, 0)
 
 
@@ -167,12 +182,16 @@ def chinchilla():
     """Draws around Besiroglu's values; the runs are theirs with noise."""
     rng = np.random.default_rng(4)
     spec = sb.read_model("chinchilla")
-    best = spec.law_object.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+    best = spec.law_object.from_notation(
+        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    )
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
     loss = spec.law_object(N, D, **best) * np.exp(0.01 * rng.standard_t(5, len(N)))
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid")
     width = {"L_inf": 0.003, "N_c": 0.02, "alpha_N": 0.004, "D_c": 0.02, "alpha_D": 0.004}
-    values = {k: v * np.exp(width[k] * rng.standard_normal((CHAINS, DRAWS))) for k, v in best.items()}
+    values = {
+        k: v * np.exp(width[k] * rng.standard_normal((CHAINS, DRAWS))) for k, v in best.items()
+    }
     values["sigma"] = 0.01 * np.exp(0.1 * rng.standard_normal((CHAINS, DRAWS)))
     values["nu"] = 5.0 * np.exp(0.1 * rng.standard_normal((CHAINS, DRAWS)))
     return make_fit(spec, runs, values)
@@ -189,10 +208,14 @@ def test_log_size_is_reweighted_by_the_likelihood_of_the_runs(chinchilla):
         density = np.zeros(CHAINS * DRAWS)
         for _, run in chinchilla.runs.table[np.isclose(chinchilla.runs.N, N)].iterrows():
             residual = np.log(run["loss"] / law(run["N"], run["D"], **flat))
-            density += stats.t.logpdf(residual, posterior["nu"].values.ravel(), 0, posterior["sigma"].values.ravel())
+            density += stats.t.logpdf(
+                residual, posterior["nu"].values.ravel(), 0, posterior["sigma"].values.ravel()
+            )
         weights = np.exp(-(density - density.max()))
         assert row["pareto_k"] < 0.5
-        assert row["shift"] == pytest.approx(np.average(log_N, weights=weights) - log_N.mean(), abs=0.01 * log_N.std())
+        assert row["shift"] == pytest.approx(
+            np.average(log_N, weights=weights) - log_N.mean(), abs=0.01 * log_N.std()
+        )
         assert row["runs"] == 4
     assert out.attrs["decision"] == "log N* at 1e23 FLOP"
     assert (out.attrs["mean"], out.attrs["sd"]) == pytest.approx((log_N.mean(), log_N.std()))
@@ -248,5 +271,10 @@ def test_few_runs_are_fitted_again_and_agree_with_refits_by_hand(fitted):
     settled = out[~out["refitted"]].index[:2]
     for run in [*out[out["refitted"]].index[:1], *settled]:
         others = sb.Runs(fit.runs.table.drop(index=run), "others")
-        exact = np.log(sb.frontier(sb.fit(others, "chinchilla", seed=7), C=1e23)["N"]).mean() - log_N.mean()
-        assert out.loc[run, "shift"] == pytest.approx(float(exact), abs=0.15 * float(log_N.std())), run
+        exact = (
+            np.log(sb.frontier(sb.fit(others, "chinchilla", seed=7), C=1e23)["N"]).mean()
+            - log_N.mean()
+        )
+        assert out.loc[run, "shift"] == pytest.approx(
+            float(exact), abs=0.15 * float(log_N.std())
+        ), run

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.cost import with_inference
+from scalebayes.costs.cost import with_inference
 from scalebayes.laws import LAWS
-from scalebayes.minima import numeric_optimum
-from scalebayes.posterior import law_parameters
+from scalebayes.posterior.fit import law_parameters
+from scalebayes.queries.optimum import numeric_optimum
 
 from .handmade import fit_of
 
@@ -29,12 +29,16 @@ def handmade(model="data-constrained", width=0.05):
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5)))
     U = D / np.tile([1, 2, 8, 30, 100], 5)
     loss = LAW(N, D, U, **VALUES) * np.exp(0.01 * rng.standard_normal(len(N)))
-    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "U": U, "loss": loss}), name="repeated", strict=False)
+    runs = sb.read_runs(
+        pd.DataFrame({"N": N, "D": D, "U": U, "loss": loss}), name="repeated", strict=False
+    )
     spec = sb.read_model(model)
     own = {k: VALUES[k] for k in spec.law_object.parameter_names}
     draws = {k: v * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for k, v in own.items()}
     noise = {"sigma": 0.02, "nu": 6.0}
-    return fit_of(model, runs, **draws, **{k: np.full((CHAINS, DRAWS), noise[k]) for k in spec.scatter_names})
+    return fit_of(
+        model, runs, **draws, **{k: np.full((CHAINS, DRAWS), noise[k]) for k in spec.scatter_names}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,9 @@ def test_without_a_limit_it_is_the_ordinary_frontier(fit):
     for unique in (np.inf, "inf", 1e15):
         best = sb.frontier(fit, C=budgets, U=unique)
         np.testing.assert_allclose(best["N"], expected, rtol=1e-6)
-        np.testing.assert_allclose(best["loss"], LAWS["additive"](expected, budgets / 6 / expected, **plain), rtol=1e-9)
+        np.testing.assert_allclose(
+            best["loss"], LAWS["additive"](expected, budgets / 6 / expected, **plain), rtol=1e-9
+        )
     assert (best["epochs"] < 1).all()
     assert best.attrs["flat"] == 0
 
@@ -111,9 +117,15 @@ def test_more_compute_than_the_data_can_use_is_told(fit):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"C": 1e22}, "'data-constrained' knows of repeated data: say how many tokens are unique, U="),
+        (
+            {"C": 1e22},
+            "'data-constrained' knows of repeated data: say how many tokens are unique, U=",
+        ),
         ({"C": 1e22, "U": 0}, "U must be positive; got 0"),
-        ({"C": [1e21, 1e22], "U": [1e9, 1e10, 1e11]}, "C and U must have one length, or one of them one value; got 2"),
+        (
+            {"C": [1e21, 1e22], "U": [1e9, 1e10, 1e11]},
+            "C and U must have one length, or one of them one value; got 2",
+        ),
         ({"C": np.inf, "U": 1e9}, "C must be finite"),
     ],
 )
@@ -190,7 +202,9 @@ def huber_sum(table, R_N, R_D):
     U_N = np.minimum(U * G**2, N)
     worth_N = U_N + U_N * R_N * (1 - np.exp(-(N / U_N - 1) / R_N))
     worth_D = U + U * R_D * (1 - np.exp(-(D / U - 1) / R_D))
-    curve = PAPER["E"] + PAPER["A"] / worth_N ** PAPER["alpha"] + PAPER["B"] / worth_D ** PAPER["alpha"]
+    curve = (
+        PAPER["E"] + PAPER["A"] / worth_N ** PAPER["alpha"] + PAPER["B"] / worth_D ** PAPER["alpha"]
+    )
     off = np.abs(np.log(curve) - np.log(loss))
     return np.where(off <= 1e-3, off**2 / 2, 1e-3 * (off - 5e-4)).sum(), curve
 
@@ -202,9 +216,13 @@ def test_the_papers_fit_has_the_loss_and_r2_that_it_prints(papers_runs):
     assert total == pytest.approx(0.0158, abs=5e-5)
     r2 = 1 - ((curve - loss) ** 2).sum() / ((loss - loss.mean()) ** 2).sum()
     assert r2 == pytest.approx(0.7722, abs=5e-5)
-    ours = LAW(*(papers_runs[c].to_numpy() for c in ("params", "tokens", "unique_tokens")), **VALUES)
+    ours = LAW(
+        *(papers_runs[c].to_numpy() for c in ("params", "tokens", "unique_tokens")), **VALUES
+    )
     np.testing.assert_allclose(ours, curve, rtol=1e-9)
-    only_D = optimize.minimize_scalar(lambda x: huber_sum(papers_runs, 1e9, np.exp(x))[0], bounds=(0, 3))
+    only_D = optimize.minimize_scalar(
+        lambda x: huber_sum(papers_runs, 1e9, np.exp(x))[0], bounds=(0, 3)
+    )
     assert np.exp(only_D.x) == pytest.approx(2.9157, rel=2e-3)
     assert only_D.fun == pytest.approx(0.0169, abs=5e-5)
 
@@ -219,11 +237,17 @@ def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers
     held = {"L_inf": PAPER["E"], "alpha_N": alpha, "alpha_D": alpha}
     held |= {"N_c": PAPER["A"] / 1e9**alpha, "D_c": PAPER["B"] / 2e10**alpha}
     tight = {
-        name: sb.Prior(dist="LogNormal", median=float(v), sigma=0.003, at=spec.priors[name].at, reason="held")
+        name: sb.Prior(
+            dist="LogNormal", median=float(v), sigma=0.003, at=spec.priors[name].at, reason="held"
+        )
         for name, v in held.items()
     }
-    as_paper = sb.Spec(name="held", title="held", law=spec.law, noise=spec.noise, priors={**spec.priors, **tight})
-    fit = sb.fit(sb.read_runs(papers_runs, name="paper", strict=False), as_paper, seed=0, progress=False)
+    as_paper = sb.Spec(
+        name="held", title="held", law=spec.law, noise=spec.noise, priors={**spec.priors, **tight}
+    )
+    fit = sb.fit(
+        sb.read_runs(papers_runs, name="paper", strict=False), as_paper, seed=0, progress=False
+    )
     assert sb.diagnose(fit).ok, sb.diagnose(fit)
     rows = sb.intervals(fit.tree["posterior"].to_dataset()[["R_D", "R_N"]])
     assert rows.loc["R_D", "eti90_lb"] < STARS["R_D_star"] < rows.loc["R_D", "eti90_ub"]

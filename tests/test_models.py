@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS
-from scalebayes.noise import NOISES
-from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import Spec, list_models, prior_draws, read_model
-from scalebayes.spec_parts import Check, Prior, Published
+from scalebayes.specs.noise import NOISES
+from scalebayes.specs.parts import Check, Prior, Published
+from scalebayes.specs.priors import DISTRIBUTIONS
+from scalebayes.specs.spec import Spec, list_models, prior_draws, read_model
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = sorted(path.stem for path in MODELS.glob("*.toml"))
@@ -108,7 +108,9 @@ def test_published_values_reproduce_a_printed_number(name, entry, check):
     else:
         ours = (values | law.derive(values))[check.what]
     decimals = len(check.printed.partition(".")[2])
-    assert ours == pytest.approx(float(check.printed), abs=check.within or 0.5 * 10.0**-decimals, rel=1e-9)
+    assert ours == pytest.approx(
+        float(check.printed), abs=check.within or 0.5 * 10.0**-decimals, rel=1e-9
+    )
 
 
 @EVERY
@@ -125,14 +127,24 @@ def test_losses_of_the_prior_are_losses(name):
     spec, rng = read_model(name), np.random.default_rng(0)
     draws = 4000
     N, D = 10 ** rng.uniform(8, 11, draws), 10 ** rng.uniform(9, 13, draws)
-    inputs = {"N": N, "D": D, "C": 6 * N * D, "S": 10 ** rng.uniform(3, 6, draws), "E": 2 ** rng.uniform(0, 9, draws)}
+    inputs = {
+        "N": N,
+        "D": D,
+        "C": 6 * N * D,
+        "S": 10 ** rng.uniform(3, 6, draws),
+        "E": 2 ** rng.uniform(0, 9, draws),
+    }
     inputs["U"] = D / 10 ** rng.uniform(0, 1.5, draws)
     inputs["P"] = np.exp(rng.uniform(2.0, 3.5, draws))
-    parameters = {k: v for k, v in prior_draws(spec, draws).items() if k in spec.law_object.parameter_names}
+    parameters = {
+        k: v for k, v in prior_draws(spec, draws).items() if k in spec.law_object.parameter_names
+    }
     loss = spec.law_object(*(inputs[x] for x in spec.law_object.inputs), **parameters)
     low, high = np.quantile(loss, [0.05, 0.95])
     if spec.law_object.response == "odds":  # of an accuracy, at losses of 2 to 3.5 nats
-        below_one = loss[loss > 0]  # the exponential passes 1 at losses that its other parameters make too small
+        below_one = loss[
+            loss > 0
+        ]  # the exponential passes 1 at losses that its other parameters make too small
         assert len(below_one) > 0.8 * draws
         low, high = np.quantile(below_one / (1 + below_one), [0.05, 0.95])
         assert 0.1 < low < 0.3 < 0.7 < high < 0.99
@@ -186,7 +198,12 @@ def refusal(tmp_path, text):
 def test_the_hash_is_of_what_determines_the_posterior(tmp_path, name):
     spec, given = read_model(name), tomllib.loads(text_of(name))
     assert re.fullmatch(r"[0-9a-f]{64}", spec.hash)
-    for words in ({"title": "Another"}, {"about": "Other words"}, {"published": []}, {"noise": spec.noise}):
+    for words in (
+        {"title": "Another"},
+        {"about": "Other words"},
+        {"published": []},
+        {"noise": spec.noise},
+    ):
         assert Spec(**{"name": name, **given, **words}).hash == spec.hash
     assert Spec(**{**given, "name": "another-name"}).hash == spec.hash
     first = next(iter(given["priors"]))
@@ -199,7 +216,10 @@ def test_the_hash_is_of_what_determines_the_posterior(tmp_path, name):
     else:
         reworded = {**given["discrepancy"], "reason": "another"}
         assert Spec(**{"name": name, **given, "discrepancy": reworded}).hash == spec.hash
-        assert Spec(**{"name": name, **given, "discrepancy": reworded | {"length": 2.0}}).hash != spec.hash
+        assert (
+            Spec(**{"name": name, **given, "discrepancy": reworded | {"length": 2.0}}).hash
+            != spec.hash
+        )
     for parameter, prior in given["priors"].items():
         for key, value in prior.items():
             if isinstance(value, float):
@@ -212,7 +232,11 @@ def test_hashes_differ():
 
 
 def test_whole_numbers_hash_as_the_same_decimals(tmp_path):
-    whole = text_of("chinchilla").replace("alpha = 2.0", "alpha = 2").replace("at = 1e9", "at = 1000000000")
+    whole = (
+        text_of("chinchilla")
+        .replace("alpha = 2.0", "alpha = 2")
+        .replace("at = 1e9", "at = 1000000000")
+    )
     assert read_text(tmp_path, whole).hash == read_model("chinchilla").hash
 
 
@@ -220,7 +244,10 @@ def test_restating_a_default_prior_changes_nothing(tmp_path):
     sigma = 'sigma = { dist = "HalfNormal", sigma = 0.1, reason = "as the default" }'
     same = text_of("chinchilla").replace("[priors]", f"[priors]\n{sigma}")
     assert read_text(tmp_path, same).hash == read_model("chinchilla").hash
-    assert read_text(tmp_path, same.replace("sigma = 0.1", "sigma = 0.2")).hash != read_model("chinchilla").hash
+    assert (
+        read_text(tmp_path, same.replace("sigma = 0.1", "sigma = 0.2")).hash
+        != read_model("chinchilla").hash
+    )
 
 
 def test_normal_noise_has_no_nu(tmp_path):
@@ -321,7 +348,9 @@ PRIOR_FAULTS = """folder/draft.toml: 14 faults
 
 
 def test_all_faults_of_priors_and_published_values_are_told_at_once(tmp_path):
-    expected = PRIOR_FAULTS.replace("{ dist = ..., reason = ... }", "{{ dist = ..., reason = ... }}").format(
+    expected = PRIOR_FAULTS.replace(
+        "{ dist = ..., reason = ... }", "{{ dist = ..., reason = ... }}"
+    ).format(
         parameters="L_inf, N_c, alpha_N, D_c, alpha_D, sigma, nu",
         notations="{L_inf, N_c, alpha_N, D_c, alpha_D} or {E, A, B, alpha, beta}",
     )
@@ -333,13 +362,28 @@ def test_all_faults_of_priors_and_published_values_are_told_at_once(tmp_path):
     [
         ("law = ", "folder/draft.toml is not valid TOML: "),
         ("", "title: missing\n  law: missing"),
-        ('title = "t"\nlaw = "size"', "priors.N_c: missing: the prior of the scale of the parameter term"),
-        ('title = "t"\nlaw = "size"\npriors = 3', "priors: Input should be a valid dictionary; got 3"),
-        ('title = "t"\nlaw = "size"\npublished = 3', "published: Input should be a valid tuple; got 3"),
+        (
+            'title = "t"\nlaw = "size"',
+            "priors.N_c: missing: the prior of the scale of the parameter term",
+        ),
+        (
+            'title = "t"\nlaw = "size"\npriors = 3',
+            "priors: Input should be a valid dictionary; got 3",
+        ),
+        (
+            'title = "t"\nlaw = "size"\npublished = 3',
+            "published: Input should be a valid tuple; got 3",
+        ),
         ('title = "t"\nlaw = "size"\npublished = [3]', "published.0: must be a table"),
         ('title = "t"\nlaw = 3', "law: Input should be a valid string; got 3"),
-        ('name = "a b"\ntitle = "t"\nlaw = "size"', "name: must be letters, digits, - and _; got 'a b'"),
-        (text_of("chinchilla").replace("beta = 0.2849083", 'beta = "?"'), "published.0.values.beta: "),
+        (
+            'name = "a b"\ntitle = "t"\nlaw = "size"',
+            "name: must be letters, digits, - and _; got 'a b'",
+        ),
+        (
+            text_of("chinchilla").replace("beta = 0.2849083", 'beta = "?"'),
+            "published.0.values.beta: ",
+        ),
         (text_of("chinchilla").replace("beta = 0.2849083", "beta = 0"), "published.0.values: "),
     ],
 )

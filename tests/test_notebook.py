@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes import notebook
+from scalebayes.display import html as display_html
 
 from .handmade import fit_of
 
@@ -51,8 +51,18 @@ def runs():
 @pytest.fixture
 def fit(runs):
     rng = np.random.default_rng(1)
-    centre = {"L_inf": 1.8, "N_c": 5e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "sigma": 0.01, "nu": 6.0}
-    draws = {name: value * np.exp(0.02 * rng.standard_normal((4, 200))) for name, value in centre.items()}
+    centre = {
+        "L_inf": 1.8,
+        "N_c": 5e7,
+        "alpha_N": 0.35,
+        "D_c": 1.2e9,
+        "alpha_D": 0.37,
+        "sigma": 0.01,
+        "nu": 6.0,
+    }
+    draws = {
+        name: value * np.exp(0.02 * rng.standard_normal((4, 200))) for name, value in centre.items()
+    }
     return fit_of("chinchilla", runs, **draws)
 
 
@@ -88,13 +98,18 @@ def test_every_object_has_html_whose_tags_close_and_whose_texts_are_escaped(show
         assert html.startswith('<div class="scalebayes">'), name
         assert "<script" not in html, name
         found = tags(html)
-        assert not any(attribute.startswith("on") for _, given in found for attribute in given), name
+        assert not any(attribute.startswith("on") for _, given in found for attribute in given), (
+            name
+        )
     for name in ("runs", "fit", "average", "comparison", "backtest"):
         assert "&lt;script&gt;" in shown[name]._repr_html_(), name
 
 
 def test_html_takes_the_colours_of_the_notebook(shown):
-    ours = [re.sub(r"<details>.*</details>", "", thing._repr_html_(), flags=re.DOTALL) for thing in shown.values()]
+    ours = [
+        re.sub(r"<details>.*</details>", "", thing._repr_html_(), flags=re.DOTALL)
+        for thing in shown.values()
+    ]
     for html in ours:
         for tag, given in tags(html):
             assert not re.search(r"color|background", given.get("style", "") or ""), (tag, given)
@@ -112,7 +127,9 @@ def test_a_repr_is_a_line_or_a_small_table_and_shows_no_address(shown):
         assert "array(" not in text, name
     for name in ("runs", "fit", "average", "spec", "law"):
         assert "\n" not in repr(shown[name]), name
-    assert repr(shown["law"]) == "<Law additive: L(N, D) = L_inf + (N_c/N)^alpha_N + (D_c/D)^alpha_D>"
+    assert (
+        repr(shown["law"]) == "<Law additive: L(N, D) = L_inf + (N_c/N)^alpha_N + (D_c/D)^alpha_D>"
+    )
     assert repr(shown["spec"]) == "<Spec chinchilla: additive, student_t noise, 7 priors>"
     assert repr(sb.SIX_ND) == "<Cost C = 6 N D>"
     assert repr(sb.shape_of(7e10)).startswith("<Shape: layers 155.9, width 6109")
@@ -135,23 +152,29 @@ def test_a_table_of_answers_says_its_kind_its_caveats_and_writes_quantities_as_p
 
 
 def test_missing_and_infinite_values_are_words():
-    from scalebayes.tables import Table
+    from scalebayes.summaries.table import Table
 
-    text = repr(Table(pd.DataFrame({"median": [np.nan, np.inf, 2.5e9, 0.25]}, index=pd.Index(list("abcd"), name="x"))))
+    text = repr(
+        Table(
+            pd.DataFrame(
+                {"median": [np.nan, np.inf, 2.5e9, 0.25]}, index=pd.Index(list("abcd"), name="x")
+            )
+        )
+    )
     assert [line.split()[1] for line in text.splitlines()[1:]] == ["-", "inf", "2.5B", "0.25"]
 
 
 def test_a_long_table_is_cut_in_the_middle_and_says_so(runs):
-    html = notebook.table(pd.DataFrame({"a": range(100)}), most=8)
+    html = display_html.table(pd.DataFrame({"a": range(100)}), most=8)
     assert html.count("<tr>") <= 11
     assert "..." in html
     assert "100" not in re.sub(r"<style.*?</style>", "", html)
 
 
 def test_lines_of_a_paragraph_stay_lines_and_nothing_makes_nothing():
-    assert "a &lt; b<br>c" in notebook.paragraph("a < b\nc")
-    assert notebook.entries([]) == ""
-    assert tags(notebook.panel("t", "", None, notebook.entries([]))) == [
+    assert "a &lt; b<br>c" in display_html.paragraph("a < b\nc")
+    assert display_html.entries([]) == ""
+    assert tags(display_html.panel("t", "", None, display_html.entries([]))) == [
         ("div", {"class": "scalebayes"}),
         ("p", {"style": "margin:0.25em 0;max-width:60em;font-weight:600;"}),
     ]

@@ -33,10 +33,16 @@ print(json.dumps({
 
 def run(*command: object, cwd: Path) -> str:
     """Run a command outside this process's Python path and return its output; its error output is in the failure."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = subprocess.run(
+        words, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"{words} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout
 
 
@@ -44,21 +50,39 @@ def run(*command: object, cwd: Path) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Build the wheel and the source archive; an editable install takes the checkout itself."""
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", out, ROOT, cwd=out)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--sdist",
+        "--wheel",
+        "--outdir",
+        out,
+        ROOT,
+        cwd=out,
+    )
     return {"wheel": next(out.glob("*.whl")), "sdist": next(out.glob("*.tar.gz")), "editable": ROOT}
 
 
 @pytest.fixture(scope="session", params=["wheel", "sdist", "editable"])
-def installed(request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(
+    request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Install one of them into a new environment that borrows our dependencies, not our scalebayes; return its home."""
     home = tmp_path_factory.mktemp(request.param) / "venv"
     venv.create(home, symlinks=True)
-    paths = {key: Path(sysconfig.get_path(key, "venv", {"base": str(home)})) for key in ("purelib", "scripts")}
+    paths = {
+        key: Path(sysconfig.get_path(key, "venv", {"base": str(home)}))
+        for key in ("purelib", "scripts")
+    }
     # Python does not read .pth files inside a folder that a .pth file adds, so our own editable install stays out.
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (paths["purelib"] / "borrowed.pth").write_text("\n".join(sorted(borrowed)), "utf-8")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet"]
-    target = ["--editable", built["editable"]] if request.param == "editable" else [built[request.param]]
+    target = (
+        ["--editable", built["editable"]] if request.param == "editable" else [built[request.param]]
+    )
     run(paths["scripts"] / "python", "-m", "pip", "install", *options, *target, cwd=home)
     return home
 
@@ -79,7 +103,10 @@ def test_installed_package_works_elsewhere(installed: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
-    assert {name.split("/")[0] for name in names} == {"scalebayes", f"scalebayes-{VERSION}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {
+        "scalebayes",
+        f"scalebayes-{VERSION}.dist-info",
+    }
     shipped = {Path(name).name for name in names if name.startswith("scalebayes/_models/")}
     assert shipped == {path.name for path in (ROOT / "models").iterdir() if path.is_file()}
 

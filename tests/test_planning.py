@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.conditioning import Belief, after, after_all, believe, best_batch, floor
-from scalebayes.noise import NOISES
-from scalebayes.targets import candidate_grid, noise_variance
+from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
+from scalebayes.planning.target import candidate_grid, noise_variance
+from scalebayes.specs.noise import NOISES
 
 from .handmade import fit_of
 
@@ -42,7 +42,9 @@ def linear():
         spec = sb.read_model("product").model_dump() | {"noise": noise}
         spec["priors"] = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")}
         draws = {"L_0": np.exp(theta[:, 0]), "alpha_N": theta[:, 1], "alpha_D": theta[:, 2]}
-        draws |= {"sigma": np.full(len(theta), SIGMA)} | ({} if noise == "normal" else {"nu": np.full(len(theta), 4.0)})
+        draws |= {"sigma": np.full(len(theta), SIGMA)} | (
+            {} if noise == "normal" else {"nu": np.full(len(theta), 4.0)}
+        )
         draws = {k: v.reshape(SHAPE) for k, v in draws.items()}
         return fit_of(sb.Spec.model_validate(spec), runs_of(), **draws, **more), theta
 
@@ -51,7 +53,9 @@ def linear():
 
 def features(N, D):
     """Row of d log L / d (log L_0, alpha_N, alpha_D)."""
-    return np.column_stack([np.ones(np.size(N)), np.log(1e9 / np.atleast_1d(N)), np.log(2e10 / np.atleast_1d(D))])
+    return np.column_stack(
+        [np.ones(np.size(N)), np.log(1e9 / np.atleast_1d(N)), np.log(2e10 / np.atleast_1d(D))]
+    )
 
 
 def exact_variance(prior, target, rows, noise):
@@ -65,12 +69,20 @@ def exact_variance(prior, target, rows, noise):
 
 def test_updating_is_that_of_the_conjugate_linear_model():
     rng = np.random.default_rng(0)
-    prior, rows, target = np.diag([1.0, 0.5, 2.0]) + 0.2, rng.normal(size=(6, 3)), rng.normal(size=3)
-    belief = Belief(target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, noise=0.3)
+    prior, rows, target = (
+        np.diag([1.0, 0.5, 2.0]) + 0.2,
+        rng.normal(size=(6, 3)),
+        rng.normal(size=3),
+    )
+    belief = Belief(
+        target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, noise=0.3
+    )
     for chosen in ([0], [3, 1], [2, 2, 2], [5, 0, 4, 1, 0]):
         expected = exact_variance(prior, target, rows[chosen], 0.3)
         assert after_all(belief, chosen).variance == pytest.approx(expected, rel=1e-12)
-    assert belief.gains[3] == pytest.approx(belief.variance - exact_variance(prior, target, rows[[3]], 0.3), rel=1e-12)
+    assert belief.gains[3] == pytest.approx(
+        belief.variance - exact_variance(prior, target, rows[[3]], 0.3), rel=1e-12
+    )
     assert floor(belief) == pytest.approx(0.0, abs=1e-5)  # six candidates tell three parameters
     alone = Belief(belief.variance, belief.shared[:1], belief.covariance[:1, :1], 0.3)
     known = belief.variance - belief.shared[0] ** 2 / belief.covariance[0, 0]
@@ -93,9 +105,10 @@ def test_covariances_are_those_of_the_draws():
 def test_equivalent_noise_is_the_inverse_fisher_information(noise, parameters):
     def score_squared(r):
         step = 1e-5
-        score = (NOISES[noise].logpdf(r + step, **parameters) - NOISES[noise].logpdf(r - step, **parameters)) / (
-            2 * step
-        )
+        score = (
+            NOISES[noise].logpdf(r + step, **parameters)
+            - NOISES[noise].logpdf(r - step, **parameters)
+        ) / (2 * step)
         return score**2 * np.exp(NOISES[noise].logpdf(r, **parameters))
 
     information = 2 * integrate.quad(score_squared, 0, 60, points=[0.3, 1, 5], limit=500)[0]
@@ -120,7 +133,11 @@ def test_batches_are_as_good_as_the_best_of_all_batches():
         batch = best_batch(belief, costs, budget, most)
         assert len(batch) <= most
         assert costs[batch].sum() <= budget * (1 + 1e-9)
-        all_batches = (b for k in range(1, most + 1) for b in itertools.combinations_with_replacement(range(7), k))
+        all_batches = (
+            b
+            for k in range(1, most + 1)
+            for b in itertools.combinations_with_replacement(range(7), k)
+        )
         paid = [list(b) for b in all_batches if costs[list(b)].sum() <= budget]
         best = min(after_all(belief, b).variance for b in paid)
         ours = after_all(belief, batch).variance
@@ -155,7 +172,9 @@ def test_expected_variance_is_the_exact_one_where_log_loss_is_linear(linear, noi
     now = target @ prior @ target
     for k in range(1, len(plan.table) + 1):
         made = plan.table.iloc[:k]
-        left = exact_variance(prior, target, features(made["N"].to_numpy(), made["D"].to_numpy()), variance)
+        left = exact_variance(
+            prior, target, features(made["N"].to_numpy(), made["D"].to_numpy()), variance
+        )
         assert plan.table["variance_left"].iloc[k - 1] == pytest.approx(left / now, rel=1e-6)
     loss = sb.predict(fit, **TARGET)["loss"]
     width = float(np.diff(np.quantile(loss, [0.05, 0.95]))[0])
@@ -171,12 +190,21 @@ def additive():
     """A fit of a model with draws scattered around Besiroglu's values."""
 
     def make(model="chinchilla", width=0.02, seed=1, runs=None, **changed):
-        values = {"L_inf": 1.8, "N_c": 4.8e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "kappa": 1.0}
+        values = {
+            "L_inf": 1.8,
+            "N_c": 4.8e7,
+            "alpha_N": 0.35,
+            "D_c": 1.2e9,
+            "alpha_D": 0.37,
+            "kappa": 1.0,
+        }
         values |= {"sigma": 0.005, "nu": 6.0, "eta": 0.01}
         rng = np.random.default_rng(seed)
         spec = sb.read_model(model)
         draws = {k: values[k] * np.exp(width * rng.standard_normal(SHAPE)) for k in spec.priors}
-        return fit_of(spec, runs or runs_of(), **(draws | {k: np.full(SHAPE, v) for k, v in changed.items()}))
+        return fit_of(
+            spec, runs or runs_of(), **(draws | {k: np.full(SHAPE, v) for k, v in changed.items()})
+        )
 
     return make
 
@@ -193,7 +221,9 @@ def test_the_optimal_size_is_a_target_too(additive):
     # The same by regressing log N* on simulated losses of all the runs chosen, with noise added to each.
     runs = plan.table
     curve = np.log(sb.predict(fit, N=runs["N"], D=runs["D"])["loss"].values.reshape(-1, len(runs)))
-    noisy = curve + np.sqrt(noise_variance(fit)) * np.random.default_rng(0).standard_normal(curve.shape)
+    noisy = curve + np.sqrt(noise_variance(fit)) * np.random.default_rng(0).standard_normal(
+        curve.shape
+    )
     design = np.column_stack([np.ones(len(noisy)), noisy])
     t = np.log(size.values.ravel())
     residual = t - design @ np.linalg.lstsq(design, t)[0]
@@ -218,7 +248,9 @@ def test_an_average_of_models_is_planned_for_as_one(additive):
     pair = sb.average({"a": additive(), "b": additive("kaplan-floor", kappa=1.0)})
     plan = sb.next_runs(pair, budget=1e22, target=TARGET)
     answer = sb.predict(pair, **TARGET)["loss"]
-    assert plan.table.attrs["width_now"] == pytest.approx(float(np.diff(np.quantile(answer, [0.05, 0.95]))[0]))
+    assert plan.table.attrs["width_now"] == pytest.approx(
+        float(np.diff(np.quantile(answer, [0.05, 0.95]))[0])
+    )
     mean = np.mean([noise_variance(fit) for fit in pair.fits.values()])
     assert noise_variance(pair) == pytest.approx(mean)
 
@@ -231,7 +263,9 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
     assert "mostly for the discrepancy at the target" in plan.notes[0]
     # A run at the target itself tells the curve there, discrepancy and all.
     noise = noise_variance(fit)
-    there = sb.next_runs(fit, budget=1e30, target=far, candidates={"N": [1e13], "D": [1e15]}, batch=1)
+    there = sb.next_runs(
+        fit, budget=1e30, target=far, candidates={"N": [1e13], "D": [1e15]}, batch=1
+    )
     assert there.table["variance_left"].iloc[0] == pytest.approx(noise / (0.03**2 + noise), rel=0.1)
 
 
@@ -251,7 +285,10 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
             "candidates need finite N and D in equal numbers; got 1 and 2",
         ),
         ({"candidates": {"N": [1e12], "D": [1e12]}}, "no candidate costs 1e22 FLOP or less"),
-        ({"candidates": {"N": [1e9] * 300, "D": [1e10] * 300}}, "300 candidates: at most 255 can be drawn jointly"),
+        (
+            {"candidates": {"N": [1e9] * 300, "D": [1e10] * 300}},
+            "300 candidates: at most 255 can be drawn jointly",
+        ),
     ],
 )
 def test_plans_that_cannot_be_made_are_told_why(additive, options, told):
@@ -270,13 +307,17 @@ def test_the_number_of_runs_is_that_of_repeats_of_one_run(linear):
     variance = row @ np.cov(theta.T) @ row
     now = float(np.diff(np.quantile(sb.predict(fit, **at)["loss"], [0.05, 0.95]))[0])
     share = 0.1
-    expected = int(np.ceil(SIGMA**2 / variance * (1 / share**2 - 1)))  # of v s^2 / (n v + s^2) = share^2 v
+    expected = int(
+        np.ceil(SIGMA**2 / variance * (1 / share**2 - 1))
+    )  # of v s^2 / (n v + s^2) = share^2 v
     one = {"N": [at["N"]], "D": [at["D"]]}
     need = sb.runs_needed(fit, target=at, width=share * now, run_budget=1e22, candidates=one)
     assert need.runs == expected > 5
     assert need.table["runs"].tolist() == [expected]
     assert need.table["cost"].tolist() == [expected * 6e21]
-    assert need.message.startswith(f"{expected} runs of at most 1e22 FLOP each: the 90% equal-tailed interval")
+    assert need.message.startswith(
+        f"{expected} runs of at most 1e22 FLOP each: the 90% equal-tailed interval"
+    )
     assert sb.runs_needed(fit, target=at, width=2 * now, run_budget=1e22, candidates=one).runs == 0
     few = sb.runs_needed(fit, target=at, width=share * now, run_budget=1e22, candidates=one, most=3)
     assert few.runs is None
@@ -294,11 +335,21 @@ def test_a_width_that_no_number_of_runs_reaches_is_said_so(linear):
     need = sb.runs_needed(fit, target=TARGET, width=0.99 * lowest, run_budget=1e23, candidates=one)
     assert need.runs is None
     assert need.message.startswith("Never: ")
-    assert f"stays {lowest:.3g} nats wide, which is what they cannot tell of the law's parameters" in need.message
-    assert sb.runs_needed(fit, target=TARGET, width=1.01 * lowest, run_budget=1e23, candidates=one).runs > 0
+    assert (
+        f"stays {lowest:.3g} nats wide, which is what they cannot tell of the law's parameters"
+        in need.message
+    )
+    assert (
+        sb.runs_needed(
+            fit, target=TARGET, width=1.01 * lowest, run_budget=1e23, candidates=one
+        ).runs
+        > 0
+    )
 
 
-@pytest.mark.parametrize(("target", "width", "told"), [(TARGET, 0, "above 0"), ({"C": 1e24}, 1.0, "above 1; got 1")])
+@pytest.mark.parametrize(
+    ("target", "width", "told"), [(TARGET, 0, "above 0"), ({"C": 1e24}, 1.0, "above 1; got 1")]
+)
 def test_a_width_that_is_none_is_refused(additive, target, width, told):
     with pytest.raises(sb.QueryError, match=told):
         sb.runs_needed(additive(), target=target, width=width, run_budget=1e21)
@@ -329,7 +380,9 @@ def test_bracketed_minima_are_those_of_the_law_in_the_sweep(additive):
     fit = additive(width=0.3)
     table = sb.plan([1e22, 1e24], around=fit, span=3, strict=False).table
     posterior = fit.tree["posterior"]
-    parameters = {k: posterior[k].values.reshape(-1, 1) for k in fit.spec.law_object.parameter_names}
+    parameters = {
+        k: posterior[k].values.reshape(-1, 1) for k in fit.spec.law_object.parameter_names
+    }
     for _, rows in table.groupby("C"):
         losses = fit.spec.law_object(rows["N"].to_numpy(), rows["D"].to_numpy(), **parameters)
         lowest = losses.argmin(axis=1)
@@ -344,12 +397,16 @@ def test_guesses_of_the_optimum(additive):
     middle = {"sizes": 7, "strict": False}
     assert sb.plan([1e20, 1e22], around=fit, **middle).table["N"].iloc[3] == pytest.approx(N)
     values = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    G = (values["alpha"] * values["A"] / (values["beta"] * values["B"])) ** (1 / (values["alpha"] + values["beta"]))
+    G = (values["alpha"] * values["A"] / (values["beta"] * values["B"])) ** (
+        1 / (values["alpha"] + values["beta"])
+    )
     exact = G * (1e20 / 6) ** (values["beta"] / (values["alpha"] + values["beta"]))
     published = sb.plan([1e20, 1e22], around="chinchilla: Besiroglu et al. 2024", **middle)
     assert published.table["N"].iloc[3] == pytest.approx(exact, rel=1e-3)
     prior = sb.plan([1e20, 1e22], around="chinchilla", **middle)
-    assert prior.table["p_bracketed"].iloc[0] < 0.5  # a prior for any table of runs says little of one
+    assert (
+        prior.table["p_bracketed"].iloc[0] < 0.5
+    )  # a prior for any table of runs says little of one
     assert "a span of" in prior.notes[0]
     assert sb.plan([1e20, 1e22], around=sb.read_model("chinchilla"), **middle).title == prior.title
 
@@ -431,7 +488,9 @@ def test_next_prints_the_python_answer(saved, tmp_path):
     assert answer["target"] == "N* at 1e24 FLOP"
     assert set(answer["rows"][0]) >= {"N", "D", "cost", "width", "variance_left"}
     (tmp_path / "choices.csv").write_text("N,D\n1B,20B\n2B,40B\n")
-    chosen = run("next", saved, "--budget", "1e21", "--C", "1e24", "--candidates", tmp_path / "choices.csv").stdout
+    chosen = run(
+        "next", saved, "--budget", "1e21", "--C", "1e24", "--candidates", tmp_path / "choices.csv"
+    ).stdout
     assert re.search(r"\n  [12]B +[24]0B +20 ", chosen)
 
 
@@ -439,14 +498,20 @@ def test_needed_prints_the_answer(saved):
     need = sb.runs_needed(sb.load(saved), target={"C": 1e24}, width=1.2, run_budget=1e21)
     result = run("needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21")
     assert result.stdout.strip() == str(need)
-    answer = json.loads(run("needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21", "--json").stdout)
+    answer = json.loads(
+        run(
+            "needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21", "--json"
+        ).stdout
+    )
     assert answer["runs"] == need.runs
 
 
 def test_plan_prints_runs_and_refusals(saved):
     result = run("plan", "--C", "1e18", "--C", "1e21", "--levels", "4", "--budget", "1e22")
     assert result.stdout.startswith("4 isoFLOP sweeps of 7 sizes, 28 runs, 7.78e21 FLOP in all")
-    answer = json.loads(run("plan", "--C", "1e19", "--C", "1e21", "--around", saved, "--json").stdout)
+    answer = json.loads(
+        run("plan", "--C", "1e19", "--C", "1e21", "--around", saved, "--json").stdout
+    )
     assert answer["total_cost"] == pytest.approx(7 * 1.01e21)
     assert len(answer["rows"]) == 14
     refused = run("plan", "--C", "1e20", "--sizes", "3", code=1)
@@ -458,9 +523,21 @@ def test_plan_prints_runs_and_refusals(saved):
 def test_commands_say_what_is_missing(saved, tmp_path):
     asked = run("next", saved, "--budget", "1e22", code=2).stderr
     assert "give --N and --D for the loss of a run, or --C for N*" in re.sub(r"[│\s]+", " ", asked)
-    assert "no fit at" in run("plan", "--C", "1e20", "--around", tmp_path / "none.nc", code=1).stderr
+    assert (
+        "no fit at" in run("plan", "--C", "1e20", "--around", tmp_path / "none.nc", code=1).stderr
+    )
     (tmp_path / "empty.csv").write_text("")
-    empty = run("next", saved, "--budget", "1e22", "--C", "1e24", "--candidates", tmp_path / "empty.csv", code=1)
+    empty = run(
+        "next",
+        saved,
+        "--budget",
+        "1e22",
+        "--C",
+        "1e24",
+        "--candidates",
+        tmp_path / "empty.csv",
+        code=1,
+    )
     assert "cannot read candidates" in empty.stderr
 
 

@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes import samplers
-from scalebayes.diagnostics import convergence
-from scalebayes.samplers import trim
+from scalebayes.fitting import samplers
+from scalebayes.fitting.samplers import trim
+from scalebayes.posterior.diagnostics import convergence
 
 LAW = sb.LAWS["additive"]
 TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
@@ -82,7 +82,10 @@ def test_a_trace_padded_with_nan_is_caught_and_trimmed(sound):
             tree["posterior"][name][3, 600:] = np.nan
 
     assert "NAN" in codes(planted(sound, pad))
-    sampled = {group: sound.tree[group].to_dataset().copy(deep=True) for group in ("posterior", "sample_stats")}
+    sampled = {
+        group: sound.tree[group].to_dataset().copy(deep=True)
+        for group in ("posterior", "sample_stats")
+    }
     pad(tree := xr.DataTree.from_dict(sampled))
     kept, partial = trim(tree, 1000)
     assert partial
@@ -96,8 +99,12 @@ def test_a_table_without_noise_is_refused_before_anything_compiles(model, monkey
     law, rng = spec.law_object, np.random.default_rng(1)
     values = {name: TRUTH.get(name, 0.7) for name in law.parameter_names}
     N, D = 10 ** rng.uniform(7.5, 10, 60), 10 ** rng.uniform(9, 11.5, 60)
-    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": law.function(N, D, **values)}), name="exact")
-    with pytest.raises(sb.RunsError, match=f"losses of exact follow the law '{law.name}' to .*there is no noise"):
+    runs = sb.read_runs(
+        pd.DataFrame({"N": N, "D": D, "loss": law.function(N, D, **values)}), name="exact"
+    )
+    with pytest.raises(
+        sb.RunsError, match=f"losses of exact follow the law '{law.name}' to .*there is no noise"
+    ):
         sb.fit(runs, spec)
 
 
@@ -111,7 +118,11 @@ def test_a_millionth_of_noise_is_noise_enough(fitted):
 
 @pytest.mark.parametrize(
     ("column", "factor", "words"),
-    [("N", 1e-6, "in millions or billions"), ("D", 1e-9, "in millions or billions"), ("C", 1e-15 / 86400, "PF-days")],
+    [
+        ("N", 1e-6, "in millions or billions"),
+        ("D", 1e-9, "in millions or billions"),
+        ("C", 1e-15 / 86400, "PF-days"),
+    ],
 )
 def test_wrong_units_are_refused(column, factor, words):
     table = simulated(0.01)
@@ -148,7 +159,9 @@ def test_outliers_are_far_off_the_curve_with_a_discrepancy_too(fitted):
     fitted("hoffmann2022", "coupled-discrepancy")  # compiles the sampler
     runs = sb.read_runs(simulated(0.01), name="one bad")
     loss = runs.loss * np.where(np.arange(60) == 7, 1.6, 1.0)
-    fit = sb.fit(replace(runs, table=runs.table.assign(loss=loss)), "coupled-discrepancy", draws=500)
+    fit = sb.fit(
+        replace(runs, table=runs.table.assign(loss=loss)), "coupled-discrepancy", draws=500
+    )
     found = {m.code: m.text for m in sb.diagnose(fit).messages}
     assert found["FAR_OFF"].endswith("run 8")
 

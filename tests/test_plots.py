@@ -13,11 +13,12 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.text import Text
 
 from scalebayes import plots
+from scalebayes.data.subsets import isoflop_sets
 from scalebayes.datasets import load_runs
-from scalebayes.drawing import canvas, place_models
 from scalebayes.errors import QueryError
-from scalebayes.posterior import METADATA, Fit
-from scalebayes.spec import read_model
+from scalebayes.plots.style import canvas, place_models
+from scalebayes.posterior.fit import METADATA, Fit
+from scalebayes.specs.spec import read_model
 
 PAPERS = {
     "chinchilla": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
@@ -31,7 +32,10 @@ def synthetic(model="chinchilla", runs="hoffmann2022"):
     """A fit with draws scattered around published values: nothing is sampled."""
     spec, table, rng = read_model(model), load_runs(runs), np.random.default_rng(1)
     values = spec.law_object.from_notation(PAPERS[model]) | {"sigma": 0.01, "nu": 5.0}
-    scattered = {k: (("chain", "draw"), v * np.exp(0.02 * rng.standard_normal((2, 100)))) for k, v in values.items()}
+    scattered = {
+        k: (("chain", "draw"), v * np.exp(0.02 * rng.standard_normal((2, 100))))
+        for k, v in values.items()
+    }
     posterior = xr.Dataset(scattered, coords={"chain": np.arange(2), "draw": np.arange(100)})
     tree = xr.DataTree.from_dict({"posterior": posterior})
     tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
@@ -54,7 +58,11 @@ def texts(figure):
 
 
 def bands(figure):
-    return [artist for artist in figure.axes[0].collections if isinstance(artist, FillBetweenPolyCollection)]
+    return [
+        artist
+        for artist in figure.axes[0].collections
+        if isinstance(artist, FillBetweenPolyCollection)
+    ]
 
 
 def ticks(axis):
@@ -92,10 +100,20 @@ def test_no_figure_has_labels_that_collide_or_leave_the_page(figures):
         (axes,) = figure.axes
         labels = [*axes.texts, *figure.texts, *ticks(axes.xaxis), *ticks(axes.yaxis)]
         # An annotation's own extent includes its leader, which may well pass between other labels
-        boxes = {text.get_text(): Text.get_window_extent(text) for text in labels if isinstance(text, Text)}
+        boxes = {
+            text.get_text(): Text.get_window_extent(text)
+            for text in labels
+            if isinstance(text, Text)
+        }
         page = figure.bbox.padded(1.0)
-        assert [label for label, box in boxes.items() if page.intersection(page, box).bounds != box.bounds] == [], name
-        assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == [], name
+        assert [
+            label
+            for label, box in boxes.items()
+            if page.intersection(page, box).bounds != box.bounds
+        ] == [], name
+        assert [
+            pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])
+        ] == [], name
 
 
 def test_every_figure_says_what_its_intervals_are_and_where_the_runs_come_from(figures, fit):
@@ -121,7 +139,7 @@ def test_axes_are_logarithmic_with_ticks_that_people_read(figures):
 
 def test_isoflop_groups_the_runs_by_budget(fit):
     axes = plots.isoflop(fit).axes[0]
-    sets = plots.isoflop_sets(fit.runs.C, fit.runs.N)
+    sets = isoflop_sets(fit.runs.C, fit.runs.N)
     nominal = [6e18, 1e19, 3e19, 6e19, 1e20, 3e20, 6e20, 1e21, 3e21]  # Hoffmann et al., figure 3
     assert [np.median(fit.runs.C[s]) for s in sets] == pytest.approx(nominal, rel=0.12)
     assert all(len(s) >= 4 and np.ptp(np.log(fit.runs.C[s])) <= np.log(1.15) for s in sets)
@@ -137,7 +155,9 @@ def test_isoflop_groups_the_runs_by_budget(fit):
         "9.8e20",
         "3e21",
     ]
-    assert len(axes.containers) == len(bands(axes.figure)) == len(sets)  # an optimum with its bar, and a band, each
+    assert (
+        len(axes.containers) == len(bands(axes.figure)) == len(sets)
+    )  # an optimum with its bar, and a band, each
 
 
 def test_isoflop_without_sets_takes_round_budgets():
@@ -183,7 +203,12 @@ def test_extrapolation_takes_a_law_of_compute():
 
 def test_frontier_shows_published_lines_and_known_models(both):
     figure = plots.frontier(both)
-    published = ["Kaplan (non-embedding)", "Hoffmann, approach 1", "Hoffmann, approach 3", "Besiroglu et al."]
+    published = [
+        "Kaplan (non-embedding)",
+        "Hoffmann, approach 1",
+        "Hoffmann, approach 3",
+        "Besiroglu et al.",
+    ]
     assert set(texts(figure)) >= {*published, *MODELS, *both}
     assert len(bands(figure)) == 2
     assert list(plots.published_frontiers(np.array([1e24]))) == published
@@ -199,9 +224,13 @@ def test_labels_of_known_models_are_clear_of_each_other_wherever_the_curve_lies(
     axes.figure.draw_without_rendering()
     boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
     assert set(boxes) == set(MODELS)
-    assert [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+    assert [
+        pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])
+    ] == []
     dots = axes.transData.transform(np.transpose(axes.lines[0].get_data()))
-    assert [name for name, box in boxes.items() for dot in dots if box.padded(2).contains(*dot)] == []
+    assert [
+        name for name, box in boxes.items() for dot in dots if box.padded(2).contains(*dot)
+    ] == []
 
 
 def test_published_frontiers_are_the_papers():
@@ -216,7 +245,15 @@ def test_published_frontiers_are_the_papers():
 
 def test_fits_differ_in_grey_too(both):
     axes = plots.frontier(both).axes[0]
-    assert len({(line.get_linestyle(), line.get_color(), str(line._dash_pattern)) for line in axes.lines[:2]}) == 2
+    assert (
+        len(
+            {
+                (line.get_linestyle(), line.get_color(), str(line._dash_pattern))
+                for line in axes.lines[:2]
+            }
+        )
+        == 2
+    )
     assert len({str(line._dash_pattern) for line in axes.lines[:6]}) == 6
 
 
@@ -247,7 +284,9 @@ def test_save_writes_whole_files(fit, tmp_path, suffix):
 
 
 def test_save_is_reproducible_and_refuses_other_formats(fit, tmp_path):
-    first, second = (plots.save(plots.frontier(fit), tmp_path / f"{i}.svg").read_bytes() for i in range(2))
+    first, second = (
+        plots.save(plots.frontier(fit), tmp_path / f"{i}.svg").read_bytes() for i in range(2)
+    )
     assert first == second
     with pytest.raises(QueryError, match=r"\.png, \.svg, \.pdf; got 'figure\.xlsx'"):
         plots.save(plots.frontier(fit), tmp_path / "figure.xlsx")
@@ -257,4 +296,9 @@ def test_save_is_reproducible_and_refuses_other_formats(fit, tmp_path):
 
 def test_neither_pyplot_nor_pymc_is_imported():
     code = "import scalebayes.plots, sys; print(*{'matplotlib.pyplot', 'pymc', 'nutpie'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == ""
+    )

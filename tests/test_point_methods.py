@@ -8,9 +8,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import envelope, isoflop, point
+from scalebayes.baselines import envelope, huber, isoflop
+from scalebayes.baselines.point_fits import METHODS
 from scalebayes.cli import app
-from scalebayes.point_methods import METHODS
 
 NAMES = ["log-huber (approach 3)", "envelope (approach 1)", "isoflop (approach 2)"]
 
@@ -48,7 +48,7 @@ def test_the_table_is_their_intervals_and_estimates(found, chinchilla_points):
     table = found.table(0.8)
     assert table.attrs == {"ci_prob": 0.8, "ci_kind": "eti"}
     assert "80% equal-tailed" in repr(table)
-    for name, method in zip(NAMES, (point, envelope, isoflop), strict=True):
+    for name, method in zip(NAMES, (huber, envelope, isoflop), strict=True):
         answer = method.frontier(chinchilla_points, C=["1e21", "5.76e23"], draws=60)
         xr.testing.assert_identical(answer, found.answers[name])
         row = table.loc[(5.76e23, name, "N")]
@@ -59,12 +59,12 @@ def test_the_table_is_their_intervals_and_estimates(found, chinchilla_points):
 
 
 def test_the_log_huber_frontier_is_that_of_the_fit(chinchilla_points, found):
-    best = point.huber(chinchilla_points)
-    N = point.LAW.optimise(5.76e23 / 6, best)
+    best = huber.huber(chinchilla_points)
+    N = huber.LAW.optimise(5.76e23 / 6, best)
     row = found.table().loc[(5.76e23, NAMES[0], "N")]
     assert row["estimate"] == pytest.approx(N, rel=1e-6)
     loss = found.table().loc[(5.76e23, NAMES[0], "loss")]
-    assert loss["estimate"] == pytest.approx(point.LAW(N, 5.76e23 / 6 / N, **best), rel=1e-9)
+    assert loss["estimate"] == pytest.approx(huber.LAW(N, 5.76e23 / 6 / N, **best), rel=1e-9)
     assert found.table().loc[(1e21, NAMES[0], "a"), "estimate"] == pytest.approx(0.5138, abs=2e-4)
 
 
@@ -76,19 +76,28 @@ def test_methods_that_a_table_does_not_allow_are_refused_and_the_others_answer()
 
 def test_the_command_prints_them_side_by_side():
     text = run("point", "hoffmann2022", "--C", "5.76e23", "--draws", "40").stdout
-    assert "Median of 40 resamples (of a fit: of its posterior) with 90% equal-tailed interval" in text
+    assert (
+        "Median of 40 resamples (of a fit: of its posterior) with 90% equal-tailed interval" in text
+    )
     assert all(name in text for name in NAMES)
     assert "1.65 decades" in text
-    answer = json.loads(run("point", "hoffmann2022", "--C", "5.76e23", "--draws", "40", "--json").stdout)
+    answer = json.loads(
+        run("point", "hoffmann2022", "--C", "5.76e23", "--draws", "40", "--json").stdout
+    )
     assert len(answer["rows"]) == 15
-    assert {"C", "method", "quantity", "estimate", "median", "eti90_lb", "eti90_ub"} <= set(answer["rows"][0])
+    assert {"C", "method", "quantity", "estimate", "median", "eti90_lb", "eti90_ub"} <= set(
+        answer["rows"][0]
+    )
 
 
 def test_the_command_says_what_it_left_out_and_why():
     result = run("point", "pile2023", "--C", "1e21", "--draws", "5")
     assert "note: no isoflop (approach 2): pile2023 has 0 budgets" in result.stderr
     notes = run("point", "hoffmann2022", "--C", "1e21", "--draws", "5").stderr
-    assert "note: envelope (approach 1): left out, too few sizes or the best at their end: about 1.6e18" in notes
+    assert (
+        "note: envelope (approach 1): left out, too few sizes or the best at their end: about 1.6e18"
+        in notes
+    )
     assert "is not a quantity" in run("point", "hoffmann2022", "--C", "lots", code=1).stderr
     assert "--C" in run("point", "hoffmann2022", code=2).stderr
 

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.diagnostics import log_size
-from scalebayes.spec_parts import Prior
+from scalebayes.posterior.diagnostics import log_size
+from scalebayes.specs.parts import Prior
 
 from .handmade import pooled_spec
 
@@ -36,7 +36,10 @@ def table(*parts, name):
 def spread(median, **others):
     """The pooled spec with other spreads: numbers of a prior, so that no sampler is compiled anew."""
     spec = sb.read_model("chinchilla-pooled")
-    made = {n: Prior.model_validate(p.model_dump() | {"median": others.get(n, median)}) for n, p in spec.spread.items()}
+    made = {
+        n: Prior.model_validate(p.model_dump() | {"median": others.get(n, median)})
+        for n, p in spec.spread.items()
+    }
     return spec.model_copy(update={"spread": made})
 
 
@@ -49,12 +52,15 @@ def fit(runs, spec, seed=1):
 def z_between(a, b):
     """Differences of medians, in posterior standard deviations of the second, by parameter."""
     return {
-        n: abs(float((a[n].median() - b[n].median()) / b[n].std())) for n in ("L_inf", "alpha_N", "alpha_D", "sigma")
+        n: abs(float((a[n].median() - b[n].median()) / b[n].std()))
+        for n in ("L_inf", "alpha_N", "alpha_D", "sigma")
     }
 
 
 def test_groups_that_cannot_differ_are_the_stacked_table():
-    runs = table(simulate("rich", 40, 1), simulate("rich", 30, 2).assign(group="other"), name="stacked")
+    runs = table(
+        simulate("rich", 40, 1), simulate("rich", 30, 2).assign(group="other"), name="stacked"
+    )
     pooled = fit(runs, spread(1e-3))
     alone = fit(runs, "chinchilla").tree["posterior"].to_dataset()
     for name in pooled.groups:
@@ -89,7 +95,9 @@ def test_two_published_families_pass_the_gate(load_public):
     assert sb.diagnose(pooled).ok
     losses = {
         name: sb.predict(view, N="20B", D="400B")["loss"]
-        for name, view in ({g: sb.group(pooled, g) for g in pooled.groups} | {"new": sb.new_group(pooled)}).items()
+        for name, view in (
+            {g: sb.group(pooled, g) for g in pooled.groups} | {"new": sb.new_group(pooled)}
+        ).items()
     }
     assert float(losses["new"].std()) > max(float(losses[g].std()) for g in pooled.groups)
 
@@ -101,7 +109,15 @@ def plant(spec, rng):
     """Logs of sizes of three groups, a tenth apart around the priors' medians, (P, G); runs simulated of them."""
     law, parameters = spec.law_object, spec.law_object.parameters
     N, D = 10 ** rng.uniform(7.5, 10, (2, sum(ROWS.values()))) * [[1.0], [30.0]]
-    table = pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "S": D / 5e5, "group": np.repeat([*ROWS], [*ROWS.values()])})
+    table = pd.DataFrame(
+        {
+            "N": N,
+            "D": D,
+            "C": 6 * N * D,
+            "S": D / 5e5,
+            "group": np.repeat([*ROWS], [*ROWS.values()]),
+        }
+    )
     table["U"] = D / rng.choice([1, 2, 4, 10, 40], len(D))
     medians = np.log([np.median(spec.priors[p.name].draw(rng, 4000)) for p in parameters])
     truth = medians[:, None] + 0.12 * rng.standard_normal((len(parameters), len(ROWS)))
@@ -110,8 +126,12 @@ def plant(spec, rng):
         if p.exponent:
             values[p.name] = spec.priors[p.name].at * values[p.name] ** (1 / values[p.exponent])
     of_run = np.repeat(np.arange(len(ROWS)), [*ROWS.values()])
-    curve = law.function(*(table[x] for x in law.inputs), **{name: value[of_run] for name, value in values.items()})
-    return truth, sb.Runs(table.assign(loss=curve * np.exp(0.004 * rng.standard_t(8, len(table)))), "planted")
+    curve = law.function(
+        *(table[x] for x in law.inputs), **{name: value[of_run] for name, value in values.items()}
+    )
+    return truth, sb.Runs(
+        table.assign(loss=curve * np.exp(0.004 * rng.standard_t(8, len(table)))), "planted"
+    )
 
 
 @pytest.mark.parametrize("name", ["shifted", "data-constrained", "kaplan-steps"])
@@ -120,7 +140,12 @@ def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
     spec = pooled_spec(name)
     truth, runs = plant(spec, np.random.default_rng(7))
     posterior = fit(runs, spec).tree["posterior"].to_dataset()
-    sizes = np.stack([log_size(posterior, p, spec).values.reshape(-1, len(ROWS)).T for p in spec.law_object.parameters])
+    sizes = np.stack(
+        [
+            log_size(posterior, p, spec).values.reshape(-1, len(ROWS)).T
+            for p in spec.law_object.parameters
+        ]
+    )
     draws, planted = sizes.reshape(truth.size, -1), truth.ravel()
     off = planted - draws.mean(axis=1)
     assert stats.chi2(truth.size).sf(off @ np.linalg.solve(np.cov(draws), off)) > 1e-3

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.posterior import METADATA
-from scalebayes.prior_data import log_density, scaling_tree, stated_logs
-from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec import prior_draws
-from scalebayes.spec_parts import Prior
+from scalebayes.posterior.fit import METADATA
+from scalebayes.specs.parts import Prior
+from scalebayes.specs.priors import DISTRIBUTIONS
+from scalebayes.specs.spec import prior_draws
+from scalebayes.validation.power_scaling import log_density, scaling_tree, stated_logs
 
 from .handmade import INTEGRATED
 
@@ -38,7 +38,9 @@ def make_fit(model, values, runs):
 def from_prior(model):
     """A fit whose draws are the prior's."""
     spec = sb.read_model(model)
-    values = {k: v.reshape(SHAPE) for k, v in prior_draws(spec, SHAPE[0] * SHAPE[1], seed=3).items()}
+    values = {
+        k: v.reshape(SHAPE) for k, v in prior_draws(spec, SHAPE[0] * SHAPE[1], seed=3).items()
+    }
     return make_fit(model, values, sb.load_runs("pile2023"))
 
 
@@ -55,14 +57,18 @@ def pymc_logpdf(prior, value):
     """Log density by PyMC, above the shift."""
     entry = DISTRIBUTIONS[prior.dist]
     arguments = {name: np.float64(x) for name, x in entry.pymc_arguments(**prior.arguments).items()}
-    return pm.logp(getattr(pm, entry.pymc).dist(**arguments), value - prior.shift).eval(mode="FAST_COMPILE")
+    return pm.logp(getattr(pm, entry.pymc).dist(**arguments), value - prior.shift).eval(
+        mode="FAST_COMPILE"
+    )
 
 
 @pytest.mark.parametrize("case", PRIORS, ids=lambda c: "-".join(map(str, c.values())))
 def test_log_density_of_a_prior_is_pymcs(case):
     prior = Prior(**case, reason="test")
     value = prior.shift + np.geomspace(1e-3, 20, 41)
-    np.testing.assert_allclose(prior.logpdf(value), pymc_logpdf(prior, value), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        prior.logpdf(value), pymc_logpdf(prior, value), rtol=1e-10, atol=1e-10
+    )
 
 
 def test_every_distribution_is_tried():
@@ -95,7 +101,9 @@ def test_a_prior_raised_to_a_power_stays_around_the_same_value():
         log = stated[name].ravel()
         weights = np.exp((a - 1) * log_density(fit, name, stated[name]).ravel())
         if prior.dist == "LogNormal":
-            assert np.average(log, weights=weights) == pytest.approx(np.log(prior.arguments["median"]), abs=0.04)
+            assert np.average(log, weights=weights) == pytest.approx(
+                np.log(prior.arguments["median"]), abs=0.04
+            )
             spread = np.average((log - np.average(log, weights=weights)) ** 2, weights=weights)
             assert spread == pytest.approx(prior.arguments["sigma"] ** 2 / a, rel=0.07)
         if prior.dist == "Gamma":
@@ -114,12 +122,17 @@ def plane(rows, shift):
     alpha = {"alpha_N": 0.05, "alpha_D": 0.05}
     trend = sb.LAWS["product"](N, D, L_0=1.0, **alpha)
     residual = np.log(2.6) + shift + NOISE * stats.norm.ppf((np.arange(rows) + 0.5) / rows)
-    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": trend * np.exp(residual)}), name="plane", strict=False)
+    runs = sb.read_runs(
+        pd.DataFrame({"N": N, "D": D, "loss": trend * np.exp(residual)}), name="plane", strict=False
+    )
     precision = PRECISION + rows / NOISE**2
     mean = (PRECISION * np.log(2.6) + rows / NOISE**2 * residual.mean()) / precision
     level = (np.arange(SHAPE[0] * SHAPE[1]) + 0.5) / (SHAPE[0] * SHAPE[1])
     log_L_0 = rng.permutation(stats.norm.ppf(level, mean, precision**-0.5)).reshape(SHAPE)
-    still = {k: v * np.exp(1e-6 * rng.standard_normal(SHAPE)) for k, v in (alpha | {"sigma": NOISE}).items()}
+    still = {
+        k: v * np.exp(1e-6 * rng.standard_normal(SHAPE))
+        for k, v in (alpha | {"sigma": NOISE}).items()
+    }
     spec = sb.read_model("product").model_dump()
     priors = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")}
     normal = sb.Spec.model_validate(spec | {"noise": "normal", "priors": priors})
@@ -129,7 +142,9 @@ def plane(rows, shift):
 
 def posterior(rows, centre, prior_power=1.0, data_power=1.0):
     prior, data = prior_power * PRECISION, data_power * rows / NOISE**2
-    return stats.norm((prior * np.log(2.6) + data * centre) / (prior + data), (prior + data) ** -0.5)
+    return stats.norm(
+        (prior * np.log(2.6) + data * centre) / (prior + data), (prior + data) ** -0.5
+    )
 
 
 def distance(p, q):
@@ -139,7 +154,9 @@ def distance(p, q):
 
     def of(F, G):
         mixed = (F + G) / 2
-        part = integrate.trapezoid(F * np.log2(F / mixed), x) + integrate.trapezoid(G - F, x) / (2 * np.log(2))
+        part = integrate.trapezoid(F * np.log2(F / mixed), x) + integrate.trapezoid(G - F, x) / (
+            2 * np.log(2)
+        )
         return max(part, 0.0)
 
     def both(F, G):
@@ -195,13 +212,17 @@ def test_the_table_is_arviz_psense_on_a_tree_by_hand(chinchilla):
     log_prior = normal(size("N_c", "alpha_N", 1e9), np.log(0.4), 1.0) + normal(
         size("D_c", "alpha_D", 2e10), np.log(0.4)
     )
-    log_prior += normal(np.log(p["alpha_N"]), np.log(0.3), 0.6) + normal(np.log(p["alpha_D"]), np.log(0.3), 0.6)
+    log_prior += normal(np.log(p["alpha_N"]), np.log(0.3), 0.6) + normal(
+        np.log(p["alpha_D"]), np.log(0.3), 0.6
+    )
     log_prior += stats.gamma.logpdf(p["L_inf"], 2.0, scale=1 / 1.2) + np.log(p["L_inf"].values)
     log_prior += stats.halfnorm.logpdf(p["sigma"], scale=0.1) + np.log(p["sigma"].values)
     log_prior += stats.gamma.logpdf(p["nu"] - 2, 2.0, scale=10.0) + np.log(p["nu"].values - 2)
     runs = chinchilla.runs
     curve = chinchilla.spec.law_object(
-        runs.N, runs.D, **{k: p[k].values[..., None] for k in ("L_inf", "N_c", "alpha_N", "D_c", "alpha_D")}
+        runs.N,
+        runs.D,
+        **{k: p[k].values[..., None] for k in ("L_inf", "N_c", "alpha_N", "D_c", "alpha_D")},
     )
     scatter = {"df": p["nu"].values[..., None], "scale": p["sigma"].values[..., None]}
     log_likelihood = stats.t.logpdf(np.log(runs.loss / curve), **scatter)
@@ -209,7 +230,9 @@ def test_the_table_is_arviz_psense_on_a_tree_by_hand(chinchilla):
         {
             "posterior": posterior,
             "log_prior": xr.Dataset({"all": (("chain", "draw"), log_prior)}, p.coords),
-            "log_likelihood": xr.Dataset({"y": (("chain", "draw", "run"), log_likelihood)}, p.coords),
+            "log_likelihood": xr.Dataset(
+                {"y": (("chain", "draw", "run"), log_likelihood)}, p.coords
+            ),
         }
     )
     ours = sb.power_scaling(chinchilla, C=1e23)
@@ -236,7 +259,7 @@ def test_with_a_discrepancy_the_likelihood_is_that_of_all_runs_together():
     fit = from_prior(INTEGRATED)
     one = replace(fit, tree=fit.tree.isel(chain=slice(0, 1), draw=slice(0, 4)))
     tree = scaling_tree(one, {})
-    from scalebayes.likelihood import make_likelihood
+    from scalebayes.posterior.likelihood import make_likelihood
 
     table = make_likelihood(one)
     dense = table.known.basis.project(table.known.basis.points) @ table.known.basis.vectors.T
@@ -271,9 +294,13 @@ def store(chinchilla, path, failures=()):
 
 
 @pytest.mark.parametrize("command", ["influence", "prior-or-data"])
-def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(chinchilla, tmp_path, command):
+def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(
+    chinchilla, tmp_path, command
+):
     path = store(chinchilla, tmp_path / "failed.nc", failures=["R_HAT"])
-    result = run(command, path, "--C", "1e23", *(["--no-refit"] if command == "influence" else []), code=3)
+    result = run(
+        command, path, "--C", "1e23", *(["--no-refit"] if command == "influence" else []), code=3
+    )
     assert "N* at 1e23" in result.stdout
     assert "warning: this fit failed the gate (R_HAT); do not rely on it" in result.stderr
 
@@ -293,14 +320,21 @@ def test_influence_prints_the_python_answer(stored, chinchilla):
     text = run("influence", stored, "--C", "1e23", "--top", "3", "--no-refit").stdout
     assert text.startswith("log N* at 1e23 FLOP: posterior mean")
     assert "(15 runs of pile2023; the 3 largest)" in text
-    answer = json.loads(run("influence", stored, "--N", "70B", "--D", "1.4T", "--no-refit", "--json").stdout)
+    answer = json.loads(
+        run("influence", stored, "--N", "70B", "--D", "1.4T", "--no-refit", "--json").stdout
+    )
     ours = sb.influence(chinchilla, N="70B", D="1.4T", refit=False, progress=False)
     assert [row["run"] for row in answer["rows"]] == list(ours.index)
     assert answer["rows"][0]["shift"] == pytest.approx(ours["shift"].iloc[0], rel=1e-9)
     assert answer["decision"].startswith("loss at N = 70B, D = 1.4T")
     outliers = sb.find_outliers(chinchilla)
-    assert [row["run"] for row in answer["outliers"]] == list(outliers.index[outliers["verdict"] != ""])
+    assert [row["run"] for row in answer["outliers"]] == list(
+        outliers.index[outliers["verdict"] != ""]
+    )
     by_size = run("influence", stored, "--C", "1e23", "--by", "size", "--no-refit").stdout
     assert "sizes of pile2023" in by_size
-    assert "predicts from any two of N, D and C; got nothing" in run("influence", stored, code=1).stderr
+    assert (
+        "predicts from any two of N, D and C; got nothing"
+        in run("influence", stored, code=1).stderr
+    )
     assert "--by" in run("influence", stored, "--C", "1e23", "--by", "row", code=2).stderr

@@ -5,9 +5,9 @@ import pymc as pm
 import pytest
 from scipy import integrate, stats
 
-from scalebayes.noise import NOISES
-from scalebayes.priors import DISTRIBUTIONS
-from scalebayes.spec_parts import Prior
+from scalebayes.specs.noise import NOISES
+from scalebayes.specs.parts import Prior
+from scalebayes.specs.priors import DISTRIBUTIONS
 
 CASES = [
     {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
@@ -23,7 +23,11 @@ DRAWS = 20_000
 P_VALUE = 1e-3  # of a Kolmogorov-Smirnov test at the fixed seed; 20000 draws show a shift of 2% of a standard deviation
 
 STUDENT_T = {"sigma": 0.03, "nu": 4.0}
-NOISE_CASES = [("normal", {"sigma": 0.03}), ("student_t", STUDENT_T), ("student_t", {"sigma": 2.0, "nu": 50.0})]
+NOISE_CASES = [
+    ("normal", {"sigma": 0.03}),
+    ("student_t", STUDENT_T),
+    ("student_t", {"sigma": 2.0, "nu": 50.0}),
+]
 NOISE_CASES += [("student_t", {"sigma": 0.5, "nu": 2.1})]
 
 
@@ -43,10 +47,15 @@ def test_draws_come_from_pymcs_density(case):
     prior = Prior(**case, reason="test")
     draws = prior.draw(np.random.default_rng(0), DRAWS)
     x = np.geomspace(1e-12, 1e5, 5001)
-    cumulative = integrate.cumulative_simpson(np.exp(symbolic_log_density(prior, x)) * x, x=np.log(x), initial=0.0)
+    cumulative = integrate.cumulative_simpson(
+        np.exp(symbolic_log_density(prior, x)) * x, x=np.log(x), initial=0.0
+    )
     assert cumulative[-1] == pytest.approx(1.0, abs=1e-6)
     assert (draws > 0).all()
-    assert stats.kstest(draws, lambda values: np.interp(np.log(values), np.log(x), cumulative)).pvalue > P_VALUE
+    assert (
+        stats.kstest(draws, lambda values: np.interp(np.log(values), np.log(x), cumulative)).pvalue
+        > P_VALUE
+    )
 
 
 @every_case
@@ -64,7 +73,9 @@ def test_stated_in_terms_a_person_can_check():
     log_normal = Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="test").draw(rng, DRAWS)
     assert np.median(log_normal) == pytest.approx(0.3, rel=0.02)
     assert np.log(log_normal).std() == pytest.approx(0.6, rel=0.02)
-    assert Prior(dist="Exponential", mean=0.5, reason="test").draw(rng, DRAWS).mean() == pytest.approx(0.5, rel=0.03)
+    assert Prior(dist="Exponential", mean=0.5, reason="test").draw(
+        rng, DRAWS
+    ).mean() == pytest.approx(0.5, rel=0.03)
     gamma = Prior(dist="Gamma", alpha=2.0, beta=4.0, reason="test").draw(rng, DRAWS)
     assert gamma.mean() == pytest.approx(0.5, rel=0.03)
 
@@ -81,7 +92,9 @@ def test_noise_draws_come_from_its_density(name, parameters):
     noise = NOISES[name]
     draws = noise.draw(np.random.default_rng(0), (DRAWS,), **parameters)
     x = parameters["sigma"] * np.sinh(np.linspace(-14, 14, 20001))
-    cumulative = integrate.cumulative_simpson(np.exp(noise.logpdf(x, **parameters)), x=x, initial=0.0)
+    cumulative = integrate.cumulative_simpson(
+        np.exp(noise.logpdf(x, **parameters)), x=x, initial=0.0
+    )
     assert cumulative[-1] == pytest.approx(1.0, abs=1e-6)
     assert stats.kstest(draws, lambda values: np.interp(values, x, cumulative)).pvalue > P_VALUE
 
@@ -92,8 +105,12 @@ def test_noise_density_is_pymcs(name, parameters):
     arrays = {
         key: np.asarray(value) for key, value in parameters.items()
     }  # a plain 50.0 would be cut to single precision
-    theirs = pm.logp(getattr(pm, NOISES[name].pymc).dist(mu=0.0, **arrays), residual).eval(mode="FAST_COMPILE")
-    np.testing.assert_allclose(NOISES[name].logpdf(residual, **parameters), theirs, rtol=1e-10, atol=1e-10)
+    theirs = pm.logp(getattr(pm, NOISES[name].pymc).dist(mu=0.0, **arrays), residual).eval(
+        mode="FAST_COMPILE"
+    )
+    np.testing.assert_allclose(
+        NOISES[name].logpdf(residual, **parameters), theirs, rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", NOISES)

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from scalebayes.progress import Progress, remaining
+from scalebayes.utils.progress import Progress, remaining
 
 WORK = """
 import time
-from scalebayes.progress import Progress
+from scalebayes.utils.progress import Progress
 with Progress() as bar:
     for step in bar.steps("step", ["one", "two", "three"], str):
         time.sleep(0.4)
@@ -43,7 +43,9 @@ def test_steps_give_every_item_in_order_and_no_output_off_a_terminal(capfd):
 def test_a_terminal_sees_where_the_work_is_and_what_is_left():
     ours, theirs = os.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=theirs, env=environment) as work:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=theirs, env=environment
+    ) as work:
         os.close(theirs)
         seen = b""
         while chunk := _read(ours):

@@ -14,10 +14,10 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.inference import _tree
-from scalebayes.posterior import METADATA, law_parameters
-from scalebayes.samplers import named, trim
-from scalebayes.tables import interval_columns
+from scalebayes.fitting.fit import _tree
+from scalebayes.fitting.samplers import named, trim
+from scalebayes.posterior.fit import METADATA, law_parameters
+from scalebayes.summaries.intervals import interval_columns
 
 from .handmade import scattered
 
@@ -39,7 +39,9 @@ def grid(N, D, **columns):
     """Runs at every N with every D, losses those of Besiroglu's law with a little scatter."""
     N, D = (x.ravel() for x in np.meshgrid(N, D))
     rng = np.random.default_rng(0)
-    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(0.01 * rng.standard_normal(len(N)))
+    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(
+        0.01 * rng.standard_normal(len(N))
+    )
     table = pd.DataFrame({"N": N, "D": D, "loss": loss, **columns})
     return sb.read_runs(table, name="grid", strict=False)
 
@@ -71,16 +73,28 @@ def dataset(values):
     return xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()}, coords)
 
 
-def make_fit(model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior=(), statistics=(), **update):
+def make_fit(
+    model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior=(), statistics=(), **update
+):
     """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
     spec = sb.read_model(model)
     spec = type(spec).model_validate(spec.model_dump() | update)
     values = scattered(spec, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
     raw = xr.DataTree.from_dict(
-        {"posterior": dataset(values | dict(posterior)), "sample_stats": sampled().assign(dataset_of(statistics))}
+        {
+            "posterior": dataset(values | dict(posterior)),
+            "sample_stats": sampled().assign(dataset_of(statistics)),
+        }
     )
     tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
-    metadata = {"seed": 0, "sampler": {}, "attempts": 1, "partial": partial, "gate_failures": [], "versions": {}}
+    metadata = {
+        "seed": 0,
+        "sampler": {},
+        "attempts": 1,
+        "partial": partial,
+        "gate_failures": [],
+        "versions": {},
+    }
     metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)
     return sb.Fit(spec, runs, tree)
@@ -109,14 +123,20 @@ def test_prediction_is_the_law_at_every_draw(fit):
     assert set(out.coords) == {"chain", "draw", "N", "D", "C", "decades_beyond"}
     assert out["N"].values.tolist() == [70e9, 1e9]
     assert out["C"].values.tolist() == [6 * 70e9 * 1.4e12, 6 * 1e9 * 2e10]
-    np.testing.assert_allclose(out["decades_beyond"], [np.log10(5.88e23 / LARGEST), 0.0], rtol=1e-12)
+    np.testing.assert_allclose(
+        out["decades_beyond"], [np.log10(5.88e23 / LARGEST), 0.0], rtol=1e-12
+    )
     for chain, draw in ((0, 0), (3, 499)):
-        expected = fit.spec.law_object(np.array([70e9, 1e9]), np.array([1.4e12, 2e10]), **of_draw(fit, chain, draw))
+        expected = fit.spec.law_object(
+            np.array([70e9, 1e9]), np.array([1.4e12, 2e10]), **of_draw(fit, chain, draw)
+        )
         np.testing.assert_allclose(out["loss"].sel(chain=chain, draw=draw), expected, rtol=1e-12)
     assert out["loss"].attrs["units"] == "nats per token"
 
 
-@pytest.mark.parametrize("given", [{"N": "1B", "D": 2e10}, {"N": 1e9, "C": "1.2e20"}, {"D": "20B", "C": 1.2e20}])
+@pytest.mark.parametrize(
+    "given", [{"N": "1B", "D": 2e10}, {"N": 1e9, "C": "1.2e20"}, {"D": "20B", "C": 1.2e20}]
+)
 def test_any_two_of_n_d_and_c_will_do(fit, given):
     whole = sb.predict(fit, N=1e9, D=2e10, C=1.2e20)
     np.testing.assert_allclose(sb.predict(fit, **given)["loss"], whole["loss"], rtol=1e-12)
@@ -153,7 +173,10 @@ def test_a_new_run_scatters_as_the_noise_says(noise):
     levels = stats.t.cdf(z.values, nu)
     assert stats.kstest(levels.ravel(), "uniform").pvalue > 1e-3
     assert float(np.median(z)) == pytest.approx(0.0, abs=0.05)
-    assert abs(np.corrcoef(z.isel(target=0).values.ravel(), z.isel(target=1).values.ravel())[0, 1]) < 0.1
+    assert (
+        abs(np.corrcoef(z.isel(target=0).values.ravel(), z.isel(target=1).values.ravel())[0, 1])
+        < 0.1
+    )
 
 
 def test_new_runs_repeat_by_seed(fit):
@@ -166,9 +189,15 @@ def test_a_law_of_one_input_predicts_from_it():
     size, compute = make_fit("size-floor"), make_fit("compute-floor")
     alone = sb.predict(size, N=1e11)
     assert set(alone.coords) == {"chain", "draw", "N", "decades_beyond"}
-    assert float(alone["decades_beyond"][0]) == pytest.approx(1.0)  # of parameters: nothing is known of compute
-    assert float(sb.predict(size, N=1e11, D=1e12)["decades_beyond"][0]) == pytest.approx(np.log10(6e23 / LARGEST))
-    np.testing.assert_allclose(sb.predict(compute, N=1e9, D=2e10)["loss"], sb.predict(compute, C=1.2e20)["loss"])
+    assert float(alone["decades_beyond"][0]) == pytest.approx(
+        1.0
+    )  # of parameters: nothing is known of compute
+    assert float(sb.predict(size, N=1e11, D=1e12)["decades_beyond"][0]) == pytest.approx(
+        np.log10(6e23 / LARGEST)
+    )
+    np.testing.assert_allclose(
+        sb.predict(compute, N=1e9, D=2e10)["loss"], sb.predict(compute, C=1.2e20)["loss"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,11 +205,23 @@ def test_a_law_of_one_input_predicts_from_it():
     [
         ("chinchilla", {}, "'chinchilla' predicts from any two of N, D and C; got nothing"),
         ("chinchilla", {"N": 1e9}, "'chinchilla' predicts from any two of N, D and C; got N"),
-        ("kaplan-size", {"D": 1e9}, "'kaplan-size' predicts from N, or from two of N, D and C; got D"),
+        (
+            "kaplan-size",
+            {"D": 1e9},
+            "'kaplan-size' predicts from N, or from two of N, D and C; got D",
+        ),
         ("chinchilla", {"N": -1, "D": 1e9}, "N must be positive; got -1"),
         ("chinchilla", {"N": [1e9, 0], "D": 1e9}, "N must be positive; got 1000000000.0, 0"),
-        ("chinchilla", {"N": [1e9, 2e9], "D": [1, 2, 3]}, "N, D and C must have one length; got N: 2, D: 3"),
-        ("chinchilla", {"N": 1e9, "D": 1e9, "C": 1e9}, "N, D and C disagree: C must be 6 N D; give two of the three"),
+        (
+            "chinchilla",
+            {"N": [1e9, 2e9], "D": [1, 2, 3]},
+            "N, D and C must have one length; got N: 2, D: 3",
+        ),
+        (
+            "chinchilla",
+            {"N": 1e9, "D": 1e9, "C": 1e9},
+            "N, D and C disagree: C must be 6 N D; give two of the three",
+        ),
         (
             "chinchilla",
             {"N": "70 billion", "D": 1e9},
@@ -208,14 +249,20 @@ def test_the_frontier_is_the_closed_form(fit):
     assert list(out) == ["N", "D", "loss", "tokens_per_param"]
     assert set(out.coords) == {"chain", "draw", "C", "decades_beyond"}
     assert out.attrs.items() >= {"cost": "6 N D", "optimised": "law", "gate_failures": ""}.items()
-    np.testing.assert_allclose(6 * out["N"] * out["D"], out["C"].broadcast_like(out["N"]), rtol=1e-12)
+    np.testing.assert_allclose(
+        6 * out["N"] * out["D"], out["C"].broadcast_like(out["N"]), rtol=1e-12
+    )
     np.testing.assert_allclose(out["tokens_per_param"], out["D"] / out["N"])
-    np.testing.assert_allclose(out["decades_beyond"], [0.0, np.log10(5.76e23 / LARGEST)], atol=1e-12)
+    np.testing.assert_allclose(
+        out["decades_beyond"], [0.0, np.log10(5.76e23 / LARGEST)], atol=1e-12
+    )
     at = sb.predict(fit, N=float(out["N"][0, 0, 1]), D=float(out["D"][0, 0, 1]))
     assert float(out["loss"][0, 0, 1]) == pytest.approx(float(at["loss"][0, 0, 0]), rel=1e-12)
     slope = np.log(out["N"].isel(budget=1) / out["N"].isel(budget=0)) / np.log(576)
     parameters = fit.tree["posterior"]
-    np.testing.assert_allclose(slope, parameters["alpha_D"] / (parameters["alpha_N"] + parameters["alpha_D"]))
+    np.testing.assert_allclose(
+        slope, parameters["alpha_D"] / (parameters["alpha_N"] + parameters["alpha_D"])
+    )
 
 
 def plain(N, D):
@@ -231,8 +278,12 @@ def test_the_numeric_frontier_is_the_closed_one(model):
         np.testing.assert_allclose(numeric["N"], closed["N"], rtol=1e-6)
         np.testing.assert_allclose(numeric["D"], closed["D"], rtol=1e-6)
         # A smooth minimum is flat, a kink is not.
-        np.testing.assert_allclose(numeric["loss"], closed["loss"], rtol=1e-6 if model == "bottleneck" else 1e-12)
-    assert numeric.attrs.items() >= {"cost": "plain", "optimised": "law", "gate_failures": ""}.items()
+        np.testing.assert_allclose(
+            numeric["loss"], closed["loss"], rtol=1e-6 if model == "bottleneck" else 1e-12
+        )
+    assert (
+        numeric.attrs.items() >= {"cost": "plain", "optimised": "law", "gate_failures": ""}.items()
+    )
 
 
 def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
@@ -263,7 +314,11 @@ def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
             "law 'product' has no compute-optimal point at C = 1e21 in 100% of the draws: its loss falls all "
             "the way to one end of what the budget pays for",
         ),
-        ("kaplan-size", {"C": 1e21}, "'kaplan-size' is a law of N alone: it has no optimal N and D"),
+        (
+            "kaplan-size",
+            {"C": 1e21},
+            "'kaplan-size' is a law of N alone: it has no optimal N and D",
+        ),
         (
             "chinchilla",
             {"C": "much"},
@@ -308,7 +363,9 @@ def test_intervals_of_a_frontier_and_of_plain_draws(fit):
     assert list(draws) == ["median", "eti90_lb", "eti90_ub"]
 
 
-@pytest.mark.parametrize(("ci_prob", "name"), [(0.9, "eti90_lb"), (0.57, "eti57_lb"), (0.975, "eti97.5_lb")])
+@pytest.mark.parametrize(
+    ("ci_prob", "name"), [(0.9, "eti90_lb"), (0.57, "eti57_lb"), (0.975, "eti97.5_lb")]
+)
 def test_intervals_are_named_by_their_probability(fit, ci_prob, name):
     assert interval_columns(ci_prob)[0] == name
     assert name in sb.intervals(sb.predict(fit, N=1e9, D=1e10), ci_prob)
@@ -328,7 +385,17 @@ def test_the_summary_puts_published_values_beside_ours(fit):
     table = sb.summary(fit)
     own = ["L_inf", "N_c", "alpha_N", "D_c", "alpha_D"]
     assert list(table.index) == [*own, "A", "B", "a_opt", "b_opt", "sigma", "nu"]
-    arviz = ["mean", "sd", "eti90_lb", "eti90_ub", "ess_bulk", "ess_tail", "r_hat", "mcse_mean", "mcse_sd"]
+    arviz = [
+        "mean",
+        "sd",
+        "eti90_lb",
+        "eti90_ub",
+        "ess_bulk",
+        "ess_tail",
+        "r_hat",
+        "mcse_mean",
+        "mcse_sd",
+    ]
     labels = [entry.label for entry in fit.spec.published]
     assert list(table) == ["median", *arviz, *labels]
     assert table.attrs == {"ci_prob": 0.9, "ci_kind": "eti"}
@@ -341,7 +408,9 @@ def test_the_summary_puts_published_values_beside_ours(fit):
     assert table.loc["alpha_N", "median"] == pytest.approx(np.median(alpha))
     assert table.loc["alpha_N", "mean"] == pytest.approx(alpha.mean())
     np.testing.assert_allclose(
-        table.loc["alpha_N", ["eti90_lb", "eti90_ub"]].astype(float), np.quantile(alpha, [0.05, 0.95]), rtol=1e-4
+        table.loc["alpha_N", ["eti90_lb", "eti90_ub"]].astype(float),
+        np.quantile(alpha, [0.05, 0.95]),
+        rtol=1e-4,
     )
 
 
@@ -367,10 +436,14 @@ def test_the_tree_has_what_arviz_needs(fit):
     assert density.dims == ("chain", "draw", "run")
     posterior = fit.tree["posterior"].sel(chain=1, draw=7)
     curve = fit.spec.law_object(RUNS.N[3], RUNS.D[3], **of_draw(fit, 1, 7))
-    expected = stats.t(float(posterior["nu"]), scale=float(posterior["sigma"])).logpdf(np.log(RUNS.loss[3] / curve))
+    expected = stats.t(float(posterior["nu"]), scale=float(posterior["sigma"])).logpdf(
+        np.log(RUNS.loss[3] / curve)
+    )
     assert float(density[1, 7, 3]) == pytest.approx(expected, rel=1e-10)
     np.testing.assert_allclose(fit.tree["observed_data"]["log_loss"], np.log(RUNS.loss))
-    assert {"diverging", "energy", "reached_max_treedepth"} <= set(fit.tree["sample_stats"].data_vars)
+    assert {"diverging", "energy", "reached_max_treedepth"} <= set(
+        fit.tree["sample_stats"].data_vars
+    )
 
 
 def test_a_fit_says_what_it_is(fit):
@@ -393,7 +466,11 @@ def test_a_stored_fit_is_the_same(fit, stored):
     assert loaded.spec == fit.spec
     assert loaded.spec.hash == fit.spec.hash
     assert loaded.runs.hash == fit.runs.hash
-    assert (loaded.runs.name, loaded.runs.source, loaded.runs.notes) == (RUNS.name, RUNS.source, RUNS.notes)
+    assert (loaded.runs.name, loaded.runs.source, loaded.runs.notes) == (
+        RUNS.name,
+        RUNS.source,
+        RUNS.notes,
+    )
     pd.testing.assert_frame_equal(loaded.runs.table, fit.runs.table)
     assert loaded.metadata == fit.metadata
     xr.testing.assert_identical(sb.predict(loaded, N=1e9, D=1e10), sb.predict(fit, N=1e9, D=1e10))
@@ -425,7 +502,9 @@ def test_saving_replaces_a_file_and_leaves_the_fit_alone(fit, tmp_path):
     assert fit.tree.attrs == before
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")]
+)
 def test_a_failed_write_leaves_nothing(fit, tmp_path, monkeypatch, error):
     path = tmp_path / "fit.nc"
     path.write_text("old")
@@ -436,7 +515,9 @@ def test_a_failed_write_leaves_nothing(fit, tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(xr.DataTree, "to_netcdf", fail)
-    with pytest.raises(sb.FitError, match=r"cannot write .*fit\.nc: (No space left|NetCDF: HDF error)"):
+    with pytest.raises(
+        sb.FitError, match=r"cannot write .*fit\.nc: (No space left|NetCDF: HDF error)"
+    ):
         sb.save(fit, path)
     assert [file.name for file in tmp_path.iterdir()] == ["fit.nc"]
     assert path.read_text() == "old"
@@ -456,7 +537,9 @@ def test_files_that_are_no_fits_are_told(fit, stored, tmp_path):
     fit.tree["posterior"].to_dataset().to_netcdf(tmp_path / "other.nc")
     fit.tree.to_netcdf(tmp_path / "bare.nc")  # our tree, but not our file: the spec is not in it
     for name in ("other", "bare"):
-        with pytest.raises(sb.FitError, match=rf"{name}\.nc is a netCDF file, but not a fit that scalebayes saved"):
+        with pytest.raises(
+            sb.FitError, match=rf"{name}\.nc is a netCDF file, but not a fit that scalebayes saved"
+        ):
             sb.load(tmp_path / f"{name}.nc")
 
 
@@ -470,12 +553,15 @@ def altered(stored, path, **attributes):
 def test_files_of_a_newer_version_are_told(stored, tmp_path):
     newer = altered(stored, tmp_path / "newer.nc", scalebayes_format=2)
     with pytest.raises(
-        sb.FitError, match=r"newer\.nc was saved in format 2, this scalebayes reads 1: a newer one may read it"
+        sb.FitError,
+        match=r"newer\.nc was saved in format 2, this scalebayes reads 1: a newer one may read it",
     ):
         sb.load(newer)
     spec = sb.read_model("chinchilla").model_dump_json().replace('"additive"', '"of-tomorrow"')
     unknown = altered(stored, tmp_path / "unknown.nc", scalebayes_spec=spec)
-    with pytest.raises(sb.FitError, match=r"holds a spec that this scalebayes cannot read: .*no law 'of-tomorrow'"):
+    with pytest.raises(
+        sb.FitError, match=r"holds a spec that this scalebayes cannot read: .*no law 'of-tomorrow'"
+    ):
         sb.load(unknown)
 
 
@@ -552,8 +638,16 @@ def test_draws_that_are_no_numbers_fail(fit):
 @pytest.mark.parametrize(
     ("statistic", "code", "text"),
     [
-        ("diverging", "DIVERGENCES", "3 divergent transitions: the sampler may have missed part of the posterior"),
-        ("maxdepth_reached", "TREE_DEPTH", "3 trajectories (0.1%) were cut short at the largest tree depth"),
+        (
+            "diverging",
+            "DIVERGENCES",
+            "3 divergent transitions: the sampler may have missed part of the posterior",
+        ),
+        (
+            "maxdepth_reached",
+            "TREE_DEPTH",
+            "3 trajectories (0.1%) were cut short at the largest tree depth",
+        ),
     ],
 )
 def test_flags_of_the_sampler_fail(statistic, code, text):
@@ -607,7 +701,11 @@ SIZES = np.geomspace(1e8, 1e10, 16)
         ("kaplan-size", grid(SIZES, [2e10]), []),
         ("kaplan-size", grid([1e9], np.geomspace(1e9, 1e12, 16)), ["ONE_N"]),
         ("chinchilla", grid(SIZES[:8], np.geomspace(1e10, 3e10, 3)), []),
-        ("chinchilla", grid(np.geomspace(1e9, 2e9, 4), np.geomspace(1e10, 2e10, 4)), ["NARROW_COMPUTE"]),
+        (
+            "chinchilla",
+            grid(np.geomspace(1e9, 2e9, 4), np.geomspace(1e10, 2e10, 4)),
+            ["NARROW_COMPUTE"],
+        ),
         ("chinchilla", grid(SIZES[:7], np.geomspace(1e10, 3e11, 2)), ["FEW_RUNS"]),
     ],
 )
@@ -635,7 +733,10 @@ def test_one_budget_is_narrow_but_does_not_follow():
 
 
 def test_the_words_of_a_narrow_design():
-    texts = [m.text for m in sb.diagnose(make_fit(runs=grid([1e9], np.geomspace(1e10, 4e10, 16)))).messages]
+    texts = [
+        m.text
+        for m in sb.diagnose(make_fit(runs=grid([1e9], np.geomspace(1e10, 4e10, 16)))).messages
+    ]
     assert texts == [
         "all runs have N = 1B: the exponent alpha_N comes from the prior alone",
         "the runs span 0.6 orders of magnitude of compute, less than one",
@@ -644,7 +745,9 @@ def test_the_words_of_a_narrow_design():
 
 def test_a_posterior_as_wide_as_the_prior_is_told(fit):
     spec = fit.spec
-    wide = spec.priors["alpha_D"].draw(np.random.default_rng(5), CHAINS * DRAWS).reshape(CHAINS, DRAWS)
+    wide = (
+        spec.priors["alpha_D"].draw(np.random.default_rng(5), CHAINS * DRAWS).reshape(CHAINS, DRAWS)
+    )
     scale = 2e10 * 0.4 ** (1 / wide)  # the term at the reference stays known, whatever its exponent
     found = sb.diagnose(make_fit(posterior={"alpha_D": wide, "D_c": scale}))
     (message,) = found.messages
@@ -655,7 +758,9 @@ def test_a_posterior_as_wide_as_the_prior_is_told(fit):
 
 
 def test_a_scale_is_judged_by_its_term(fit):
-    size = fit.spec.priors["N_c"].draw(np.random.default_rng(6), CHAINS * DRAWS).reshape(CHAINS, DRAWS)
+    size = (
+        fit.spec.priors["N_c"].draw(np.random.default_rng(6), CHAINS * DRAWS).reshape(CHAINS, DRAWS)
+    )
     scale = 1e9 * size ** (1 / draws_of(fit, "alpha_N"))
     (message,) = sb.diagnose(make_fit(posterior={"N_c": scale})).messages
     assert message.text.startswith("N_c is ")
@@ -730,7 +835,9 @@ def test_damaged_files_are_told(stored, tmp_path, start):
 def test_a_changed_table_is_told(stored, tmp_path):
     with xr.open_datatree(stored) as opened:
         tree = opened.load()
-    tree["constant_data"] = tree["constant_data"].to_dataset().assign(loss=tree["constant_data"]["loss"] * 1.01)
+    tree["constant_data"] = (
+        tree["constant_data"].to_dataset().assign(loss=tree["constant_data"]["loss"] * 1.01)
+    )
     tree.to_netcdf(tmp_path / "changed.nc")
     with pytest.raises(sb.FitError, match="is not what was saved"):
         sb.load(tmp_path / "changed.nc")
@@ -739,7 +846,7 @@ def test_a_changed_table_is_told(stored, tmp_path):
 def test_an_interrupt_waits_until_the_file_is_whole(tmp_path):
     import signal
 
-    from scalebayes.files import write_whole
+    from scalebayes.utils.files import write_whole
 
     def write(path):
         signal.raise_signal(signal.SIGINT)

@@ -9,10 +9,11 @@ from scipy import stats
 from threadpoolctl import threadpool_info
 
 import scalebayes as sb
-from scalebayes import minima, parts
-from scalebayes.curves import Curve, curve_of, nodes_between
-from scalebayes.minima import expected_optimum, numeric_optimum, optimal_sizes
-from scalebayes.posterior import law_parameters
+from scalebayes.posterior.fit import law_parameters
+from scalebayes.queries import optimum
+from scalebayes.queries.curves import Curve, curve_of, nodes_between
+from scalebayes.queries.optimum import expected_optimum, numeric_optimum, optimal_sizes
+from scalebayes.utils import parallel
 
 from .handmade import fit_of
 
@@ -27,13 +28,25 @@ def make(load_public):
 
     def handmade(model, width=0.03):
         spec, rng = sb.read_model(model), np.random.default_rng(1)
-        middle = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8, "sigma": 0.01, "nu": 6.0, "eta": 0.01}
+        middle = {
+            "L_inf": 1.8,
+            "alpha_N": 0.35,
+            "alpha_D": 0.37,
+            "kappa": 0.8,
+            "sigma": 0.01,
+            "nu": 6.0,
+            "eta": 0.01,
+        }
         middle |= TERMS | REPEATS | {"alpha_ND": 0.36}
-        values = {x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors}
+        values = {
+            x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors
+        }
         for parameter in spec.law_object.parameters:
             if parameter.scale_of:
                 size = values[parameter.name]
-                values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / values[parameter.exponent])
+                values[parameter.name] = spec.priors[parameter.name].at * size ** (
+                    1 / values[parameter.exponent]
+                )
         runs = load_public("hoffmann2022")
         if "U" in spec.law_object.inputs:
             runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
@@ -49,7 +62,9 @@ def discrepant(make):
 
 @pytest.mark.parametrize("which", ["expected", "curve"])
 @pytest.mark.parametrize("budget", [1e20, 1e22, 5.76e23])
-def test_a_discrepancy_interpolated_along_a_budget_is_the_one_computed_at_each_place(discrepant, which, budget):
+def test_a_discrepancy_interpolated_along_a_budget_is_the_one_computed_at_each_place(
+    discrepant, which, budget
+):
     curve = curve_of(discrepant, which, seed=3)
     log_N = np.random.default_rng(0).normal(0.5 * np.log(budget / 120), 0.2, curve.draws)
     assert nodes_between(log_N, budget, sb.SIX_ND) is not None
@@ -85,7 +100,7 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     curve = curve_of(discrepant, "expected")
     start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
     found = expected_optimum(curve, start, budget, sb.SIX_ND)
-    monkeypatch.setattr(minima, "WIDE", 1)
+    monkeypatch.setattr(optimum, "WIDE", 1)
     np.testing.assert_allclose(found, expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11)
     log_N = np.linspace(np.log(start.min()) - 6.9, np.log(start.max()) + 6.9, 2001)
     least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
@@ -96,8 +111,8 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
 def optimum_without_newton(curve, budget, cost, *others):
     """From a fine grid by Chandrupatla's method."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(minima, "STEPS", 0)
-        patch.setattr(minima, "GRID", 1025)
+        patch.setattr(optimum, "STEPS", 0)
+        patch.setattr(optimum, "GRID", 1025)
         return numeric_optimum(curve.law, curve.parameters, float(budget), cost, *others)
 
 
@@ -108,7 +123,9 @@ def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
     curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e25, 60)
     quick = optimal_sizes(curve, budgets, cost)
     for i in (0, 1, 17, 42, 59):
-        np.testing.assert_allclose(quick[:, i], optimum_without_newton(curve, budgets[i], cost), rtol=2e-5)
+        np.testing.assert_allclose(
+            quick[:, i], optimum_without_newton(curve, budgets[i], cost), rtol=2e-5
+        )
 
 
 @pytest.mark.parametrize("unique", [1e11, 1e12, np.inf])
@@ -122,7 +139,11 @@ def test_many_budgets_of_limited_data_have_the_optima_of_each_on_its_own(make, u
 
 
 def test_unique_tokens_that_differ_from_budget_to_budget_are_each_held(make):
-    curve, budgets, unique = curve_of(make("data-constrained"), "law"), np.geomspace(1e22, 1e24, 30), np.r_[1e11, 1e12]
+    curve, budgets, unique = (
+        curve_of(make("data-constrained"), "law"),
+        np.geomspace(1e22, 1e24, 30),
+        np.r_[1e11, 1e12],
+    )
     unique = np.tile(unique, 15)
     quick = optimal_sizes(curve, budgets, sb.SIX_ND, unique)
     for i in (0, 13, 28):
@@ -135,10 +156,14 @@ def dearer_above(size, by, within):
 
     def dearness(N):
         return (
-            1 + (by - 1) * stats.logistic.cdf(np.log(N / size), scale=within) if within else np.where(size < N, by, 1)
+            1 + (by - 1) * stats.logistic.cdf(np.log(N / size), scale=within)
+            if within
+            else np.where(size < N, by, 1)
         )
 
-    return sb.Cost("two", lambda N, D: 6 * N * D * dearness(N), lambda N, C: C / (6 * N * dearness(N)))
+    return sb.Cost(
+        "two", lambda N, D: 6 * N * D * dearness(N), lambda N, C: C / (6 * N * dearness(N))
+    )
 
 
 @pytest.mark.parametrize("by", [0.7, 2.0])
@@ -173,16 +198,18 @@ def noise_scale(fit):
 def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     fit = make(model)
     N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
-    monkeypatch.setattr(parts, "AT_ONCE", 10**9)
+    monkeypatch.setattr(parallel, "AT_ONCE", 10**9)
     whole = sb.predict(fit, N=N, D=D, seed=4)
-    monkeypatch.setattr(parts, "AT_ONCE", 7_000)
+    monkeypatch.setattr(parallel, "AT_ONCE", 7_000)
     split = sb.predict(fit, N=N, D=D, seed=4)
     for name in set(whole) - {"new_run"}:
         np.testing.assert_array_equal(split[name], whole[name])
     off, off_whole = (np.log(x["new_run"] / x["loss"]) / noise_scale(fit) for x in (split, whole))
     assert stats.ks_2samp(off.values.ravel(), off_whole.values.ravel()).pvalue > 1e-3
-    assert abs(np.corrcoef(off.values.reshape(600, -1)[:20])[np.triu_indices(20, 1)]).max() < 0.25  # 4.5 sd of 400
-    monkeypatch.setattr(parts.os, "cpu_count", lambda: 1)
+    assert (
+        abs(np.corrcoef(off.values.reshape(600, -1)[:20])[np.triu_indices(20, 1)]).max() < 0.25
+    )  # 4.5 sd of 400
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 1)
     np.testing.assert_array_equal(sb.predict(fit, N=N, D=D, seed=4)["new_run"], split["new_run"])
     parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
     of_law = split.get("law", split["loss"])
@@ -210,7 +237,7 @@ def test_questions_side_by_side_leave_linear_algebra_its_threads():
             inside[name].set()
             assert go_on[name].wait(30)
 
-        parts.side_by_side(wait, range(parts.WORTH_THREADS))
+        parallel.side_by_side(wait, range(parallel.WORTH_THREADS))
 
     with ThreadPoolExecutor(2) as askers:
         asked = {}

@@ -11,9 +11,9 @@ from scipy import integrate, stats
 from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes import recipes
 from scalebayes.cli import app
-from scalebayes.posterior import law_parameters
+from scalebayes.comparison import recipes
+from scalebayes.posterior.fit import law_parameters
 
 from .handmade import fit_of
 
@@ -40,7 +40,11 @@ def product():
     """A fit whose loss at `AT` is normal."""
 
     def make(name, mean, sd, seed=0, **options):
-        draws = {"alpha_N": np.full(SHAPE, 0.1), "alpha_D": np.full(SHAPE, 0.1), "sigma": np.full(SHAPE, 0.01)}
+        draws = {
+            "alpha_N": np.full(SHAPE, 0.1),
+            "alpha_D": np.full(SHAPE, 0.1),
+            "sigma": np.full(SHAPE, 0.01),
+        }
         draws |= {"nu": np.full(SHAPE, 5.0), "L_0": normal(mean, sd, seed)}
         return fit_of("product", table(name, mean / 10), **draws, **options)
 
@@ -66,7 +70,9 @@ def additive():
 
 def test_differences_and_p_best_are_those_of_independent_normals(product):
     means, sds = {"A": 3.0, "B": 2.99, "C": 3.02}, {"A": 0.02, "B": 0.03, "C": 0.05}
-    out = sb.contrast({k: product(k, means[k], sds[k], seed=i) for i, k in enumerate(means)}, baseline="A", **AT)
+    out = sb.contrast(
+        {k: product(k, means[k], sds[k], seed=i) for i, k in enumerate(means)}, baseline="A", **AT
+    )
     assert out["loss"].dims == ("chain", "draw", "target", "arm")
     for arm in means:
         others = [k for k in means if k != arm]
@@ -76,7 +82,9 @@ def test_differences_and_p_best_are_those_of_independent_normals(product):
             return stats.norm.pdf(x, means[arm], sds[arm]) * survive
 
         exact = integrate.quad(best, 2.5, 3.5, points=[means[arm]])[0]
-        assert float(out["p_best"].sel(arm=arm)[0]) == pytest.approx(exact, abs=4 * 0.5 / np.sqrt(out.sizes["draw"]))
+        assert float(out["p_best"].sel(arm=arm)[0]) == pytest.approx(
+            exact, abs=4 * 0.5 / np.sqrt(out.sizes["draw"])
+        )
     assert float(out["p_best"].sum()) == pytest.approx(1.0)
     difference = out["difference"].sel(arm="B").isel(target=0)
     expected = stats.norm.ppf([0.05, 0.5, 0.95], -0.01, np.hypot(0.02, 0.03))
@@ -90,20 +98,35 @@ def test_fits_with_the_same_draws_in_the_same_order_are_still_paired_as_independ
 
 
 def test_one_arm_shows_the_draws_that_predict_and_frontier_give(additive):
-    arms = {"A": additive("A"), "B": additive("B", np.random.default_rng(0).uniform(1, 2, SHAPE), shift=0.1)}
+    arms = {
+        "A": additive("A"),
+        "B": additive("B", np.random.default_rng(0).uniform(1, 2, SHAPE), shift=0.1),
+    }
     run, best = sb.contrast(arms, N="70B", D="1.4T"), sb.contrast(arms, C=1e23)
     for name, fit in arms.items():
-        for answer, own in ((run, sb.predict(fit, N="70B", D="1.4T")), (best, sb.frontier(fit, C=1e23))):
+        for answer, own in (
+            (run, sb.predict(fit, N="70B", D="1.4T")),
+            (best, sb.frontier(fit, C=1e23)),
+        ):
             ours = np.sort(answer["loss"].sel(arm=name).values.ravel())
             np.testing.assert_allclose(ours, np.sort(own["loss"].values.ravel()), rtol=1e-12)
-            np.testing.assert_allclose(answer["decades_beyond"].sel(arm=name), own["decades_beyond"])
+            np.testing.assert_allclose(
+                answer["decades_beyond"].sel(arm=name), own["decades_beyond"]
+            )
     assert float(best["C"][0]) == 1e23
 
 
 def test_the_law_and_the_curve_are_kept_apart_where_an_arm_has_a_discrepancy(additive):
-    arms = {"A": additive("A"), "B": additive("B", model="chinchilla-discrepancy", shift=0.1, eta=0.05)}
-    out = sb.contrast(arms, N="700B", D="300T")  # decades beyond the runs, where delta has its prior
-    assert float(np.log(out["loss"] / out["law"]).sel(arm="B").std()) == pytest.approx(0.05, rel=0.1)
+    arms = {
+        "A": additive("A"),
+        "B": additive("B", model="chinchilla-discrepancy", shift=0.1, eta=0.05),
+    }
+    out = sb.contrast(
+        arms, N="700B", D="300T"
+    )  # decades beyond the runs, where delta has its prior
+    assert float(np.log(out["loss"] / out["law"]).sel(arm="B").std()) == pytest.approx(
+        0.05, rel=0.1
+    )
     assert (out["loss"] == out["law"]).sel(arm="A").all()
     assert float(out["law_difference"].std()) == pytest.approx(0.0, abs=1e-12)
     assert float(out["difference"].sel(arm="B").std()) > 0.05
@@ -119,9 +142,13 @@ def test_an_average_is_an_arm_like_any_other(additive, product):
 
 
 def test_intervals_show_probabilities_without_bounds(product):
-    out = sb.contrast({"A": product("A", 3.0, 0.02), "B": product("B", 2.9, 0.02, 1)}, N=[1e9, 1e10], D=2e10)
+    out = sb.contrast(
+        {"A": product("A", 3.0, 0.02), "B": product("B", 2.9, 0.02, 1)}, N=[1e9, 1e10], D=2e10
+    )
     rows = sb.intervals(out).reset_index().set_index(["arm", "N", "quantity"])
-    assert rows.loc[("B", 1e9, "p_best"), "median"] == pytest.approx(float(out["p_best"].sel(arm="B")[0]))
+    assert rows.loc[("B", 1e9, "p_best"), "median"] == pytest.approx(
+        float(out["p_best"].sel(arm="B")[0])
+    )
     assert np.isnan(rows.loc[("B", 1e9, "p_best"), ["eti90_lb", "eti90_ub"]].astype(float)).all()
     assert rows.loc[("B", 1e10, "difference"), "eti90_ub"] == pytest.approx(
         float(np.quantile(out["difference"].sel(arm="B")[..., 1], 0.95))
@@ -133,7 +160,9 @@ def test_intervals_show_probabilities_without_bounds(product):
 
 def test_the_multiplier_of_shrunken_scales_is_the_planted_one(additive):
     saved = np.exp(np.random.default_rng(0).normal(np.log(1.5), 0.2, SHAPE))
-    m = sb.multiplier({"A": additive("A"), "B": additive("B", saved, shift=0.1)}, C=[1e20, 1e22, 1e25])
+    m = sb.multiplier(
+        {"A": additive("A"), "B": additive("B", saved, shift=0.1)}, C=[1e20, 1e22, 1e25]
+    )
     assert m["multiplier"].dims == ("chain", "draw", "budget", "arm")
     assert m["arm"].values.tolist() == ["B"]
     for budget in range(3):
@@ -221,7 +250,9 @@ def test_what_cannot_be_contrasted_is_told_why(product, additive):
         sb.contrast({"A": a}, **AT)
     with pytest.raises(sb.QueryError, match="no fit is called 'C'; there are A, B"):
         sb.contrast({"A": a, "B": b}, baseline="C", **AT)
-    with pytest.raises(sb.QueryError, match="'A' and 'B' were fitted to the same runs: two models of one recipe"):
+    with pytest.raises(
+        sb.QueryError, match="'A' and 'B' were fitted to the same runs: two models of one recipe"
+    ):
         sb.multiplier({"A": a, "B": a}, C=1e21)
     with pytest.raises(sb.QueryError, match="no compute-optimal point"):
         sb.multiplier({"A": a, "B": b}, C=1e21)
@@ -229,16 +260,28 @@ def test_what_cannot_be_contrasted_is_told_why(product, additive):
         sb.multiplier({"A": additive("A"), "B": additive("B", shift=0.1)}, C="inf")
     with pytest.raises(sb.QueryError, match="any two of N, D and C; got N"):
         sb.contrast({"A": a, "B": b}, N="70B")
-    sizes = {k: np.full(SHAPE, v) for k, v in {"N_c": 1e13, "alpha_N": 0.08, "sigma": 0.01, "nu": 5.0}.items()}
-    with pytest.raises(sb.QueryError, match="'kaplan-size' is a law of N alone: it has no frontier"):
-        sb.multiplier({"A": additive("A"), "B": fit_of("kaplan-size", table("B", 0.1), **sizes)}, C=1e21)
+    sizes = {
+        k: np.full(SHAPE, v)
+        for k, v in {"N_c": 1e13, "alpha_N": 0.08, "sigma": 0.01, "nu": 5.0}.items()
+    }
+    with pytest.raises(
+        sb.QueryError, match="'kaplan-size' is a law of N alone: it has no frontier"
+    ):
+        sb.multiplier(
+            {"A": additive("A"), "B": fit_of("kaplan-size", table("B", 0.1), **sizes)}, C=1e21
+        )
 
 
 def test_runs_in_two_tables_are_pointed_out(product):
     whole = table("whole")
     part = sb.Runs(whole.table.iloc[:15], "part")
-    draws = law_parameters(product("A", 3.0, 0.02)) | {"sigma": np.full(SHAPE, 0.01), "nu": np.full(SHAPE, 5.0)}
-    out = sb.contrast({"A": fit_of("product", whole, **draws), "B": fit_of("product", part, **draws)}, **AT)
+    draws = law_parameters(product("A", 3.0, 0.02)) | {
+        "sigma": np.full(SHAPE, 0.01),
+        "nu": np.full(SHAPE, 5.0),
+    }
+    out = sb.contrast(
+        {"A": fit_of("product", whole, **draws), "B": fit_of("product", part, **draws)}, **AT
+    )
     assert out.attrs["notes"] == "A and B have 15 runs in common, but are taken as independent"
 
 
@@ -257,7 +300,10 @@ def test_groups_are_fitted_one_by_one(monkeypatch):
     with pytest.raises(sb.RunsError, match="none has no group: its columns are N, D, C, loss"):
         sb.fit_groups(table("none"), "chinchilla")
     few = table("few", group=["a"] * 3 + ["b"] * 12 + ["c"] * 5)
-    with pytest.raises(sb.RunsError, match=re.escape("'chinchilla' needs at least 6 runs a group; few has a: 3, c: 5")):
+    with pytest.raises(
+        sb.RunsError,
+        match=re.escape("'chinchilla' needs at least 6 runs a group; few has a: 3, c: 5"),
+    ):
         sb.fit_groups(few, "chinchilla")
 
 
@@ -282,12 +328,24 @@ def test_contrast_prints_the_python_answer(saved):
     assert "90% equal-tailed" in result.stdout
     assert re.search(r"1e22 +new +0\.52 decades +2\.00\d +1\.00 +0\.00", result.stdout)
     assert "taken as independent" in result.stderr
-    answer = json.loads(run("contrast", saved / "old.nc", f"b={saved / 'new.nc'}", "--C", "1e22", "--json").stdout)
+    answer = json.loads(
+        run("contrast", saved / "old.nc", f"b={saved / 'new.nc'}", "--C", "1e22", "--json").stdout
+    )
     assert answer["baseline"] == "old"
     values = {(row["arm"], row["quantity"]): row["median"] for row in answer["rows"]}
     assert values["b", "multiplier"] == pytest.approx(2.0, rel=1e-3)
     assert values["b", "p_best"] == 1.0
-    loss = run("contrast", saved / "old.nc", saved / "new.nc", "--N", "70B", "--D", "1.4T", "--baseline", "new").stdout
+    loss = run(
+        "contrast",
+        saved / "old.nc",
+        saved / "new.nc",
+        "--N",
+        "70B",
+        "--D",
+        "1.4T",
+        "--baseline",
+        "new",
+    ).stdout
     assert "difference from new" in loss
     assert "multiplier" not in loss
 
@@ -299,5 +357,7 @@ def test_contrast_says_what_is_wrong_in_words(saved, product):
     same = run("contrast", saved / "old.nc", f"b={saved / 'old.nc'}", "--C", "1e22", code=1).stderr
     assert "fitted to the same runs" in same
     sb.save(product("C", 3.0, 0.1, gate_failures=["R_HAT"]), saved / "failed.nc")
-    failed = run("contrast", saved / "old.nc", saved / "failed.nc", "--N", "1B", "--D", "20B", code=3).stderr
+    failed = run(
+        "contrast", saved / "old.nc", saved / "failed.nc", "--N", "1B", "--D", "20B", code=3
+    ).stderr
     assert "failed the gate (failed: R_HAT)" in failed

@@ -25,7 +25,9 @@ DRAWS = 4000
 
 @pytest.fixture(scope="module")
 def references():
-    spec = importlib.util.spec_from_file_location("references", HERE.parent / "benchmarks" / "reference_posteriors.py")
+    spec = importlib.util.spec_from_file_location(
+        "references", HERE.parent / "benchmarks" / "reference_posteriors.py"
+    )
     module = sys.modules["references"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
@@ -66,14 +68,20 @@ def test_references_converged():
 def test_means_and_sds_agree_with_the_reference(file, compared):
     found, _ = compared(file)
     assert {name: q["z"] for name, q in found.items() if abs(q["z"]) >= 4} == {}
-    sd = {name: q for name, q in found.items() if abs(q["sd_ratio"] - 1) >= max(0.05, 4 * q["sd_error"])}
+    sd = {
+        name: q
+        for name, q in found.items()
+        if abs(q["sd_ratio"] - 1) >= max(0.05, 4 * q["sd_error"])
+    }
     assert sd == {}
 
 
 @pytest.mark.slow
 def test_most_sds_agree_closely(compared):
     ratios = np.concatenate([[q["sd_ratio"] for q in compared(file)[0].values()] for file in FILES])
-    print(f"{np.mean(np.abs(ratios - 1) < 0.05):.1%} of {len(ratios)} within 5%, median {np.median(ratios):.3f}")
+    print(
+        f"{np.mean(np.abs(ratios - 1) < 0.05):.1%} of {len(ratios)} within 5%, median {np.median(ratios):.3f}"
+    )
     assert np.median(np.abs(ratios - 1)) < 0.02
 
 
@@ -83,10 +91,13 @@ def test_the_differences_from_the_references_are_as_large_as_monte_carlo_errors(
     z = np.concatenate([[q["z"] for q in quantities.values()] for quantities, _ in found])
     rng = np.random.default_rng(0)
     simulated = np.concatenate(
-        [rng.multivariate_normal(np.zeros(len(c)), c, size=4000, method="eigh") for _, c in found], axis=1
+        [rng.multivariate_normal(np.zeros(len(c)), c, size=4000, method="eigh") for _, c in found],
+        axis=1,
     )
     spread = np.sqrt((simulated**2).mean(axis=1))
     low, high = np.quantile(spread, [0.005, 0.995])
-    print(f"root mean square z {np.sqrt((z**2).mean()):.3f} of {len(z)}, 99% of simulated in {low:.3f} to {high:.3f}")
+    print(
+        f"root mean square z {np.sqrt((z**2).mean()):.3f} of {len(z)}, 99% of simulated in {low:.3f} to {high:.3f}"
+    )
     print(f"sd of z {z.std():.3f}, largest |z| {np.abs(z).max():.2f}")
     assert low < np.sqrt((z**2).mean()) < high

@@ -19,7 +19,9 @@ from scalebayes.units import parse_quantity
 from .reported import hostile, made
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-AXE = Path(os.environ.get("SCALEBAYES_AXE", Path.home() / ".cache" / "scalebayes-tests" / "axe.min.js"))
+AXE = Path(
+    os.environ.get("SCALEBAYES_AXE", Path.home() / ".cache" / "scalebayes-tests" / "axe.min.js")
+)
 WIDTHS = (390, 1280)
 
 
@@ -30,7 +32,9 @@ def without(reason):
 
 @pytest.fixture(scope="module")
 def browser():
-    path = os.environ.get("SCALEBAYES_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    path = os.environ.get("SCALEBAYES_CHROMIUM") or next(
+        filter(None, map(shutil.which, NAMES)), None
+    )
     if path is None:
         without("no Chromium: install the system's package, or set SCALEBAYES_CHROMIUM")
     try:
@@ -51,7 +55,9 @@ def fit():
 
 @pytest.fixture(scope="module")
 def written(fit, tmp_path_factory):
-    return sb.report(fit, tmp_path_factory.mktemp("page") / "report.html", N="70B", D="1.4T", C="1e23")
+    return sb.report(
+        fit, tmp_path_factory.mktemp("page") / "report.html", N="70B", D="1.4T", C="1e23"
+    )
 
 
 @contextmanager
@@ -78,7 +84,9 @@ def ask(page, **values):
     """Write into the inputs, and wait until the answers are drawn."""
     for name, value in values.items():
         page.fill(f"#ask-{name}", value)
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def answer(page, name):
@@ -89,10 +97,14 @@ def answer(page, name):
 
 
 def bounds(dataset, quantity):
-    return dataset[quantity].isel({dataset[quantity].dims[-1]: 0}).quantile([0.5, 0.05, 0.95]).values
+    return (
+        dataset[quantity].isel({dataset[quantity].dims[-1]: 0}).quantile([0.5, 0.05, 0.95]).values
+    )
 
 
-@pytest.mark.parametrize(("N", "D"), [("70B", "1.4T"), ("1B", "20B"), ("300M", "2e11"), ("20B", "4T")])
+@pytest.mark.parametrize(
+    ("N", "D"), [("70B", "1.4T"), ("1B", "20B"), ("300M", "2e11"), ("20B", "4T")]
+)
 def test_a_run_has_the_loss_that_python_gives(page, fit, N, D):
     ask(page, N=N, D=D)
     expected = sb.predict(fit, N=N, D=D)
@@ -108,7 +120,9 @@ def test_a_budget_has_the_optimum_that_python_gives(page, fit, C):
     ask(page, C=C)
     expected = sb.frontier(fit, C=C)
     for name, quantity in (("N", "N"), ("D", "D"), ("ratio", "tokens_per_param"), ("loss", "loss")):
-        rtol = 0.01 if quantity != "tokens_per_param" else 0.05  # told to two digits, as its width warrants
+        rtol = (
+            0.01 if quantity != "tokens_per_param" else 0.05
+        )  # told to two digits, as its width warrants
         np.testing.assert_allclose(
             answer(page, f"best-{name}"), bounds(expected, quantity), rtol=rtol, err_msg=quantity
         )
@@ -119,7 +133,9 @@ def test_serving_moves_the_optimum_as_python_says(page, fit, C, T):
     ask(page, C=C, T=T)
     expected = sb.frontier(fit, C=C, cost=sb.with_inference(T))
     for name in ("N", "D"):
-        np.testing.assert_allclose(answer(page, f"best-{name}"), bounds(expected, name), rtol=0.01, err_msg=name)
+        np.testing.assert_allclose(
+            answer(page, f"best-{name}"), bounds(expected, name), rtol=0.01, err_msg=name
+        )
     assert answer(page, "best-N")[0] < np.median(sb.frontier(fit, C=C)["N"])
 
 
@@ -264,7 +280,9 @@ def test_hostile_names_and_paths_are_shown_and_not_run(browser, tmp_path):
 def test_axe_finds_nothing_serious(browser, written, width, scheme):
     if not AXE.is_file():
         without(f"no axe-core at {AXE}: .ci/run fetches it, or set SCALEBAYES_AXE")
-    with opened(browser, written, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
+    with opened(
+        browser, written, viewport={"width": width, "height": 844}, color_scheme=scheme
+    ) as page:
         page.evaluate(AXE.read_text("utf-8"))
         found = page.evaluate("axe.run()")
     assert len(found["passes"]) > 20

@@ -15,16 +15,17 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.diagnostics import Message
-from scalebayes.posterior import METADATA, law_parameters
-from scalebayes.reports import contract, live
+from scalebayes.messages import Message
+from scalebayes.posterior.fit import METADATA, law_parameters
+from scalebayes.reports import contract
+from scalebayes.reports.answers import answers, ask, spoken
 from scalebayes.reports.content import content_of
-from scalebayes.reports.questions import answers, ask, spoken
+from scalebayes.reports.live.page import live_part
+from scalebayes.reports.live.surfaces import Grid
 from scalebayes.reports.references import cite
 from scalebayes.reports.rendering import policy_hash, to_html, to_json, to_markdown
-from scalebayes.reports.surfaces import Grid
-from scalebayes.robustness import AS_FITTED, Sensitivity, _moves
-from scalebayes.spec import models_folder
+from scalebayes.specs.spec import models_folder
+from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, _moves
 
 from .reported import HOSTILE, hostile, made
 
@@ -94,7 +95,10 @@ def sentences(content):
 
 
 def test_answers_are_those_of_the_queries(fit, told):
-    at, best = sb.intervals(sb.predict(fit, N="70B", D="1.4T")), sb.intervals(sb.frontier(fit, C=["1e22", "1e23"]))
+    at, best = (
+        sb.intervals(sb.predict(fit, N="70B", D="1.4T")),
+        sb.intervals(sb.frontier(fit, C=["1e22", "1e23"])),
+    )
     assert [answer.asked for answer in told.answers] == [
         {"N": 7e10, "D": 1.4e12, "C": 5.88e23},
         {"C": 1e22},
@@ -102,11 +106,19 @@ def test_answers_are_those_of_the_queries(fit, told):
     ]
     for quantity in ("loss", "new_run"):
         row, cell = at.xs(quantity, level="quantity").iloc[0], told.answers[0].numbers[quantity]
-        assert (cell.value, cell.low, cell.high) == (row["median"], row["eti90_lb"], row["eti90_ub"])
+        assert (cell.value, cell.low, cell.high) == (
+            row["median"],
+            row["eti90_lb"],
+            row["eti90_ub"],
+        )
     for answer, C in zip(told.answers[1:], (1e22, 1e23), strict=True):
         for quantity in ("N", "D", "loss", "tokens_per_param"):
             row, cell = best.loc[(C, quantity)], answer.numbers[quantity]
-            assert (cell.value, cell.low, cell.high) == (row["median"], row["eti90_lb"], row["eti90_ub"])
+            assert (cell.value, cell.low, cell.high) == (
+                row["median"],
+                row["eti90_lb"],
+                row["eti90_ub"],
+            )
 
 
 def test_an_answer_is_a_sentence_with_its_interval_and_distance(told):
@@ -114,9 +126,13 @@ def test_an_answer_is_a_sentence_with_its_interval_and_distance(told):
     assert first.question == "70B parameters on 1.4T tokens"
     loss = first.numbers["loss"]
     low, high = loss.text.partition(" [")[2].strip("]").split(", ")
-    assert first.text.startswith(f"{loss.text.split()[0]} nats per token (90% interval {low} to {high})")
+    assert first.text.startswith(
+        f"{loss.text.split()[0]} nats per token (90% interval {low} to {high})"
+    )
     assert first.text.endswith("1.99 orders of magnitude of compute beyond the largest run")
-    assert re.match(r"best spent on \S+ parameters \(90% interval \S+ to \S+\) on \S+ tokens \(", second.text)
+    assert re.match(
+        r"best spent on \S+ parameters \(90% interval \S+ to \S+\) on \S+ tokens \(", second.text
+    )
     assert told.intervals == "90% equal-tailed"
 
 
@@ -132,9 +148,14 @@ def test_one_of_n_and_d_goes_with_compute(fit):
 
 
 def test_the_caveats_are_those_of_the_answers(fit, told):
-    expected = {*sb.caveats(sb.predict(fit, N="70B", D="1.4T")), *sb.caveats(sb.frontier(fit, C=["1e22", "1e23"]))}
+    expected = {
+        *sb.caveats(sb.predict(fit, N="70B", D="1.4T")),
+        *sb.caveats(sb.frontier(fit, C=["1e22", "1e23"])),
+    }
     assert {*told.caveats} == expected
-    assert [m.level for m in told.caveats] == sorted((m.level for m in told.caveats), key=["warning", "note"].index)
+    assert [m.level for m in told.caveats] == sorted(
+        (m.level for m in told.caveats), key=["warning", "note"].index
+    )
 
 
 def test_sections_come_in_their_order_and_only_with_content(told):
@@ -160,7 +181,9 @@ def test_the_prior_column_holds_the_prior(fit, told):
     row = next(row for row in table.rows if row[0].text == "alpha_N")
     prior = fit.tree["prior"]["alpha_N"].values
     assert row[1].value == pytest.approx(float(np.median(prior)), rel=0.01)
-    assert (row[1].low, row[1].high) == pytest.approx(tuple(np.quantile(prior, [0.05, 0.95])), rel=0.05)
+    assert (row[1].low, row[1].high) == pytest.approx(
+        tuple(np.quantile(prior, [0.05, 0.95])), rel=0.05
+    )
 
 
 def test_the_residuals_count_runs_inside_their_intervals(fit, told):
@@ -224,15 +247,21 @@ def moved(fit):
     """What `sensitivity` returns, its refit being the fit itself shifted, so that the decision moves."""
     tables = {AS_FITTED: sb.intervals(sb.frontier(fit, C="1e23")[["N", "loss"]])}
     tables["priors twice as wide"] = tables[AS_FITTED] * 1.5
-    message = Message("DECISION_MOVES", "warning", "N* leaves its interval under 'priors twice as wide'")
-    return Sensitivity({AS_FITTED: fit, "priors twice as wide": fit}, _moves(tables, 0.9), (message,))
+    message = Message(
+        "DECISION_MOVES", "warning", "N* leaves its interval under 'priors twice as wide'"
+    )
+    return Sensitivity(
+        {AS_FITTED: fit, "priors twice as wide": fit}, _moves(tables, 0.9), (message,)
+    )
 
 
 def test_a_sensitivity_that_is_given_is_told(fit):
     result = moved(fit)
     content = content_of(fit, C="1e23", sensitivity=result)
     section = next(s for s in content.sections if s.key == "sensitivity")
-    assert section.sentences == ("The decision rests on what was assumed: a median leaves its interval as fitted.",)
+    assert section.sentences == (
+        "The decision rests on what was assumed: a median leaves its interval as fitted.",
+    )
     assert section.messages == result.messages
     rows = result.table.reset_index()
     assert [row[1].text for row in section.tables[0].rows] == rows["assumed"].tolist()
@@ -257,25 +286,33 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     assert any(sentence.startswith("kappa of coupled on grid") for sentence in section.sentences)
     scores, differences, *_ = section.tables
     assert [row[0].text for row in scores.rows] == list(comparison.table.index)
-    assert differences.rows[0][-1].value == float(sb.intervals(comparison.difference(C="1e23"))["median"].iloc[0])
+    assert differences.rows[0][-1].value == float(
+        sb.intervals(comparison.difference(C="1e23"))["median"].iloc[0]
+    )
     assert content.live.sentence.startswith("All 2000 posterior draws")
 
 
 def test_references_are_entries_of_the_bibliography():
     kaplan, vehtari = cite(["vehtari2021", "kaplan2020", "kaplan2020", "no such key"])
-    assert kaplan.text == "Kaplan et al. (2020). Scaling Laws for Neural Language Models. arXiv:2001.08361"
+    assert (
+        kaplan.text
+        == "Kaplan et al. (2020). Scaling Laws for Neural Language Models. arXiv:2001.08361"
+    )
     assert cite(["buerkner2021"])[0].text.startswith("Bürkner, Gabry and Vehtari (2021). ")
     assert kaplan.url == "https://arxiv.org/abs/2001.08361"
     assert "An Improved R-hat for Assessing" in vehtari.text
     assert vehtari.url == "https://doi.org/10.1214/20-BA1221"
-    everything = cite(re.findall(r"^@\w+\{(\w+),", (models_folder() / "references.bib").read_text(), re.MULTILINE))
+    everything = cite(
+        re.findall(r"^@\w+\{(\w+),", (models_folder() / "references.bib").read_text(), re.MULTILINE)
+    )
     assert len(everything) > 30
     assert not [r.text for r in everything if re.search(r"[{}\\$]", r.text)]
 
 
 def test_intervals_are_spoken():
     assert (
-        spoken(contract.Cell("1.94 [1.80, 2.08]"), " nats", "90% interval") == "1.94 nats (90% interval 1.80 to 2.08)"
+        spoken(contract.Cell("1.94 [1.80, 2.08]"), " nats", "90% interval")
+        == "1.94 nats (90% interval 1.80 to 2.08)"
     )
     assert spoken(contract.Cell("66B [40B, inf]")) == "66B (40B to inf)"
     assert spoken(contract.Cell("0.43"), " of them") == "0.43 of them"
@@ -295,9 +332,13 @@ def test_markdown_and_json_hold_the_same_content(told):
     flat = " ".join(markdown.split())
     assert not [text for text in sentences(told) if " ".join(text.split()) not in flat]
     read = json.loads(to_json(told))
-    assert [a["numbers"]["loss"]["value"] for a in read["answers"]] == [a.numbers["loss"].value for a in told.answers]
+    assert [a["numbers"]["loss"]["value"] for a in read["answers"]] == [
+        a.numbers["loss"].value for a in told.answers
+    ]
     whole = json.dumps(read, ensure_ascii=False)
-    assert not [text for text in sentences(told) if json.dumps(text, ensure_ascii=False)[1:-1] not in whole]
+    assert not [
+        text for text in sentences(told) if json.dumps(text, ensure_ascii=False)[1:-1] not in whole
+    ]
     assert [s["key"] for s in read["sections"]] == [s.key for s in told.sections]
     assert "svg" not in read["sections"][1]["drawings"][0]
     assert "arrays" not in read["live"]
@@ -305,13 +346,26 @@ def test_markdown_and_json_hold_the_same_content(told):
 
 def test_the_page_asks_nothing_of_a_network(told):
     page = Page(to_html(told))
-    assert {tag for tag, _ in page.elements}.isdisjoint({"link", "img", "iframe", "object", "embed", "base", "form"})
-    loads = [value for _, attrs in page.elements for name, value in attrs.items() if name in ("src", "srcset", "data")]
+    assert {tag for tag, _ in page.elements}.isdisjoint(
+        {"link", "img", "iframe", "object", "embed", "base", "form"}
+    )
+    loads = [
+        value
+        for _, attrs in page.elements
+        for name, value in attrs.items()
+        if name in ("src", "srcset", "data")
+    ]
     assert not loads
     targets = [
-        (tag, value) for tag, attrs in page.elements for name, value in attrs.items() if name in ("href", "xlink:href")
+        (tag, value)
+        for tag, attrs in page.elements
+        for name, value in attrs.items()
+        if name in ("href", "xlink:href")
     ]
-    assert all(value.startswith("#") or (tag == "a" and value.startswith("https://")) for tag, value in targets)
+    assert all(
+        value.startswith("#") or (tag == "a" and value.startswith("https://"))
+        for tag, value in targets
+    )
     style = re.search("<style>(.*?)</style>", to_html(told), re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
@@ -319,7 +373,9 @@ def test_the_page_asks_nothing_of_a_network(told):
 
 def test_the_policy_names_the_style_and_the_script_that_stand_in_the_page(told):
     text = to_html(told)
-    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1])
+    policy = html.unescape(
+        re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
+    )
     style = re.search("<style>(.*?)</style>", text, re.DOTALL)[1]
     (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -331,11 +387,18 @@ def test_the_policy_names_the_style_and_the_script_that_stand_in_the_page(told):
 
 def test_no_element_has_a_style_or_a_handler_of_its_own_and_names_are_used_once(told):
     page = Page(to_html(told))
-    assert not [attrs for _, attrs in page.elements if "style" in attrs or any(n.startswith("on") for n in attrs)]
+    assert not [
+        attrs
+        for _, attrs in page.elements
+        if "style" in attrs or any(n.startswith("on") for n in attrs)
+    ]
     names = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(names) == len(set(names))
     used = {
-        v.removeprefix("#") for tag, a in page.elements for n, v in a.items() if n in ("href",) and v.startswith("#")
+        v.removeprefix("#")
+        for tag, a in page.elements
+        for n, v in a.items()
+        if n in ("href",) and v.startswith("#")
     }
     assert used <= set(names)
 
@@ -345,7 +408,9 @@ def test_figures_have_words_and_tables_have_headers(told):
     figures = [attrs for tag, attrs in page.elements if tag == "svg"]
     assert len(figures) == 7
     assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 40 for attrs in figures)
-    assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "caption" for tag, _ in page.elements)
+    assert sum(tag == "table" for tag, _ in page.elements) == sum(
+        tag == "caption" for tag, _ in page.elements
+    )
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in page.elements if tag == "th")
 
 
@@ -372,7 +437,10 @@ def test_hostile_strings_are_quoted_in_commands(hurt):
 
 
 def test_what_travels_cannot_end_its_element(told):
-    bad = replace(told, live=replace(told.live, settings=told.live.settings | {"x": "</script><script>alert(1)"}))
+    bad = replace(
+        told,
+        live=replace(told.live, settings=told.live.settings | {"x": "</script><script>alert(1)"}),
+    )
     assert to_html(bad).count("</script>") == to_html(told).count("</script>")
 
 
@@ -383,7 +451,10 @@ def unpacked(part, draws):
     """Log loss of every draw at nodes of the grid, from what stands in the page and nothing else."""
     s, raw = part.settings, {name: base64.b64decode(text) for name, text in part.arrays.items()}
     rank, nodes = s["wide"] + s["narrow"], s["sizes"][0] * s["sizes"][1]
-    surfaces = np.frombuffer(raw["components"], "<i2").reshape(rank, nodes) * np.array(s["scales"])[:, None]
+    surfaces = (
+        np.frombuffer(raw["components"], "<i2").reshape(rank, nodes)
+        * np.array(s["scales"])[:, None]
+    )
     weights = np.concatenate(
         [
             np.frombuffer(raw["wideDraws"], "<i2").reshape(s["wide"], draws),
@@ -405,7 +476,9 @@ def test_what_travels_is_the_curve_of_every_draw(fit, told):
     inner = slice(4, -4)
     N, D = (10 ** log.reshape(grid.sizes)[inner, inner] for log in grid.nodes)
     parameters = {name: v.reshape(-1, 1, 1) for name, v in law_parameters(fit).items()}
-    np.testing.assert_allclose(at[:, inner, inner], np.log(fit.spec.law_object(N, D, **parameters)), atol=5e-4)
+    np.testing.assert_allclose(
+        at[:, inner, inner], np.log(fit.spec.law_object(N, D, **parameters)), atol=5e-4
+    )
 
 
 @pytest.mark.slow
@@ -413,15 +486,19 @@ def test_a_page_of_a_default_fit_is_small_and_agrees_with_the_frontier(fitted):
     content = content_of(fitted("hoffmann2022", "coupled-discrepancy"))
     assert len(to_html(content).encode()) < 2_000_000
     assert content.live.settings["draws"] == 4000
-    told = float(re.search(r"agree with those of the package to (\S+)% or better", content.live.sentence)[1])
+    told = float(
+        re.search(r"agree with those of the package to (\S+)% or better", content.live.sentence)[1]
+    )
     assert told <= 1.0
 
 
 def test_a_law_with_an_edge_is_not_put_on_a_grid():
     bottleneck = made("bottleneck")
-    part, why = live.live_part(bottleneck, {"bottleneck": bottleneck}, 0.9)
+    part, why = live_part(bottleneck, {"bottleneck": bottleneck}, 0.9)
     assert part is None
-    assert re.fullmatch(r"its draws on a grid are off by \S+%, more than 1.0%|no compute-optimal point .*", why)
+    assert re.fullmatch(
+        r"its draws on a grid are off by \S+%, more than 1.0%|no compute-optimal point .*", why
+    )
 
 
 def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked():
@@ -443,7 +520,9 @@ def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked()
 # files and commands
 
 
-@pytest.mark.parametrize(("ending", "start"), [("html", "<!doctype html>"), ("md", "# Scaling laws of"), ("json", "{")])
+@pytest.mark.parametrize(
+    ("ending", "start"), [("html", "<!doctype html>"), ("md", "# Scaling laws of"), ("json", "{")]
+)
 def test_the_ending_says_the_format(fit, tmp_path, ending, start):
     path = sb.report(fit, tmp_path / f"a report.{ending}", C="1e22")
     assert path.read_text("utf-8").startswith(start)
@@ -490,7 +569,11 @@ def test_the_command_writes_a_report_and_does_not_overwrite(saved):
         (["fit.nc", "-o", "nowhere/report.html"], 1, "no such folder"),
         (["none.nc", "-o", "report.html"], 1, "no fit at none.nc"),
         (["fit.nc", "fit.nc", "-o", "report.html"], 1, "two files are called fit"),
-        (["fit.nc", "-o", "report.html", "--N", "70B"], 1, "predicts from any two of N, D and C; got N"),
+        (
+            ["fit.nc", "-o", "report.html", "--N", "70B"],
+            1,
+            "predicts from any two of N, D and C; got N",
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong(saved, words, code, told):

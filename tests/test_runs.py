@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalebayes.columns import LABELS, QUANTITIES
+from scalebayes.data.columns import LABELS, QUANTITIES
+from scalebayes.data.loss_units import to_nats
+from scalebayes.data.runs import Fault, Runs, read_runs
+from scalebayes.data.sources import open_table
 from scalebayes.errors import RunsError, ScaleBayesError
-from scalebayes.lossunits import to_nats
-from scalebayes.runs import Fault, Runs, read_runs
-from scalebayes.sources import open_table
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -22,7 +22,9 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def table(**columns):
     """Three sound runs, with columns replaced, added, or (None) taken away."""
     sound = {"N": [70e6, 160e6, 1e9], "D": [3e9, 20e9, 20e9], "loss": [3.4, 3.0, 2.6]}
-    return pd.DataFrame({name: cells for name, cells in {**sound, **columns}.items() if cells is not None})
+    return pd.DataFrame(
+        {name: cells for name, cells in {**sound, **columns}.items() if cells is not None}
+    )
 
 
 def refuse(source, **arguments):
@@ -78,7 +80,11 @@ def test_the_third_of_n_d_and_c_follows_and_is_said(given, derived):
     runs = read_runs(full[[*given, "loss"]])
     np.testing.assert_allclose(runs.table[derived], full[derived], rtol=1e-14)
     assert runs.notes == (
-        {"C": "C = 6ND, from N and D", "D": "D = C/6N, from N and C", "N": "N = C/6D, from D and C"}[derived],
+        {
+            "C": "C = 6ND, from N and D",
+            "D": "D = C/6N, from N and C",
+            "N": "N = C/6D, from D and C",
+        }[derived],
     )
 
 
@@ -108,7 +114,13 @@ def test_integers_do_not_overflow():
 @pytest.mark.parametrize("role", QUANTITIES)
 def test_usual_names_are_recognised_whatever_their_case_and_separators(role):
     for alias in QUANTITIES[role].names.split(", "):
-        for spelling in (alias, alias.upper(), alias.title().replace(" ", ""), alias.replace(" ", "_"), f" {alias} "):
+        for spelling in (
+            alias,
+            alias.upper(),
+            alias.title().replace(" ", ""),
+            alias.replace(" ", "_"),
+            f" {alias} ",
+        ):
             renamed = table(C=[1.26e18, 1.92e19, 1.2e20]).rename(columns={role: spelling})
             assert list(read_runs(renamed).table) == ["N", "D", "C", "loss"], spelling
 
@@ -127,7 +139,9 @@ def test_labels_nobody_asked_for_serve_only_where_they_can():
 
 
 def test_columns_can_be_named():
-    odd = table(seeds=["a", "b", "c"], kind=[1, 1, 2]).rename(columns={"N": "Params (all)", "D": "seen", "loss": "y"})
+    odd = table(seeds=["a", "b", "c"], kind=[1, 1, 2]).rename(
+        columns={"N": "Params (all)", "D": "seen", "loss": "y"}
+    )
     runs = read_runs(odd, N="Params (all)", D="seen", loss="y", run="seeds", group="kind")
     assert runs.N.tolist() == table()["N"].tolist()
     assert list(runs.table["group"]) == ["1", "1", "2"]
@@ -138,7 +152,11 @@ def test_a_symbol_beats_the_other_names_but_two_losses_must_be_told_apart():
     assert read_runs(table(params=[1e9, 2e9, 3e9])).N.tolist() == table()["N"].tolist()
     both = table(val_loss=[3.5, 3.1, 2.7])
     assert only_fault(both) == Fault(
-        None, "loss", "loss and val_loss", "one column", "choose loss=loss (--map on the command line)"
+        None,
+        "loss",
+        "loss and val_loss",
+        "one column",
+        "choose loss=loss (--map on the command line)",
     )
     assert read_runs(both, loss="val_loss").loss.tolist() == [3.5, 3.1, 2.7]
 
@@ -158,7 +176,8 @@ def test_missing_columns_are_named_with_those_there_are():
 
 
 @pytest.mark.parametrize(
-    "cell", [None, np.nan, pd.NA, "", "abc", "45%", 0, -1, "-70M", np.inf, "inf", "1e400", True, 1e200]
+    "cell",
+    [None, np.nan, pd.NA, "", "abc", "45%", 0, -1, "-70M", np.inf, "inf", "1e400", True, 1e200],
 )
 @pytest.mark.parametrize("column", ["N", "D", "loss"])
 def test_a_cell_that_is_no_positive_number_is_named(cell, column):
@@ -171,7 +190,9 @@ def test_a_cell_that_is_no_positive_number_is_named(cell, column):
 
 
 def test_all_faults_come_at_once_in_the_order_of_the_rows():
-    error = refuse(table(N=["70M", "-1", "1B"], D=["3B", "x", None], loss=[30, 3.0, 2.6], id=["a", "b", "c"]))
+    error = refuse(
+        table(N=["70M", "-1", "1B"], D=["3B", "x", None], loss=[30, 3.0, 2.6], id=["a", "b", "c"])
+    )
     assert [(fault.row, fault.run, fault.column) for fault in error.faults] == [
         (1, "a", "loss"),
         (2, "b", "N"),
@@ -181,7 +202,11 @@ def test_all_faults_come_at_once_in_the_order_of_the_rows():
     heading, *lines = str(error).splitlines()
     assert heading == "runs: 4 faults in 3 runs"
     assert len(lines) == 4
-    assert len({line.index("got ") for line in lines}) == len({line.index("allowed: ") for line in lines}) == 1
+    assert (
+        len({line.index("got ") for line in lines})
+        == len({line.index("allowed: ") for line in lines})
+        == 1
+    )
     assert lines[1] == "  row 2 (b)  N     got -1       allowed: a positive number of parameters"
 
 
@@ -240,13 +265,20 @@ def test_a_column_in_other_units_is_one_fault_or_one_note(columns, where, hint):
     assert (fault.row, fault.column) == (None, where)
     assert hint in fault.hint
     assert "strict=False (--lenient) keeps what is only suspicious" in str(error)
-    (note,) = [note for note in read_runs(source, strict=False, **named).notes if note.startswith("kept")]
+    (note,) = [
+        note for note in read_runs(source, strict=False, **named).notes if note.startswith("kept")
+    ]
     assert note.startswith(f"kept although suspicious: {where}, ")
 
 
 def test_a_single_value_in_other_units_is_its_rows_fault():
-    assert (only_fault(table(N=[70e6, 160, 1e9])).row, only_fault(table(loss=[3.4, 30, 2.6])).row) == (2, 2)
-    assert read_runs(table(loss=[11.0, 3.0, 2.6])).loss[0] == 11.0  # the start of a training: high, and sound
+    assert (
+        only_fault(table(N=[70e6, 160, 1e9])).row,
+        only_fault(table(loss=[3.4, 30, 2.6])).row,
+    ) == (2, 2)
+    assert (
+        read_runs(table(loss=[11.0, 3.0, 2.6])).loss[0] == 11.0
+    )  # the start of a training: high, and sound
 
 
 def test_a_table_with_a_perplexity_and_no_loss_is_told_the_way():
@@ -257,7 +289,9 @@ def test_a_table_with_a_perplexity_and_no_loss_is_told_the_way():
 
 def test_repeated_runs_are_faults_or_one_note():
     repeated = pd.concat([table(), table()], ignore_index=True)
-    assert [(f.row, f.got) for f in refuse(repeated).faults] == [(i + 3, f"the values of row {i}") for i in (1, 2, 3)]
+    assert [(f.row, f.got) for f in refuse(repeated).faults] == [
+        (i + 3, f"the values of row {i}") for i in (1, 2, 3)
+    ]
     runs = read_runs(repeated, strict=False)
     assert len(runs) == 6
     assert runs.notes[-1] == (
@@ -304,13 +338,16 @@ def test_every_format_gives_the_same_runs(tmp_path, suffix):
     runs = read_runs(str(path))
     assert (runs.name, runs.source) == ("sweep", str(path))
     assert list(runs.table.index) == ["007", "1e3", "x"]
-    np.testing.assert_allclose(runs.table["loss"], source["loss"], rtol=0 if suffix != ".jsonl" else 1e-14)
+    np.testing.assert_allclose(
+        runs.table["loss"], source["loss"], rtol=0 if suffix != ".jsonl" else 1e-14
+    )
 
 
 def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text(
-        'Model Size,Training tokens,Val. loss\n70M,3B,3.4\n"1,315,723,264",2.63e10,2.6\n', encoding="utf-8-sig"
+        'Model Size,Training tokens,Val. loss\n70M,3B,3.4\n"1,315,723,264",2.63e10,2.6\n',
+        encoding="utf-8-sig",
     )
     assert read_runs(path).N.tolist() == [70e6, 1315723264]
 
@@ -337,13 +374,21 @@ def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
         ),
         ("runs.csv", b"", "cannot read runs from .*: No columns to parse from file"),
         ("runs.csv", b"N,loss\n", "has no runs"),
-        ("runs.csv", b"N,loss\n1e9,3,4\n1e9,3,4\n", "its rows have more cells than its header has names"),
+        (
+            "runs.csv",
+            b"N,loss\n1e9,3,4\n1e9,3,4\n",
+            "its rows have more cells than its header has names",
+        ),
         ("runs.csv", b"N,loss\n1e9,3\n1e9,3,4\n", "Expected 2 fields in line 3, saw 3"),
         ("runs.csv", b"N,loss\n\xff\xfe,3\n", "codec can't decode"),
         ("runs.csv", b'N,loss\n1e9,"3\n1e9,4\n', "is a quotation mark not closed"),
         ("runs.jsonl", b"N,loss", "cannot read runs from"),
         ("runs.parquet", b"N,loss", "cannot read runs from"),
-        ("runs.csv", b"N;D;loss\n1e9;1e10;3,1\n", r"separated by semicolons; save it with commas, or .*sep=';'"),
+        (
+            "runs.csv",
+            b"N;D;loss\n1e9;1e10;3,1\n",
+            r"separated by semicolons; save it with commas, or .*sep=';'",
+        ),
         ("runs.csv", b"N,loss, loss\n1e9,3,4\n", "has two columns called loss: rename one"),
         ("runs.csv.gz", b"N,loss\n", "cannot read runs from"),
     ],
@@ -387,7 +432,11 @@ def test_any_sound_table_is_read_as_it_is(rows):
 
 
 CELLS = st.one_of(
-    st.none(), st.floats(), st.integers(), st.text(max_size=5), st.sampled_from(["70B", "1e9", "3.1", 2.5, 7e9])
+    st.none(),
+    st.floats(),
+    st.integers(),
+    st.text(max_size=5),
+    st.sampled_from(["70B", "1e9", "3.1", 2.5, 7e9]),
 )
 
 
@@ -416,7 +465,9 @@ def test_rows_without_a_value_are_left_out_on_request_and_keep_their_numbers():
 def test_what_is_wrong_is_not_missing():
     assert only_fault(table(N=[70e6, "x", 1e9]), skip_incomplete=True).row == 2
     assert "skip_incomplete" not in str(refuse(table(N=[70e6, None, -1])))
-    assert "all 3 rows miss a value in N, D, loss" in str(refuse(table(loss=[None] * 3), skip_incomplete=True))
+    assert "all 3 rows miss a value in N, D, loss" in str(
+        refuse(table(loss=[None] * 3), skip_incomplete=True)
+    )
 
 
 def test_losses_in_other_units_become_nats():
@@ -428,14 +479,20 @@ def test_losses_in_other_units_become_nats():
         ("nats_per_byte", nats * 0.25, 0.25),
         ("perplexity_per_byte", np.exp(nats * 0.25), 0.25),
     ]:
-        runs = read_runs(table(loss=None, bpb=cells), loss="bpb", loss_unit=unit, tokens_per_byte=rate)
+        runs = read_runs(
+            table(loss=None, bpb=cells), loss="bpb", loss_unit=unit, tokens_per_byte=rate
+        )
         np.testing.assert_allclose(runs.loss, nats, rtol=1e-14)
         assert runs.notes[0].startswith("loss in nats per token from bpb: ")
 
 
 def test_a_loss_in_other_units_must_be_positive_in_nats():
     fault = only_fault(table(loss=[30.0, 0.5, 20.0]), loss_unit="perplexity", strict=False)
-    assert (fault.row, fault.got, fault.allowed) == (2, "0.5", "a positive number of nats per token")
+    assert (fault.row, fault.got, fault.allowed) == (
+        2,
+        "0.5",
+        "a positive number of nats per token",
+    )
 
 
 @pytest.mark.parametrize(

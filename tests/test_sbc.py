@@ -15,10 +15,12 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.preflight import least_scatter
+from scalebayes.fitting.preflight import least_scatter
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "sbc.py"
-SHORT = {"tune": 400}  # four well-behaved parameters; failures of the gate are repeated with more, as always
+SHORT = {
+    "tune": 400
+}  # four well-behaved parameters; failures of the gate are repeated with more, as always
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,8 @@ def test_probability_of_staying_in_a_band_is_exact(sbc, replicates):
     probability = sbc.staying_inside(lower, upper, replicates)
     rng = np.random.default_rng(0)
     inside = [
-        ((c >= lower) & (c <= upper)).all() for c in (sbc.counts(rng.integers(0, 100, replicates)) for _ in range(4000))
+        ((c >= lower) & (c <= upper)).all()
+        for c in (sbc.counts(rng.integers(0, 100, replicates)) for _ in range(4000))
     ]
     assert 0.9 <= probability < 0.95
     assert np.mean(inside) == pytest.approx(probability, abs=4 * np.sqrt(0.1 * 0.9 / 4000))
@@ -62,7 +65,10 @@ def test_p_values_of_uniform_ranks_are_no_smaller_than_uniform(sbc):
     rng = np.random.default_rng(1)
     p = np.array([sbc.p_value(rng.integers(0, 100, 60)) for _ in range(200)])
     for level in (0.05, 0.2, 0.5):
-        assert stats.binomtest(int((p <= level).sum()), len(p), level, alternative="greater").pvalue > 1e-3
+        assert (
+            stats.binomtest(int((p <= level).sum()), len(p), level, alternative="greater").pvalue
+            > 1e-3
+        )
     assert stats.binomtest(int((p <= 0.2).sum()), len(p), 0.2).pvalue > 1e-3
 
 
@@ -81,7 +87,12 @@ def conjugate_ranks(sbc, *, shift=0.0, scale=1.0):
     for i in range(200):
         truth = rng.normal()
         mean, sd = rng.normal(truth, 0.5) / 1.25, np.sqrt(0.2)
-        table.append({"replicate": i, "mu": sbc.rank(truth, rng.normal(mean + shift * sd, scale * sd, 99), rng)})
+        table.append(
+            {
+                "replicate": i,
+                "mu": sbc.rank(truth, rng.normal(mean + shift * sd, scale * sd, 99), rng),
+            }
+        )
     return pd.DataFrame(table)
 
 
@@ -101,16 +112,22 @@ def test_results_have_the_layout_of_arviz(sbc):
     azp.plot_ecdf_pit(tree, group="prior_sbc", backend="none")
 
 
-@pytest.mark.parametrize("name", [name for name in sb.list_models().index if sb.read_model(name).pool is None])
+@pytest.mark.parametrize(
+    "name", [name for name in sb.list_models().index if sb.read_model(name).pool is None]
+)
 def test_every_spec_simulates_tables(sbc, name):
     """No prior draw may give a table with a loss that is not finite: none is to be dropped."""
     spec = sb.read_model(name)
     with np.errstate(all="ignore"):
         made = [sbc.simulate(spec, np.random.SeedSequence([7, i])) for i in range(25)]
-        if name == "downstream":  # an exponential may give accuracies above 1: such draws have no tables, nor density
+        if (
+            name == "downstream"
+        ):  # an exponential may give accuracies above 1: such draws have no tables, nor density
             made = [one for one in made if np.isfinite(spec.law_object.log_response(one[1])).all()]
             assert len(made) > 15
-        assert all(np.isfinite(least_scatter(runs, spec)) for _, runs in made)  # what `fit` looks at first
+        assert all(
+            np.isfinite(least_scatter(runs, spec)) for _, runs in made
+        )  # what `fit` looks at first
     assert all(np.isfinite(spec.law_object.log_response(runs)).all() for _, runs in made)
     truth, runs = made[0]
     assert set(spec.priors) | {"loss_far", "log_likelihood"} <= set(truth)
@@ -130,10 +147,15 @@ def test_the_discrepancy_is_simulated_jointly_with_the_target(sbc):
     for i in range(200):
         truth, runs = sbc.simulate(spec, np.random.SeedSequence([8, i]))
         parameters = {name: truth[name] for name in law.parameter_names}
-        far = np.log(truth["loss_far"] / law.function(sbc.TARGET["N"], sbc.TARGET["D"], **parameters))
+        far = np.log(
+            truth["loss_far"] / law.function(sbc.TARGET["N"], sbc.TARGET["D"], **parameters)
+        )
         off.append([*np.log(runs.loss / law.function(runs.N, runs.D, **parameters)), *far])
     inputs = pd.concat([sbc.design(), pd.DataFrame([sbc.TARGET])])
-    squares = sum(np.subtract.outer(v, v) ** 2 for v in (np.log10(inputs["N"].values), np.log10(inputs["D"].values)))
+    squares = sum(
+        np.subtract.outer(v, v) ** 2
+        for v in (np.log10(inputs["N"].values), np.log10(inputs["D"].values))
+    )
     np.testing.assert_allclose(np.std(off), 0.05, rtol=0.1)
     np.testing.assert_allclose(np.cov(np.transpose(off)) / 0.05**2, np.exp(-squares / 2), atol=0.45)
 
@@ -176,7 +198,9 @@ def test_a_planted_error_in_the_fit_is_seen(sbc):
 def test_the_page_is_of_the_specs_as_they_are(sbc):
     said = sbc.read_docs()
     assert [*said] == sbc.UNPOOLED
-    assert {name: row["hash"] for name, row in said.items()} == {n: sb.read_model(n).hash[:8] for n in said}
+    assert {name: row["hash"] for name, row in said.items()} == {
+        n: sb.read_model(n).hash[:8] for n in said
+    }
     assert all(int(row["replicates"]) >= 100 for row in said.values())
     words = sbc.DOCS.read_text().split(sbc.MARKERS[1])[1]
     left = [name for name, row in said.items() if row["outside"] != "none"]
@@ -190,6 +214,8 @@ def test_the_page_keeps_what_more_replicates_said(sbc, tmp_path, monkeypatch):
     sbc.DOCS.write_text(page)
     sbc.write_docs()
     assert sbc.DOCS.read_text() == page
-    monkeypatch.setattr(sbc, "summarise", lambda spec: {"spec": f"`{spec.name}`", "hash": "x", "replicates": 10**6})
+    monkeypatch.setattr(
+        sbc, "summarise", lambda spec: {"spec": f"`{spec.name}`", "hash": "x", "replicates": 10**6}
+    )
     sbc.write_docs()
     assert {row["replicates"] for row in sbc.read_docs().values()} == {str(10**6)}

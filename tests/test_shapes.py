@@ -12,9 +12,17 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.counting import EMBEDDING
-from scalebayes.posterior import law_parameters
-from scalebayes.shapes import ASPECT, RULES, Shape, forward_flop, shape_of, sparse_cost, transformer_cost
+from scalebayes.costs.counting import EMBEDDING
+from scalebayes.costs.transformers import (
+    ASPECT,
+    RULES,
+    Shape,
+    forward_flop,
+    shape_of,
+    sparse_cost,
+    transformer_cost,
+)
+from scalebayes.posterior.fit import law_parameters
 
 from .handmade import fit_of
 
@@ -66,7 +74,11 @@ def test_every_rule_against_its_matrices():
     """Count the multiplications of each matrix of one token, two FLOP each."""
     L, w, V, s = 12, 768, 50257, 1024
     shape = Shape(L, w, V, s, head_size=64)
-    blocks = sum(rows * columns for _ in range(L) for rows, columns in [(w, w)] * 4 + [(w, 4 * w), (4 * w, w)])
+    blocks = sum(
+        rows * columns
+        for _ in range(L)
+        for rows, columns in [(w, w)] * 4 + [(w, 4 * w), (4 * w, w)]
+    )
     product = L * sum(64 for _ in range(12)) * s  # of a token's query with every key, head by head
     assert shape.non_embedding == blocks == 12 * L * w**2
     assert (shape.embedding, shape.total) == (V * w, blocks + V * w)
@@ -75,7 +87,9 @@ def test_every_rule_against_its_matrices():
     assert forward_flop(shape, "kaplan-context") == 2 * (blocks + product)
     assert forward_flop(shape, "head") == 2 * (blocks + V * w)
     assert 3 * forward_flop(shape, "palm") == 6 * (blocks + V * w) + 12 * L * w * s  # 12 L H Q T
-    assert forward_flop(shape, "hoffmann") == 2 * (blocks + 2 * V * w + 2 * product) + 3 * 12 * L * s
+    assert (
+        forward_flop(shape, "hoffmann") == 2 * (blocks + 2 * V * w + 2 * product) + 3 * 12 * L * s
+    )
 
 
 def test_untied_embeddings_are_two_matrices_and_one_of_them_is_the_last_layer():
@@ -109,20 +123,30 @@ def test_the_width_of_a_size_is_the_root_of_its_cubic(tied):
 
     for N in (1e6, 1e9, 4e11):
         width = np.exp(optimize.brentq(excess, -5, 20, args=(N,), xtol=1e-13))
-        assert shape_of(N, vocabulary=V, aspect=100, tied=tied).width == pytest.approx(width, rel=1e-9)
+        assert shape_of(N, vocabulary=V, aspect=100, tied=tied).width == pytest.approx(
+            width, rel=1e-9
+        )
     assert shape_of(1e9, non_embedding=True).non_embedding == pytest.approx(1e9, rel=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("options", [{}, {"non_embedding": True, "context": "32K", "vocabulary": 1e5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"non_embedding": True, "context": "32K", "vocabulary": 1e5}]
+)
 def test_costs_are_three_forward_passes_a_token_and_invert(rule, options):
     cost = transformer_cost(rule, **options)
     flop = cost.flop(GRID, 1e12)
-    np.testing.assert_allclose(flop, 3e12 * forward_flop(shape_of(GRID, **options), rule), rtol=1e-12)
+    np.testing.assert_allclose(
+        flop, 3e12 * forward_flop(shape_of(GRID, **options), rule), rtol=1e-12
+    )
     np.testing.assert_allclose(cost.affordable_tokens(GRID, flop), 1e12, rtol=1e-12)
     served = sb.with_inference("2T", cost)
-    np.testing.assert_allclose(served.flop(GRID, 1e12) - flop, 2e12 * forward_flop(shape_of(GRID, **options), rule))
-    np.testing.assert_allclose(served.affordable_tokens(GRID, served.flop(GRID, 1e12)), 1e12, rtol=1e-9)
+    np.testing.assert_allclose(
+        served.flop(GRID, 1e12) - flop, 2e12 * forward_flop(shape_of(GRID, **options), rule)
+    )
+    np.testing.assert_allclose(
+        served.affordable_tokens(GRID, served.flop(GRID, 1e12)), 1e12, rtol=1e-9
+    )
 
 
 def test_counting_all_parameters_is_6nd_and_counting_kaplans_is_non_embedding(fit):
@@ -141,7 +165,9 @@ def test_the_frontier_under_a_rule_is_the_best_of_a_grid(fit):
     loss = p["L_inf"] + (p["N_c"] / N) ** p["alpha_N"] + (p["D_c"] / D) ** p["alpha_D"]
     np.testing.assert_allclose(out["loss"][0, :5, 0], loss.min(axis=1), rtol=1e-9)
     np.testing.assert_allclose(out["N"][0, :5, 0], N[loss.argmin(axis=1)], rtol=1e-3)
-    assert (out["N"] * out["D"] < sb.frontier(fit, C=C)["N"] * sb.frontier(fit, C=C)["D"]).all()  # attention costs
+    assert (
+        out["N"] * out["D"] < sb.frontier(fit, C=C)["N"] * sb.frontier(fit, C=C)["D"]
+    ).all()  # attention costs
 
 
 def test_every_query_with_a_cost_takes_them(fit):
@@ -150,7 +176,9 @@ def test_every_query_with_a_cost_takes_them(fit):
     assert sb.decide(fit, C=1e22, cost=cost).attrs["cost"] == cost.name
     assert (sb.near_optimum(fit, C=1e22, cost=cost)["N_lower"] > 0).all()
     reached = sb.reach(fit, loss=2.1, cost=cost)
-    np.testing.assert_allclose(reached["total"], cost.flop(reached["N"].values, reached["D"].values), rtol=1e-9)
+    np.testing.assert_allclose(
+        reached["total"], cost.flop(reached["N"].values, reached["D"].values), rtol=1e-9
+    )
 
 
 def test_experts_cost_what_is_active(fit):
@@ -174,12 +202,18 @@ def test_money_and_hours_follow_from_peak_and_utilisation(fit):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: transformer_cost("plam"), "one of total, kaplan, kaplan-context, head, palm, hoffmann; got 'plam'"),
+        (
+            lambda: transformer_cost("plam"),
+            "one of total, kaplan, kaplan-context, head, palm, hoffmann; got 'plam'",
+        ),
         (lambda: transformer_cost(context=0), "context must be positive; got 0"),
         (lambda: transformer_cost(vocabulary="many"), "vocabulary: 'many' is not a quantity"),
         (lambda: shape_of(1e9, aspect=-1), "aspect must be positive"),
         (lambda: sparse_cost(8), "share of parameters that a token passes, up to 1; got 8"),
-        (lambda: sb.Price(2, 4e14, utilisation=40), "utilisation is a share of the FLOP/s, up to 1; got 40"),
+        (
+            lambda: sb.Price(2, 4e14, utilisation=40),
+            "utilisation is a share of the FLOP/s, up to 1; got 40",
+        ),
     ],
 )
 def test_what_is_no_cost_is_refused_in_words(ask, message):
@@ -202,15 +236,41 @@ def test_the_command_line_counts_as_told(fit, tmp_path):
         assert result.exit_code == code, result.output
         return result
 
-    told = run("frontier", path, "--C", "1e22", "--count", "palm", "--context", "32K", "--serve", "1T", "--json").stdout
+    told = run(
+        "frontier",
+        path,
+        "--C",
+        "1e22",
+        "--count",
+        "palm",
+        "--context",
+        "32K",
+        "--serve",
+        "1T",
+        "--json",
+    ).stdout
     cost = sb.with_inference("1T", transformer_cost("palm", context="32K"))
     expected = sb.intervals(sb.frontier(fit, C=1e22, cost=cost))["median"].tolist()
     assert [row["median"] for row in json.loads(told)["rows"]] == pytest.approx(expected, rel=1e-9)
     assert "transformer FLOP (palm; vocabulary 32000, context 2048)" in " ".join(
         run("frontier", path, "--C", "1e22", "--count", "palm").stdout.split()
     )
-    reached = ["reach", path, "--loss", "2.1", "--price", "2", "--flop-per-second", "989e12", "--utilisation", "0.4"]
+    reached = [
+        "reach",
+        path,
+        "--loss",
+        "2.1",
+        "--price",
+        "2",
+        "--flop-per-second",
+        "989e12",
+        "--utilisation",
+        "0.4",
+    ]
     assert "accelerator hours" in run(*reached).stdout
     wrong = run("frontier", path, "--C", "1e22", "--context", "4K", code=2).stderr
     assert "choose a --count" in re.sub(r"[│\s]+", " ", wrong)
-    assert "one of total, kaplan" in run("regret", path, "--N", "7B", "--D", "2T", "--count", "x", code=1).stderr
+    assert (
+        "one of total, kaplan"
+        in run("regret", path, "--N", "7B", "--D", "2T", "--count", "x", code=1).stderr
+    )

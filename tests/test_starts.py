@@ -6,17 +6,21 @@ import numpy as np
 import pytest
 
 import scalebayes as sb
-from scalebayes.engine import starts
-from scalebayes.engine.kernel import evaluate, kernel
-from scalebayes.graph import sampler_data, structure
-from scalebayes.pooling import variable_names
+from scalebayes.fitting import starts
+from scalebayes.fitting.graph import sampler_data, structure
+from scalebayes.fitting.kernel.kernel import evaluate, kernel
+from scalebayes.specs.pooling import variable_names
 
 
 def bound(model, rows):
     """The kernel of a spec on so many runs, drawn from the Chinchilla points with some scatter."""
     spec, rng = sb.read_model(model), np.random.default_rng(0)
-    drawn = sb.load_runs("hoffmann2022").table.sample(rows, replace=True, random_state=0, ignore_index=True)
-    runs = sb.Runs(drawn.assign(loss=drawn["loss"] * np.exp(0.003 * rng.standard_normal(rows))), "long")
+    drawn = sb.load_runs("hoffmann2022").table.sample(
+        rows, replace=True, random_state=0, ignore_index=True
+    )
+    runs = sb.Runs(
+        drawn.assign(loss=drawn["loss"] * np.exp(0.003 * rng.standard_normal(rows))), "long"
+    )
     keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
     return kernel(spec, runs, keep, structure(spec, runs)).bind(sampler_data(runs, spec))
 
@@ -44,7 +48,9 @@ class Density:
     def __init__(self, density, slopes, initial, monkeypatch):
         self.layout = SimpleNamespace(free={"a": [], "b": []})
         self.arrays, self.initial = {"observed": np.zeros(starts.LONG)}, np.array(initial)
-        monkeypatch.setattr(starts, "evaluate", lambda _, z: (np.array([density(*z), *slopes(*z)]), None))
+        monkeypatch.setattr(
+            starts, "evaluate", lambda _, z: (np.array([density(*z), *slopes(*z)]), None)
+        )
 
 
 def test_chains_find_modes_of_their_own(monkeypatch):
@@ -60,13 +66,20 @@ def test_chains_find_modes_of_their_own(monkeypatch):
 
 
 def test_chains_go_no_farther_along_what_the_table_does_not_show(monkeypatch):
-    wide = Density(lambda a, b: -(a**2) / 200 - 1e3 * b**2, lambda a, b: (-a / 100, -2e3 * b), [0.0, 0.0], monkeypatch)
+    wide = Density(
+        lambda a, b: -(a**2) / 200 - 1e3 * b**2,
+        lambda a, b: (-a / 100, -2e3 * b),
+        [0.0, 0.0],
+        monkeypatch,
+    )
     places = np.array([starts.starts(wide)(seed) for seed in range(50)])
     assert 0.9 < np.abs(places[:, 0]).max() <= 1
     assert np.abs(places[:, 1]).max() < 0.2
 
 
-@pytest.mark.parametrize(("model", "rows"), [("chinchilla", starts.LONG - 1), ("coupled-discrepancy", starts.LONG)])
+@pytest.mark.parametrize(
+    ("model", "rows"), [("chinchilla", starts.LONG - 1), ("coupled-discrepancy", starts.LONG)]
+)
 def test_others_start_a_unit_about_the_initial_point(model, rows):
     some = bound(model, rows)
     places = np.array([starts.starts(some)(seed) for seed in range(50)]) - some.initial
@@ -77,6 +90,8 @@ def test_others_start_a_unit_about_the_initial_point(model, rows):
 
 @pytest.mark.parametrize("slope", [1.0, np.nan])
 def test_a_density_that_has_no_top_there_leaves_chains_where_they_were(monkeypatch, slope):
-    without = Density(lambda a, b: slope * (a + b), lambda a, b: (slope, slope), [0.5, 2.0], monkeypatch)
+    without = Density(
+        lambda a, b: slope * (a + b), lambda a, b: (slope, slope), [0.5, 2.0], monkeypatch
+    )
     assert starts._mode(without, without.initial) is None
     assert np.abs(starts.starts(without)(3) - without.initial).max() <= 1

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.spec import prior_draws
-from scalebayes.tables import with_derived
+from scalebayes.specs.spec import prior_draws
+from scalebayes.summaries.summary import with_derived
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +39,12 @@ def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_plante
     below = []
     for seed in range(5):
         truth = {name: float(value[0]) for name, value in prior_draws(spec, 1, seed).items()}
-        curve = law.function(*(table[x].to_numpy() for x in law.inputs), **{p: truth[p] for p in law.parameter_names})
-        runs = sb.Runs(table.assign(loss=curve * np.exp(0.01 * rng.standard_normal(len(N)))), name="simulated")
+        curve = law.function(
+            *(table[x].to_numpy() for x in law.inputs), **{p: truth[p] for p in law.parameter_names}
+        )
+        runs = sb.Runs(
+            table.assign(loss=curve * np.exp(0.01 * rng.standard_normal(len(N)))), name="simulated"
+        )
         fit = sb.fit(runs, spec, seed=seed, progress=False)
         assert sb.diagnose(fit).ok, f"seed {seed}: {sb.diagnose(fit)}"
         posterior = fit.tree["posterior"]
@@ -53,7 +57,13 @@ def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):
     fit = fitted("hoffmann2022", "chinchilla")
     means = with_derived(fit).mean()
     published = next(p for p in fit.spec.published if p.source == "besiroglu2024")
-    ours = {"E": means["L_inf"], "A": means["A"], "B": means["B"], "alpha": means["alpha_N"], "beta": means["alpha_D"]}
+    ours = {
+        "E": means["L_inf"],
+        "A": means["A"],
+        "B": means["B"],
+        "alpha": means["alpha_N"],
+        "beta": means["alpha_D"],
+    }
     for name, value in published.values.items():
         assert abs(float(ours[name]) - value) < published.standard_error[name], name
 
@@ -61,11 +71,17 @@ def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):
 def test_additive_posterior_agrees_with_an_independent_student_t_posterior(fitted):
     # Means and sds of a Student-t posterior on the same 240 rows, computed elsewhere with other priors and sampler.
     posterior = with_derived(fitted("hoffmann2022", "chinchilla"))
-    for name, mean, sd in (("L_inf", 1.8075, 0.015), ("alpha_N", 0.345, 0.009), ("alpha_D", 0.361, 0.010)):
+    for name, mean, sd in (
+        ("L_inf", 1.8075, 0.015),
+        ("alpha_N", 0.345, 0.009),
+        ("alpha_D", 0.361, 0.010),
+    ):
         assert abs(float(posterior[name].mean()) - mean) < 0.25 * sd, name
         assert abs(float(posterior[name].std()) / sd - 1) < 0.15, name
     a = sb.intervals(posterior[["a_opt"]]).iloc[0]
-    assert (a["median"], a["eti90_lb"], a["eti90_ub"]) == pytest.approx((0.511, 0.494, 0.528), abs=0.002)
+    assert (a["median"], a["eti90_lb"], a["eti90_ub"]) == pytest.approx(
+        (0.511, 0.494, 0.528), abs=0.002
+    )
 
 
 def test_chinchilla_budget_holds_chinchillas_size(fitted):
@@ -76,18 +92,26 @@ def test_chinchilla_budget_holds_chinchillas_size(fitted):
 
 
 def test_kappa_of_the_chinchilla_points(fitted):
-    row = sb.intervals(fitted("hoffmann2022", "coupled").tree["posterior"].to_dataset()[["kappa"]]).iloc[0]
-    assert (row["median"], row["eti90_lb"], row["eti90_ub"]) == pytest.approx((0.81, 0.76, 0.87), abs=0.01)
+    row = sb.intervals(
+        fitted("hoffmann2022", "coupled").tree["posterior"].to_dataset()[["kappa"]]
+    ).iloc[0]
+    assert (row["median"], row["eti90_lb"], row["eti90_ub"]) == pytest.approx(
+        (0.81, 0.76, 0.87), abs=0.01
+    )
 
 
 def test_posterior_agrees_with_quadrature():
     """Natural coordinates, Jacobian, prior and likelihood against a plain grid over the parameters themselves."""
     runs = sb.load_runs("pile2023")
     runs = sb.Runs(runs.table[runs.table["group"] == "cerebras-gpt"], "cerebras-gpt")
-    spec = sb.read_model("size-floor").model_copy(update={"noise": "normal", "priors": normal_priors("size-floor")})
+    spec = sb.read_model("size-floor").model_copy(
+        update={"noise": "normal", "priors": normal_priors("size-floor")}
+    )
     fit = sb.fit(runs, spec, seed=0, draws=2000)
     grid, weights = quadrature(runs)
-    logs = np.log(fit.tree["posterior"].to_dataset())  # on this scale the tails are light enough for sds to compare
+    logs = np.log(
+        fit.tree["posterior"].to_dataset()
+    )  # on this scale the tails are light enough for sds to compare
     effective = sb.diagnose(fit).table["ess_bulk"]
     for name, values in grid.items():
         mean = float((weights * np.log(values)).sum())
@@ -124,10 +148,17 @@ def test_planted_parameters_are_recovered():
     D = 10 ** rng.uniform(9.0, 11.5, 200)
     law = sb.LAWS["additive"]
     loss = law(N, D, **truth) * np.exp(0.004 * rng.standard_t(4, 200))
-    runs = sb.Runs(sb.load_runs("hoffmann2022").table.iloc[:200].assign(N=N, D=D, C=6 * N * D, loss=loss), "planted")
+    runs = sb.Runs(
+        sb.load_runs("hoffmann2022").table.iloc[:200].assign(N=N, D=D, C=6 * N * D, loss=loss),
+        "planted",
+    )
     fit = sb.fit(runs, "chinchilla", seed=0)
     rows = sb.intervals(fit.tree["posterior"].to_dataset(), ci_prob=0.99)
     for name, value in truth.items():
         assert rows.loc[name, "eti99_lb"] < value < rows.loc[name, "eti99_ub"], name
-    far = sb.intervals(sb.predict(fit, N=70e9, D=1.4e12), ci_prob=0.99).xs("loss", level="quantity").iloc[0]
+    far = (
+        sb.intervals(sb.predict(fit, N=70e9, D=1.4e12), ci_prob=0.99)
+        .xs("loss", level="quantity")
+        .iloc[0]
+    )
     assert far["eti99_lb"] < law(70e9, 1.4e12, **truth) < far["eti99_ub"]

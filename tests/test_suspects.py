@@ -9,9 +9,9 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.likelihood import residuals
-from scalebayes.noise import NOISES
-from scalebayes.posterior import METADATA
+from scalebayes.posterior.fit import METADATA
+from scalebayes.posterior.likelihood import residuals
+from scalebayes.specs.noise import NOISES
 
 SHAPE = (2, 300)
 
@@ -49,13 +49,19 @@ def test_tail_probabilities_are_scipys(all_runs, noise):
     for run in (out.index[0], out.index[100], out.index[-1]):
         i = fit.runs.table.index.get_loc(run)
         size = np.abs(residual[:, i]) / sigma
-        tail = np.mean([stats.t.cdf(-s, n) + stats.t.sf(s, n) for s, n in zip(size, nu, strict=True)])
+        tail = np.mean(
+            [stats.t.cdf(-s, n) + stats.t.sf(s, n) for s, n in zip(size, nu, strict=True)]
+        )
         assert out.loc[run, "tail"] == pytest.approx(tail, rel=1e-9)
         assert out.loc[run, "tail_rows"] == pytest.approx(min(1.0, 245 * tail), rel=1e-9)
         middle = stats.t.ppf(0.75, nu) / stats.norm.ppf(0.75)
-        assert out.loc[run, "sds"] == pytest.approx(np.median(residual[:, i] / sigma / middle), rel=1e-9)
+        assert out.loc[run, "sds"] == pytest.approx(
+            np.median(residual[:, i] / sigma / middle), rel=1e-9
+        )
         plain = np.mean(2 * stats.norm.cdf(-size / middle))
-        assert out.loc[run, "normal_tail_rows"] == pytest.approx(min(1.0, 245 * plain), rel=1e-9, abs=1e-300)
+        assert out.loc[run, "normal_tail_rows"] == pytest.approx(
+            min(1.0, 245 * plain), rel=1e-9, abs=1e-300
+        )
     assert out["tail"].is_monotonic_increasing
 
 
@@ -73,11 +79,13 @@ def test_with_a_discrepancy_residuals_are_those_from_the_other_rows(all_runs):
     runs = sb.Runs(all_runs.table.iloc[:30], "part")
     fit = make_fit(runs, "chinchilla-discrepancy", noise="normal")
     out = sb.find_outliers(fit)
-    from scalebayes.likelihood import make_likelihood
+    from scalebayes.posterior.likelihood import make_likelihood
 
     table = make_likelihood(fit)
     dense = table.known.basis.project(table.known.basis.points) @ table.known.basis.vectors.T
-    posterior = fit.tree["posterior"].to_dataset().stack(sample=("chain", "draw"), create_index=False)
+    posterior = (
+        fit.tree["posterior"].to_dataset().stack(sample=("chain", "draw"), create_index=False)
+    )
     for run in (out.index[0], out.index[15]):
         i = runs.table.index.get_loc(run)
         rest = np.delete(np.arange(30), i)
@@ -91,7 +99,9 @@ def test_with_a_discrepancy_residuals_are_those_from_the_other_rows(all_runs):
         np.testing.assert_allclose(table.standardised()[::60, i], sds, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "scatter"), [("normal", {"sigma": 0.5}), ("student_t", {"sigma": 0.5, "nu": 3.0})])
+@pytest.mark.parametrize(
+    ("name", "scatter"), [("normal", {"sigma": 0.5}), ("student_t", {"sigma": 0.5, "nu": 3.0})]
+)
 def test_tails_and_middle_are_those_of_the_noises_own_draws(name, scatter):
     noise = NOISES[name]
     scatter = {k: np.asarray(v) for k, v in scatter.items()}
@@ -99,7 +109,9 @@ def test_tails_and_middle_are_those_of_the_noises_own_draws(name, scatter):
     for size in (0.2, 1.0, 3.0):
         expected = (np.abs(drawn) >= size).mean()
         assert float(noise.tail(np.array(-size), **scatter)) == pytest.approx(expected, abs=4e-3)
-    assert float(noise.middle(**scatter)) == pytest.approx(np.quantile(np.abs(drawn), 0.5) / 0.67449, rel=0.01)
+    assert float(noise.middle(**scatter)) == pytest.approx(
+        np.quantile(np.abs(drawn), 0.5) / 0.67449, rel=0.01
+    )
 
 
 def test_an_average_has_no_one_noise(all_runs):
@@ -109,7 +121,13 @@ def test_an_average_has_no_one_noise(all_runs):
 
 
 def test_rows_given_twice_are_found():
-    rows = [(1e9, 2e10, 2.5), (1.005e9, 2.01e10, 2.8), (1e9, 2e10, 2.5), (1e9, 4e10, 2.5), (1.02e9, 2e10, 3.0)]
+    rows = [
+        (1e9, 2e10, 2.5),
+        (1.005e9, 2.01e10, 2.8),
+        (1e9, 2e10, 2.5),
+        (1e9, 4e10, 2.5),
+        (1.02e9, 2e10, 3.0),
+    ]
     rows += [(5e9, 1e11, 2.2), (5.01e9, 1e11, 2.203)]  # two seeds that agree
     runs = sb.read_runs(pd.DataFrame(rows, columns=["N", "D", "loss"]), name="twice", strict=False)
     out = sb.find_duplicates(runs)
@@ -120,7 +138,9 @@ def test_rows_given_twice_are_found():
     ]
     assert out["difference"].tolist() == pytest.approx([np.log(2.8 / 2.5), 0.0, np.log(2.5 / 2.8)])
     assert len(sb.find_duplicates(runs, different=0.2)) == 1
-    with pytest.raises(sb.QueryError, match=r"same and different must be positive shares; got 0 and 0\.02"):
+    with pytest.raises(
+        sb.QueryError, match=r"same and different must be positive shares; got 0 and 0\.02"
+    ):
         sb.find_duplicates(runs, same=0)
 
 

@@ -4,17 +4,20 @@ import numpy as np
 import xarray as xr
 
 import scalebayes as sb
-from scalebayes.text import WIDTH, align, beyond, cell, draws_table, paragraph
+from scalebayes.display.terminal import paragraph
+from scalebayes.summaries.text import WIDTH, align, beyond, cell, draws_table
 
 
 def test_a_table_that_fits_keeps_its_headings_on_one_line():
-    assert align([{"N": "70B", "what it is": "x"}, {"N": "8B", "what it is": "longer than that"}]) == (
-        "  N    what it is\n  70B  x\n  8B   longer than that"
-    )
+    assert align(
+        [{"N": "70B", "what it is": "x"}, {"N": "8B", "what it is": "longer than that"}]
+    ) == ("  N    what it is\n  70B  x\n  8B   longer than that")
 
 
 def test_long_headings_are_broken_before_anything_else_is():
-    row = {"N": "1B"} | {f"a heading of many words, number {i}": "0.12 [0.1, 0.2]" for i in range(6)}
+    row = {"N": "1B"} | {
+        f"a heading of many words, number {i}": "0.12 [0.1, 0.2]" for i in range(6)
+    }
     lines = align([row]).splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert len(lines) == 4
@@ -24,14 +27,19 @@ def test_long_headings_are_broken_before_anything_else_is():
 
 def test_a_wide_table_goes_on_below_behind_its_keys_and_loses_nothing():
     rows = [
-        {"N": f"{i}B", "D": "1T"} | {f"quantity {j}": f"{i}.{j} [0.00001, 1000000]" for j in range(9)} for i in (1, 2)
+        {"N": f"{i}B", "D": "1T"}
+        | {f"quantity {j}": f"{i}.{j} [0.00001, 1000000]" for j in range(9)}
+        for i in (1, 2)
     ]
     text = align(rows, keys=2)
     blocks = text.split("\n\n")
     assert max(map(len, text.splitlines())) <= WIDTH
     assert len(blocks) > 1
     for block in blocks:
-        assert [line.split()[:2] for line in block.splitlines()[-2:]] == [["1B", "1T"], ["2B", "1T"]]
+        assert [line.split()[:2] for line in block.splitlines()[-2:]] == [
+            ["1B", "1T"],
+            ["2B", "1T"],
+        ]
     for value in (value for row in rows for value in row.values()):
         assert value in text
 
@@ -49,7 +57,9 @@ def test_sentences_are_folded_at_words():
 def test_small_losses_are_written_with_the_decimals_that_matter():
     bounds = {"eti90_lb": 4.3e-7, "eti90_ub": 0.0094}
     assert cell(bounds | {"median": 0.00096}, 0.9) == "0.0010 [0.0000, 0.0094]"
-    assert cell({"median": 809e3, "eti90_lb": 88550.0, "eti90_ub": np.inf}, 0.9) == "809K [88.6K, inf]"
+    assert (
+        cell({"median": 809e3, "eti90_lb": 88550.0, "eti90_ub": np.inf}, 0.9) == "809K [88.6K, inf]"
+    )
     assert cell({"median": 8.4, "eti90_lb": 0.663, "eti90_ub": 50.4}, 0.9) == "8.4 [0.663, 50.4]"
 
 

@@ -63,7 +63,9 @@ def test_reads_quantities_as_people_write_them(written, meant):
     ],
 )
 def test_refuses_everything_else_and_says_what_to_write(wrong):
-    with pytest.raises(ValueError, match=r"is not a quantity: write a finite number as 7e10, or .* 70B or 1\.4T"):
+    with pytest.raises(
+        ValueError, match=r"is not a quantity: write a finite number as 7e10, or .* 70B or 1\.4T"
+    ):
         parse_quantity(wrong)
 
 
@@ -94,12 +96,19 @@ def test_writes_quantities_as_people_read_them(value, text):
 
 
 def test_keeps_the_digits_asked_for():
-    assert [format_quantity(123456789, digits) for digits in (1, 2, 5, 9)] == ["100M", "120M", "123.46M", "123.456789M"]
+    assert [format_quantity(123456789, digits) for digits in (1, 2, 5, 9)] == [
+        "100M",
+        "120M",
+        "123.46M",
+        "123.456789M",
+    ]
 
 
 @given(MAGNITUDES, st.integers(min_value=1, max_value=15))
 def test_what_is_written_reads_back_to_within_its_digits(value, digits):
-    assert parse_quantity(format_quantity(value, digits)) == pytest.approx(value, rel=0.5001 * 10.0 ** (1 - digits))
+    assert parse_quantity(format_quantity(value, digits)) == pytest.approx(
+        value, rel=0.5001 * 10.0 ** (1 - digits)
+    )
 
 
 @given(MAGNITUDES)

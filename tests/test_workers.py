@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from scalebayes import workers
 from scalebayes.errors import FitError
-from scalebayes.workers import DIED, Task, connected, each
+from scalebayes.fitting.many import workers
+from scalebayes.fitting.many.workers import DIED, Task, connected, each
 
 pytest.importorskip("distributed")
 
@@ -29,7 +29,9 @@ def run(tasks, client):
 
 def test_every_task_is_run_once(client):
     ended = run([Task(f"power {i}", pow, (i, 2)) for i in range(20)], client)
-    assert {name: one.value for name, one in ended.items()} == {f"power {i}": i**2 for i in range(20)}
+    assert {name: one.value for name, one in ended.items()} == {
+        f"power {i}": i**2 for i in range(20)
+    }
     assert not any(one.error for one in ended.values())
 
 
@@ -42,7 +44,9 @@ def test_an_exception_is_told_in_words_and_costs_no_other_task(client):
 def test_a_killed_worker_loses_its_running_task_alone(client):
     before = set(client.nthreads())
     tasks = [Task(f"sleep {i}", time.sleep, (0.3,)) for i in range(6)]
-    tasks[2] = Task("killer", os.kill, (os.getpid(), 0))  # replaced below by one that kills its own worker
+    tasks[2] = Task(
+        "killer", os.kill, (os.getpid(), 0)
+    )  # replaced below by one that kills its own worker
     tasks[2] = Task("killer", signal.raise_signal, (signal.SIGKILL,))
     ended = run(tasks, client)
     assert ended.pop("killer").error == DIED
@@ -56,7 +60,9 @@ def test_a_killed_worker_loses_its_running_task_alone(client):
 
 
 def test_tasks_that_all_kill_their_workers_are_all_told(client):
-    ended = run([Task(f"killer {i}", signal.raise_signal, (signal.SIGKILL,)) for i in range(3)], client)
+    ended = run(
+        [Task(f"killer {i}", signal.raise_signal, (signal.SIGKILL,)) for i in range(3)], client
+    )
     assert {one.error for one in ended.values()} == {DIED}
     assert len(ended) == 3
 
@@ -82,7 +88,10 @@ def test_a_kind_stays_with_the_workers_that_know_it(client):
 
 
 def test_each_worker_compiles_into_a_folder_of_its_own(client):
-    tasks = [Task(str(i), lambda: (os.environ["PYTENSOR_FLAGS"], time.sleep(0.3))[0], ()) for i in range(2)]
+    tasks = [
+        Task(str(i), lambda: (os.environ["PYTENSOR_FLAGS"], time.sleep(0.3))[0], ())
+        for i in range(2)
+    ]
     flags = {one.value for one in run(tasks, client).values()}
     assert len(flags) == 2
     assert all(flag.split(",")[-1].startswith("base_compiledir=") for flag in flags)
@@ -95,7 +104,10 @@ def test_workers_use_one_thread_for_matrices(client):
 
 
 def test_leaving_early_cancels_what_runs(client):
-    tasks = [Task("quick", time.sleep, (0,)), *(Task(f"slow {i}", time.sleep, (0.5,)) for i in range(10))]
+    tasks = [
+        Task("quick", time.sleep, (0,)),
+        *(Task(f"slow {i}", time.sleep, (0.5,)) for i in range(10)),
+    ]
     started = time.monotonic()
     with closing(each(tasks, client)) as ended:
         assert next(ended).name == "quick"
@@ -118,11 +130,16 @@ def test_an_address_is_a_client_too(client):
 
 def test_clients_that_are_none_are_refused(monkeypatch):
     with (
-        pytest.raises(FitError, match="takes a number from 1, the address of a scheduler, or a distributed"),
+        pytest.raises(
+            FitError, match="takes a number from 1, the address of a scheduler, or a distributed"
+        ),
         connected(0),
     ):
         pass
-    with pytest.raises(FitError, match="no scheduler answers at 'nowhere://x'"), connected("nowhere://x"):
+    with (
+        pytest.raises(FitError, match="no scheduler answers at 'nowhere://x'"),
+        connected("nowhere://x"),
+    ):
         pass
 
 

@@ -63,7 +63,9 @@ def place(app, block, figure, name):
     images.mkdir(parents=True, exist_ok=True)
     plots.save(figure, images / name)
     title = figure.get_suptitle() or figure.axes[0].get_title(loc="left")
-    image = nodes.image(uri=os.path.relpath(images / name, app.srcdir), alt=title, classes=["drawn"])
+    image = nodes.image(
+        uri=os.path.relpath(images / name, app.srcdir), alt=title, classes=["drawn"]
+    )
     block.parent.insert(block.parent.index(block) + 1, image)
 
 

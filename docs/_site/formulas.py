@@ -13,7 +13,9 @@ def drawing(formula):
     from matplotlib.mathtext import MathTextParser
 
     size = 10
-    width, height, depth, *_ = MathTextParser("path").parse(f"${formula}$", dpi=72, prop=FontProperties(size=size))
+    width, height, depth, *_ = MathTextParser("path").parse(
+        f"${formula}$", dpi=72, prop=FontProperties(size=size)
+    )
     figure = Figure(figsize=((width + 1) / 72, (height + 1) / 72))
     figure.text(0.5 / 72, (depth + 0.5) / (height + 1), f"${formula}$", size=size)
     buffer = io.StringIO()

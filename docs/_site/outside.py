@@ -10,14 +10,20 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
-PAGES = {"model-files": "models/README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
+PAGES = {
+    "model-files": "models/README.md",
+    "contributing": "CONTRIBUTING.md",
+    "changelog": "CHANGELOG.md",
+}
 """Page of the site -> the file whose text it shows; the page's own text is for readers of the repository."""
 LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
 
 
 def follow(text, origin, page):
     """Rewrite the links of a file at `origin` so that they hold in a page of the site in `docs/`."""
-    names = {ROOT / file: f"{name}.md" for name, file in PAGES.items()} | {ROOT / "README.md": "index.md"}
+    names = {ROOT / file: f"{name}.md" for name, file in PAGES.items()} | {
+        ROOT / "README.md": "index.md"
+    }
     names[DOCS] = "index.md"
 
     def rewrite(match):

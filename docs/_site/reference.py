@@ -18,7 +18,9 @@ def own_names():
     """Let each public object say that it is at home in the package, so that signatures link to its entry."""
     for name in sb.__all__:
         thing = getattr(sb, name)
-        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith("scalebayes."):
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith(
+            "scalebayes."
+        ):
             thing.__module__ = "scalebayes"
 
 
@@ -29,8 +31,14 @@ def is_value(thing):
 def words_below(name):
     """What stands in the source below a value that is no function or class."""
     for file in sorted(PACKAGE.rglob("*.py")):
-        found = [n for n in ast.parse(file.read_text("utf-8")).body if isinstance(n, ast.Assign | ast.AnnAssign)]
-        targets = [t for n in found for t in (n.targets if isinstance(n, ast.Assign) else [n.target])]
+        found = [
+            n
+            for n in ast.parse(file.read_text("utf-8")).body
+            if isinstance(n, ast.Assign | ast.AnnAssign)
+        ]
+        targets = [
+            t for n in found for t in (n.targets if isinstance(n, ast.Assign) else [n.target])
+        ]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             module = ".".join(["scalebayes", *file.relative_to(PACKAGE).with_suffix("").parts])
             return ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
@@ -45,7 +53,12 @@ def entry(name):
         return "\n\n".join([f".. automodule:: {thing.__name__}", *shown])
     if is_value(thing):
         return "\n".join(
-            [f".. py:data:: {name}", "   :module: scalebayes", "", *("   " + w for w in words_below(name))]
+            [
+                f".. py:data:: {name}",
+                "   :module: scalebayes",
+                "",
+                *("   " + w for w in words_below(name)),
+            ]
         )
     if inspect.isfunction(thing):
         return f".. autofunction:: scalebayes.{name}"
@@ -65,14 +78,24 @@ def line(name):
 
 def link(text):
     """Let code that is a public name lead to its entry."""
-    return CODE.sub(lambda m: f":py:obj:`{m[1]} <scalebayes.{m[1]}>`" if m[1] in sb.__all__ else m[0], text)
+    return CODE.sub(
+        lambda m: f":py:obj:`{m[1]} <scalebayes.{m[1]}>`" if m[1] in sb.__all__ else m[0], text
+    )
 
 
 def expand(match):
     names = match[1].split()
     table = [".. list-table::", "   :widths: 25 75", "   :class: public", "", *map(line, names)]
     return "\n".join(
-        ["```{eval-rst}", ".. py:currentmodule:: scalebayes", "", *table, "", *(f"{entry(n)}\n" for n in names), "```"]
+        [
+            "```{eval-rst}",
+            ".. py:currentmodule:: scalebayes",
+            "",
+            *table,
+            "",
+            *(f"{entry(n)}\n" for n in names),
+            "```",
+        ]
     )
 
 

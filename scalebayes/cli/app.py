@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from scalebayes.cli.files import look
+from scalebayes.cli.inputs import look
 from scalebayes.errors import GateWarning, ScaleBayesError
 
 GATE_FAILED, INTERRUPTED = 3, 130
@@ -82,11 +82,17 @@ class Panels(TyperGroup):
         options, rest, _ = self.make_parser(ctx).parse_args(list(args))
         if rest and rest[0] in self.commands and not (options or ctx.resilient_parsing):
             command = self.commands[rest[0]]
-            alone = typer.Context(command, parent=ctx, info_name=rest[0], **command.context_settings)
+            alone = typer.Context(
+                command, parent=ctx, info_name=rest[0], **command.context_settings
+            )
             given, _, _ = command.make_parser(alone).parse_args(rest[1:])
             if "help" not in given and all(given.get(p.name) for p in command.params if p.required):
-                arguments: list[Any] = [p for p in command.params if p.param_type_name == "argument"]
-                paths = [p.name for p in arguments if p.type_descriptor.annotation in (Path, list[Path])]
+                arguments: list[Any] = [
+                    p for p in command.params if p.param_type_name == "argument"
+                ]
+                paths = [
+                    p.name for p in arguments if p.type_descriptor.annotation in (Path, list[Path])
+                ]
                 with one_message():
                     look(given, paths)
         return super().parse_args(ctx, args)
@@ -108,52 +114,6 @@ app = typer.Typer(
     **SETTINGS,
 )
 
-RunsArgument = Annotated[str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")]
-FitArgument = Annotated[Path, typer.Argument(metavar="FIT", help="A file that `scalebayes fit -o` wrote.")]
-FitsArgument = Annotated[
-    list[Path], typer.Argument(metavar="FIT...", help="Files that `scalebayes fit -o` wrote; several are one forecast.")
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option("--weights", metavar="A=2,B=1", help="Of several fits: equal (the default), stacking, or numbers."),
-]
-NOption = Annotated[
-    list[str] | None, typer.Option("--N", metavar="NUMBER", help="Parameters, as 70B; may be repeated.")
-]
-DOption = Annotated[list[str] | None, typer.Option("--D", metavar="NUMBER", help="Tokens, as 1.4T; may be repeated.")]
-COption = Annotated[list[str] | None, typer.Option("--C", metavar="NUMBER", help="FLOP, as 1e24; may be repeated.")]
-COrOptimumOption = Annotated[
-    list[str] | None,
-    typer.Option("--C", metavar="NUMBER", help="FLOP, as 1e24; alone: at the optimum. May be repeated."),
-]
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option("--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."),
-]
-BudgetsOption = Annotated[
-    list[str], typer.Option("--C", metavar="NUMBER", help="Budget in FLOP, as 1e24; may be repeated.")
-]
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option("--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."),
-]
-LenientOption = Annotated[bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")]
-OutliersOption = Annotated[bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")]
-SkipOption = Annotated[bool, typer.Option("--skip-incomplete", help="Leave out rows without a value, and say so.")]
-BestOption = Annotated[
-    bool, typer.Option("--best", help="Of a published sweep of learning rates, the best run at each N and D.")
-]
-GroupOption = Annotated[
-    str | None,
-    typer.Option("--group", metavar="NAME", help="Of a pooled fit: ask this group.", rich_help_panel="Pooled fits"),
-]
-NewGroupOption = Annotated[
-    bool, typer.Option("--new-group", help="Of a pooled fit: ask a group not seen yet.", rich_help_panel="Pooled fits")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ProbOption = Annotated[float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
-
 
 def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command, under a heading of the help, whose errors end in one message, never in a trace."""
@@ -168,7 +128,8 @@ def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[.
 
 @app.callback(invoke_without_command=True)
 def options(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Fit, question and compare scaling laws. Without a command, say what to do next."""
     if version:

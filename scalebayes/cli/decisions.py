@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from scalebayes.cli.app import (
+from scalebayes.cli.app import command
+from scalebayes.cli.costs import (
+    ActiveOption,
+    ContextOption,
+    CountOption,
+    ServeOption,
+    VocabularyOption,
+    cost_of,
+    price_of,
+)
+from scalebayes.cli.inputs import load_all
+from scalebayes.cli.options import (
     BudgetsOption,
     COption,
     DOption,
@@ -17,19 +28,8 @@ from scalebayes.cli.app import (
     NOption,
     ProbOption,
     WeightsOption,
-    command,
 )
-from scalebayes.cli.costs import (
-    ActiveOption,
-    ContextOption,
-    CountOption,
-    ServeOption,
-    VocabularyOption,
-    cost_of,
-    price_of,
-)
-from scalebayes.cli.files import load_all
-from scalebayes.cli.output import print_draws, records
+from scalebayes.cli.printing import print_draws, records
 
 LossOption = Annotated[list[str], typer.Option("--loss", help="Nats per token; may be repeated.")]
 
@@ -70,19 +70,29 @@ HEADINGS = {
 def reach_command(
     fits: FitsArgument,
     loss: LossOption,
-    N: Annotated[list[str] | None, typer.Option("--N", help="Hold parameters fixed and find the tokens.")] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="Hold tokens fixed and find the parameters.")] = None,
+    N: Annotated[
+        list[str] | None, typer.Option("--N", help="Hold parameters fixed and find the tokens.")
+    ] = None,
+    D: Annotated[
+        list[str] | None, typer.Option("--D", help="Hold tokens fixed and find the parameters.")
+    ] = None,
     serve: ServeOption = None,
     count: CountOption = None,
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
-    per_hour: Annotated[float | None, typer.Option("--price", help="Money an hour of one accelerator.")] = None,
+    per_hour: Annotated[
+        float | None, typer.Option("--price", help="Money an hour of one accelerator.")
+    ] = None,
     flop_per_second: Annotated[
-        str | None, typer.Option("--flop-per-second", help="Of one accelerator, as 4e14: sustained, or its peak.")
+        str | None,
+        typer.Option(
+            "--flop-per-second", help="Of one accelerator, as 4e14: sustained, or its peak."
+        ),
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option("--utilisation", help="Share of the peak that training gets, as 0.4.")
+        float | None,
+        typer.Option("--utilisation", help="Share of the peak that training gets, as 0.4."),
     ] = None,
     law: Annotated[bool, typer.Option("--law", help="Leave a discrepancy out.")] = False,
     weights: WeightsOption = None,
@@ -92,20 +102,39 @@ def reach_command(
     as_json: JsonOption = False,
 ) -> None:
     """Find the compute (or the tokens, the parameters, the money) that reaches a loss, or say that nothing does."""
-    from scalebayes.inverse import reach
-    from scalebayes.text import paragraph
+    from scalebayes.display.terminal import paragraph
+    from scalebayes.queries.reach import reach
 
     price = price_of(per_hour, flop_per_second, utilisation)
     fit = load_all(fits, weights, group, new_group)
     which: Literal["law", "curve"] = "law" if law else "curve"
     cost = cost_of(serve, count, context, vocabulary, active)
     answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=which)
-    how = "tokens at this N" if N else "parameters at this D" if D else f"least compute, {_name(answer)}"
-    headings = {"C": "C = 6 N D", "N": "N", "D": "D", "money": f"money, {price.currency}" if price else ""}
+    how = (
+        "tokens at this N"
+        if N
+        else "parameters at this D"
+        if D
+        else f"least compute, {_name(answer)}"
+    )
+    headings = {
+        "C": "C = 6 N D",
+        "N": "N",
+        "D": "D",
+        "money": f"money, {price.currency}" if price else "",
+    }
     curve = "the law alone" if law else "the curve"
     note = answer.attrs["note"]
     note = paragraph(f"note: {note}") if note and not as_json else note
-    print_draws(fit, answer, f"Reaching a loss: {how} ({curve})", ci_prob, as_json, HEADINGS | headings, note)
+    print_draws(
+        fit,
+        answer,
+        f"Reaching a loss: {how} ({curve})",
+        ci_prob,
+        as_json,
+        HEADINGS | headings,
+        note,
+    )
 
 
 @command("chance", "Decide")
@@ -123,13 +152,17 @@ def chance_command(
     as_json: JsonOption = False,
 ) -> None:
     """Give the probability of a loss or a lower one at two of N, D and C, or at the best split of C alone."""
-    from scalebayes.chances import KINDS, chance
+    from scalebayes.decisions.chance import KINDS, chance
 
     if of not in KINDS:
         raise typer.BadParameter(f"got {of!r}; allowed: {', '.join(KINDS)}", param_hint="--of")
     fit = load_all(fits, weights, group, new_group)
     answer = chance(fit, loss=loss, N=N or None, D=D or None, C=C or None, of=of)  # type: ignore[arg-type]
-    words = {"new_run": "a new run", "curve": "the curve, without noise", "law": "the law alone, without noise"}[of]
+    words = {
+        "new_run": "a new run",
+        "curve": "the curve, without noise",
+        "law": "the law alone, without noise",
+    }[of]
     best = ", at each draw's own optimum of the budget" if not N and not D else ""
     title = f"Probability that the loss is at or below a value: {words}{best}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
@@ -147,7 +180,7 @@ def prefer_command(
     as_json: JsonOption = False,
 ) -> None:
     """Give the probability that allocation a is better than b, and the difference in loss."""
-    from scalebayes.chances import prefer
+    from scalebayes.decisions.chance import prefer
 
     sides = [allocation(text, f"--{name}") for name, text in (("a", a), ("b", b))]
     fit = load_all(fits, weights, group, new_group)
@@ -174,10 +207,16 @@ def regret_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run loses against the compute-optimal run of its cost, in nats and in compute."""
-    from scalebayes.regrets import regret
+    from scalebayes.decisions.regret import regret
 
     fit = load_all(fits, weights, group, new_group)
-    answer = regret(fit, N=N or None, D=D or None, C=C or None, cost=cost_of(serve, count, context, vocabulary, active))
+    answer = regret(
+        fit,
+        N=N or None,
+        D=D or None,
+        C=C or None,
+        cost=cost_of(serve, count, context, vocabulary, active),
+    )
     title = f"Away from the optimum of the same cost, {_name(answer)}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS)
 
@@ -195,7 +234,7 @@ def overtrain_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say what training a size for longer brings, what it wastes, and the serving from which it pays."""
-    from scalebayes.regrets import overtrain
+    from scalebayes.decisions.regret import overtrain
 
     fit = load_all(fits, weights, group, new_group)
     answer = overtrain(fit, N=N or None, D=D or None, C=C or None)
@@ -212,8 +251,12 @@ def decide_command(
     context: ContextOption = None,
     vocabulary: VocabularyOption = None,
     active: ActiveOption = None,
-    within: Annotated[float, typer.Option("--within", help="Extra compute that counts as near, as a share.")] = 0.1,
-    prob: Annotated[float, typer.Option("--prob", help="Probability with which sizes shall be near.")] = 0.9,
+    within: Annotated[
+        float, typer.Option("--within", help="Extra compute that counts as near, as a share.")
+    ] = 0.1,
+    prob: Annotated[
+        float, typer.Option("--prob", help="Probability with which sizes shall be near.")
+    ] = 0.9,
     weights: WeightsOption = None,
     group: GroupOption = None,
     new_group: NewGroupOption = False,
@@ -221,17 +264,24 @@ def decide_command(
     as_json: JsonOption = False,
 ) -> None:
     """Choose N and D for a budget by least expected loss, beside other choices; and the sizes that are near-optimal."""
-    from scalebayes.choices import decide, near_optimum
-    from scalebayes.tables import intervals
-    from scalebayes.text import draws_table
+    from scalebayes.decisions.decide import decide, near_optimum
+    from scalebayes.summaries.intervals import intervals
+    from scalebayes.summaries.text import draws_table
 
-    fit, cost = load_all(fits, weights, group, new_group), cost_of(serve, count, context, vocabulary, active)
+    fit, cost = (
+        load_all(fits, weights, group, new_group),
+        cost_of(serve, count, context, vocabulary, active),
+    )
     answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
     near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     safe = f"N from, N to: sizes for which this holds with probability {prob:g} (- where there are none)"
     table = draws_table(near.drop_attrs(deep=False), ci_prob, HEADINGS)  # caveats stand above, once
     note = f"Sizes that reach the optimal loss with at most {100 * within:g}% more compute\n{safe}\n\n{table}"
-    ranges = {"near_optimum": records(intervals(near, ci_prob).reset_index()), "within": within, "prob": prob}
+    ranges = {
+        "near_optimum": records(intervals(near, ci_prob).reset_index()),
+        "within": within,
+        "prob": prob,
+    }
     title = f"Choosing N and D for a budget, {_name(answer)}"
     print_draws(fit, answer, title, ci_prob, as_json, HEADINGS, "" if as_json else note, ranges)
 
@@ -244,5 +294,7 @@ def allocation(text: str, option: str) -> dict[str, str]:
     """Inputs from text such as N=70B,D=1.4T."""
     parts = [part.partition("=") for part in text.split(",")]
     if any(not value or name.strip() not in ("N", "D", "C") for name, _, value in parts):
-        raise typer.BadParameter(f"got {text!r}; write N=70B,D=1.4T, any two of N, D and C", param_hint=option)
+        raise typer.BadParameter(
+            f"got {text!r}; write N=70B,D=1.4T, any two of N, D and C", param_hint=option
+        )
     return {name.strip(): value for name, _, value in parts}

@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scalebayes.cli.app import (
-    FitArgument,
-    GroupOption,
-    JsonOption,
-    NewGroupOption,
-    ProbOption,
-    command,
-)
-from scalebayes.cli.files import load
-from scalebayes.cli.output import end, print_json, records
+from scalebayes.cli.app import command
+from scalebayes.cli.inputs import load
+from scalebayes.cli.options import FitArgument, GroupOption, JsonOption, NewGroupOption, ProbOption
+from scalebayes.cli.printing import end, print_json, records
 
 if TYPE_CHECKING:
-    from scalebayes.tables import Table
+    from scalebayes.summaries.table import Table
 
 NOption = Annotated[str | None, typer.Option("--N", help="Parameters of the target, as 70B.")]
 DOption = Annotated[str | None, typer.Option("--D", help="Tokens of the target, as 1.4T.")]
-COption = Annotated[str | None, typer.Option("--C", help="FLOP of the target; alone the target is N* there.")]
+COption = Annotated[
+    str | None, typer.Option("--C", help="FLOP of the target; alone the target is N* there.")
+]
 CandidatesOption = Annotated[
-    Path | None, typer.Option("--candidates", metavar="CSV", help="Runs that could be made: columns N and D.")
+    Path | None,
+    typer.Option("--candidates", metavar="CSV", help="Runs that could be made: columns N and D."),
 ]
 
 
@@ -44,21 +41,34 @@ def next_command(
     as_json: JsonOption = False,
 ) -> None:
     """Choose the runs within a budget that narrow the loss at N and D, or N* at C, most."""
-    from scalebayes.planning import next_runs
+    from scalebayes.planning.next_runs import next_runs
 
     result = load(fit, group, new_group)
     chosen = next_runs(
-        result, budget=budget, target=_target(N, D, C), candidates=_read(candidates), batch=batch, ci_prob=ci_prob
+        result,
+        budget=budget,
+        target=_target(N, D, C),
+        candidates=_read(candidates),
+        batch=batch,
+        ci_prob=ci_prob,
     )
     about = {"target": chosen.table.attrs["target"], "width_now": chosen.table.attrs["width_now"]}
-    _print(str(chosen), about | {"title": chosen.title, "notes": chosen.notes}, chosen.table, ci_prob, as_json)
+    _print(
+        str(chosen),
+        about | {"title": chosen.title, "notes": chosen.notes},
+        chosen.table,
+        ci_prob,
+        as_json,
+    )
     end(result)
 
 
 @command("needed", "Plan runs")
 def needed_command(
     fit: FitArgument,
-    width: Annotated[float, typer.Option(help="Width of the interval: nats of the loss; upper over lower of N*.")],
+    width: Annotated[
+        float, typer.Option(help="Width of the interval: nats of the loss; upper over lower of N*.")
+    ],
     run_budget: Annotated[str, typer.Option("--run-budget", help="FLOP that one run may cost.")],
     N: NOption = None,
     D: DOption = None,
@@ -70,7 +80,7 @@ def needed_command(
     as_json: JsonOption = False,
 ) -> None:
     """Count the runs until the interval of the loss at N and D, or of N* at C, is so wide."""
-    from scalebayes.planning import runs_needed
+    from scalebayes.planning.next_runs import runs_needed
 
     result = load(fit, group, new_group)
     asked: dict[str, Any] = {"target": _target(N, D, C), "candidates": _read(candidates)}
@@ -84,21 +94,39 @@ def needed_command(
 def plan_command(
     C: Annotated[list[str], typer.Option("--C", help="FLOP of one run, as 1e20; may be repeated.")],
     levels: Annotated[
-        int | None, typer.Option(min=2, help="So many budgets from the least to the largest C, evenly spaced in log.")
+        int | None,
+        typer.Option(
+            min=2, help="So many budgets from the least to the largest C, evenly spaced in log."
+        ),
     ] = None,
     sizes: Annotated[int, typer.Option(min=2, help="Sizes a budget.")] = 7,
     span: Annotated[float, typer.Option(help="The largest size over the smallest.")] = 16.0,
     around: Annotated[
-        str, typer.Option(help="Guess of N*: tokens per parameter, MODEL, 'MODEL: LABEL' or a saved fit (.nc).")
+        str,
+        typer.Option(
+            help="Guess of N*: tokens per parameter, MODEL, 'MODEL: LABEL' or a saved fit (.nc)."
+        ),
     ] = "20",
-    budget: Annotated[str | None, typer.Option("--budget", help="FLOP that all runs together may cost.")] = None,
-    lenient: Annotated[bool, typer.Option("--lenient", help="Reasons to refuse become notes.")] = False,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="FLOP that all runs together may cost.")
+    ] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Reasons to refuse become notes.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Lay out isoFLOP sweeps before any run exists, and say whether they would find their minima."""
-    from scalebayes.sweeps import plan
+    from scalebayes.planning.plan import plan
 
-    laid = plan(C, levels=levels, sizes=sizes, span=span, around=_guess(around), budget=budget, strict=not lenient)
+    laid = plan(
+        C,
+        levels=levels,
+        sizes=sizes,
+        span=span,
+        around=_guess(around),
+        budget=budget,
+        strict=not lenient,
+    )
     about = {"title": laid.title, "notes": laid.notes, "total_cost": laid.table.attrs["total_cost"]}
     _print(str(laid), about, laid.table, None, as_json)
 
@@ -106,7 +134,9 @@ def plan_command(
 def _target(N: str | None, D: str | None, C: str | None) -> dict[str, str]:
     target = {name: value for name, value in (("N", N), ("D", D), ("C", C)) if value is not None}
     if not target:
-        raise typer.BadParameter("give --N and --D for the loss of a run, or --C for N*", param_hint="--N, --D, --C")
+        raise typer.BadParameter(
+            "give --N and --D for the loss of a run, or --C for N*", param_hint="--N, --D, --C"
+        )
     return target
 
 
@@ -130,7 +160,9 @@ def _guess(around: str) -> Any:
         return load(Path(around)) if around.endswith(".nc") else around
 
 
-def _print(text: str, about: dict[str, Any], table: Table, ci_prob: float | None, as_json: bool) -> None:
+def _print(
+    text: str, about: dict[str, Any], table: Table, ci_prob: float | None, as_json: bool
+) -> None:
     if not as_json:
         typer.echo(text)
     elif ci_prob is None:

@@ -20,10 +20,23 @@ def next_steps(folder: Path) -> str:
     if tables:
         lines += ["", f"Fit a table ({_listed(tables)} in this folder):", *_fit(tables[0])]
     if not fits:
-        lines += ["", "Try it on published runs:", *_try(), "", "Then ask, for example:", *_ask(["fit.nc"])]
+        lines += [
+            "",
+            "Try it on published runs:",
+            *_try(),
+            "",
+            "Then ask, for example:",
+            *_ask(["fit.nc"]),
+        ]
     if not tables:
-        lines += ["", "With runs of your own, a CSV with columns for N, D and loss:", *_fit("runs.csv")]
-    return "\n".join([*lines, "", "scalebayes --help lists all commands, scalebayes models the laws."])
+        lines += [
+            "",
+            "With runs of your own, a CSV with columns for N, D and loss:",
+            *_fit("runs.csv"),
+        ]
+    return "\n".join(
+        [*lines, "", "scalebayes --help lists all commands, scalebayes models the laws."]
+    )
 
 
 def _newest(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
@@ -31,7 +44,9 @@ def _newest(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         found = [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
     except OSError:  # a folder that may not be read holds nothing to name
         return []
-    return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+    return [
+        path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    ]
 
 
 def _listed(names: list[str]) -> str:

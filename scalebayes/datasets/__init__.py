@@ -1,7 +1,7 @@
 """Published tables of runs and published allocations.
 
 Small tables of figures are embedded, so that they are there without a network; larger ones stay with their authors and
-are fetched when they are asked for (`scalebayes.downloads`). The figures are the papers'; the embedded files and their
+are fetched when they are asked for (`scalebayes.datasets.downloads`). The figures are the papers'; the embedded files and their
 layout are ours. A new table is an entry in `TABLES`, with a CSV that `read_runs` reads unaided, or with its file
 upstream and a function that reads it.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from scalebayes.datasets._parsing import best_of_each, clark, gemstones, misfitting
-from scalebayes.downloads import Upstream, at_hand, fetch
+from scalebayes.data.runs import Runs, read_runs
+from scalebayes.datasets.downloads import Upstream, at_hand, fetch
+from scalebayes.datasets.layouts import best_of_each, clark, gemstones, misfitting
 from scalebayes.errors import RunsError
-from scalebayes.runs import Runs, read_runs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ TABLES = {
         source="Hoffmann et al. 2022 (arXiv:2203.15556), digitised by Besiroglu et al. 2024 (arXiv:2404.10102)",
         place="Figure 4",
         rows=240,
-        notes=("N and C count embeddings", "losses are read off a colour scale: 99 distinct values"),
+        notes=(
+            "N and C count embeddings",
+            "losses are read off a colour scale: 99 distinct values",
+        ),
         outliers=5,
     ),
     "pile2023": Table(
@@ -67,7 +70,9 @@ TABLES = {
         source="Dey et al. 2023 (arXiv:2304.03208) and Biderman et al. 2023 (arXiv:2304.01373)",
         place="tables of sizes and of Pile test losses",
         rows=15,
-        notes=("N counts all parameters; the file gives those outside the embeddings too, as N_non_embedding",),
+        notes=(
+            "N counts all parameters; the file gives those outside the embeddings too, as N_non_embedding",
+        ),
     ),
     "gemstones2025": Table(
         title="Gemstones: widths and depths varied, 50M to 2B",
@@ -169,11 +174,15 @@ def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> 
     about = TABLES[name]
     if best and not about.sweeps:
         allowed = ", ".join(name for name, table in TABLES.items() if table.sweeps)
-        raise RunsError(f"{name} has no sweep of learning rates to take the best of; allowed with best: {allowed}")
+        raise RunsError(
+            f"{name} has no sweep of learning rates to take the best of; allowed with best: {allowed}"
+        )
     runs = best_of_each(_read_whole(name, about)) if best else _read_whole(name, about)
     notes = (*runs.notes, *about.notes)
     if about.sweeps and not best:
-        notes += ("every learning rate tried is in it: best=True (--best) keeps the best run at each N and D",)
+        notes += (
+            "every learning rate tried is in it: best=True (--best) keeps the best run at each N and D",
+        )
     table = runs.table
     if about.outliers and not keep_outliers:
         table = table.drop(index=table["loss"].nlargest(about.outliers).index)
@@ -198,8 +207,13 @@ def list_runs() -> pd.DataFrame:
         One row a table, indexed by name: rows (outliers left out), at_hand ("embedded", "yes", or "no": `load_runs`
         fetches it), title, source.
     """
-    rows = [(name, about.rows, _where(about), about.title, about.source) for name, about in TABLES.items()]
-    return pd.DataFrame(rows, columns=["name", "rows", "at_hand", "title", "source"]).set_index("name")
+    rows = [
+        (name, about.rows, _where(about), about.title, about.source)
+        for name, about in TABLES.items()
+    ]
+    return pd.DataFrame(rows, columns=["name", "rows", "at_hand", "title", "source"]).set_index(
+        "name"
+    )
 
 
 def _where(about: Table) -> str:
@@ -239,7 +253,9 @@ def allocations() -> pd.DataFrame:
     .. [1] Kaplan et al. (2020), Scaling laws for neural language models, arXiv:2001.08361.
     .. [2] Hoffmann et al. (2022), Training compute-optimal large language models, arXiv:2203.15556.
     """
-    return _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"]).fillna({"interval": ""})
+    return _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"]).fillna(
+        {"interval": ""}
+    )
 
 
 def coverage() -> pd.DataFrame:

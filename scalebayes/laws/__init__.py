@@ -1,7 +1,7 @@
-"""Functional forms of scaling laws: plain functions of inputs and parameters. `LAWS` holds them by name."""
+"""Scaling laws: plain functions of inputs and parameters. `LAWS` holds them by name."""
 
-from scalebayes.laws import accuracy, bends, joint, repetition, routed, single, steps, summaries
-from scalebayes.laws._law import INPUTS, LAWS, Law, Parameter, keyword_names, law
+from scalebayes.laws import accuracy, bent, joint, repetition, routed, single, steps, summaries
+from scalebayes.laws.law import INPUTS, LAWS, Law, Parameter, keyword_names, law
 
 __all__ = [
     "INPUTS",
@@ -9,7 +9,7 @@ __all__ = [
     "Law",
     "Parameter",
     "accuracy",
-    "bends",
+    "bent",
     "joint",
     "keyword_names",
     "law",

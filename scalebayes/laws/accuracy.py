@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalebayes.geometry import Coordinates, Recovered, Values, log_add
-from scalebayes.laws._law import Numeric, Parameter, law
+from scalebayes.laws.coordinates import Coordinates, Recovered, Values, log_add
+from scalebayes.laws.law import Numeric, Parameter, law
 
 A_INF = Parameter("a_inf", r"a_\infty", "accuracy of a model that knows nothing")
 P_C = Parameter("P_c", "P_c", "scale of perplexity", scale_of="P", exponent="alpha_P")
@@ -36,7 +36,11 @@ def _recover_exponential(z: Values, centre: Values) -> Recovered:
     log_u = z["log_T"] + log_wrong + log_rest
     log_alpha = z["log_G_P"] + 2 * log_wrong - log_u
     scale = centre["P"] + log_u * np.exp(-log_alpha)
-    return {"a_inf": z["log_T"] + log_wrong + log_phi, "P_c": scale, "alpha_P": log_alpha}, log_wrong
+    return {
+        "a_inf": z["log_T"] + log_wrong + log_phi,
+        "P_c": scale,
+        "alpha_P": log_alpha,
+    }, log_wrong
 
 
 def _recover_logistic(z: Values, centre: Values) -> Recovered:
@@ -52,7 +56,11 @@ def _recover_logistic(z: Values, centre: Values) -> Recovered:
 def gadre_error(*, a_inf: Numeric, P_c: Numeric, alpha_P: Numeric) -> dict[str, Numeric]:
     """Gadre's constants of error = epsilon - k exp(-gamma L), and the loss below which that error is negative."""
     log_k = alpha_P * np.log(P_c)
-    return {"epsilon": 1.0 - a_inf, "k": np.exp(log_k), "L_perfect": (log_k - np.log(1.0 - a_inf)) / alpha_P}
+    return {
+        "epsilon": 1.0 - a_inf,
+        "k": np.exp(log_k),
+        "L_perfect": (log_k - np.log(1.0 - a_inf)) / alpha_P,
+    }
 
 
 def from_gadre_error(*, epsilon: float, k: float, gamma: float) -> dict[str, float]:

@@ -16,9 +16,9 @@ from functools import partial
 
 import numpy as np
 
-from scalebayes import geometry
-from scalebayes.laws._law import Numeric, Parameter, law
-from scalebayes.laws._parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
+from scalebayes.laws import coordinates
+from scalebayes.laws.law import Numeric, Parameter, law
+from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
 
 N_REFERENCE, D_REFERENCE = 1e9, 2e10
 """Scales at which `product` states its amplitude: 1B parameters on 20 tokens each."""
@@ -32,11 +32,15 @@ def optimal_N(
     The N that minimises the loss at a given product N D; there alpha_N n^(1/kappa) = alpha_D d^(1/kappa).
     """
     balance = kappa * (np.log(alpha_N) - np.log(alpha_D))
-    log_N = (balance + alpha_N * np.log(N_c) + alpha_D * (np.log(ND) - np.log(D_c))) / (alpha_N + alpha_D)
+    log_N = (balance + alpha_N * np.log(N_c) + alpha_D * (np.log(ND) - np.log(D_c))) / (
+        alpha_N + alpha_D
+    )
     return np.exp(log_N)
 
 
-def kaplan_optimal_N(ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+def kaplan_optimal_N(
+    ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> Numeric:
     """`optimal_N` of the members that tie kappa to alpha_D."""
     return optimal_N(ND, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
 
@@ -78,7 +82,9 @@ def size_to_reach(
     L_inf: Numeric = 0.0,
 ) -> Numeric:
     """N at which D tokens reach L: `tokens_to_reach` with the two terms exchanged."""
-    return tokens_to_reach(L, D, N_c=D_c, alpha_N=alpha_D, D_c=N_c, alpha_D=alpha_N, kappa=kappa, L_inf=L_inf)
+    return tokens_to_reach(
+        L, D, N_c=D_c, alpha_N=alpha_D, D_c=N_c, alpha_D=alpha_N, kappa=kappa, L_inf=L_inf
+    )
 
 
 def _tied(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
@@ -98,8 +104,12 @@ TIED = {x: _tied(solve) for x, solve in FREE.items()}
 def _one_exponent(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
     """A closed form of the additive law where both terms have the exponent alpha_ND."""
 
-    def solved(*asked: Numeric, alpha_ND: Numeric, N_c: Numeric, D_c: Numeric, **floor: Numeric) -> Numeric:
-        return solve(*asked, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0, **floor)
+    def solved(
+        *asked: Numeric, alpha_ND: Numeric, N_c: Numeric, D_c: Numeric, **floor: Numeric
+    ) -> Numeric:
+        return solve(
+            *asked, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0, **floor
+        )
 
     return solved
 
@@ -109,14 +119,22 @@ def allocation_exponents(*, alpha_N: Numeric, alpha_D: Numeric) -> dict[str, Num
     return {"a_opt": alpha_D / (alpha_N + alpha_D), "b_opt": alpha_N / (alpha_N + alpha_D)}
 
 
-def hoffmann_amplitudes(*, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
+def hoffmann_amplitudes(
+    *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> dict[str, Numeric]:
     """A and B of L = E + A/N^alpha + B/D^beta."""
     return {"A": np.exp(alpha_N * np.log(N_c)), "B": np.exp(alpha_D * np.log(D_c))}
 
 
 def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) -> dict[str, float]:
     """Our parameters from those of L = E + A/N^alpha + B/D^beta."""
-    return {"L_inf": E, "N_c": A ** (1 / alpha), "alpha_N": alpha, "D_c": B ** (1 / beta), "alpha_D": beta}
+    return {
+        "L_inf": E,
+        "N_c": A ** (1 / alpha),
+        "alpha_N": alpha,
+        "D_c": B ** (1 / beta),
+        "alpha_D": beta,
+    }
 
 
 @law(
@@ -124,7 +142,7 @@ def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) ->
     parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D, KAPPA),
     latex=r"L_\infty + \left[(N_c/N)^{\alpha_N/\kappa} + (D_c/D)^{\alpha_D/\kappa}\right]^\kappa",
     references=("videau2026",),
-    coordinates=geometry.kappa_family(floor=True, kappa="free"),
+    coordinates=coordinates.kappa_family(floor=True, kappa="free"),
     optimal_N=optimal_N,
     inverses=FREE,
     derived=(allocation_exponents,),
@@ -143,7 +161,7 @@ def coupled(
     """L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa with n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D."""
     log_n = alpha_N * (np.log(N_c) - np.log(N))
     log_d = alpha_D * (np.log(D_c) - np.log(D))
-    return L_inf + np.exp(kappa * geometry.log_add(log_n / kappa, log_d / kappa))
+    return L_inf + np.exp(kappa * coordinates.log_add(log_n / kappa, log_d / kappa))
 
 
 @law(
@@ -151,14 +169,21 @@ def coupled(
     parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
     latex=r"L_\infty + (N_c/N)^{\alpha_N} + (D_c/D)^{\alpha_D}",
     references=("hoffmann2022",),
-    coordinates=geometry.kappa_family(floor=True, kappa="one"),
+    coordinates=coordinates.kappa_family(floor=True, kappa="one"),
     optimal_N=partial(optimal_N, kappa=1.0),
     inverses=_held(1.0),
     derived=(hoffmann_amplitudes, allocation_exponents),
     notations=(from_hoffmann,),
 )
 def additive(
-    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+    N: Numeric,
+    D: Numeric,
+    *,
+    L_inf: Numeric,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
 ) -> Numeric:
     """L = L_inf + n + d: what one input lacks, the other cannot make good."""
     log_n, log_d = alpha_N * (np.log(N_c) - np.log(N)), alpha_D * (np.log(D_c) - np.log(D))
@@ -170,14 +195,18 @@ def additive(
     parameters=(N_C, ALPHA_N, D_C, ALPHA_D),
     latex=r"\left[(N_c/N)^{\alpha_N/\alpha_D} + D_c/D\right]^{\alpha_D}",
     references=("kaplan2020",),
-    coordinates=geometry.kappa_family(floor=False, kappa="alpha_D"),
+    coordinates=coordinates.kappa_family(floor=False, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
     inverses=TIED,
     derived=(allocation_exponents,),
 )
-def kaplan(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
+def kaplan(
+    N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+) -> Numeric:
     """L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D: kappa = alpha_D, and no floor."""
-    return coupled.function(N, D, L_inf=0.0, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+    return coupled.function(
+        N, D, L_inf=0.0, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D
+    )
 
 
 @law(
@@ -185,16 +214,25 @@ def kaplan(N: Numeric, D: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numer
     parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
     latex=r"L_\infty + \left[(N_c/N)^{\alpha_N/\alpha_D} + D_c/D\right]^{\alpha_D}",
     references=("kaplan2020",),
-    coordinates=geometry.kappa_family(floor=True, kappa="alpha_D"),
+    coordinates=coordinates.kappa_family(floor=True, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
     inverses=TIED,
     derived=(allocation_exponents,),
 )
 def kaplan_floor(
-    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+    N: Numeric,
+    D: Numeric,
+    *,
+    L_inf: Numeric,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
 ) -> Numeric:
     """L = L_inf + [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D."""
-    return coupled.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
+    return coupled.function(
+        N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D
+    )
 
 
 @law(
@@ -202,13 +240,20 @@ def kaplan_floor(
     parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D),
     latex=r"L_\infty + \max\left((N_c/N)^{\alpha_N}, (D_c/D)^{\alpha_D}\right)",
     references=("kaplan2020",),
-    coordinates=geometry.two_limits(),
+    coordinates=coordinates.two_limits(),
     optimal_N=partial(optimal_N, kappa=0.0),
     inverses=_held(0.0),
     derived=(allocation_exponents,),
 )
 def bottleneck(
-    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
+    N: Numeric,
+    D: Numeric,
+    *,
+    L_inf: Numeric,
+    N_c: Numeric,
+    alpha_N: Numeric,
+    D_c: Numeric,
+    alpha_D: Numeric,
 ) -> Numeric:
     """L = L_inf + max(n, d), the limit kappa -> 0. A form of popular summaries, not of a paper."""
     log_n = alpha_N * (np.log(N_c) - np.log(N))
@@ -234,28 +279,36 @@ def from_gadre(*, E: float, eta: float, a: float, b: float) -> dict[str, float]:
     parameters=(L_INF, *(replace(scale, exponent="alpha_ND") for scale in (N_C, D_C)), ALPHA_ND),
     latex=r"L_\infty + (N_c/N)^{\alpha} + (D_c/D)^{\alpha}",
     references=("gadre2024",),
-    coordinates=geometry.shared_exponent("alpha_ND"),
+    coordinates=coordinates.shared_exponent("alpha_ND"),
     optimal_N=_one_exponent_optimum,
     inverses={x: _one_exponent(solve) for x, solve in FREE.items()},
     derived=(gadre_constants,),
     notations=(from_gadre,),
 )
-def overtraining(N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> Numeric:
+def overtraining(
+    N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric
+) -> Numeric:
     """L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha, that is E + (a M^eta + b M^-eta) C^-eta with M = D/N, C = 6 N D.
 
     With alpha = 2 eta, a = (6^(1/2) N_c)^alpha and b = (6^(1/2) D_c)^alpha: the loss falls as C^-eta at every ratio M
     of tokens to parameters, and D_c/N_c is the ratio at which it is least. So Gadre's law is Hoffmann's with its two
     exponents equal, and takes N and D like the others.
     """
-    return additive.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND)
+    return additive.function(
+        N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND
+    )
 
 
 @law(
     title="A product of powers",
-    parameters=(Parameter("L_0", "L_0", "loss at 1B parameters and 20B tokens, nats per token"), ALPHA_N, ALPHA_D),
+    parameters=(
+        Parameter("L_0", "L_0", "loss at 1B parameters and 20B tokens, nats per token"),
+        ALPHA_N,
+        ALPHA_D,
+    ),
     latex=r"L_0\,(10^9/N)^{\alpha_N}\,(2\cdot 10^{10}/D)^{\alpha_D}",
     references=("kaplan2020",),
-    coordinates=geometry.log_linear("L_0", {"N": N_REFERENCE, "D": D_REFERENCE}),
+    coordinates=coordinates.log_linear("L_0", {"N": N_REFERENCE, "D": D_REFERENCE}),
 )
 def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: Numeric) -> Numeric:
     """L = L_0 (1e9/N)^alpha_N (2e10/D)^alpha_D.
@@ -263,4 +316,6 @@ def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: 
     Popular summaries print L ~ N^-alpha_N D^-alpha_D C^-alpha_C, a form of no paper. With C = 6 N D the third power
     is not identified: it adds alpha_C to both other exponents, and that is how they are to be read here.
     """
-    return L_0 * np.exp(alpha_N * (np.log(N_REFERENCE) - np.log(N)) + alpha_D * (np.log(D_REFERENCE) - np.log(D)))
+    return L_0 * np.exp(
+        alpha_N * (np.log(N_REFERENCE) - np.log(N)) + alpha_D * (np.log(D_REFERENCE) - np.log(D))
+    )

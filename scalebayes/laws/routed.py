@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalebayes import geometry
-from scalebayes.laws._law import Numeric, Parameter, law
-from scalebayes.laws._parameters import ALPHA_N
+from scalebayes.laws import coordinates
+from scalebayes.laws.law import Numeric, Parameter, law
+from scalebayes.laws.parameters import ALPHA_N
 
 N_REFERENCE = 1e9
 """Parameters at which the loss and the worth of experts are stated."""
@@ -19,14 +19,18 @@ def log_saturated(E: Numeric, E_start: Numeric, E_max: Numeric) -> Numeric:
     return -np.log(room / ((E - 1) * room + E_start * E_max) + 1 / E_max)
 
 
-def from_clark(*, a: float, b: float, c: float, d: float, E_start: float, E_max: float) -> dict[str, float]:
+def from_clark(
+    *, a: float, b: float, c: float, d: float, E_start: float, E_max: float
+) -> dict[str, float]:
     """Our parameters from those of log10 L = a log10 N + b log10 Eh + c log10 N log10 Eh + d."""
     decades = float(np.log10(N_REFERENCE))
     routed_terms = {"alpha_N": -a, "alpha_E": -(b + c * decades), "gamma": c / LN_10}
     return {"L_0": 10 ** (d + a * decades), **routed_terms, "E_start": E_start, "E_max": E_max}
 
 
-def clark_constants(*, L_0: Numeric, alpha_N: Numeric, alpha_E: Numeric, gamma: Numeric) -> dict[str, Numeric]:
+def clark_constants(
+    *, L_0: Numeric, alpha_N: Numeric, alpha_E: Numeric, gamma: Numeric
+) -> dict[str, Numeric]:
     """Clark's b, c and d, and the N beyond which experts no longer help, 10^(-b/c)."""
     log_cutoff = np.log(N_REFERENCE) + alpha_E / gamma
     b, c = -(alpha_E + gamma * np.log(N_REFERENCE)), gamma * LN_10
@@ -37,22 +41,26 @@ def clark_constants(*, L_0: Numeric, alpha_N: Numeric, alpha_E: Numeric, gamma: 
 @law(
     title="Powers of size and experts that wear each other out (Clark et al. 2022)",
     parameters=(
-        Parameter("L_0", "L_0", "loss of 1B parameters without routing, were Eh = 1, nats per token"),
+        Parameter(
+            "L_0", "L_0", "loss of 1B parameters without routing, were Eh = 1, nats per token"
+        ),
         ALPHA_N,
         Parameter("alpha_E", r"\alpha_E", "exponent of the experts at 1B parameters"),
-        Parameter("gamma", r"\gamma", "what either exponent loses with an e-fold of the other input"),
+        Parameter(
+            "gamma", r"\gamma", "what either exponent loses with an e-fold of the other input"
+        ),
         Parameter("E_start", r"E_{start}", "what a single expert counts for"),
         Parameter("E_max", r"E_{max}", "what no number of experts counts for more than"),
     ),
     latex=r"L_0\,(10^9/N)^{\alpha_N} \hat{E}^{-\alpha_E + \gamma \log(N/10^9)},\;"
     r" 1/\hat{E} = 1/(E - 1 + (1/E_{start} - 1/E_{max})^{-1}) + 1/E_{max}",
     references=("clark2022",),
-    coordinates=geometry.interaction(
+    coordinates=coordinates.interaction(
         "E",
         "L_0",
         log_saturated,
         N_REFERENCE,
-        {"E_start": geometry.Extra(1.8, 0.4), "E_max": geometry.Extra(300.0, 0.6)},
+        {"E_start": coordinates.Extra(1.8, 0.4), "E_max": coordinates.Extra(300.0, 0.6)},
     ),
     derived=(clark_constants,),
     notations=(from_clark,),

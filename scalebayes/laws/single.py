@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scalebayes import geometry
-from scalebayes.laws._law import Numeric, law
-from scalebayes.laws._parameters import ALPHA_C, ALPHA_D, ALPHA_N, C_C, D_C, L_INF, N_C
+from scalebayes.laws import coordinates
+from scalebayes.laws.law import Numeric, law
+from scalebayes.laws.parameters import ALPHA_C, ALPHA_D, ALPHA_N, C_C, D_C, L_INF, N_C
 
 PF_DAY = 8.64e19
 """FLOP in one petaFLOP/s-day."""
@@ -24,7 +24,9 @@ def _inverse(x: str) -> dict[str, Callable[..., Numeric]]:
 
     def solve(L: Numeric, *, L_inf: Numeric = 0.0, **parameters: Numeric) -> Numeric:
         with np.errstate(all="ignore"):
-            value = np.exp(np.log(parameters[f"{x}_c"]) - np.log(L - L_inf) / parameters[f"alpha_{x}"])
+            value = np.exp(
+                np.log(parameters[f"{x}_c"]) - np.log(L - L_inf) / parameters[f"alpha_{x}"]
+            )
         return np.where(np.isnan(value), np.inf, value)
 
     return {x: solve}
@@ -45,7 +47,7 @@ def from_cerebras(*, C_scale: float, exponent: float, offset: float) -> dict[str
     parameters=(N_C, ALPHA_N),
     latex=r"(N_c/N)^{\alpha_N}",
     references=("kaplan2020",),
-    coordinates=geometry.one_term("N", floor=False),
+    coordinates=coordinates.one_term("N", floor=False),
     inverses=_inverse("N"),
 )
 def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
@@ -58,7 +60,7 @@ def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
     parameters=(L_INF, N_C, ALPHA_N),
     latex=r"L_\infty + (N_c/N)^{\alpha_N}",
     references=("henighan2020",),
-    coordinates=geometry.one_term("N", floor=True),
+    coordinates=coordinates.one_term("N", floor=True),
     inverses=_inverse("N"),
 )
 def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) -> Numeric:
@@ -71,7 +73,7 @@ def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) ->
     parameters=(D_C, ALPHA_D),
     latex=r"(D_c/D)^{\alpha_D}",
     references=("kaplan2020",),
-    coordinates=geometry.one_term("D", floor=False),
+    coordinates=coordinates.one_term("D", floor=False),
     inverses=_inverse("D"),
 )
 def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
@@ -84,7 +86,7 @@ def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
     parameters=(L_INF, D_C, ALPHA_D),
     latex=r"L_\infty + (D_c/D)^{\alpha_D}",
     references=("henighan2020",),
-    coordinates=geometry.one_term("D", floor=True),
+    coordinates=coordinates.one_term("D", floor=True),
     inverses=_inverse("D"),
 )
 def data_floor(D: Numeric, *, L_inf: Numeric, D_c: Numeric, alpha_D: Numeric) -> Numeric:
@@ -97,7 +99,7 @@ def data_floor(D: Numeric, *, L_inf: Numeric, D_c: Numeric, alpha_D: Numeric) ->
     parameters=(C_C, ALPHA_C),
     latex=r"(C_c/C)^{\alpha_C}",
     references=("kaplan2020",),
-    coordinates=geometry.one_term("C", floor=False),
+    coordinates=coordinates.one_term("C", floor=False),
     inverses=_inverse("C"),
     notations=(from_pf_days,),
 )
@@ -111,7 +113,7 @@ def compute(C: Numeric, *, C_c: Numeric, alpha_C: Numeric) -> Numeric:
     parameters=(L_INF, C_C, ALPHA_C),
     latex=r"L_\infty + (C_c/C)^{\alpha_C}",
     references=("henighan2020", "dey2023"),
-    coordinates=geometry.one_term("C", floor=True),
+    coordinates=coordinates.one_term("C", floor=True),
     inverses=_inverse("C"),
     notations=(from_cerebras,),
 )

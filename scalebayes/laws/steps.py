@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalebayes import geometry
-from scalebayes.laws._law import Numeric, Parameter, law
-from scalebayes.laws._parameters import ALPHA_N, N_C
+from scalebayes.laws import coordinates
+from scalebayes.laws.law import Numeric, Parameter, law
+from scalebayes.laws.parameters import ALPHA_N, N_C
 from scalebayes.laws.single import PF_DAY
 
 S_C = Parameter("S_c", "S_c", "scale of the term of steps", scale_of="S", exponent="alpha_S")
@@ -46,7 +46,9 @@ def minimal_compute(
     return C / (1 + B / critical_batch(L, B_star=B_star, alpha_B=alpha_B))
 
 
-def compute_exponents(*, alpha_N: Numeric, alpha_S: Numeric, alpha_B: Numeric = ALPHA_B) -> dict[str, Numeric]:
+def compute_exponents(
+    *, alpha_N: Numeric, alpha_S: Numeric, alpha_B: Numeric = ALPHA_B
+) -> dict[str, Numeric]:
     """Exponents in C_min of the loss (eq. 6.4) and of the optimal N, B, S and D = B S.
 
     alpha_C_min = 1/(1/alpha_S + 1/alpha_B + 1/alpha_N), N ~ C^(alpha_C_min/alpha_N) and so for B and S. These are what
@@ -66,7 +68,11 @@ def measured_allocation(C_min: Numeric) -> dict[str, Numeric]:
 def at_the_frontier(*, alpha_N: Numeric, alpha_S: Numeric) -> dict[str, Numeric]:
     """How far above its converged loss a compute-optimal run stops (section 6), and the law's exponent of C_min."""
     exponents = compute_exponents(alpha_N=alpha_N, alpha_S=alpha_S)
-    return {"above_converged": alpha_N / alpha_S, "alpha_C_min": exponents["alpha_C_min"], "a_opt": exponents["N"]}
+    return {
+        "above_converged": alpha_N / alpha_S,
+        "alpha_C_min": exponents["alpha_C_min"],
+        "a_opt": exponents["N"],
+    }
 
 
 @law(
@@ -74,10 +80,12 @@ def at_the_frontier(*, alpha_N: Numeric, alpha_S: Numeric) -> dict[str, Numeric]
     parameters=(N_C, ALPHA_N, S_C, ALPHA_S),
     latex=r"(N_c/N)^{\alpha_N} + (S_c/S)^{\alpha_S}",
     references=("kaplan2020",),
-    coordinates=geometry.kappa_family(floor=False, kappa="one", inputs=("N", "S")),
+    coordinates=coordinates.kappa_family(floor=False, kappa="one", inputs=("N", "S")),
     derived=(at_the_frontier,),
 )
-def steps(N: Numeric, S: Numeric, *, N_c: Numeric, alpha_N: Numeric, S_c: Numeric, alpha_S: Numeric) -> Numeric:
+def steps(
+    N: Numeric, S: Numeric, *, N_c: Numeric, alpha_N: Numeric, S_c: Numeric, alpha_S: Numeric
+) -> Numeric:
     """L = (N_c/N)^alpha_N + (S_c/S)^alpha_S, with data to spare; S is S_min (`minimal_steps`)."""
     log_n, log_s = alpha_N * (np.log(N_c) - np.log(N)), alpha_S * (np.log(S_c) - np.log(S))
     return np.exp(log_n) + np.exp(log_s)

@@ -9,14 +9,15 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from scalebayes.comparison import Comparison
+from scalebayes.comparison.compare import Comparison
 from scalebayes.errors import QueryError
-from scalebayes.files import write_whole
-from scalebayes.posterior import Average, Fit
+from scalebayes.posterior.average import Average
+from scalebayes.posterior.fit import Fit
 from scalebayes.reports.content import content_of
 from scalebayes.reports.rendering import FORMATS
-from scalebayes.robustness import Sensitivity
-from scalebayes.tables import CI_PROB
+from scalebayes.summaries.intervals import CI_PROB
+from scalebayes.utils.files import write_whole
+from scalebayes.validation.sensitivity import Sensitivity
 
 
 def report(
@@ -66,7 +67,11 @@ def report(
     path = Path(path)
     chosen = format or path.suffix.lower().lstrip(".")
     if chosen not in FORMATS:
-        raise QueryError(f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'")
-    text = FORMATS[chosen](content_of(subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity))
+        raise QueryError(
+            f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'"
+        )
+    text = FORMATS[chosen](
+        content_of(subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity)
+    )
     write_whole(path, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
     return path

@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from scalebayes.comparison import Comparison
+from scalebayes.comparison.compare import Comparison
 from scalebayes.datasets import allocations, known_models
-from scalebayes.diagnostics import diagnose
-from scalebayes.posterior import Average, Fit
-from scalebayes.prediction import quantities
-from scalebayes.reports.assumptions import comparison_section, sensitivity_section
+from scalebayes.posterior.average import Average
+from scalebayes.posterior.diagnostics import diagnose
+from scalebayes.posterior.fit import Fit
+from scalebayes.queries.inputs import quantities
+from scalebayes.reports.answers import answers, ask, cautions, default_budgets
 from scalebayes.reports.contract import SECTIONS, Report, Section, Verdict
-from scalebayes.reports.evidence import data_section, fit_section, posterior_section
-from scalebayes.reports.live import live_part
-from scalebayes.reports.making import making_section
-from scalebayes.reports.outlook import extrapolation_section, frontier_section
-from scalebayes.reports.questions import answers, ask, cautions, default_budgets
+from scalebayes.reports.live.page import live_part
 from scalebayes.reports.references import cite
-from scalebayes.robustness import Sensitivity
-from scalebayes.tables import CI_PROB
-from scalebayes.text import kind_of_interval
+from scalebayes.reports.sections.assumptions import comparison_section, sensitivity_section
+from scalebayes.reports.sections.evidence import data_section, fit_section, posterior_section
+from scalebayes.reports.sections.making import making_section
+from scalebayes.reports.sections.outlook import extrapolation_section, frontier_section
+from scalebayes.summaries.intervals import CI_PROB
+from scalebayes.summaries.text import kind_of_interval
+from scalebayes.validation.sensitivity import Sensitivity
 
 METHODS = {
     "posterior": ("besiroglu2024",),
@@ -72,7 +73,9 @@ def content_of(
     sections = tuple(section for key in SECTIONS if (section := made.get(key)) is not None)
     runs = whole.runs
     models = ", ".join(fits)
-    pooled = f"Several models as one forecast ({models})" if len(fits) > 1 else fits[main].spec.title
+    pooled = (
+        f"Several models as one forecast ({models})" if len(fits) > 1 else fits[main].spec.title
+    )
     live, why_not = live_part(whole, fits, ci_prob)
     return Report(
         title=f"Scaling laws of {runs.name}",
@@ -94,7 +97,11 @@ def _parts(subject: Fit | Average | Comparison) -> tuple[dict[str, Fit], Fit | A
         return {subject.spec.name: subject}, subject, subject.spec.name
     if isinstance(subject, Comparison):
         return dict(subject.fits), subject.average(), str(subject.table.index[0])
-    return dict(subject.fits), subject, max(subject.weights, key=lambda label: subject.weights[label])
+    return (
+        dict(subject.fits),
+        subject,
+        max(subject.weights, key=lambda label: subject.weights[label]),
+    )
 
 
 def _sections(

@@ -9,9 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from scalebayes.diagnostics import Message
+from scalebayes.messages import Message
 
-SECTIONS = ("data", "posterior", "fit", "frontier", "extrapolation", "comparison", "sensitivity", "making")
+SECTIONS = (
+    "data",
+    "posterior",
+    "fit",
+    "frontier",
+    "extrapolation",
+    "comparison",
+    "sensitivity",
+    "making",
+)
 """Keys of the sections in their order."""
 
 

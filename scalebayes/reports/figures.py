@@ -54,7 +54,9 @@ def inline(figure: Figure, name: str) -> tuple[str, str]:
     text = buffer.getvalue()
     box = re.search(r'viewBox="([\d. ]+)"', text)
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL
+    )
     body = re.sub(r'style="([^"]*)"', lambda match: _attributes(match[1]), body)
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r'href="#', f'href="#{name}-', body)

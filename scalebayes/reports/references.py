@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from scalebayes.reports.contract import Reference
-from scalebayes.spec import models_folder
+from scalebayes.specs.spec import models_folder
 
 ENTRY = re.compile(r"^@\w+\{(\w+),\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?\s*$", re.MULTILINE)
@@ -34,10 +34,20 @@ def _entries() -> dict[str, Reference]:
 def _reference(key: str, fields: dict[str, str]) -> Reference:
     people = [name.partition(",")[0] for name in _plain(fields.get("author", "")).split(" and ")]
     short = len(people) > NAMED or people[-1] == "others"
-    authors = f"{people[0]} et al." if short else " and ".join(filter(None, [", ".join(people[:-1]), people[-1]]))
+    authors = (
+        f"{people[0]} et al."
+        if short
+        else " and ".join(filter(None, [", ".join(people[:-1]), people[-1]]))
+    )
     eprint, doi = fields.get("eprint"), fields.get("doi")
     where = f"arXiv:{eprint}" if eprint else f"doi:{doi}" if doi else ""
-    url = f"https://arxiv.org/abs/{eprint}" if eprint else f"https://doi.org/{doi}" if doi else fields.get("url", "")
+    url = (
+        f"https://arxiv.org/abs/{eprint}"
+        if eprint
+        else f"https://doi.org/{doi}"
+        if doi
+        else fields.get("url", "")
+    )
     parts = [f"{authors} ({fields.get('year', 'undated')})", _plain(fields.get("title", "")), where]
     return Reference(key, ". ".join(filter(None, parts)), url)
 

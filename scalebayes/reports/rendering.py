@@ -22,7 +22,7 @@ class Verbatim(str):
 
 def to_html(report: Report) -> str:
     """One page that needs nothing else: its style and script stand in it, and its policy lets no other run."""
-    style, script = _asset("page.css"), _asset("live.js")
+    style, script = _asset("page.css"), _asset("live/live.js")
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -71,7 +71,11 @@ def _travelling(report: Report) -> str:
     """Numbers for the script, so written that nothing in them ends the element they stand in."""
     if report.live is None:
         return ""
-    text = json.dumps(report.live.settings | {"arrays": report.live.arrays}, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        report.live.settings | {"arrays": report.live.arrays},
+        separators=(",", ":"),
+        allow_nan=False,
+    )
     return text.replace("<", "\\u003c")
 
 
@@ -83,7 +87,9 @@ def _template(name: str, **options: Any) -> Any:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     loader = DictLoader({name: _asset(name)})
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options)
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
+    )
     environment.filters["verbatim"] = Verbatim
     return environment.get_template(name)
 
@@ -93,7 +99,9 @@ def _escaped(value: Any) -> str:
     if isinstance(value, Verbatim):
         return value
     text = " ".join(str(value).split())
-    return MARKDOWN.sub(r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return (
+        MARKDOWN.sub(r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
 
 
 def _fenced(text: str) -> Verbatim:

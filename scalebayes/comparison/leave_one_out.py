@@ -1,0 +1,65 @@
+"""Exact leave-one-out: refit without one run, for `arviz_stats.reloo`. Loaded only when a refit is needed."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats import SamplingWrapper
+
+from scalebayes.errors import GateWarning
+from scalebayes.fitting.fit import fit, log_likelihood
+from scalebayes.posterior.fit import Fit
+
+SETTINGS = ("draws", "tune", "chains", "target_accept")
+"""What a refit takes over from the fit."""
+
+
+class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
+    """A fit as ArviZ asks to refit it; ``failed`` names the left-out runs whose refits failed the gate."""
+
+    def __init__(self, whole: Fit) -> None:
+        super().__init__(model=whole.spec, idata_orig=whole.tree)
+        self.whole = whole
+        self.failed: list[str] = []
+
+    def sel_observations(self, idx: int) -> tuple[np.ndarray, int]:
+        """Rows to keep, and the one to leave out."""
+        return np.delete(np.arange(len(self.whole.runs)), idx), idx
+
+    def sample(self, modified_observed_data: np.ndarray) -> Fit:
+        """Refit on the rows kept, as the whole table was fitted."""
+        whole, kept = self.whole, self.whole.runs.table.iloc[modified_observed_data]
+        settings = {
+            key: value for key, value in whole.metadata["sampler"].items() if key in SETTINGS
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GateWarning)  # told by name instead
+            refit = fit(
+                replace(whole.runs, table=kept), whole.spec, seed=whole.metadata["seed"], **settings
+            )
+        if refit.gate_failures:
+            self.failed += whole.runs.table.index.difference(kept.index).tolist()
+        return refit
+
+    def get_inference_data(self, fitted_model: Fit) -> xr.DataTree:
+        """The tree of a refit."""
+        return fitted_model.tree
+
+    def log_likelihood__i(self, excluded_obs: int, idata__i: xr.DataTree) -> Any:
+        """Log density of the run left out, given a refit's draws and, with a discrepancy, the other runs' losses."""
+        spec, runs, posterior = self.whole.spec, self.whole.runs, idata__i["posterior"].to_dataset()
+        delta: np.ndarray | float = 0.0
+        if spec.samples_discrepancy:
+            kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
+            known = Fit(spec, kept, idata__i).discrepancy
+            assert known is not None
+            points = known.basis.scale(getattr(runs, x) for x in spec.law_object.inputs)
+            delta = known.draw(points, np.random.default_rng(excluded_obs)).reshape(
+                *posterior["eta"].shape, -1
+            )
+        density = log_likelihood(posterior, spec, runs, delta)
+        return density["log_loss"].isel(run=excluded_obs)

@@ -1,0 +1,1 @@
+"""Tables of runs: reading, checking, converting and splitting them."""

@@ -1,0 +1,1 @@
+"""What to train: decisions, regret and probabilities."""

@@ -1,0 +1,168 @@
+"""Probabilities: of a loss at given inputs or within a budget, and of one allocation being better than another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.errors import QueryError
+from scalebayes.posterior.average import Average, over_average
+from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.queries.frontier import frontier
+from scalebayes.queries.inputs import quantities, read_inputs
+from scalebayes.queries.predict import predict
+
+KINDS = {"new_run": "new_run", "curve": "loss", "law": "law"}
+"""What may be asked for -> its variable in an answer of `predict`."""
+
+
+def chance(
+    fit: Fit | Average,
+    *,
+    loss: Any,
+    N: Any = None,
+    D: Any = None,
+    C: Any = None,
+    of: Literal["new_run", "curve", "law"] = "new_run",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Probability that the loss is at or below a value: P(L <= loss | N, D), or at the optimum of a budget C.
+
+    With C alone, N and D are each draw's own optimum: then ``of="curve"`` is the probability of reaching the loss
+    within the budget by the best split of it, the share of draws that `reach` finds at or below C. For the split that
+    one would choose without knowing which draw is true, give the N and D of `decide`.
+
+    Parameters
+    ----------
+    fit
+        A fit, or an average of several.
+    loss
+        Nats per token: as many as inputs, or one for all, or many for one.
+    N, D, C
+        As in `predict`, any two of them; or C alone.
+    of
+        ``"new_run"``, one further run with its noise; ``"curve"``, the law with its discrepancy where the spec carries
+        one, without noise; ``"law"``, the law alone.
+    seed
+        Of the discrepancy and of new runs.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``margin``, loss asked for minus the loss that comes about, with dims (chain, draw, target); along target the
+        inputs, ``loss``, ``chance``, the share of draws with a margin of zero or more, and ``decades_beyond``.
+
+    Raises
+    ------
+    QueryError
+        As `predict` and `frontier`, or when losses and inputs differ in number.
+    """
+    if of not in KINDS:
+        raise QueryError(f"of is one of {', '.join(KINDS)}; got {of!r}")
+    losses = quantities(loss, "loss")
+    alone = C is not None and N is None and D is None and _has_frontier(fit)
+    answer = _at_optimum(fit, C=C, seed=seed) if alone else predict(fit, N=N, D=D, C=C, seed=seed)
+    targets = answer.sizes["target"]
+    if targets == 1 < len(losses):
+        answer = answer.isel(target=np.zeros(len(losses), int))
+    elif len(losses) not in (1, targets):
+        raise QueryError(
+            f"one loss for all inputs or one for each; got {len(losses)} for {targets}"
+        )
+    values = answer.get(KINDS[of], answer["loss"])
+    asked = xr.DataArray(np.broadcast_to(losses, values.sizes["target"]), dims="target")
+    margin = (asked - values).transpose("chain", "draw", "target")
+    margin.attrs = {"long_name": "loss asked for minus loss", "units": "nats per token"}
+    share = (margin.values >= 0).mean(axis=(0, 1))
+    return xr.Dataset({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
+        loss=asked, chance=("target", share)
+    )
+
+
+def _has_frontier(fit: Fit | Average) -> bool:
+    fits = [fit] if isinstance(fit, Fit) else fit.fits.values()
+    return all(one.spec.law_object.inputs == ("N", "D") for one in fits)
+
+
+@over_average
+def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
+    """Loss at each draw's optimum as `predict` has it: law, curve, new run."""
+    best = frontier(fit, C=C, seed=seed).rename(budget="target")
+    scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
+    rng = np.random.default_rng(
+        [seed, 2]
+    )  # [seed, 1] is the discrepancy's, beyond the runs: `frontier`
+    noise = fit.spec.noise_object.draw(rng, best["loss"].shape, **scatter)
+    kept = [name for name in ("law", "loss") if name in best]
+    return best[kept].assign(new_run=best["loss"] * np.exp(noise))
+
+
+def prefer(
+    fit: Fit | Average, *, a: Mapping[str, Any], b: Mapping[str, Any], seed: int = 0
+) -> xr.Dataset:
+    """Probability that allocation a is better than b, and by how much: loss at b minus loss at a.
+
+    Both are asked in one call, so that each draw takes the same parameters for both, and the discrepancy jointly:
+    near each other a and b share most of the law's error, and it cancels.
+
+    Parameters
+    ----------
+    fit
+        A fit, or an average of several.
+    a, b
+        Inputs as `predict` takes them, ``{"N": "70B", "D": "1.4T"}``: any two of N, D and C; sequences of one length
+        make several comparisons.
+    seed
+        Of the discrepancy and of new runs.
+
+    Returns
+    -------
+    xarray.Dataset
+        With dims (chain, draw, target), in nats per token and positive where a is better: ``gain`` of the curve,
+        ``gain_law`` of the law alone where the spec carries a discrepancy, and ``gain_new_run``, one run against
+        another. Along target the inputs ``N_a``, ``D_a``, ``N_b``, ``D_b``, ``a_better`` and ``a_better_new_run``, the
+        shares of draws with a gain, and ``decades_beyond`` of the further one.
+
+    Raises
+    ------
+    QueryError
+        As `predict`, or when a and b ask for different numbers of runs.
+    """
+    unknown = sorted({*a, *b} - {"N", "D", "C"})
+    if unknown:
+        raise QueryError(f"a and b are given by any two of N, D and C; got {', '.join(unknown)}")
+    one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
+    sides = [
+        read_inputs(
+            {x: side.get(x) for x in ("N", "D", "C")}, one.spec.law_object.inputs, one.spec.name
+        )
+        for side in (a, b)
+    ]
+    n, other = (len(next(iter(side.values()))) for side in sides)
+    if n != other:
+        raise QueryError(f"a and b must be as many; got {n} and {other}")
+    inputs = [x for x in sides[0] if x in sides[1]]
+    asked: dict[str, Any] = {x: np.concatenate([side[x] for side in sides]) for x in inputs}
+    both = predict(fit, **asked, seed=seed)
+    first, second = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
+    names = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
+    kept = {name: ours for name, ours in names.items() if name in both}
+    gains = {
+        ours: (both[name].dims, second[name].values - first[name].values)
+        for name, ours in kept.items()
+    }
+    out = xr.Dataset(gains, {k: both[k] for k in ("chain", "draw")}, both.attrs)
+    for gain in out.values():
+        gain.attrs["units"] = "nats per token"
+    named = dict(zip("ab", sides, strict=True))
+    coords: dict[str, Any] = {
+        f"{x}_{name}": ("target", side[x]) for name, side in named.items() for x in inputs
+    }
+    for share, of in {"a_better": "gain", "a_better_new_run": "gain_new_run"}.items():
+        coords[share] = ("target", (out[of].values > 0).mean(axis=(0, 1)))
+    further = np.maximum(first["decades_beyond"].values, second["decades_beyond"].values)
+    coords["decades_beyond"] = ("target", further, both["decades_beyond"].attrs)
+    return out.assign_coords(coords)

@@ -1,0 +1,1 @@
+"""Numbers and tables as a terminal or a notebook shows them."""

@@ -1,0 +1,1 @@
+"""From runs and a spec to posterior draws."""

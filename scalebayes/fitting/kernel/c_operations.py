@@ -1,0 +1,148 @@
+"""PyTensor's scalar operations as C: each prints itself (``c_code``), but for a few that would not vectorise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scalebayes.errors import ScaleBayesError
+
+
+class UnsupportedError(ScaleBayesError):
+    """A graph that cannot be printed, or a library that cannot be built: then nutpie compiles the model itself."""
+
+
+VECTORISED: dict[str, Callable[..., str]] = {
+    "Softplus": lambda x: f"({x} > 0.0 ? {x} : 0.0) + log1p(exp(-fabs({x})))",
+    "Sigmoid": lambda x: f"({x} < 0.0 ? exp(-fabs({x})) : 1.0) / (1.0 + exp(-fabs({x})))",
+    "IsInf": lambda x: f"__builtin_isinf({x}) != 0",
+    "GammaLn": lambda x: f"log_gamma({x})",
+}
+"""Same values without a branch around a function, which no compiler vectorises, and with exp(-|x|) in common."""
+
+TYPES = {
+    "float64": "double",
+    "float32": "double",
+    "int64": "int64_t",
+    "int32": "int64_t",
+    "int8": "int64_t",
+}
+TYPES |= {"uint8": "int64_t", "int16": "int64_t", "bool": "int"}
+"""C types of values by PyTensor's; what is narrower than ours was a constant."""
+
+PRELUDE = """#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+typedef double npy_float64; typedef float npy_float32; typedef int64_t npy_int64; typedef int32_t npy_int32;
+typedef int16_t npy_int16; typedef int8_t npy_int8; typedef uint8_t npy_uint8; typedef uint8_t npy_bool;
+#define DEVICE
+#define NPY_NAN NAN
+#define NPY_INFINITY INFINITY
+#ifdef VECTOR_MATHS
+#pragma GCC diagnostic ignored "-Wattributes"
+__attribute__((simd("notinbranch"))) double exp(double);
+__attribute__((simd("notinbranch"))) double log(double);
+__attribute__((simd("notinbranch"))) double log1p(double);
+__attribute__((simd("notinbranch"))) double expm1(double);
+__attribute__((simd("notinbranch"))) double pow(double, double);
+#endif
+static inline double log_gamma(double x) { int sign; return lgamma_r(x, &sign); }
+"""
+"""What every library begins with. glibc declares its vector maths (libmvec) only to -ffast-math; here it is named."""
+
+
+PRODUCTS = """
+static void product(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+                    double *restrict out) {
+int64_t r = 0;
+for (; r + 4 <= rows; r += 4, m += 4 * columns) {
+double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
+#pragma omp simd reduction(+:s0, s1, s2, s3)
+for (int64_t c = 0; c < columns; c++) {
+s0 += m[c] * v[c]; s1 += m[columns + c] * v[c]; s2 += m[2 * columns + c] * v[c]; s3 += m[3 * columns + c] * v[c];
+}
+out[r] = s0; out[r + 1] = s1; out[r + 2] = s2; out[r + 3] = s3;
+}
+for (; r < rows; r++, m += columns) {
+double s = 0.0;
+for (int64_t c = 0; c < columns; c++) s += m[c] * v[c];
+out[r] = s;
+}
+}
+static void product_of_transposed(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+                                  double *restrict out) {
+int64_t r = 0;
+for (int64_t c = 0; c < columns; c++) out[c] = 0.0;
+for (; r + 4 <= rows; r += 4, m += 4 * columns)
+for (int64_t c = 0; c < columns; c++)
+out[c] += m[c] * v[r] + m[columns + c] * v[r + 1] + m[2 * columns + c] * v[r + 2] + m[3 * columns + c] * v[r + 3];
+for (; r < rows; r++, m += columns)
+for (int64_t c = 0; c < columns; c++) out[c] += m[c] * v[r];
+}
+"""
+"""A matrix that lies row by row, by a vector, and its transpose by one: four rows at a time, whose sums do not wait."""
+
+
+def c_type(variable: Any) -> str:
+    """C type of a variable's values."""
+    dtype = str(variable.type.dtype)
+    if dtype not in TYPES:
+        raise UnsupportedError(f"values of type {dtype}")
+    return TYPES[dtype]
+
+
+def literal(value: Any) -> str:
+    """A number as C that reads back to the same bits."""
+    number = value.item()
+    if isinstance(number, bool | int):
+        return str(int(number))
+    text = repr(number)
+    return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}.get(text, f"({text})")
+
+
+def assign(
+    operation: Any,
+    target: str,
+    inputs: Sequence[str],
+    dtypes: Sequence[str],
+    support: dict[str, None],
+) -> str:
+    """C statement that sets ``target`` to a scalar operation of the inputs; what it needs besides goes to ``support``.
+
+    Raises
+    ------
+    UnsupportedError
+        When the operation has no C code.
+    """
+    from pytensor.scalar.basic import Composite, get_scalar_type
+
+    kind = type(operation).__name__
+    if kind in VECTORISED:
+        return f"{target} = {VECTORISED[kind](*inputs)};"
+    if isinstance(operation, Composite):
+        return _inline(operation, target, inputs, support)
+    node = operation.make_node(*(get_scalar_type(dtype)() for dtype in dtypes))
+    try:
+        support.setdefault(operation.c_support_code())
+        return operation.c_code(node, "kernel", list(inputs), [target], {"fail": "return -1;"})
+    except (NotImplementedError, AttributeError) as error:
+        raise UnsupportedError(f"no C code for {operation}") from error
+
+
+def _inline(composite: Any, target: str, inputs: Sequence[str], support: dict[str, None]) -> str:
+    """Print what a composite does, step by step, in a block of its own."""
+    from pytensor.graph.basic import Constant
+
+    inner = composite.fgraph
+    names = dict(zip(inner.inputs, inputs, strict=True))
+
+    def name(variable: Any) -> str:
+        return literal(variable.data) if isinstance(variable, Constant) else names[variable]
+
+    steps: list[str] = []
+    for node in inner.toposort():
+        names[node.outputs[0]] = local = f"{target}_{len(steps)}"
+        dtypes = [str(x.type.dtype) for x in node.inputs]
+        statement = assign(node.op, local, [name(x) for x in node.inputs], dtypes, support)
+        steps.append(f"{c_type(node.outputs[0])} {local}; {statement}")
+    return f"{{ {' '.join(steps)} {target} = {name(inner.outputs[0])}; }}"

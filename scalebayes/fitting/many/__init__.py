@@ -1,0 +1,1 @@
+"""Many fits, in this process or on a Dask cluster."""

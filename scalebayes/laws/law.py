@@ -1,0 +1,220 @@
+"""What a law is: a plain function whose signature is its metadata, and the declaration around it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scalebayes.display import html
+from scalebayes.laws.coordinates import Coordinates
+
+type Numeric = Any
+"""A float, a NumPy or xarray array, or a PyTensor variable: a law is written once for all of them."""
+
+INPUTS = {
+    "N": "parameters",
+    "D": "training tokens",
+    "C": "training FLOP",
+    "S": "steps of the optimiser",
+    "U": "unique training tokens",
+    "E": "experts",
+    "P": "perplexity, e to the loss in nats per token",
+}
+"""What laws may be functions of; `scalebayes.data.columns.QUANTITIES` says how tables call each; P is of the loss."""
+LIMIT = 1e300
+"""Stands for an infinite input: finite on the log scale, and past it every power term is gone."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One positive parameter of a law.
+
+    A scale such as ``N_c`` in (N_c/N)^alpha_N names its input and its exponent: its prior is stated on the term's
+    size at a reference input, because N_c alone means nothing to a person (see `scalebayes.specs.priors.Prior`).
+    """
+
+    name: str
+    latex: str
+    meaning: str
+    scale_of: str | None = None
+    exponent: str | None = None
+
+
+@dataclass(frozen=True)
+class Law:
+    """A function of inputs (`INPUTS`) and parameters, with what the rest of the package asks of it."""
+
+    name: str
+    title: str
+    function: Callable[..., Numeric]
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    latex: str
+    references: tuple[str, ...]
+    coordinates: Coordinates
+    optimal_N: Callable[..., Numeric] | None = None
+    inverses: Mapping[str, Callable[..., Numeric]] = field(default_factory=dict, repr=False)
+    derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
+    notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
+    response: str = "loss"
+
+    def __repr__(self) -> str:
+        return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
+
+    def _repr_html_(self) -> str:
+        meanings = {parameter.name: parameter.meaning for parameter in self.parameters}
+        formula = f"L({', '.join(self.inputs)}) = {self.formula}"
+        return html.panel(f"{self.name}: {self.title}", formula, html.facts(meanings))
+
+    @property
+    def formula(self) -> str:
+        """The formula for a terminal: LaTeX without its commands."""
+        text = self.latex.replace(r"\infty", "inf").replace(r"\cdot", "*").replace(r"\,", " ")
+        return re.sub(r"[{}]|\\left|\\right|\\", "", text)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order of the signature."""
+        return tuple(p.name for p in self.parameters)
+
+    def __call__(self, *inputs: Numeric, **parameters: Numeric) -> Numeric:
+        """Loss in nats; an infinite input stands for its limit, so ``law(N, inf)`` is the loss with data to spare."""
+        return self.function(*(np.minimum(x, LIMIT) for x in inputs), **parameters)
+
+    def log_response(self, runs: Any) -> np.ndarray:
+        """Log of what this law says of runs, as they have it: their loss, or the odds of their accuracy."""
+        return np.log(getattr(runs, self.response))
+
+    def derive(self, parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
+        """Quantities the papers print (A, B, a_opt ...) from this law's parameters."""
+        out: dict[str, Numeric] = {}
+        for function in self.derived:
+            out |= function(**_pick(function, parameters))
+        return out
+
+    def optimise(self, ND: Numeric, parameters: Mapping[str, Numeric]) -> Numeric:
+        """Compute-optimal N at a given product N D by the closed form; only where `optimal_N` is declared."""
+        if self.optimal_N is None:
+            raise TypeError(f"law '{self.name}' declares no closed-form optimum")
+        return self.optimal_N(ND, **_pick(self.optimal_N, parameters))
+
+    def from_notation(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Parameters of this law from values in its own names or in the notation of a paper.
+
+        Raises
+        ------
+        ValueError
+            When the names fit neither; the message lists every notation that is allowed.
+        """
+        allowed = [self.parameter_names, *(tuple(keyword_names(f)) for f in self.notations)]
+        if set(values) == set(self.parameter_names):
+            return {name: float(values[name]) for name in self.parameter_names}
+        for function in self.notations:
+            if set(values) == set(keyword_names(function)):
+                return function(**values)
+        choices = " or ".join("{" + ", ".join(names) + "}" for names in allowed)
+        raise ValueError(
+            f"got values for {{{', '.join(values)}}}; law '{self.name}' reads {choices}"
+        )
+
+
+LAWS: dict[str, Law] = {}
+"""Every declared law by name; filled by `law`, never typed twice."""
+
+
+def law(
+    *,
+    title: str,
+    parameters: tuple[Parameter, ...],
+    latex: str,
+    references: tuple[str, ...],
+    coordinates: Coordinates,
+    optimal_N: Callable[..., Numeric] | None = None,
+    inverses: Mapping[str, Callable[..., Numeric]] | None = None,
+    derived: tuple[Callable[..., dict[str, Numeric]], ...] = (),
+    notations: tuple[Callable[..., dict[str, float]], ...] = (),
+    response: str = "loss",
+) -> Callable[[Callable[..., Numeric]], Law]:
+    """Declare a law: positional arguments of the function are inputs, keyword-only ones are parameters.
+
+    Parameters
+    ----------
+    title
+        One line for people.
+    parameters
+        The declarations of the keyword-only arguments, in the same order.
+    latex
+        The right-hand side of L = ... .
+    references
+        Keys of ``models/references.bib``.
+    coordinates
+        What the sampler moves in (`scalebayes.laws.coordinates`).
+    optimal_N
+        Closed form of the N that minimises the loss at a given product N D, where there is one.
+    inverses
+        Closed forms, by input, of the input at which the loss is L with the other one given: f(L, other, **parameters),
+        infinite where nothing reaches L.
+    derived
+        Functions from (some of) the parameters to quantities the papers print.
+    notations
+        Functions from a paper's own constants to the parameters.
+    response
+        What the function gives, an attribute of `Runs`: the loss, or "odds", those of an accuracy.
+
+    Raises
+    ------
+    TypeError
+        At import, when the declaration and the signature name different things.
+    """
+
+    def declare(function: Callable[..., Numeric]) -> Law:
+        signature = inspect.signature(function).parameters.values()
+        inputs = tuple(p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD)
+        names = tuple(keyword_names(function))
+        declared = tuple(p.name for p in parameters)
+        if names != declared:
+            raise TypeError(
+                f"law {function.__name__}: the signature has {names}, the declaration {declared}"
+            )
+        if not inputs or not set(inputs) <= set(INPUTS):
+            raise TypeError(
+                f"law {function.__name__}: inputs are {inputs}, allowed are {tuple(INPUTS)}"
+            )
+        declared_law = Law(
+            name=function.__name__.replace("_", "-"),
+            title=title,
+            function=function,
+            inputs=inputs,
+            parameters=parameters,
+            latex=latex,
+            references=references,
+            coordinates=coordinates,
+            optimal_N=optimal_N,
+            inverses=dict(inverses or {}),
+            derived=derived,
+            notations=notations,
+            response=response,
+        )
+        object.__setattr__(declared_law, "__doc__", function.__doc__)
+        if declared_law.name in LAWS:
+            raise TypeError(f"there is a law '{declared_law.name}' already")
+        LAWS[declared_law.name] = declared_law
+        return declared_law
+
+    return declare
+
+
+def keyword_names(function: Callable[..., Any]) -> list[str]:
+    """Names of the keyword-only arguments of a function."""
+    return [
+        p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+
+
+def _pick(function: Callable[..., Any], parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
+    return {name: parameters[name] for name in keyword_names(function) if name in parameters}

@@ -1,0 +1,1 @@
+"""A fit: its draws, groups, averages, diagnostics and file."""

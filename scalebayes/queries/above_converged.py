@@ -1,0 +1,66 @@
+"""How far above its converged loss a compute-optimal run stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.costs.cost import SIX_ND, Cost
+from scalebayes.posterior.average import over_average
+from scalebayes.posterior.fit import Fit, law_parameters
+from scalebayes.queries.frontier import frontier
+
+
+@over_average
+def above_converged(
+    fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0
+) -> xr.Dataset:
+    r"""Posterior of L(N*, D*) / L(N*, inf) - 1 along the frontier: "stop about 10% above the converged loss".
+
+    In the kappa family the optimum at C = 6 N D has alpha_N n^(1/kappa) = alpha_D d^(1/kappa), so that
+
+        (L(N*, D*) - L_inf) / (L(N*, inf) - L_inf) = (1 + alpha_N / alpha_D)^kappa
+
+    at every budget. Without a floor that is the ratio of losses itself: (1 + alpha_N / alpha_D)^alpha_D - 1 = 5.9% with
+    Kaplan's L(N, D), and 1 + alpha_N / alpha_S - 1 = 10% with his L(N, S), an additive law of N and steps, from which
+    the rule comes. With a floor it falls to zero as C grows: no constant rule holds.
+
+    Both losses are of the law alone: N* is that of `frontier`, which a discrepancy may move, but a discrepancy says
+    nothing of infinite data.
+
+    Parameters
+    ----------
+    fit
+        A fit of a law of N and D, or an average of several.
+    C, cost, seed
+        As in `frontier`.
+
+    Returns
+    -------
+    xarray.Dataset
+        With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same in nats; ``N``, ``D``.
+
+    Raises
+    ------
+    QueryError
+        As `frontier`.
+
+    References
+    ----------
+    Kaplan et al. (2020), arXiv:2001.08361, section 6.1 and appendix B.
+    """
+    best = frontier(fit, C=C, cost=cost, seed=seed)
+    parameters = {name: values[..., None] for name, values in law_parameters(fit).items()}
+    law, N, D = fit.spec.law_object, best["N"].values, best["D"].values
+    stopped, converged = law(N, D, **parameters), law(N, np.inf, **parameters)
+    dims = ("chain", "draw", "budget")
+    shares = {
+        "above_converged": (dims, stopped / converged - 1),
+        "nats_above": (dims, stopped - converged),
+    }
+    out = best[["N", "D"]].assign(shares)
+    out["nats_above"].attrs["units"] = "nats per token"
+    return out

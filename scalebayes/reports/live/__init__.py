@@ -1,0 +1,1 @@
+"""The what-if panel of a report's page."""

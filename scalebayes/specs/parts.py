@@ -1,0 +1,119 @@
+"""What a model file is made of: priors with reasons, published values with checks, a discrepancy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from scalebayes.specs.discrepancy import KERNELS, Basis, make_basis
+from scalebayes.specs.faults import one_of
+from scalebayes.specs.priors import DISTRIBUTIONS
+from scalebayes.units import format_quantity
+
+type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prior(BaseModel):
+    """Prior of one parameter, with its reason.
+
+    The distribution's arguments are further fields: ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``.
+    With ``at``, the prior is on the size in nats of the parameter's term at that input: for N_c, on
+    (N_c/at)^alpha_N. ``shift`` moves the support: parameter = shift + draw.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Positive]
+
+    dist: str
+    reason: str = Field(min_length=1)
+    at: Positive | None = None
+    shift: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("dist")
+    @classmethod
+    def _known(cls, dist: str) -> str:
+        return one_of(dist, DISTRIBUTIONS, "distribution")
+
+    @model_validator(mode="after")
+    def _arguments_fit(self) -> Prior:
+        allowed = DISTRIBUTIONS[self.dist].arguments
+        if set(self.arguments) != set(allowed):
+            raise ValueError(
+                f"{self.dist} takes {', '.join(allowed)}; got {', '.join(self.arguments) or 'none'}"
+            )
+        return self
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """Arguments of the distribution."""
+        return dict(self.__pydantic_extra__)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name} {value:g}" for name, value in self.arguments.items())
+        shift = f"{self.shift:g} + " if self.shift else ""
+        at = f", for the size of its term at {format_quantity(self.at)}" if self.at else ""
+        return f"{shift}{self.dist}({arguments}){at}"
+
+    def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
+        """Draws of the parameter, or with ``at`` of its term's size."""
+        return self.shift + DISTRIBUTIONS[self.dist].draw(rng, draws, **self.arguments)
+
+    def logpdf(self, value: np.ndarray) -> np.ndarray:
+        """Log density of the parameter, or with ``at`` of its term's size."""
+        return DISTRIBUTIONS[self.dist].logpdf(value - self.shift, **self.arguments)
+
+
+class Check(BaseModel):
+    """A number the paper prints that its values must reproduce through our law.
+
+    ``what`` is a parameter, a derived quantity, ``loss`` (at ``at``) or ``loss_ratio`` (loss at ``at`` over loss at
+    ``over``). ``printed`` keeps the paper's digits: agreement is to the last of them, or to ``within``.
+    """
+
+    model_config = FROZEN
+    what: str
+    printed: str
+    where: str
+    at: dict[str, Positive] = {}
+    over: dict[str, Positive] = {}
+    within: Positive | None = None
+
+
+class Published(BaseModel):
+    """Values of a paper for this law, in the paper's own notation, and their place in the paper.
+
+    Where the paper prints no further number that the values imply, ``unchecked`` says so instead of ``checks``.
+    """
+
+    model_config = FROZEN
+    source: str
+    label: str
+    where: str
+    values: dict[str, float]
+    standard_error: dict[str, Positive] = {}
+    counting: str = ""
+    checks: tuple[Check, ...] = ()
+    unchecked: str = ""
+
+
+class Discrepancy(BaseModel):
+    """How far the law itself may be off (`scalebayes.specs.discrepancy`): the length is in decades of each input."""
+
+    model_config = FROZEN
+    kernel: str = "matern52"
+    length: Positive
+    reason: str = Field(min_length=1)
+
+    @field_validator("kernel")
+    @classmethod
+    def _known_kernel(cls, kernel: str) -> str:
+        return one_of(kernel, KERNELS, "kernel")
+
+    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
+        """Eigenbasis of the kernel on a table."""
+        return make_basis(log_inputs, self.length, self.kernel)

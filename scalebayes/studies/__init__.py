@@ -1,0 +1,1 @@
+"""Worked studies on published points."""

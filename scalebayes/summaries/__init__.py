@@ -1,0 +1,1 @@
+"""Posterior draws as tables: intervals, summaries, and the caveats that belong with them."""

@@ -1,0 +1,1 @@
+"""Files, the cache folder, work in parallel, and progress."""

@@ -1,0 +1,1 @@
+"""How far a fit can be trusted: backtests, sensitivity, influential runs, outliers."""
