@@ -1,14 +1,19 @@
 """Record what every command answers, so that a change of structure can be shown to change no number.
 
-``python tests/recording.py FOLDER`` fits two published tables and a user's CSV, asks every command for JSON, and writes
-one file an answer into FOLDER. `tests/test_recording.py` (slow) compares a fresh recording with the committed one.
+``python tests/recording.py FOLDER [FITS]`` fits two published tables and a user's CSV (or takes the fits of an earlier
+recording), asks every command for JSON, and writes one file an answer into FOLDER. ``python tests/recording.py --compare
+EXPECTED FOUND [--texts]`` compares two recordings: numbers to 1e-9, sentences only with ``--texts``.
+`tests/test_recording.py` (slow) compares a fresh recording with the committed one.
 """
 
 import csv
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -128,11 +133,14 @@ REPORTS = {
 }
 
 
-def record(folder: Path, commands: list[str]) -> None:
-    """Write the answer of every command into a folder, which keeps the fits too."""
+def record(folder: Path, commands: list[str], fits: Path | None = None) -> None:
+    """Write the answer of every command into a folder, which keeps the fits too; or ask fits recorded before."""
     folder.mkdir(parents=True, exist_ok=True)
     write_inputs(folder)
     for name, arguments in FITS.items():
+        if fits is not None:
+            shutil.copy(fits / f"{name}.nc", folder)
+            continue
         ask(commands, folder, name, [*arguments, "-o", f"{name}.nc", "--force", "--json"])
     with ThreadPoolExecutor(2) as pool:
         waiting = [
@@ -198,5 +206,62 @@ def ask(command: list[str], folder: Path, name: str, arguments: list[str]) -> No
     print(name, done.returncode, flush=True)
 
 
+IGNORED = {"seconds", "versions", "made", "created", "cached", "file", "making"}
+"""Keys of answers whose values change from run to run."""
+
+
+def differences(expected: object, found: object, texts: bool, at: str = "") -> Iterator[str]:
+    """Places where two recorded answers differ: numbers by more than 1e-9, keys, and sentences if asked."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected.keys() | found.keys()):
+            if key in IGNORED:
+                continue
+            if key in expected and key in found:
+                yield from differences(expected[key], found[key], texts, f"{at}.{key}")
+            else:
+                yield f"{at}.{key} is in one of the two only"
+    elif isinstance(expected, list) and isinstance(found, list):
+        if len(expected) != len(found):
+            yield f"{at} has {len(found)} entries, not {len(expected)}"
+        for place, (one, other) in enumerate(zip(expected, found, strict=False)):
+            yield from differences(one, other, texts, f"{at}[{place}]")
+    elif isinstance(expected, str) and isinstance(found, str):
+        if texts and expected != found:
+            yield f"{at}: {found!r}, not {expected!r}"
+    elif isinstance(expected, float) and isinstance(found, (int, float)):
+        if not (expected == found or math.isclose(expected, found, rel_tol=1e-9)):
+            yield f"{at}: {found}, not {expected}"
+    elif expected != found:
+        yield f"{at}: {str(found)[:100]}, not {str(expected)[:100]}"
+
+
+def compare(expected: Path, found: Path, texts: bool = False) -> list[str]:
+    """Differences between two folders of recorded answers, one line each."""
+    lines = []
+    for file in sorted(expected.glob("*.json")):
+        other = found / file.name
+        if not other.exists():
+            lines.append(f"{file.name} was not recorded")
+            continue
+        one, two = (json.loads(path.read_text("utf-8")) for path in (file, other))
+        lines += [f"{file.name}{line}" for line in differences(one, two, texts)]
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """Record, or compare two recordings."""
+    if arguments[0] == "--compare":
+        lines = compare(Path(arguments[1]), Path(arguments[2]), texts="--texts" in arguments)
+        print(*lines[:60], sep="\n")
+        print(f"{len(lines)} differences")
+        return int(bool(lines))
+    record(
+        Path(arguments[0]).resolve(),
+        [sys.executable, "-m", "scalebayes"],
+        *map(Path, arguments[1:]),
+    )
+    return 0
+
+
 if __name__ == "__main__":
-    record(Path(sys.argv[1]).resolve(), [sys.executable, "-m", "scalebayes"])
+    sys.exit(main(sys.argv[1:]))
