@@ -187,6 +187,8 @@ def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
         fit = sb.fit(load_public("pile2023"), "chinchilla", draws=5, tune=20)
     assert fit.metadata["attempts"] == 3
     assert fit.metadata["sampler"]["tune"] == 80
+    asked = fit.metadata["asked"]
+    assert (asked["draws"], asked["tune"], asked["chains"]) == (5, 20, 4)
     assert set(fit.gate_failures) >= {"ESS_BULK", "ESS_TAIL"}
     assert "FAILED" in repr(fit)
 

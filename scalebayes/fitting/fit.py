@@ -124,7 +124,8 @@ def _fit(
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
-        "sampler": kept.settings,
+        "sampler": kept.settings,  # of the last attempt; a retry changes what was asked
+        "asked": settings,
         "attempts": kept.attempt,
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],

@@ -49,7 +49,11 @@ class Fit:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """How the fit was made: seed, sampler settings, attempts, gate, hashes, versions, seconds, partial or not."""
+        """How the fit was made: seed, settings, attempts, gate failures, hashes, versions, seconds, partial or not.
+
+        ``asked`` are the settings that were asked for, defaults included (draws, tune, chains ...); ``sampler`` those
+        of the last attempt, which differ after a failed gate. Files of earlier versions have no ``asked``.
+        """
         return json.loads(self.tree.attrs[METADATA])
 
     @property
