@@ -5,7 +5,7 @@ moves in exponents, floor and the term sizes at the reference scales (not in the
 constraints and Jacobians to Stan. A discrepancy is sampled as weights of all eigenvectors of its kernel, those of large
 eigenvalues times eta: none is left out, and none is moved to where the runs put it. That takes hours on 240 runs, so
 this one pair is sampled by PyMC's own NUTS (10 chains of 10,000 draws, its starts and adaptation) on the package's
-`pm.Model`, whose density tests/test_graph.py compares with one written by hand: there the sampler is independent, the
+`pm.Model`, whose density tests/fitting/test_graph.py compares with one written by hand: there the sampler is independent, the
 coordinates are not. What is stored is what tests compare with: means, standard deviations, quantiles and Monte Carlo
 errors of the logs of all parameters, of the loss at 70B on 1.4T, and of N* at 5.76e23 FLOP. Needs R with rstan (Debian:
 ``apt-get install r-cran-rstan``) and the public tables of the tests:

@@ -3,7 +3,7 @@
 ``python tests/recording.py FOLDER [FITS]`` fits two published tables and a user's CSV (or takes the fits of an earlier
 recording), asks every command for JSON, and writes one file an answer into FOLDER. ``python tests/recording.py --compare
 EXPECTED FOUND [--texts]`` compares two recordings: numbers to 1e-9, sentences only with ``--texts``.
-`tests/test_recording.py` (slow) compares a fresh recording with the committed one.
+`tests/project/test_recording.py` (slow) compares a fresh recording with the committed one.
 """
 
 import csv

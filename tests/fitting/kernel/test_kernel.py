@@ -1,0 +1,396 @@
+"""The kernel: PyMC's own log density as C, for every spec; kept on disk; and what happens where it cannot be made."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytensor
+import pytensor.gradient
+import pytensor.tensor as pt
+import pytest
+from pymc.logprob.utils import ParameterValueError
+
+import scalebayes as sb
+from scalebayes.fitting import kept_fits, samplers
+from scalebayes.fitting.graph import sampler_data, structure, symbols
+from scalebayes.fitting.kernel import compiler, kernel
+from scalebayes.fitting.kernel.c_operations import UnsupportedError
+from scalebayes.fitting.kernel.kernel import (
+    Symbols,
+    check,
+    evaluate,
+    kernel_key,
+    print_source,
+    reference_function,
+    source_digest,
+)
+from scalebayes.fitting.nutpie import KernelSampler
+from scalebayes.specs.pooling import variable_names
+from scalebayes.utils.cache_folder import cache_folder
+from tests.handmade import INTEGRATED
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "models").glob("*.toml"))
+QUICK = ("kaplan-size", "coupled-discrepancy")
+EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
+def table(rows, seed):
+    """Runs of Hoffmann's law with 2% of scatter, with every input that a law may take."""
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
+    loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
+    others = {
+        "group": np.where(np.arange(rows) % 3, "a", "b"),
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 3, 10], rows),
+        "E": rng.choice([1, 16, 256], rows),
+    }
+    runs = sb.read_runs(
+        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
+    )
+    return sb.Runs(
+        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
+    )  # for laws of accuracy
+
+
+A, B, C = table(9, seed=0), table(53, seed=1), table(50, seed=2)
+
+
+def spec_of(name):
+    return INTEGRATED if name == INTEGRATED.name else sb.read_model(name)
+
+
+def kernel_of(name, runs=A):
+    spec = spec_of(name)
+    keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
+    return kernel.kernel(spec, runs, keep, structure(spec, runs))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(samplers, "COMPILED", {})
+    return tmp_path / "cache" / "kernels"
+
+
+@pytest.mark.parametrize("name", [*EVERY, INTEGRATED.name])
+def test_kernel_of_one_table_is_pytensors_function_on_another(name):
+    """Compiled on fewer rows, asked on 53; where PyTensor finds no density, neither does the kernel."""
+    spec = spec_of(name)
+    bound = kernel_of(name, C if spec.samples_discrepancy else A).bind(sampler_data(B, spec))
+    reference = reference_function(symbols(B, spec, [*bound.layout.kept]))
+    n, finite = len(bound.layout.entries), []
+    for seed, width in enumerate((0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0)):
+        point = bound.initial + width * np.random.default_rng(seed).uniform(-1, 1, n)
+        with np.errstate(all="ignore"):
+            try:
+                theirs = reference(point)
+            except ParameterValueError:  # a scale that underflows to zero
+                theirs = np.full(2 * n + 1 + bound.layout.size, np.nan)
+                theirs[-n:] = bound.initial
+        ours = np.concatenate([*evaluate(bound, point), bound.initial])
+        finite.append(np.isfinite(theirs[: n + 1]).all())
+        checked = (
+            slice(None) if finite[-1] else slice(len(ours) - n, None)
+        )  # draws are where there is a density
+        assert np.isnan(ours[: n + 1]).all() != finite[-1]
+        # Far out the terms of one entry are as large as the largest entry, and cancel in another order.
+        unit = (
+            1.0
+            if width <= 1
+            else np.abs(theirs[: n + 1]).max(initial=1.0, where=np.isfinite(theirs[: n + 1]))
+        )
+        np.testing.assert_allclose(ours[checked], theirs[checked], rtol=1e-9, atol=1e-9 * unit)
+    assert all(finite[:3])
+    assert not all(finite)
+
+
+def test_no_density_outside_the_support():
+    bound = kernel_of("kaplan-size").bind(sampler_data(A, sb.read_model("kaplan-size")))
+    point = bound.initial.copy()
+    point[bound.layout.entries.index("sigma_log__")] = 800.0
+    assert np.isnan(evaluate(bound, point)[0]).all()
+
+
+def test_tables_that_do_not_fit_together_are_refused():
+    data = sampler_data(A, sb.read_model("kaplan-size"))
+    with pytest.raises(sb.FitError, match="not of one length: log_N, observed"):
+        kernel_of("kaplan-size").bind(data | {"observed": data["observed"][:-1]})
+    with pytest.raises(sb.FitError, match="takes log_N with 1 dimensions; got 0"):
+        kernel_of("kaplan-size").bind(data | {"log_N": np.array(1.0)})
+
+
+def test_a_table_whose_discrepancy_has_another_size_is_refused():
+    with pytest.raises(
+        sb.FitError, match=r"not of one length \(or not 16\): eigenvalues, eigenvectors"
+    ):
+        kernel_of("coupled-discrepancy").bind(sampler_data(B, sb.read_model("coupled-discrepancy")))
+
+
+def small_graph(value):
+    """A graph of one free variable x and a vector of data, for what no spec has."""
+    x, rows = pt.dscalar("x"), pytensor.shared(np.arange(5.0), name="rows", shape=(None,))
+    density = value(x, rows)
+    return Symbols(
+        {"x": x},
+        {"rows": rows},
+        density,
+        [pytensor.gradient.grad(density, x)],
+        {"x": x},
+        [pt.zeros(())],
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (lambda x, rows: (x * pt.cumsum(rows)).sum(), "operation Cumsum"),
+        (lambda x, rows: (x * rows[::2]).sum(), "operation Subtensor"),
+        (
+            lambda x, rows: (rows.sum() * pt.exp(x * pt.as_tensor([1.0, 2.0]))).sum(),
+            "a constant that is no number",
+        ),
+        (
+            lambda x, rows: (x * pt.outer(rows, rows)).sum(),
+            "a matrix of computed values|a product other than|operation",
+        ),
+    ],
+)
+def test_what_cannot_be_printed_is_named(value, words):
+    with pytest.raises(UnsupportedError, match=words):
+        print_source(small_graph(value))
+
+
+def test_a_kernel_that_is_off_is_refused(tmp_path):
+    graph = small_graph(lambda x, rows: -((x - rows) ** 2).sum())
+    source, layout = print_source(graph)
+    for name, text in (("right", source), ("wrong", source.replace("*value =", "*value = 1e-6 +"))):
+        compiler.build(text, tmp_path / f"{name}.so")
+    right, wrong = (
+        kernel.Kernel(layout, ctypes.CDLL(str(tmp_path / f"{name}.so")))
+        for name in ("right", "wrong")
+    )
+    check(right, graph, {"rows": np.arange(5.0)})
+    with pytest.raises(UnsupportedError, match=r"they differ by .*e-0[78]"):
+        check(wrong, graph, {"rows": np.arange(5.0)})
+
+
+def test_a_kernel_is_made_once_and_again_where_it_was_damaged(empty_cache, monkeypatch):
+    kernel_of("kaplan-size")
+    (library,), (about,) = empty_cache.glob("*.so"), empty_cache.glob("*.json")
+    whole = library.read_bytes()
+
+    def refuse(*_args):
+        raise AssertionError("made again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "_make", refuse)
+        kernel_of("kaplan-size", runs=B)
+        library.write_bytes(whole[:-100])
+        with pytest.raises(AssertionError, match="made again"):
+            kernel_of("kaplan-size")
+        library.write_bytes(whole)
+        about.write_text("{}")
+        with pytest.raises(AssertionError, match="made again"):
+            kernel_of("kaplan-size")
+
+
+def test_the_key_holds_structure_versions_processor_and_flags(monkeypatch):
+    spec = sb.read_model("chinchilla")
+    base = kernel_key(["L_inf"], structure(spec, A))
+    assert base == kernel_key(["L_inf"], structure(spec, A))
+    others = {
+        kernel_key(["sigma"], structure(spec, A)),
+        kernel_key(["L_inf"], structure(sb.read_model("kaplan"), A)),
+    }
+    for name, value in (
+        ("version", lambda name: "0"),
+        ("machine", lambda: "another"),
+        ("ATTEMPTS", ()),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernel, name, value)
+            others.add(kernel_key(["L_inf"], structure(spec, A)))
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "source_digest", lambda: "edited")
+        others.add(kernel_key(["L_inf"], structure(spec, A)))
+    assert len(others | {base}) == 7
+
+
+def test_the_keys_follow_laws_and_ignore_plots(tmp_path):
+    package = tmp_path / "scalebayes"
+    shutil.copytree(kernel.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    folders = {"kernels": kernel.GRAPH_FOLDERS, "saved fits": kept_fits.DRAWS_FOLDERS}
+
+    def digests():
+        source_digest.cache_clear()
+        return {key: source_digest(names, package) for key, names in folders.items()}
+
+    before = digests()
+    for unrelated in ("plots/loss.py", "cli/app.py", "queries/frontier.py", "reports/content.py"):
+        with (package / unrelated).open("a") as file:
+            file.write("# edited")
+    assert digests() == before
+    with (package / "laws" / "joint.py").open("a") as file:
+        file.write("# edited")
+    after = digests()
+    assert after["kernels"] != before["kernels"]
+    assert after["saved fits"] != before["saved fits"]
+
+
+def test_the_keys_cover_what_the_graph_imports():
+    code = """
+import sys
+import scalebayes.fitting.graph, scalebayes.fitting.graph_groups, scalebayes.fitting.kernel.kernel
+print(*(name for name in sys.modules if name.startswith("scalebayes.")))
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    # These hold no mathematics: they read tables, show objects, find folders or name errors.
+    harmless = {"data", "display", "utils", "units", "errors", "messages"}
+    covered = {folder.split("/")[0] for folder in kernel.GRAPH_FOLDERS}
+    assert {name.split(".")[1] for name in run.stdout.split()} <= covered | harmless
+
+
+def test_without_a_compiler_nutpie_compiles_the_model_and_the_fit_says_so(empty_cache, monkeypatch):
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
+    monkeypatch.setattr(samplers, "compile_model", lambda model, keep: (model, keep))
+    spec = sb.read_model("kaplan-size")
+    engine = samplers.engine(spec, A)
+    assert engine.about["route"] == "numba"
+    assert "no C compiler" in engine.about["reason"]
+    model, keep = engine.sampler
+    assert keep == ["N_c", "alpha_N", "sigma", "nu"]
+    assert {v.name for v in model.free_RVs} >= {"log_T", "log_G_N"}
+    assert not list(empty_cache.glob("*"))
+
+
+def test_a_compiler_that_fails_is_quoted(empty_cache, monkeypatch):
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(UnsupportedError, match="false does not compile the kernel: exit code 1"):
+        kernel_of("kaplan-size")
+
+
+def test_cache_folder_is_the_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "mine"))
+    folder = cache_folder("kernels")
+    assert folder == tmp_path / "mine" / "kernels"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    assert cache_folder("kernels") is None
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
+    assert cache_folder("kernels") is None
+
+
+def test_without_a_cache_folder_a_kernel_serves_the_process(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
+    spec = sb.read_model("kaplan-size")
+    bound = kernel_of("kaplan-size").bind(sampler_data(A, spec))
+    assert np.isfinite(evaluate(bound, bound.initial)[0]).all()
+
+
+def test_nutpie_is_imported_without_arviz_which_loads_when_used():
+    code = """
+import sys
+from scalebayes.fitting.nutpie import import_nutpie
+import_nutpie()
+assert "matplotlib" not in sys.modules and "arviz_plots" not in sys.modules
+import arviz
+from arviz import from_dict
+assert arviz.from_dict is from_dict and "arviz_plots" in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_a_second_process_loads_neither_pymc_nor_pytensor(tmp_path):
+    code = """
+import sys, scalebayes as sb
+fit = sb.fit(sb.load_runs("pile2023"), "kaplan-size", draws=500)
+print(fit.metadata["engine"]["route"], *({"pymc", "pytensor", "matplotlib"} & set(sys.modules)), sep=",")
+print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
+"""
+    environment = os.environ | {"SCALEBAYES_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        for _ in range(2)
+    )
+    assert first.stdout.splitlines()[0].startswith("kernel,")
+    assert second.stdout.splitlines()[0] == "kernel"
+    assert first.stdout.splitlines()[1] == second.stdout.splitlines()[1]
+
+
+@pytest.mark.slow
+def test_threads_of_the_linear_algebra_do_not_change_the_draws():
+    code = """
+import scalebayes as sb
+fit = sb.fit(sb.load_runs("hoffmann2022"), "coupled-discrepancy", draws=500, tune=500, chains=2)
+print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
+"""
+    said = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        for environment in (
+            os.environ | {"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2")
+        )
+    ]
+    assert said[0].stdout.startswith("0x1.")
+    assert said[0].stdout == said[1].stdout
+
+
+@pytest.fixture(scope="module")
+def by_numba_compiled():
+    """What nutpie compiled, for all tables."""
+    return {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hoffmann2022", "pile2023", "muennighoff2023"])
+def test_posteriors_of_both_routes_agree(name, load_public, fitted, monkeypatch, by_numba_compiled):
+    """Means and sds within five Monte Carlo standard errors of their difference."""
+    import arviz_stats as azs
+
+    monkeypatch.setattr(samplers, "COMPILED", by_numba_compiled)
+
+    def refuse(*_args):
+        raise UnsupportedError("asked not to")
+
+    monkeypatch.setattr(samplers, "kernel", refuse)
+    by_numba = sb.fit(load_public(name), "chinchilla", seed=1)
+    monkeypatch.undo()
+    by_kernel = fitted(name, "chinchilla")
+    assert by_numba.metadata["engine"] == {"route": "numba", "reason": "asked not to"}
+    assert by_kernel.metadata["engine"] == {"route": "kernel"}
+    for variable in by_kernel.tree["posterior"].data_vars:
+        a, b = (np.log(fit.tree["posterior"][variable]) for fit in (by_numba, by_kernel))
+        for method, value in (("mean", np.mean), ("sd", np.std)):
+            error = np.hypot(*(float(azs.mcse(x.values, method=method)) for x in (a, b)))
+            assert abs(float(value(a.values)) - float(value(b.values))) < 5 * error, (
+                variable,
+                method,
+            )
+
+
+def test_a_kernel_samples_what_it_should(empty_cache):
+    """The sampler's model takes tables of any length and gives back only what is kept."""
+    sampler = KernelSampler(kernel_of("kaplan-size"))
+    for runs in (A, B):
+        model = sampler.with_data(**sampler_data(runs, sb.read_model("kaplan-size")))
+        assert model.n_dim == 4
+        assert list(model.shapes) == ["N_c", "alpha_N", "sigma", "nu"]

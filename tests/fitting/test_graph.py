@@ -1,0 +1,283 @@
+"""Graphs: the density PyMC compiles is prior times Jacobian times likelihood, and everything of the table is data."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor
+import pytensor.gradient
+import pytensor.tensor as pt
+import pytest
+from pytensor.compile.mode import Mode
+from scipy import stats
+
+from scalebayes.data.runs import Runs, read_runs
+from scalebayes.fitting.graph import pymc_model, sampler_data
+from scalebayes.specs.spec import read_model
+from tests.handmade import INTEGRATED
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
+SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
+SPECS = {
+    name: spec for name, spec in SPECS.items() if spec.pool is None
+}  # tests/specs/test_pooling.py has the others
+EVERY = pytest.mark.parametrize("name", [*SPECS])
+FAST = {
+    "mode": Mode("py", None)
+}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
+
+SCIPY = {
+    "LogNormal": lambda median, sigma: stats.lognorm(sigma, scale=median),
+    "HalfNormal": lambda sigma: stats.halfnorm(scale=sigma),
+    "Exponential": lambda mean: stats.expon(scale=mean),
+    "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
+}
+
+
+def table(rows, seed):
+    """Runs of Hoffmann's law with 2% of scatter, at sizes and budgets of their own."""
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
+    loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
+    others = {
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 3, 10], rows),
+        "E": rng.choice([1, 16, 256], rows),
+    }
+    runs = read_runs(
+        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
+    )
+    return Runs(
+        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
+    )  # for laws of accuracy
+
+
+A, B = table(9, seed=0), table(14, seed=1)
+RANK = 16
+"""Weights of a discrepancy that is sampled on so few rows, those that only fill up included."""
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    """One graph a spec, on table A, with its log density and gradient as one function, made when first asked for."""
+    made = {}
+
+    def graph(name):
+        if name not in made:
+            model = pymc_model(A, SPECS[name])
+            # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, too long for plain Python.
+            parts = pytensor.gradient.grad(model.logp(), model.value_vars)
+            gradient = pt.concatenate([part.ravel() for part in parts])
+            made[name] = (
+                model,
+                model.compile_fn([model.logp(), gradient], inputs=model.value_vars, **FAST),
+            )
+        return made[name]
+
+    return graph
+
+
+def random_point(model, seed):
+    rng = np.random.default_rng(seed)
+    return {
+        name: value + 0.3 * rng.standard_normal(value.shape)
+        for name, value in model.initial_point().items()
+    }
+
+
+@EVERY
+def test_density_and_gradient_are_finite_at_the_start(name, graphs):
+    model, density = graphs(name)
+    point = model.initial_point()
+    spec = SPECS[name]
+    assert all(point[coordinate] == 0.0 for coordinate in spec.law_object.coordinates.names)
+    logp, gradient = density(point)
+    assert np.isfinite(logp)
+    assert np.isfinite(gradient).all()
+    assert len(gradient) == len(spec.priors) + RANK * spec.samples_discrepancy
+
+
+@EVERY
+def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
+    """A deterministic with one entry a row would forbid another table in a compiled sampler."""
+    model, _ = graphs(name)
+    spec = SPECS[name]
+    sizes = {v.name: v.type.shape for v in [*model.deterministics, *model.free_RVs]}
+    assert set(spec.priors) <= sizes.keys()
+    vectors = {"v": (RANK,), "weights": (RANK,)} if spec.samples_discrepancy else {}
+    assert {name: shape for name, shape in sizes.items() if shape} == vectors
+    assert {v.name for v in model.data_vars} == set(sampler_data(A, spec))
+
+
+def log_prior(spec, parameters):
+    """Log density of the parameters themselves, each in its own unit, by SciPy."""
+    total = 0.0
+    for parameter in spec.law_object.parameters:
+        prior, value = spec.priors[parameter.name], parameters[parameter.name]
+        distribution = SCIPY[prior.dist](**prior.arguments)
+        if parameter.scale_of:
+            exponent = parameters[parameter.exponent]
+            size = (value / prior.at) ** exponent
+            total += distribution.logpdf(size) + np.log(exponent * size / value)
+        else:
+            total += distribution.logpdf(value)
+    return total
+
+
+def map_of(spec, runs):
+    """Parameters of the law by natural coordinates, and the log determinant of that map by differentiation."""
+    law = spec.law_object
+    vector = pt.dvector("z")
+    z = {name: vector[i] for i, name in enumerate(law.coordinates.names)}
+    logs, _ = law.coordinates.recover(z, {x: np.log(getattr(runs, x)).mean() for x in law.inputs})
+    parameters = pt.stack([pt.exp(logs[name]) for name in law.parameter_names])
+    jacobian = pytensor.gradient.jacobian(pt.log(parameters), vector)
+    return pytensor.function([vector], [parameters, jacobian], **FAST)
+
+
+def student_t_density(point, residual, scale=0.1):
+    """Prior of sigma and nu and likelihood of independent Student-t noise."""
+    sigma, nu = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"])
+    log_prior = stats.halfnorm(scale=scale).logpdf(sigma) + point["sigma_log__"]
+    log_prior += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + point["nu_above_2_log__"]
+    return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
+
+
+def kernel_matrix(runs):
+    """Matern's kernel of smoothness 5/2 and length one decade."""
+    x = np.column_stack([np.log10(runs.N), np.log10(runs.D)])
+    r = np.sqrt(5 * ((x[:, None] - x[None]) ** 2).sum(axis=-1))
+    return (1 + r + r**2 / 3) * np.exp(-r)
+
+
+def log_prior_of_eta(point):
+    return stats.lognorm(1.0, scale=0.01).logpdf(np.exp(point["eta_log__"])) + point["eta_log__"]
+
+
+def gp_density(point, residual, runs):
+    """Prior of sigma and eta and the dense multivariate Normal."""
+    sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
+    log_prior = (
+        stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"] + log_prior_of_eta(point)
+    )
+    covariance = eta**2 * kernel_matrix(runs) + sigma**2 * np.eye(len(runs))
+    return log_prior + stats.multivariate_normal(np.zeros(len(runs)), covariance).logpdf(residual)
+
+
+def sampled_density(point, residual, runs):
+    """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
+    sigma, nu, eta = (
+        np.exp(point["sigma_log__"]),
+        2 + np.exp(point["nu_above_2_log__"]),
+        np.exp(point["eta_log__"]),
+    )
+    basis = read_model("coupled-discrepancy").basis(runs)
+    rank = len(basis.values)
+    assert rank < RANK == len(point["v"])
+    spread, axes = (x[..., ::-1][..., :rank] for x in np.linalg.eigh(kernel_matrix(runs)))
+    np.testing.assert_allclose(basis.values, spread, rtol=1e-8)
+    axes = axes * np.sign((axes * basis.vectors).sum(axis=0))
+
+    def weights(v):
+        """The mean under Normal noise of equal information, plus v of its sd."""
+        s2 = sigma**2 * (nu + 3) / (nu + 1)
+        precision = eta**2 * spread / s2 + 1
+        return eta * np.sqrt(spread) * (axes.T @ residual) / s2 / precision + v / np.sqrt(precision)
+
+    w = weights(point["v"][:rank])
+    density = student_t_density(
+        point, residual - axes @ (eta * np.sqrt(spread) * w)
+    ) + log_prior_of_eta(point)
+    density += np.log(weights(np.ones(rank)) - weights(np.zeros(rank))).sum()
+    return density - 0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # with what fills up
+
+
+@EVERY
+def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
+    """Of a discrepancy that is sampled up to a constant, that of the standard Normal density of its weights."""
+    spec, (model, density) = SPECS[name], graphs(name)
+    law, coordinates = spec.law_object, spec.law_object.coordinates
+    start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, law.log_response(A))
+    through = map_of(spec, A)
+    for seed in (1, 2):
+        point = random_point(model, seed)
+        z = np.array([start[c] + step * point[c] for c, step in coordinates.steps().items()])
+        values, jacobian = through(z)
+        parameters = dict(zip(law.parameter_names, values, strict=True))
+        log_determinant = np.linalg.slogdet(jacobian).logabsdet + np.log(values).sum()
+        curve = law.function(*(getattr(A, x) for x in law.inputs), **parameters)
+        residual = law.log_response(A) - np.log(curve)
+
+        expected = log_prior(spec, parameters) + log_determinant
+        if spec.discrepancy is None:
+            scale = (
+                0.2 if law.response == "odds" else 0.1
+            )  # what the files of accuracies state, and the default
+            expected += student_t_density(point, residual, scale)
+        elif spec.integrates_discrepancy:
+            expected += gp_density(point, residual, A)
+        else:
+            expected += sampled_density(point, residual, A)
+        assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+
+
+@EVERY
+def test_another_tables_data_make_another_tables_graph(name, graphs):
+    model, density = graphs(name)
+    expected = pymc_model(B, SPECS[name]).compile_logp(**FAST)
+    point, spec = random_point(model, seed=3), SPECS[name]
+    on_a = density(point)
+    with model:
+        try:
+            pm.set_data(sampler_data(B, spec))
+            swapped = density(point)
+        finally:
+            pm.set_data(sampler_data(A, spec))
+    assert float(swapped[0]) == pytest.approx(float(expected(point)), rel=1e-12)
+    assert float(on_a[0]) != pytest.approx(float(swapped[0]), rel=1e-3)
+    np.testing.assert_array_equal(density(point)[0], on_a[0])
+
+
+def test_normal_noise_has_no_nu():
+    spec = read_model("kaplan-size").model_dump() | {"noise": "normal"}
+    del spec["priors"]["nu"]
+    spec = type(read_model("kaplan-size")).model_validate(spec)
+    model = pymc_model(A, spec)
+    assert {v.name for v in model.free_RVs} == {"log_T", "log_G_N", "sigma"}
+    point = random_point(model, seed=1)
+    log_T, log_G, log_sigma = (point[k] for k in ("log_T", "log_G_N", "sigma_log__"))
+    start = spec.law_object.coordinates.start({"N": np.log(A.N)}, np.log(A.loss))
+    T, G = np.exp(start["log_T"] + 0.1 * log_T), np.exp(start["log_G_N"] + 0.3 * log_G)
+    alpha = G / T
+    at_reference = T * np.exp(alpha * (np.log(A.N).mean() - np.log(1e9)))
+    curve = np.log(T) - alpha * (np.log(A.N) - np.log(A.N).mean())
+    sigma = np.exp(log_sigma)
+    expected = stats.lognorm(0.4, scale=2.3).logpdf(at_reference) + np.log(at_reference)
+    expected += stats.lognorm(0.6, scale=0.1).logpdf(alpha) + np.log(alpha)
+    expected += stats.halfnorm(scale=0.1).logpdf(sigma) + log_sigma
+    expected += stats.norm(scale=sigma).logpdf(np.log(A.loss) - curve).sum()
+    assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["coupled", "chinchilla", "kaplan", "product", "size-floor"])
+@pytest.mark.parametrize("shape", ["one N", "D follows N", "three rows", "equal rows"])
+def test_density_is_finite_on_degenerate_tables(name, shape, graphs):
+    N, D = {
+        "one N": (np.full(6, 1e9), np.geomspace(1e9, 1e11, 6)),
+        "D follows N": (np.geomspace(1e7, 1e10, 8), np.geomspace(2e8, 2e11, 8)),
+        "three rows": (np.array([1e8, 1e9, 3e8]), np.array([1e10, 3e9, 9e9])),
+        "equal rows": (np.full(4, 1e9), np.full(4, 1e10)),
+    }[shape]
+    loss = 3.0 - 0.05 * np.arange(len(N))
+    runs = Runs(pd.DataFrame({"N": N, "D": D, "C": 6 * N * D, "loss": loss}), name=shape)
+    model, density = graphs(name)
+    spec = read_model(name)
+    with model:
+        try:
+            pm.set_data(sampler_data(runs, spec))
+            logp, gradient = density(model.initial_point())
+        finally:
+            pm.set_data(sampler_data(A, spec))
+    assert np.isfinite(logp)
+    assert np.isfinite(gradient).all()

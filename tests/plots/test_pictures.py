@@ -1,0 +1,232 @@
+"""Figures as pictures: each is compared with one that a person has looked at, in tests/references/figures.
+
+How letters are set differs between versions of Matplotlib. So a picture has none, its axes have fixed places, and its
+labels are compared as text and place. Pictures are blurred, and a pixel is wrong by as much as its colour lies outside
+what the other picture has around it; a picture fails where pixels are wrong together: a line elsewhere, a band missing.
+
+After a change that is meant, look at the figures and make the references anew:
+SCALEBAYES_REMAKE_FIGURES=1 .venv/bin/pytest tests/plots/test_pictures.py
+"""
+
+import json
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.image import imread, imsave
+from matplotlib.text import Text
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter, uniform_filter
+
+import scalebayes as sb
+from tests.handmade import fit_of, scattered
+
+FOLDER = Path(__file__).parents[1] / "references" / "figures"
+DPI = 72
+BLUR = 1.0
+"""Standard deviation in pixels."""
+WINDOW = 5
+"""Side of the squares, in pixels, over which errors are averaged."""
+ALLOWED = 0.05
+"""Of the range from black to white: mean error over a square that is no difference."""
+MOVED = 0.02
+"""Of the figure: how far a label may lie from its place."""
+VALUES = {
+    "L_inf": 1.8172,
+    "alpha_N": 0.3478,
+    "alpha_D": 0.3658,
+    "kappa": 0.9,
+    "N_c": 0.3565,
+    "D_c": 0.3524,
+}
+VALUES |= {"sigma": 0.01, "nu": 5.0}
+DRAWN = {
+    "isoflop": lambda fits: sb.plots.isoflop(fits["chinchilla"]),
+    "frontier": sb.plots.frontier,
+    "extrapolation": sb.plots.extrapolation,
+    "kappa": lambda fits: sb.plots.kappa(fits["coupled"]),
+}
+
+
+def made(model):
+    runs = sb.load_runs("hoffmann2022")
+    return fit_of(
+        model, runs, **scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05)
+    )
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return {model: made(model) for model in ("chinchilla", "coupled")}
+
+
+@pytest.fixture
+def draw(fits):
+    """Draw by name, changed by a function of the figure, under Matplotlib's own settings; gives picture and labels."""
+
+    def drawn(name, change=lambda figure: None, **settings):
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(settings)
+            figure = DRAWN[name](fits)
+            figure.set_layout_engine(None)
+            figure.subplots_adjust(left=0.12, right=0.72, bottom=0.2, top=0.9, hspace=0.1)
+            figure.set_dpi(DPI)
+            change(figure)
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            found = labels(figure)
+            for text in figure.findobj(Text):
+                text.set(color="none", path_effects=[])
+            canvas.draw()
+            return np.asarray(canvas.buffer_rgba())[..., :3] / 255.0, found
+
+    return drawn
+
+
+def labels(figure):
+    """What letters a reader sees, each with its place as shares of the figure."""
+    ticks = [
+        (axis, tick)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+    ]
+    unseen = {tick.label1 for axis, tick in ticks if not in_view(axis, tick.get_loc())}
+    found = []
+    for text in set(figure.findobj(Text)) - unseen:
+        if (
+            text.get_visible()
+            and text.get_text().strip()
+            and figure.bbox.overlaps(text.get_window_extent())
+        ):
+            place = text.get_transform().transform(text.get_unitless_position()) / figure.bbox.size
+            found.append([text.get_text(), *(round(float(share), 3) for share in place)])
+    return sorted(found)
+
+
+def in_view(axis, value):
+    low, high = axis.get_view_interval()
+    return low <= value <= high
+
+
+def difference(ours, theirs):
+    """Largest mean error of a picture over any square, each seen by the other."""
+    assert ours.shape == theirs.shape
+    ours, theirs = (gaussian_filter(picture, (BLUR, BLUR, 0)) for picture in (ours, theirs))
+    return max(_beyond(ours, theirs).max(), _beyond(theirs, ours).max())
+
+
+def _beyond(one, other):
+    around = {"size": (3, 3, 1), "mode": "nearest"}
+    low, high = minimum_filter(other, **around), maximum_filter(other, **around)
+    wrong = np.maximum(low - one, one - high).clip(0.0).max(axis=-1)
+    return uniform_filter(wrong, WINDOW, mode="constant")
+
+
+def misplaced(ours, theirs):
+    """Labels that only one of the figures has, or has elsewhere."""
+
+    def missing(some, others):
+        return [one for one in some if not any(one[0] == o[0] and np.hypot(one[1] - o[1], one[2] - o[2]) < MOVED
+                                               for o in others)]  # fmt: skip
+
+    return missing(ours, theirs) + missing(theirs, ours)
+
+
+def reference(name):
+    return imread(FOLDER / f"{name}.png")[..., :3], json.loads(
+        (FOLDER / f"{name}.json").read_text()
+    )
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_looks_as_it_did(name, draw):
+    picture, found = draw(name)
+    if os.environ.get("SCALEBAYES_REMAKE_FIGURES") == "1":
+        FOLDER.mkdir(exist_ok=True)
+        imsave(FOLDER / f"{name}.png", picture)
+        (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        pytest.skip(f"made {name} anew: look at it")
+    before, told = reference(name)
+    assert misplaced(found, told) == []
+    assert difference(picture, before) <= ALLOWED
+
+
+def without_a_band(figure):
+    bands = [
+        a
+        for axes in figure.axes
+        for a in axes.collections
+        if isinstance(a, FillBetweenPolyCollection)
+    ]
+    bands[-1].set_visible(False)
+
+
+def without_runs_or_draws(figure):
+    axes = figure.axes[-1]
+    [*axes.collections, *axes.lines][
+        0 if axes.collections and len(figure.axes) == 1 else -1
+    ].set_visible(False)
+
+
+def with_a_curve_elsewhere(figure):
+    """The boldest curve of the upper axes moved up by 3% of their height."""
+    axes = figure.axes[0]
+    curves = (line for line in axes.lines if len(line.get_xdata()) > 10)
+    line = max(curves, key=lambda line: line.get_linewidth())
+    places = axes.transData.transform(np.transpose(line.get_data())) + np.array(
+        [0, 0.03 * axes.bbox.height]
+    )
+    line.set_data(*axes.transData.inverted().transform(places).T)
+
+
+@pytest.mark.parametrize("change", [without_a_band, without_runs_or_draws, with_a_curve_elsewhere])
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_line_elsewhere_or_a_band_missing_is_found(name, change, draw):
+    found = difference(draw(name, change)[0], reference(name)[0])
+    print(f"{name} {change.__name__}: {found:.3f}")
+    assert found > ALLOWED
+
+
+def without_a_label(figure):
+    figure.axes[-1].texts[0].set_visible(False)
+
+
+def with_two_labels_exchanged(figure):
+    one, *_, other = figure.axes[-1].texts
+    texts = one.get_text(), other.get_text()
+    one.set_text(texts[1])
+    other.set_text(texts[0])
+
+
+def without_the_caption(figure):
+    figure.supxlabel("")
+
+
+def with_ticks_that_nobody_reads(figure):
+    figure.axes[-1].xaxis.set_major_formatter(lambda value, _: f"{value:.3e}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without_a_label, with_two_labels_exchanged, without_the_caption, with_ticks_that_nobody_reads],
+)
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_label_missing_or_elsewhere_is_found(name, change, draw):
+    assert misplaced(draw(name, change)[1], reference(name)[1]) != []
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(
+    "settings", [{"text.hinting": "none"}, {"text.hinting": "force_autohint"}], ids=str
+)
+def test_letters_set_otherwise_are_no_change(name, settings, draw):
+    picture, found = draw(name, **settings)
+    before, told = reference(name)
+    print(f"{name}: {difference(picture, before):.3f}")
+    assert misplaced(found, told) == []
+    assert difference(picture, before) <= ALLOWED

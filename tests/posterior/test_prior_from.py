@@ -1,0 +1,89 @@
+"""Priors taken from a saved fit: what they say, and that few runs then say more."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import scalebayes as sb
+from scalebayes.cli import app
+from scalebayes.display.numbers import number
+from scalebayes.specs.spec import prior_draws
+from tests.handmade import fit_of
+
+SIX = sb.load_runs("pile2023").table
+SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
+
+
+@pytest.fixture
+def planted():
+    rng = np.random.default_rng(0)
+    values = {
+        "L_inf": 1.8,
+        "N_c": 5e7,
+        "alpha_N": 0.35,
+        "D_c": 1.2e9,
+        "alpha_D": 0.37,
+        "sigma": 0.01,
+        "nu": 5.0,
+    }
+    drawn = {
+        name: value * np.exp(0.05 * rng.standard_normal((4, 500))) for name, value in values.items()
+    }
+    return fit_of("chinchilla", sb.load_runs("pile2023"), **drawn)
+
+
+@pytest.mark.parametrize("inflate", [1.0, 3.0])
+def test_priors_are_the_posterior_and_as_much_wider_as_asked(planted, inflate):
+    spec = sb.prior_from(planted, inflate)
+    assert spec.name == "chinchilla-from-pile2023"
+    made = prior_draws(spec, 20_000)
+    posterior = planted.tree["posterior"].to_dataset()
+    for name in ("L_inf", "alpha_N", "alpha_D", "sigma"):
+        logs, ours = np.log(posterior[name].values), np.log(made[name])
+        assert np.median(ours) == pytest.approx(np.median(logs), abs=0.02 * inflate)
+        assert ours.std() == pytest.approx(inflate * logs.std(), rel=0.05)
+    size = posterior["alpha_N"] * np.log(
+        posterior["N_c"] / 1e9
+    )  # priors of scales are of their term's size
+    ours = made["alpha_N"] * np.log(made["N_c"] / 1e9)
+    assert ours.std() == pytest.approx(inflate * float(size.std()), rel=0.05)
+    assert spec.priors["nu"] == planted.spec.priors["nu"]
+    assert (
+        spec.priors["L_inf"].reason
+        == f"posterior of chinchilla on 15 runs of pile2023, {inflate:g} times as wide"
+    )
+    assert "posterior of chinchilla on 15 runs" in spec.describe()
+
+
+def test_a_prior_surer_than_its_posterior_is_refused(planted):
+    with pytest.raises(sb.QueryError, match=r"inflate must be 1 or more; got 0.5"):
+        sb.prior_from(planted, 0.5)
+
+
+def test_the_command_line_says_how_wide(planted, tmp_path):
+    saved = sb.save(planted, tmp_path / "fit.nc")
+    arguments = ["fit", "pile2023", "--prior-from", str(saved), "--inflate", "0.5"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "inflate must be 1 or more; got 0.5" in result.stderr
+
+
+@pytest.mark.slow
+def test_six_runs_say_more_with_a_borrowed_prior(fitted):
+    alone = sb.fit(SIX, "chinchilla", progress=False)
+    borrowed = sb.fit(
+        SIX, sb.prior_from(fitted("hoffmann2022", "chinchilla"), inflate=5), progress=False
+    )
+    widths = {}
+    for label, one in (("alone", alone), ("borrowed", borrowed)):
+        row = sb.intervals(sb.predict(one, N="13B", D="257B")).xs("loss", level="quantity").iloc[0]
+        widths[label] = row["eti90_ub"] - row["eti90_lb"]
+        print(
+            label,
+            number(row["median"]),
+            number(row["eti90_lb"]),
+            number(row["eti90_ub"]),
+            one.gate_failures,
+        )
+    assert not borrowed.gate_failures
+    assert widths["borrowed"] < widths["alone"]

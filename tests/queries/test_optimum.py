@@ -1,0 +1,250 @@
+"""What makes queries quick changes no answer: interpolated discrepancies, wide steps first, Newton's method, parts."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy import stats
+from threadpoolctl import threadpool_info
+
+import scalebayes as sb
+from scalebayes.posterior.fit import law_parameters
+from scalebayes.queries import optimum
+from scalebayes.queries.curves import Curve, curve_of, nodes_between
+from scalebayes.queries.optimum import expected_optimum, numeric_optimum, optimal_sizes
+from scalebayes.utils import parallel
+from tests.handmade import fit_of
+
+CHAINS, DRAWS = 2, 300
+TERMS = {"N_c": 0.35, "D_c": 0.4}
+REPEATS = {"R_N": 5.0, "R_D": 15.0}
+
+
+@pytest.fixture(scope="module")
+def make(load_public):
+    """Fits whose draws scatter around sensible values, with sizes of terms stated at the priors' references."""
+
+    def handmade(model, width=0.03):
+        spec, rng = sb.read_model(model), np.random.default_rng(1)
+        middle = {
+            "L_inf": 1.8,
+            "alpha_N": 0.35,
+            "alpha_D": 0.37,
+            "kappa": 0.8,
+            "sigma": 0.01,
+            "nu": 6.0,
+            "eta": 0.01,
+        }
+        middle |= TERMS | REPEATS | {"alpha_ND": 0.36}
+        values = {
+            x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors
+        }
+        for parameter in spec.law_object.parameters:
+            if parameter.scale_of:
+                size = values[parameter.name]
+                values[parameter.name] = spec.priors[parameter.name].at * size ** (
+                    1 / values[parameter.exponent]
+                )
+        runs = load_public("hoffmann2022")
+        if "U" in spec.law_object.inputs:
+            runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
+        return fit_of(model, runs, **values)
+
+    return handmade
+
+
+@pytest.fixture(scope="module")
+def discrepant(make):
+    return make("coupled-discrepancy")
+
+
+@pytest.mark.parametrize("which", ["expected", "curve"])
+@pytest.mark.parametrize("budget", [1e20, 1e22, 5.76e23])
+def test_a_discrepancy_interpolated_along_a_budget_is_the_one_computed_at_each_place(
+    discrepant, which, budget
+):
+    curve = curve_of(discrepant, which, seed=3)
+    log_N = np.random.default_rng(0).normal(0.5 * np.log(budget / 120), 0.2, curve.draws)
+    assert nodes_between(log_N, budget, sb.SIX_ND) is not None
+    N = np.exp(log_N)
+    slow = curve.log_loss(np.arange(curve.draws), N, budget / (6 * N))
+    np.testing.assert_allclose(curve.log_loss_at(log_N, budget, sb.SIX_ND), slow, atol=3e-5)
+
+
+def test_a_budget_that_runs_out_is_not_interpolated(discrepant):
+    cost = sb.with_inference("1T")
+    curve = curve_of(discrepant, "expected")
+    end = np.log(1e22 / 2e12)  # serving alone eats the budget
+    log_N = end - np.random.default_rng(0).uniform(0.01, 1.0, curve.draws)
+    assert nodes_between(log_N, 1e22, cost) is None
+    N = np.exp(log_N)
+    slow = curve.log_loss(np.arange(curve.draws), N, cost.affordable_tokens(N, 1e22))
+    np.testing.assert_array_equal(curve.log_loss_at(log_N, 1e22, cost), slow)
+
+
+@pytest.mark.parametrize("budget", [1e21, 5.76e23])
+def test_an_interpolated_draw_is_the_one_computed_at_each_place(discrepant, budget):
+    curve = curve_of(discrepant, "expected")
+    log_N = np.random.default_rng(0).normal(0.5 * np.log(budget / 120), 0.1, curve.draws)
+    basis = curve.known.basis
+    points = basis.scale((np.exp(log_N), budget / (6 * np.exp(log_N))))
+    slow = curve.known.draw_each(points, curve.pull, np.random.default_rng(7))
+    quick = curve.drawn_at(log_N, budget, sb.SIX_ND, np.random.default_rng(7))
+    np.testing.assert_allclose(quick, slow, atol=3e-4)  # against draws of 0.01
+
+
+@pytest.mark.parametrize("budget", [1e19, 1e21, 1e25])
+def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budget):
+    curve = curve_of(discrepant, "expected")
+    start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
+    found = expected_optimum(curve, start, budget, sb.SIX_ND)
+    monkeypatch.setattr(optimum, "WIDE", 1)
+    np.testing.assert_allclose(found, expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11)
+    log_N = np.linspace(np.log(start.min()) - 6.9, np.log(start.max()) + 6.9, 2001)
+    least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
+    at = curve.log_loss(np.arange(curve.draws), found, budget / (6 * found))
+    np.testing.assert_allclose(at, least, atol=1e-5)
+
+
+def optimum_without_newton(curve, budget, cost, *others):
+    """From a fine grid by Chandrupatla's method."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimum, "STEPS", 0)
+        patch.setattr(optimum, "GRID", 1025)
+        return numeric_optimum(curve.law, curve.parameters, float(budget), cost, *others)
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled", "kaplan", "overtraining"])
+@pytest.mark.parametrize("tokens", ["1T", "100T"])
+def test_many_budgets_have_the_optima_of_each_on_its_own(make, model, tokens):
+    fit, cost = make(model), sb.with_inference(tokens)
+    curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e25, 60)
+    quick = optimal_sizes(curve, budgets, cost)
+    for i in (0, 1, 17, 42, 59):
+        np.testing.assert_allclose(
+            quick[:, i], optimum_without_newton(curve, budgets[i], cost), rtol=2e-5
+        )
+
+
+@pytest.mark.parametrize("unique", [1e11, 1e12, np.inf])
+def test_many_budgets_of_limited_data_have_the_optima_of_each_on_its_own(make, unique):
+    """The loss has kinks of its slope, not of itself, where data and parameters begin to repeat."""
+    curve, budgets = curve_of(make("data-constrained"), "law"), np.geomspace(1e20, 1e25, 60)
+    quick = optimal_sizes(curve, budgets, sb.SIX_ND, np.full(60, unique))
+    for i in range(0, 60, 6):
+        slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique)
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def test_unique_tokens_that_differ_from_budget_to_budget_are_each_held(make):
+    curve, budgets, unique = (
+        curve_of(make("data-constrained"), "law"),
+        np.geomspace(1e22, 1e24, 30),
+        np.r_[1e11, 1e12],
+    )
+    unique = np.tile(unique, 15)
+    quick = optimal_sizes(curve, budgets, sb.SIX_ND, unique)
+    for i in (0, 13, 28):
+        slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique[i])
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def dearer_above(size, by, within):
+    """6 N D, and so many times as much above a size, by degrees of log N or at once: the loss has two minima."""
+
+    def dearness(N):
+        return (
+            1 + (by - 1) * stats.logistic.cdf(np.log(N / size), scale=within)
+            if within
+            else np.where(size < N, by, 1)
+        )
+
+    return sb.Cost(
+        "two", lambda N, D: 6 * N * D * dearness(N), lambda N, C: C / (6 * N * dearness(N))
+    )
+
+
+@pytest.mark.parametrize("by", [0.7, 2.0])
+@pytest.mark.parametrize(("within", "excess"), [(0.3, 1e-9), (0.1, 0.01), (0.0, 0.02)])
+def test_at_a_jump_from_one_minimum_to_another_the_lower_one_is_taken(make, by, within, excess):
+    """A minimum that is narrower than the steps of the grid, at an edge, say, is found as far as the grid shows it."""
+    cost, budgets = dearer_above(1e10, by, within), np.geomspace(1e21, 1e25, 60)
+    curve = curve_of(make("chinchilla"), "law")
+    some = Curve(curve.law, {name: values[::20] for name, values in curve.parameters.items()})
+    N = optimal_sizes(some, budgets, cost)
+    found = some.law_each(N, cost.affordable_tokens(N, budgets))
+    assert np.ptp(np.diff(np.log(N), axis=1)) > 0.1  # there is a jump
+    sizes = np.geomspace(1e8, 1e13, 20_001)
+    for i, budget in enumerate(budgets):
+        least = some.law_each(sizes, cost.affordable_tokens(sizes, budget)).min(axis=1)
+        assert (found[:, i] < least + excess).all(), i
+
+
+def test_a_kink_that_newton_cannot_settle_at_is_solved_from_scratch(make):
+    fit, cost = make("bottleneck"), sb.with_inference("1T")
+    curve, budgets = curve_of(fit, "law"), np.geomspace(1e21, 1e23, 30)
+    quick = optimal_sizes(curve, budgets, cost)
+    slow = [optimum_without_newton(curve, c, cost) for c in budgets[::7]]
+    np.testing.assert_allclose(quick[:, ::7], np.column_stack(slow), rtol=2e-6)
+
+
+def noise_scale(fit):
+    return fit.tree["posterior"]["sigma"]
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
+def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
+    fit = make(model)
+    N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
+    monkeypatch.setattr(parallel, "AT_ONCE", 10**9)
+    whole = sb.predict(fit, N=N, D=D, seed=4)
+    monkeypatch.setattr(parallel, "AT_ONCE", 7_000)
+    split = sb.predict(fit, N=N, D=D, seed=4)
+    for name in set(whole) - {"new_run"}:
+        np.testing.assert_array_equal(split[name], whole[name])
+    off, off_whole = (np.log(x["new_run"] / x["loss"]) / noise_scale(fit) for x in (split, whole))
+    assert stats.ks_2samp(off.values.ravel(), off_whole.values.ravel()).pvalue > 1e-3
+    assert (
+        abs(np.corrcoef(off.values.reshape(600, -1)[:20])[np.triu_indices(20, 1)]).max() < 0.25
+    )  # 4.5 sd of 400
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(sb.predict(fit, N=N, D=D, seed=4)["new_run"], split["new_run"])
+    parameters = {k: v[..., None] for k, v in law_parameters(fit).items()}
+    of_law = split.get("law", split["loss"])
+    np.testing.assert_allclose(of_law, fit.spec.law_object(N, D, **parameters), rtol=1e-12)
+
+
+def test_without_new_runs_the_curve_is_the_same(discrepant):
+    whole = sb.predict(discrepant, N="70B", D="1.4T", seed=2)
+    curve = sb.predict(discrepant, N="70B", D="1.4T", new_run=False, seed=2)
+    assert "new_run" not in curve
+    np.testing.assert_array_equal(curve["loss"], whole["loss"])
+
+
+def test_questions_side_by_side_leave_linear_algebra_its_threads():
+    """Of two that overlap the first ends first: were each to set back what it found, one thread would remain."""
+
+    def threads():
+        return [one["num_threads"] for one in threadpool_info()]
+
+    before = threads()
+    inside, go_on = ({name: threading.Event() for name in "AB"} for _ in range(2))
+
+    def ask(name):
+        def wait(_):
+            inside[name].set()
+            assert go_on[name].wait(30)
+
+        parallel.side_by_side(wait, range(parallel.WORTH_THREADS))
+
+    with ThreadPoolExecutor(2) as askers:
+        asked = {}
+        for name in "AB":
+            asked[name] = askers.submit(ask, name)
+            assert inside[name].wait(30)
+            assert set(threads()) == {1}
+        for name in "AB":
+            go_on[name].set()
+            asked[name].result()
+    assert threads() == before

@@ -1,0 +1,150 @@
+"""Pooled posteriors: what they become as groups are alike or have nothing in common, and what a thin group gains."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import scalebayes as sb
+from scalebayes.posterior.diagnostics import log_size
+from scalebayes.specs.parts import Prior
+from tests.handmade import pooled_spec
+
+pytestmark = pytest.mark.slow
+
+TRUTH = {
+    "rich": {"L_inf": 1.75, "N_c": 6e7, "alpha_N": 0.35, "D_c": 1.1e9, "alpha_D": 0.36},
+    "other": {"L_inf": 1.95, "N_c": 9e7, "alpha_N": 0.32, "D_c": 1.0e9, "alpha_D": 0.38},
+}
+
+
+def simulate(name, rows, seed):
+    """Runs of the additive law with 0.5% of scatter, over three decades of N and D."""
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(7.5, 10, rows), 10 ** rng.uniform(9, 12, rows)
+    loss = sb.LAWS["additive"](N, D, **TRUTH[name]) * np.exp(0.005 * rng.standard_normal(rows))
+    return pd.DataFrame({"N": N, "D": D, "loss": loss, "group": name})
+
+
+def table(*parts, name):
+    return sb.read_runs(pd.concat(parts, ignore_index=True), name=name)
+
+
+def spread(median, **others):
+    """The pooled spec with other spreads: numbers of a prior, so that no sampler is compiled anew."""
+    spec = sb.read_model("chinchilla-pooled")
+    made = {
+        n: Prior.model_validate(p.model_dump() | {"median": others.get(n, median)})
+        for n, p in spec.spread.items()
+    }
+    return spec.model_copy(update={"spread": made})
+
+
+def fit(runs, spec, seed=1):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a failed gate fails the test
+        return sb.fit(runs, spec, seed=seed, progress=False)
+
+
+def z_between(a, b):
+    """Differences of medians, in posterior standard deviations of the second, by parameter."""
+    return {
+        n: abs(float((a[n].median() - b[n].median()) / b[n].std()))
+        for n in ("L_inf", "alpha_N", "alpha_D", "sigma")
+    }
+
+
+def test_groups_that_cannot_differ_are_the_stacked_table():
+    runs = table(
+        simulate("rich", 40, 1), simulate("rich", 30, 2).assign(group="other"), name="stacked"
+    )
+    pooled = fit(runs, spread(1e-3))
+    alone = fit(runs, "chinchilla").tree["posterior"].to_dataset()
+    for name in pooled.groups:
+        off = z_between(sb.group(pooled, name).tree["posterior"].to_dataset(), alone)
+        assert max(off.values()) < 0.2, off
+
+
+def test_groups_without_anything_in_common_are_separate_fits():
+    parts = {"rich": simulate("rich", 40, 3), "other": simulate("other", 30, 4)}
+    pooled = fit(table(*parts.values(), name="both"), spread(5.0))
+    for name, part in parts.items():
+        alone = fit(table(part, name=name), "chinchilla").tree["posterior"].to_dataset()
+        off = z_between(sb.group(pooled, name).tree["posterior"].to_dataset(), alone)
+        assert max(off.values()) < 0.35, off
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_a_thin_group_is_surer_than_alone_and_right(rows):
+    thin = simulate("other", rows, 5)
+    pooled = fit(table(simulate("rich", 60, 6), thin, name=f"thin {rows}"), "chinchilla-pooled")
+    answer = sb.predict(sb.group(pooled, "other"), N="20B", D="2T")["loss"]
+    low, high = np.quantile(answer, [0.01, 0.99])
+    assert low < sb.LAWS["additive"](2e10, 2e12, **TRUTH["other"]) < high
+    if rows == 10:  # three have no fit of their own
+        alone = fit(table(thin, name="thin alone"), "chinchilla")
+        own = sb.predict(alone, N="20B", D="2T")["loss"]
+        assert high - low < float(own.quantile(0.99) - own.quantile(0.01))
+
+
+def test_two_published_families_pass_the_gate(load_public):
+    pooled = fit(load_public("pile2023"), "chinchilla-pooled", seed=0)
+    assert sb.diagnose(pooled).ok
+    losses = {
+        name: sb.predict(view, N="20B", D="400B")["loss"]
+        for name, view in (
+            {g: sb.group(pooled, g) for g in pooled.groups} | {"new": sb.new_group(pooled)}
+        ).items()
+    }
+    assert float(losses["new"].std()) > max(float(losses[g].std()) for g in pooled.groups)
+
+
+ROWS = {"first": 24, "second": 18, "thin": 6}
+
+
+def plant(spec, rng):
+    """Logs of sizes of three groups, a tenth apart around the priors' medians, (P, G); runs simulated of them."""
+    law, parameters = spec.law_object, spec.law_object.parameters
+    N, D = 10 ** rng.uniform(7.5, 10, (2, sum(ROWS.values()))) * [[1.0], [30.0]]
+    table = pd.DataFrame(
+        {
+            "N": N,
+            "D": D,
+            "C": 6 * N * D,
+            "S": D / 5e5,
+            "group": np.repeat([*ROWS], [*ROWS.values()]),
+        }
+    )
+    table["U"] = D / rng.choice([1, 2, 4, 10, 40], len(D))
+    medians = np.log([np.median(spec.priors[p.name].draw(rng, 4000)) for p in parameters])
+    truth = medians[:, None] + 0.12 * rng.standard_normal((len(parameters), len(ROWS)))
+    values = dict(zip(law.parameter_names, np.exp(truth), strict=True))
+    for p in parameters:
+        if p.exponent:
+            values[p.name] = spec.priors[p.name].at * values[p.name] ** (1 / values[p.exponent])
+    of_run = np.repeat(np.arange(len(ROWS)), [*ROWS.values()])
+    curve = law.function(
+        *(table[x] for x in law.inputs), **{name: value[of_run] for name, value in values.items()}
+    )
+    return truth, sb.Runs(
+        table.assign(loss=curve * np.exp(0.004 * rng.standard_t(8, len(table)))), "planted"
+    )
+
+
+@pytest.mark.parametrize("name", ["shifted", "data-constrained", "kaplan-steps"])
+def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
+    """Of one input and bent, of three inputs, of steps: what was planted is as far off as a posterior lets expect."""
+    spec = pooled_spec(name)
+    truth, runs = plant(spec, np.random.default_rng(7))
+    posterior = fit(runs, spec).tree["posterior"].to_dataset()
+    sizes = np.stack(
+        [
+            log_size(posterior, p, spec).values.reshape(-1, len(ROWS)).T
+            for p in spec.law_object.parameters
+        ]
+    )
+    draws, planted = sizes.reshape(truth.size, -1), truth.ravel()
+    off = planted - draws.mean(axis=1)
+    assert stats.chi2(truth.size).sf(off @ np.linalg.solve(np.cov(draws), off)) > 1e-3

@@ -1,0 +1,170 @@
+"""What users are told of how far an answer reaches: planted cases of every code."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scalebayes as sb
+from scalebayes.datasets import coverage
+from tests.handmade import fit_of
+
+LAW = sb.LAWS["additive"]
+TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+DRAWS = (2, 200)
+
+
+def runs_up_to(largest, decades, rows=30):
+    """Runs along 20 tokens a parameter that span so many decades of compute."""
+    C = np.geomspace(largest / 10**decades, largest, rows)
+    N = np.sqrt(C / 120)
+    rng = np.random.default_rng(0)
+    loss = LAW(N, 20 * N, **TRUTH) * np.exp(0.01 * rng.standard_normal(rows))
+    return sb.read_runs(pd.DataFrame({"N": N, "D": 20 * N, "loss": loss}), name="planted")
+
+
+@pytest.fixture
+def planted():
+    def make(model="chinchilla", runs=None, sigma=0.02, shift=1.0):
+        rng = np.random.default_rng(1)
+        extra = {"sigma": sigma, "nu": 5.0, "eta": 0.02, "kappa": 1.0}
+        names = sb.read_model(model).priors
+        values = {name: TRUTH.get(name, extra.get(name)) for name in names}
+        drawn = {
+            name: value * np.exp(0.001 * rng.standard_normal(DRAWS))
+            for name, value in values.items()
+        }
+        drawn["L_inf"] = drawn["L_inf"] * shift
+        return fit_of(model, runs_up_to(1e21, 3) if runs is None else runs, **drawn)
+
+    return make
+
+
+def codes(answer):
+    return [message.code for message in sb.caveats(answer)]
+
+
+def at(fit, C):
+    N = np.sqrt(C / 120)
+    return sb.predict(fit, N=N, D=20 * N)
+
+
+def test_among_the_runs_there_is_nothing_to_say(planted):
+    assert codes(at(planted(), 1e20)) == []
+    assert codes(sb.frontier(planted(), C=1e20)) == []
+
+
+@pytest.mark.parametrize(
+    ("span", "decades", "expected"),
+    [
+        (3.0, 0.9, {"CALIBRATION"}),
+        (1.0, 0.9, {"CALIBRATION"}),
+        (1.0, 1.1, {"CALIBRATION", "FAR_BEYOND"}),
+        (3.0, 2.4, {"CALIBRATION"}),
+        (3.0, 2.6, {"CALIBRATION", "NOT_VALIDATED"}),
+        (2.0, 2.6, {"CALIBRATION", "NOT_VALIDATED", "FAR_BEYOND"}),
+    ],
+)
+def test_distance_is_told_by_decades_and_by_the_span_of_the_runs(planted, span, decades, expected):
+    fit = planted(runs=runs_up_to(1e21, span))
+    assert set(codes(at(fit, 1e21 * 10**decades))) == expected
+    assert set(codes(sb.frontier(fit, C=1e21 * 10**decades))) == expected
+
+
+def test_a_limit_is_told(planted):
+    (message,) = sb.caveats(sb.predict(planted(), N=1e9, D=np.inf))
+    assert message.code == "NOT_VALIDATED"
+    assert "a limit" in message.text
+
+
+def test_inputs_outside_the_runs_at_their_compute_are_told(planted):
+    fit = planted()
+    low, high = fit.runs.N.min(), fit.runs.N.max()
+    (message,) = sb.caveats(sb.predict(fit, N=100 * high, C=1e20))[:1]
+    assert message.code == "OUTSIDE_N"
+    assert "2.0 decades outside the runs'" in message.text
+    assert set(codes(sb.predict(fit, N=low / 10, C=1e20))) == {"OUTSIDE_N", "OUTSIDE_D"}
+    assert codes(sb.predict(fit, N=high * 1.5, C=1e20)) == []
+
+
+def test_small_residuals_are_no_reassurance(planted):
+    assert codes(at(planted(sigma=0.004), 5e21)) == ["CALIBRATION", "SMALL_RESIDUALS"]
+    assert "0.4%" in sb.caveats(at(planted(sigma=0.004), 5e21))[-1].text
+    assert codes(at(planted(sigma=0.004), 1e20)) == []
+
+
+def test_laws_that_disagree_are_told_with_their_intervals(planted):
+    runs = runs_up_to(1e21, 3)
+    near = sb.average({"low": planted(runs=runs), "high": planted(runs=runs, shift=1.001)})
+    far = sb.average({"low": planted(runs=runs), "high": planted(runs=runs, shift=1.05)})
+    assert "LAWS_DISAGREE" not in codes(at(near, 1e22))
+    message = next(m for m in sb.caveats(at(far, 1e22)) if m.code == "LAWS_DISAGREE")
+    assert message.level == "warning"
+    low, high = (sb.intervals(at(one, 1e22)).iloc[0] for one in far.fits.values())
+    for label, row in (("low", low), ("high", high)):
+        assert (
+            f"{label} says {row['median']:.3f} [{row['eti90_lb']:.3f}, {row['eti90_ub']:.3f}]"
+            in message.text
+        )
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
+@pytest.mark.parametrize("decades", [0.1, 0.3, 0.7, 1.5, 2.2])
+def test_the_sentence_is_the_measured_coverage_at_that_distance(planted, model, decades):
+    message = next(
+        m for m in sb.caveats(at(planted(model), 1e21 * 10**decades)) if m.code == "CALIBRATION"
+    )
+    table = coverage()
+    row = table[
+        (table["method"] == model) & (table["low"] < decades) & (decades <= table["high"])
+    ].iloc[0]
+    assert message.level == "note"
+    assert (
+        f"intervals of {model} held {row['cover90']:.0%} of {row['forecasts']} held-out losses"
+        in message.text
+    )
+
+
+def test_models_that_were_not_measured_say_so(planted):
+    text = next(
+        m for m in sb.caveats(at(planted("kaplan-floor"), 5e21)) if m.code == "CALIBRATION"
+    ).text
+    assert "what intervals of kaplan-floor hold beyond the runs was not measured" in text
+    assert "chinchilla held" in text
+
+
+def test_the_coverage_table_is_that_of_the_specs_as_they_are():
+    """Whoever changes a measured spec measures it again: python benchmarks/calibration.py."""
+    table = coverage().drop_duplicates("method").set_index("method")["spec"]
+    hashes = {
+        name: sb.read_model(name).hash[:12]
+        for name in table.index
+        if name in sb.list_models().index
+    }
+    assert {"chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"} <= set(hashes)
+    assert {name: table[name] for name in hashes} == hashes
+    assert table["equal pool"] == "+".join(sorted(hashes.values()))
+
+
+def test_the_equal_pool_is_recognised_and_other_weights_are_not(planted):
+    runs = runs_up_to(1e21, 3)
+    names = ["chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"]
+    fits = [planted(name, runs) for name in names]
+    texts = [
+        next(m for m in sb.caveats(at(pool, 5e21)) if m.code == "CALIBRATION").text
+        for pool in (sb.average(fits), sb.average(fits, {"chinchilla": 0.7, "coupled": 0.3}))
+    ]
+    assert "intervals of equal pool held" in texts[0]
+    assert "was not measured" in texts[1]
+
+
+def test_caveats_print_below_the_table(planted):
+    answer = at(planted(), 1e24)
+    text = str(sb.intervals(answer))
+    begun = [line for line in text.splitlines() if "[" in line[:12]]
+    assert begun[-2].startswith("  warning [NOT_VALIDATED] ")
+    assert begun[-1].startswith("  note [CALIBRATION] ")
+    assert " ".join(map(str, sb.caveats(answer))) in " ".join(
+        text.split()
+    )  # whole, in lines that fit a screen
+    assert max(map(len, text.splitlines())) <= 120
+    assert sb.caveats(sb.intervals(at(planted(), 1e20)).to_xarray()) == ()
