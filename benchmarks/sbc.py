@@ -37,7 +37,7 @@ from scipy import stats
 import scalebayes as sb
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.fitting.many.workers import Workers, connected
-from scalebayes.posterior.fit import SAMPLED, draws, sampled_discrepancy
+from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optimum import expected_optimum
 from scalebayes.specs.discrepancy import Conditional, correlation
@@ -128,7 +128,7 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
     truth["log_likelihood"] = log_likelihood(
-        spec, runs, truth, delta[:-1] * spec.samples_discrepancy
+        spec, runs, truth, delta[:-1] * spec.observation.samples_discrepancy
     )
     return truth, runs
 
@@ -142,7 +142,7 @@ def optimum(
     start = law.optimise(BUDGET / 6, parameters)
     if spec.discrepancy is None:
         return start
-    basis = spec.basis(runs)
+    basis = spec.observation.basis(runs)
     along = delta @ basis.vectors
     known = Conditional(basis, truth["eta"], truth["sigma"], along[None])
     curve = Curve(law, parameters, known, pull=(along / basis.values)[None])
@@ -162,7 +162,7 @@ def log_likelihood(
         *(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names}
     )
     residual = law.log_response(runs) - np.log(curve) - delta
-    if not spec.integrates_discrepancy:
+    if spec.observation.runs_are_independent:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)
     spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
@@ -180,7 +180,7 @@ def thin(fit: sb.Fit) -> sb.Fit:
     }
     labels = {"chain": [0], "draw": np.arange(THINNED)}
     groups = {"posterior": xr.Dataset(kept, labels)}
-    if fit.spec.samples_discrepancy:
+    if fit.spec.observation.samples_discrepancy:
         delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
         groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
     tree = xr.DataTree.from_dict(groups)
@@ -192,7 +192,7 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     """The quantities of `simulate` by a fit, through the package's own queries, each of shape (draws,)."""
     spec = fit.spec
     values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
-    delta = sampled_discrepancy(fit)
+    delta = fit.spec.observation.delta_at_runs(fit.tree)
     values["log_likelihood"] = log_likelihood(
         spec, fit.runs, values, delta[0] if np.ndim(delta) else delta
     )

@@ -52,7 +52,7 @@ def pooled_spec(model):
 def fit_of(model, runs, gate_failures=(), **draws):
     """A fit of draws of its parameters, (chain, draw); a sampled discrepancy follows the runs or is given: weights."""
     spec = sb.read_model(model)
-    if spec.samples_discrepancy and "weights" not in draws:
+    if spec.observation.samples_discrepancy and "weights" not in draws:
         draws["weights"] = likely_weights(spec, runs, draws)
     shape = next(iter(draws.values())).shape
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
@@ -78,7 +78,7 @@ def fit_of(model, runs, gate_failures=(), **draws):
 
 def likely_weights(spec, runs, draws):
     """Weights of the discrepancy given the runs, were the noise Normal and as informative as it is."""
-    law, noise, basis = spec.law_object, spec.noise_object, spec.basis(runs)
+    law, noise, basis = spec.law_object, spec.noise_object, spec.observation.basis(runs)
     values = {name: draws[name][..., None] for name in spec.priors}
     curve = law.function(
         *(getattr(runs, x) for x in law.inputs), **{x: values[x] for x in law.parameter_names}

@@ -53,7 +53,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
         """Log density of the run left out, given a refit's draws and, with a discrepancy, the other runs' losses."""
         spec, runs, posterior = self.whole.spec, self.whole.runs, idata__i["posterior"].to_dataset()
         delta: np.ndarray | float = 0.0
-        if spec.samples_discrepancy:
+        if spec.observation.samples_discrepancy:
             kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
             known = Fit(spec, kept, idata__i).discrepancy
             assert known is not None

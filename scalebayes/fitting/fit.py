@@ -22,8 +22,7 @@ from scalebayes.fitting.kept_fits import keep, place, recall
 from scalebayes.fitting.preflight import check_settings, check_table
 from scalebayes.fitting.samplers import Backend, Sampler, own_settings, prepare
 from scalebayes.posterior.diagnostics import Diagnosis, convergence
-from scalebayes.posterior.fit import METADATA, Fit, sampled_discrepancy
-from scalebayes.specs.discrepancy import loo_logpdf
+from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.specs.pooling import pooled_prior_draws, read_grouping
 from scalebayes.specs.spec import Spec, prior_draws, read_model
 from scalebayes.utils.parallel import parts_of, side_by_side
@@ -221,7 +220,7 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     }
     if len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"] <= LOG_LIKELIHOOD_VALUES:
         groups["log_likelihood"] = log_likelihood(
-            posterior, spec, runs, sampled_discrepancy(Fit(spec, runs, sampled))
+            posterior, spec, runs, spec.observation.delta_at_runs(sampled)
         )
     return xr.DataTree.from_dict(groups)
 
@@ -234,31 +233,23 @@ def log_likelihood(
     With a discrepancy it is that given the other runs; where the discrepancy is sampled, that given its draw ``delta``
     at the runs, (chain, draw, run).
     """
-    law, noise = spec.law_object, spec.noise_object
+    law, observation = spec.law_object, spec.observation
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(runs))
     density = np.empty((shape[0] * shape[1], len(runs)))
     draws = {
-        name: values.values.reshape(len(density), -1) for name, values in posterior.items()
+        str(name): values.values.reshape(len(density), -1) for name, values in posterior.items()
     }  # (S, groups)
     place = (
         read_grouping(runs, spec).of_run if "group" in posterior.dims else np.zeros(len(runs), int)
     )
-    observed, inputs = law.log_response(runs), [getattr(runs, x) for x in law.inputs]
     off = np.broadcast_to(
         np.reshape(delta, density.shape) if np.ndim(delta) else delta, density.shape
     )
-    basis = spec.basis(runs) if spec.integrates_discrepancy else None
 
     def fill(part: slice) -> None:
         values = {n: v[part][:, place] if v.shape[1] > 1 else v[part] for n, v in draws.items()}
-        curve = law.function(*inputs, **{p: values[p] for p in law.parameter_names})
-        residual = observed - np.log(curve) - off[part]
-        if basis is not None:
-            density[part] = loo_logpdf(
-                basis, residual, **{n: values[n].ravel() for n in spec.scatter_names}
-            )
-        else:
-            density[part] = noise.logpdf(residual, **{p: values[p] for p in noise.priors})
+        residual = law.log_residual(runs, values) - off[part]
+        density[part] = observation.pointwise(residual, values, runs)
 
     side_by_side(fill, parts_of(*density.shape))
     coords = {

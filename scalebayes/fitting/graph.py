@@ -1,12 +1,12 @@
-"""The `pm.Model` of a spec on a table. It and its two parts are all that imports PyMC, and only inside functions.
+"""The `pm.Model` of a spec on a table. This and the other graph modules import PyMC, and only inside functions.
 
-Everything that comes from the table, and every number in a prior, is data of the graph: nothing is baked in, so that
-one compiled sampler serves every table and every spec that differs only in the numbers of its priors.
+Everything that comes from the table, and every number in a prior, is data of the graph. So one compiled sampler serves
+every table, and every spec that differs only in the numbers of its priors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,62 +14,61 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes.fitting.graph_groups import add_groups, pooled_data
-from scalebayes.fitting.graph_priors import Symbol, log_prior, numbers_of, scatter_parameter
-from scalebayes.specs.discrepancy import padded
+from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
 from scalebayes.specs.pooling import read_grouping
 from scalebayes.specs.spec import Spec, read_model
 from scalebayes.utils.parallel import one_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pymc as pm
 
     from scalebayes.data.runs import Runs
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
-    """Build the `pm.Model` of a spec on a table of runs, for those who want to sample or inspect it themselves.
+    """Return the `pm.Model` of a spec on a table of runs, for those who want to sample or inspect it themselves.
 
     The free variables are the natural coordinates of the law (`scalebayes.laws.coordinates`), flat, in units of rough
-    posterior widths around a least-squares start; the potential ``prior`` holds the prior of the spec on the
+    posterior widths around a least-squares start. The potential ``prior`` holds the prior of the spec on the
     parameters and the Jacobian between the two.
     """
     import pymc as pm
-    import pytensor.tensor as pt
 
     spec = read_model(model)
-    law, noise = spec.law_object, spec.noise_object
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
-        if spec.pool is not None:
+        if spec.pool is None:
+            _add_law(spec, data)
+        else:
             add_groups(spec, data)
-            return graph
-        z = {
-            name: data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
-            for name, step in law.coordinates.steps().items()
-        }
-        logs, log_jacobian = law.coordinates.recover(
-            z, {x: data[f"centre_{x}"] for x in law.inputs}
-        )
-        parameters = {
-            name: pm.Deterministic(name, pt.exp(logs[name])) for name in law.parameter_names
-        }
-        pm.Potential("prior", log_prior(spec, logs, data) + log_jacobian)
-        scatter = {
-            name: scatter_parameter(name, spec.priors[name], data) for name in spec.scatter_names
-        }
-        loss = law.function(*(pt.exp(data[f"log_{x}"]) for x in law.inputs), **parameters)
-        distribution, observed, log_curve = getattr(pm, noise.pymc), data["observed"], pt.log(loss)
-        if spec.discrepancy is None:
-            distribution("log_loss", mu=log_curve, observed=observed, **scatter)
-        elif spec.integrates_discrepancy:
-            pm.Potential("log_loss", _marginal_log_density(observed - log_curve, data, **scatter))
-        else:  # no random variable either: PyMC would write the law twice, in two forms
-            eta, residual = scatter.pop("eta"), observed - log_curve
-            residual -= _sampled_discrepancy(
-                residual, data, variance=noise.equivalent(**scatter), eta=eta
-            )
-            pm.Potential("log_loss", pm.logp(distribution.dist(mu=0.0, **scatter), residual).sum())
     return graph
+
+
+def _add_law(spec: Spec, data: Mapping[str, Symbol]) -> None:
+    """Add a law whose parameters all runs share, and the log losses around it."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    law = spec.law_object
+    z = {}
+    for name, step in law.coordinates.steps().items():
+        z[name] = data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
+    centre = {x: data[f"centre_{x}"] for x in law.inputs}
+    logs, log_jacobian = law.coordinates.recover(z, centre)
+
+    parameters = {}
+    for name in law.parameter_names:
+        parameters[name] = pm.Deterministic(name, pt.exp(logs[name]))
+    pm.Potential("prior", log_prior(spec, logs, data) + log_jacobian)
+    further = {}
+    for name in spec.scatter_names:
+        further[name] = add_parameter(name, spec.priors[name], data)
+
+    inputs = [pt.exp(data[f"log_{x}"]) for x in law.inputs]
+    log_curve = pt.log(law.function(*inputs, **parameters))
+    spec.observation.add_log_loss(pm, data, log_curve, further)
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,15 @@ class Symbols:
     Attributes
     ----------
     free
-        What is sampled, by name: scalars, and vectors whose length is part of the graph.
+        Sampled variables by name: scalars, and vectors whose length is part of the graph.
     data
-        The shared variables that hold what `sampler_data` gives, by name.
+        Shared variables that hold the arrays of `sampler_data`, by name.
     log_density, gradient
         Log density of the free variables, and its gradient by them.
     kept
-        What a fit keeps of a draw: parameters of law, noise and discrepancy, by name.
+        Variables that a fit keeps of a draw: parameters of law, noise and discrepancy, by name.
     initial
-        Where PyMC starts each free variable.
+        PyMC's initial value of each free variable.
     """
 
     free: dict[str, Symbol]
@@ -99,7 +98,7 @@ class Symbols:
 
 
 def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
-    """Log density, gradient and what is kept of a draw, from the `pm.Model` of a spec."""
+    """Return the variables of the `pm.Model` of a spec, with the named ones kept of a draw."""
     from pymc.initial_point import make_initial_point_expression
     from pytensor.gradient import grad
     from pytensor.graph.replace import clone_replace
@@ -115,27 +114,30 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
         initval_strategies=model.rvs_to_initial_values,
         return_transformed=True,
     )
+
+    # PyMC copies the data that initial values depend on: put the model's own variables in their place.
     data = {variable.name: variable for variable in model.data_vars}
-    clones = {
-        v: data[v.name] for v in graph_inputs(initial) if v.name in data
-    }  # PyMC copies what it starts from
-    start: Any = clone_replace(initial, clones)
+    originals = {}
+    for variable in graph_inputs(initial):
+        if variable.name in data:
+            originals[variable] = data[variable.name]
+    start: Any = clone_replace(initial, originals)
+
     slopes: Any = grad(log_density, free)
     return Symbols(
-        {value.name: value for value in free},
-        data,
-        log_density,
-        slopes,
-        dict(zip(keep, kept, strict=True)),
-        start,
+        free={value.name: value for value in free},
+        data=data,
+        log_density=log_density,
+        gradient=slopes,
+        kept=dict(zip(keep, kept, strict=True)),
+        initial=start,
     )
 
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
-    """Everything a compiled sampler takes from a table and from the priors, as named float arrays."""
-    with (
-        one_thread()
-    ):  # the last bits of linear algebra depend on threads, and draws on the last bits
+    """Return everything that a compiled sampler takes from a table and from the priors, as named float arrays."""
+    # The last bits of linear algebra depend on the number of threads, and draws depend on the last bits.
+    with one_thread():
         return _sampler_data(runs, spec)
 
 
@@ -143,68 +145,32 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
     log_loss = law.log_response(runs)
-    start = law.coordinates.start(log_inputs, log_loss) if spec.pool is None else {}
-    data = {f"log_{x}": values for x, values in log_inputs.items()} | {"observed": log_loss}
-    data |= {f"centre_{x}": np.asarray(values.mean()) for x, values in log_inputs.items()}
-    if spec.discrepancy is not None:
-        basis = spec.basis(runs)
-        more = padded(len(basis.values)) - len(basis.values) if spec.samples_discrepancy else 0
-        data["eigenvectors"] = np.pad(basis.vectors, ((0, 0), (0, more)))
-        data["eigenvalues"] = np.pad(basis.values, (0, more))
-    data |= {f"start_{name}": np.asarray(value) for name, value in start.items()}
-    data |= {} if spec.pool is None else pooled_data(runs, spec)
-    numbers = [numbers_of(name, prior) for name, prior in spec.priors.items()]
-    return data | {key: np.asarray(value) for one in numbers for key, value in one.items()}
+
+    data = {f"log_{x}": values for x, values in log_inputs.items()}
+    data["observed"] = log_loss
+    for x, values in log_inputs.items():
+        data[f"centre_{x}"] = np.asarray(values.mean())
+    data |= spec.observation.data(runs)
+    if spec.pool is None:
+        for name, value in law.coordinates.start(log_inputs, log_loss).items():
+            data[f"start_{name}"] = np.asarray(value)
+    else:
+        data |= pooled_data(runs, spec)
+    for name, prior in spec.priors.items():
+        data |= prior_data(name, prior)
+    return data
 
 
 def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
-    """What a compiled sampler depends on: specs and tables that agree in it share one.
+    """Return what a compiled sampler depends on: specs and tables that agree in it share one.
 
-    Of the table only the size of a discrepancy that is sampled matters, rounded up to one of few, and of a pooled spec
-    the number of groups: each has variables of its own.
+    Of the table only the rounded size of a sampled discrepancy matters, and of a pooled spec the number of groups: each
+    has variables of its own.
     """
-    priors = tuple(
-        (name, prior.dist, prior.at is None, prior.shift) for name, prior in spec.priors.items()
-    )
-    rank = padded(len(spec.basis(runs).values)) if spec.samples_discrepancy else 0
-    spreads = tuple((name, prior.dist) for name, prior in spec.spread.items())
-    groups = len(read_grouping(runs, spec).names) if spec.pool else 0
-    return spec.law, spec.noise, spec.discrepancy is None, rank, priors, groups, spreads
-
-
-def _marginal_log_density(
-    residual: Symbol, data: Mapping[str, Symbol], *, sigma: Symbol, eta: Symbol
-) -> Symbol:
-    """Normal log density of the residuals of log loss, the discrepancy integrated out (`scalebayes.specs.discrepancy`)."""
-    import pytensor.tensor as pt
-
-    rotated = data["eigenvectors"].T @ residual
-    variance = sigma**2 + eta**2 * data["eigenvalues"]
-    outside = (residual**2).sum() - (rotated**2).sum()
-    rows, rank = residual.shape[0], rotated.shape[0]
-    inside = -0.5 * (rotated**2 / variance + pt.log(variance)).sum()
-    return (
-        inside
-        - 0.5 * outside / sigma**2
-        - (rows - rank) * pt.log(sigma)
-        - 0.5 * rows * np.log(2 * np.pi)
-    )
-
-
-def _sampled_discrepancy(
-    residual: Symbol, data: Mapping[str, Symbol], *, variance: Symbol, eta: Symbol
-) -> Symbol:
-    """Discrepancy at the runs, its weights sampled in the coordinates of `scalebayes.specs.discrepancy`."""
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    size = eta * pt.sqrt(data["eigenvalues"])
-    total = variance + size**2
-    rank = len(data["eigenvalues"].get_value())
-    v = pm.Flat("v", shape=rank, initval=np.zeros(rank))
-    narrowing = pt.sqrt(variance / total)
-    weights = pm.Deterministic(
-        "weights", size * (data["eigenvectors"].T @ residual) / total + narrowing * v
-    )
-    pm.Potential("prior_of_weights", (pt.log(narrowing) - 0.5 * weights**2).sum())
-    return data["eigenvectors"] @ (size * weights)
+    priors = []
+    for name, prior in spec.priors.items():
+        priors.append((name, prior.dist, prior.at is None, prior.shift))
+    spreads = [(name, prior.dist) for name, prior in spec.spread.items()]
+    groups = 0 if spec.pool is None else len(read_grouping(runs, spec).names)
+    observation = spec.observation.structure(runs)
+    return spec.law, spec.noise, observation, tuple(priors), groups, tuple(spreads)

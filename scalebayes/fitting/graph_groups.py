@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from scalebayes.data.runs import Runs
-from scalebayes.fitting.graph_priors import Symbol, log_prior, numbers_of, scatter_parameter
+from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
 from scalebayes.fitting.pilot import make_pilot
 from scalebayes.specs.pooling import (
     POPULATION,
@@ -45,11 +45,9 @@ def pooled_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
         data |= {f"pilot_{name}": pilot.centres[k], f"map_{name}": pilot.maps[k]}
         data |= {f"mu_pilot_{name}": pilot.mu_centres[k], f"mu_map_{name}": pilot.mu_maps[k]}
     spreads = {SPREAD.format(name): prior for name, prior in spec.spread.items()}
-    return data | {
-        k: np.asarray(v)
-        for name, prior in spreads.items()
-        for k, v in numbers_of(name, prior).items()
-    }
+    for name, prior in spreads.items():
+        data |= prior_data(name, prior)
+    return data
 
 
 def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
@@ -63,9 +61,7 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
 
     law, names = spec.law_object, spec.law_object.parameter_names
     coordinates, log_at = law.coordinates, {p: data[f"prior_{p}_log_at"] for p in references(spec)}
-    spread = {
-        n: scatter_parameter(SPREAD.format(n), prior, data) for n, prior in spec.spread.items()
-    }
+    spread = {n: add_parameter(SPREAD.format(n), prior, data) for n, prior in spec.spread.items()}
     size = data[f"mu_map_{coordinates.names[0]}"].get_value().size
     offsets = pm.Flat("offsets", shape=size, initval=np.zeros(size))
 
@@ -99,18 +95,14 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
         name: pm.Deterministic(name, specify_shape(pt.exp(logs[name]), shape)) for name in names
     }
     sigma = data["member"] @ pm.Deterministic("sigma", pt.exp(log_sigma))
-    scatter = {
-        name: scatter_parameter(name, spec.priors[name], data) for name in shared_names(spec)
-    }
+    scatter = {name: add_parameter(name, spec.priors[name], data) for name in shared_names(spec)}
     inputs = (pt.exp(data[f"log_{x}"]) for x in law.inputs)
     log_law = pt.log(
         law.function(
             *inputs, **{name: data["member"] @ value for name, value in parameters.items()}
         )
     )
-    getattr(pm, spec.noise_object.pymc)(
-        "log_loss", mu=log_law, observed=data["observed"], sigma=sigma, **scatter
-    )
+    spec.observation.add_log_loss(pm, data, log_law, {"sigma": sigma, **scatter})
 
 
 def _group_sigma(spec: Spec, spread: Symbol, data: Mapping[str, Symbol]) -> Symbol:
@@ -118,9 +110,7 @@ def _group_sigma(spec: Spec, spread: Symbol, data: Mapping[str, Symbol]) -> Symb
     import pymc as pm
     import pytensor.tensor as pt
 
-    middle = scatter_parameter(
-        POPULATION.format("sigma"), spec.priors["sigma"], data, numbers="sigma"
-    )
+    middle = add_parameter(POPULATION.format("sigma"), spec.priors["sigma"], data, numbers="sigma")
     count = data["pilot_log_sigma"].get_value().size
     offset = pm.Flat("sigma_offsets", shape=count, initval=np.zeros(count))
     log_sigma = data["pilot_log_sigma"] + data["pilot_sigma_steps"] * offset

@@ -8,54 +8,68 @@ from typing import Any
 import numpy as np
 
 from scalebayes.specs.parts import Prior
-from scalebayes.specs.priors import DISTRIBUTIONS
 from scalebayes.specs.spec import Spec
 
 type Symbol = Any
 """A PyTensor variable."""
 
 
-def numbers_of(name: str, prior: Prior) -> dict[str, float]:
-    """The numbers of one prior: PyMC's arguments, and the log of the reference where the prior is stated at one."""
-    numbers = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    numbers |= {} if prior.at is None else {"log_at": float(np.log(prior.at))}
-    return {f"prior_{name}_{key}": value for key, value in numbers.items()}
+def prior_data(name: str, prior: Prior) -> dict[str, np.ndarray]:
+    """Return the numbers of one prior: PyMC's arguments, and the log of its reference input if it has one."""
+    data = {}
+    for key, value in prior.distribution.pymc_arguments().items():
+        data[f"prior_{name}_{key}"] = np.asarray(value)
+    if prior.at is not None:
+        data[f"prior_{name}_log_at"] = np.asarray(float(np.log(prior.at)))
+    return data
 
 
 def log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]) -> Symbol:
-    """Log prior density in the logs of the parameters, scales measured by the log size of their term."""
+    """Return the log prior density in the logs of the parameters, those of scales in the log size of their term."""
     import pymc as pm
 
-    terms = []
+    total = 0
     for parameter in spec.law_object.parameters:
-        name, log_value = parameter.name, logs[parameter.name]
-        if parameter.exponent and spec.priors[name].at:
-            log_value = np.exp(logs[parameter.exponent]) * (
-                log_value - data[f"prior_{name}_log_at"]
-            )
-        entry = DISTRIBUTIONS[spec.priors[name].dist]
-        density = pm.logp(
-            getattr(pm, entry.pymc).dist(**_arguments(name, spec.priors[name], data)),
-            np.exp(log_value),
-        )
-        terms.append(density + log_value)
-    return sum(terms)
+        name = parameter.name
+        prior = spec.priors[name]
+        log_value = logs[name]
+        if parameter.exponent and prior.at:
+            # The size of the term is (scale / reference)^exponent, and the prior is on that.
+            log_ratio = log_value - data[f"prior_{name}_log_at"]
+            log_value = np.exp(logs[parameter.exponent]) * log_ratio
+        distribution = _pymc_class(prior).dist(**_arguments(name, prior, data))
+        # The Jacobian of the log is the value itself.
+        total = total + (pm.logp(distribution, np.exp(log_value)) + log_value)
+    return total
 
 
-def _arguments(name: str, prior: Prior, data: Mapping[str, Symbol]) -> dict[str, Symbol]:
-    """PyMC's arguments of a prior, from the data."""
-    keys = DISTRIBUTIONS[prior.dist].pymc_arguments(**prior.arguments)
-    return {key: data[f"prior_{name}_{key}"] for key in keys}
-
-
-def scatter_parameter(
-    name: str, prior: Prior, data: Mapping[str, Symbol], numbers: str = ""
+def add_parameter(
+    name: str, prior: Prior, data: Mapping[str, Symbol], numbers: str | None = None
 ) -> Symbol:
-    """A free variable with a prior, whose numbers stand in the data under its name or another."""
+    """Add a free variable with a prior to the model, and return it.
+
+    Parameters
+    ----------
+    numbers
+        Name under which the data hold the numbers of the prior, if not that of the variable.
+    """
     import pymc as pm
 
-    make = getattr(pm, DISTRIBUTIONS[prior.dist].pymc)
+    make = _pymc_class(prior)
     arguments = _arguments(numbers or name, prior, data)
     if prior.shift == 0:
         return make(name, **arguments)
-    return pm.Deterministic(name, prior.shift + make(f"{name}_above_{prior.shift:g}", **arguments))
+    above = make(f"{name}_above_{prior.shift:g}", **arguments)
+    return pm.Deterministic(name, prior.shift + above)
+
+
+def _pymc_class(prior: Prior) -> Any:
+    import pymc as pm
+
+    return getattr(pm, prior.distribution.pymc)
+
+
+def _arguments(name: str, prior: Prior, data: Mapping[str, Symbol]) -> dict[str, Symbol]:
+    """Return PyMC's arguments of a prior, from the data."""
+    keys = prior.distribution.pymc_arguments()
+    return {key: data[f"prior_{name}_{key}"] for key in keys}

@@ -74,12 +74,9 @@ def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
         raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
     if spec.pool is not None:
         tune, accept, adaptation = 2000, 0.98, "low_rank"
-    elif spec.discrepancy is None:
-        tune, accept, adaptation = 600, 0.95, "low_rank"
-    elif spec.integrates_discrepancy:
-        tune, accept, adaptation = 2000, 0.97, "low_rank"
     else:
-        tune, accept, adaptation = 1000, 0.97, "draw_diag"
+        kind = spec.observation
+        tune, accept, adaptation = kind.tune, kind.target_accept, kind.adaptation
     if backend == "jax":
         numpyro.check()
     return {"tune": tune, "target_accept": accept} | (
@@ -146,7 +143,7 @@ def compile_with(spec: Spec, runs: Runs) -> Any:
 def engine(spec: Spec, runs: Runs) -> Engine:
     """The compiled model of a spec, this process's where there is one."""
     if (key := structure(spec, runs)) not in COMPILED:
-        keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
+        keep = [*variable_names(spec), *spec.observation.kept]
         try:
             ours = KernelSampler(kernel(spec, runs, keep, key))
             ours.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it
@@ -235,14 +232,8 @@ def named(
         "posterior": kept,
         "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
     }
-    if spec.samples_discrepancy:
-        basis = spec.basis(runs)
-        weights = (
-            posterior["weights"].transpose("chain", "draw", ...).values[..., : len(basis.values)]
-        )
-        delta = posterior["eta"].values[..., None] * (
-            (weights * np.sqrt(basis.values)) @ basis.vectors.T
-        )
+    delta = spec.observation.delta_from_trace(posterior, runs)
+    if delta is not None:
         coords = {
             "chain": posterior["chain"],
             "draw": posterior["draw"],

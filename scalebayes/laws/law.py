@@ -90,6 +90,12 @@ class Law:
         """Log of what this law says of runs, as they have it: their loss, or the odds of their accuracy."""
         return np.log(getattr(runs, self.response))
 
+    def log_residual(self, runs: Any, parameters: Mapping[str, Numeric]) -> np.ndarray:
+        """Log of the observed response minus log of this law, at runs; parameters broadcast against (runs,)."""
+        inputs = [getattr(runs, x) for x in self.inputs]
+        own = {name: parameters[name] for name in self.parameter_names}
+        return self.log_response(runs) - np.log(self.function(*inputs, **own))
+
     def derive(self, parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
         """Quantities the papers print (A, B, a_opt ...) from this law's parameters."""
         out: dict[str, Numeric] = {}

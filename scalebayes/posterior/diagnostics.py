@@ -11,7 +11,7 @@ import xarray as xr
 
 from scalebayes.display import html
 from scalebayes.messages import Message
-from scalebayes.posterior.fit import NEW_GROUP, SAMPLED, Fit, draws, sampled_discrepancy
+from scalebayes.posterior.fit import NEW_GROUP, SAMPLED, Fit, draws
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -257,17 +257,8 @@ def _some(runs: pd.Index) -> str:
 def residuals_at_median(fit: Fit) -> np.ndarray:
     """Log loss less that of the curve at the median of each parameter, what it expects of a discrepancy taken in."""
     runs, law, median = fit.runs, fit.spec.law_object, draws(fit).median()
-    inputs = (getattr(runs, x) for x in law.inputs)
-    residual = law.log_response(runs) - np.log(
-        law.function(*inputs, **{p: float(median[p]) for p in law.parameter_names})
-    )
-    if fit.spec.discrepancy is None:
-        return residual
-    if fit.spec.samples_discrepancy:
-        return residual - np.mean(sampled_discrepancy(fit), axis=(0, 1))
-    basis = fit.spec.basis(runs)
-    shrink = basis.values / (basis.values + float(median["sigma"] / median["eta"]) ** 2)
-    return residual - basis.vectors @ (shrink * (basis.vectors.T @ residual))
+    residual = law.log_residual(runs, {name: float(median[name]) for name in law.parameter_names})
+    return residual - fit.spec.observation.expected_at_runs(fit.tree, runs, residual)
 
 
 def _prior_decides(fit: Fit) -> Iterator[Message]:

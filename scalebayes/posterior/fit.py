@@ -16,6 +16,7 @@ import xarray as xr
 from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.specs.discrepancy import Conditional
+from scalebayes.specs.observation import SAMPLED as SAMPLED
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 NEW_GROUP = "new group"
 """The view of a group without runs."""
-SAMPLED = "discrepancy"
-"""Group of the tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
 METADATA = "scalebayes"
 """Root attribute of the tree: how the fit was made, as canonical JSON."""
 
@@ -84,20 +83,7 @@ class Fit:
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
         """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
-        spec, runs = self.spec, self.runs
-        if spec.discrepancy is None:
-            return None
-        law, posterior = spec.law_object, draws(self)
-        basis = spec.basis(runs)
-        eta, sigma = (posterior[name].values.ravel() for name in ("eta", "sigma"))
-        if spec.samples_discrepancy:
-            delta = draws(self, SAMPLED)["delta"].values.reshape(-1, len(runs))
-            return Conditional(basis, eta, np.zeros_like(sigma), delta @ basis.vectors)
-        parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(self).items()}
-        residual = law.log_response(runs) - np.log(
-            law.function(*(getattr(runs, x) for x in law.inputs), **parameters)
-        )
-        return Conditional(basis, eta, sigma, residual @ basis.vectors)
+        return self.spec.observation.conditional(self.tree, self.runs, lambda: residuals(self))
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes
@@ -174,9 +160,10 @@ def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
 
 
-def sampled_discrepancy(fit: Fit) -> np.ndarray | float:
-    """Draws of the discrepancy at the runs, (chain, draw, run), where it was sampled; else zero."""
-    return draws(fit, SAMPLED)["delta"].values if fit.spec.samples_discrepancy else 0.0
+def residuals(fit: Fit) -> np.ndarray:
+    """Log loss minus log law of every draw and run, (draws, runs), chains one after the other."""
+    parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
+    return fit.spec.law_object.log_residual(fit.runs, parameters)
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:

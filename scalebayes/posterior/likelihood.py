@@ -24,20 +24,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters, refuse_view
+from scalebayes.posterior.fit import Fit, noise_parameters, refuse_view, residuals
 from scalebayes.specs.discrepancy import Basis, Conditional
 
 VALUES = 4_000_000
 """Of matrices inverted at once: draws are taken in blocks of so many values (32 MB)."""
-
-
-def residuals(fit: Fit) -> np.ndarray:
-    """Log loss less log law of every draw and run, chains one after the other, (draws, runs)."""
-    law, runs = fit.spec.law_object, fit.runs
-    parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
-    return law.log_response(runs) - np.log(
-        law.function(*(getattr(runs, x) for x in law.inputs), **parameters)
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +153,11 @@ class Likelihood:
 def make_likelihood(fit: Fit) -> Likelihood:
     """The runs of a fit under its draws."""
     refuse_view(fit, "a new group has no runs that could be weighed: ask a group", of_a_group=False)
-    residual, known = residuals(fit), fit.discrepancy
-    if known is not None and not fit.spec.samples_discrepancy:
-        return Likelihood(residual, None, known)
-    if known is not None:
-        residual = residual - known.rotated @ known.basis.vectors.T
+    residual, observation = residuals(fit), fit.spec.observation
+    if not observation.runs_are_independent:
+        return Likelihood(residual, None, fit.discrepancy)
+    delta = np.asarray(observation.delta_at_runs(fit.tree))
+    if delta.ndim:
+        residual = residual - delta.reshape(residual.shape)
     scatter = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
-    return Likelihood(residual, fit.spec.noise_object.logpdf(residual, **scatter), known)
+    return Likelihood(residual, observation.pointwise(residual, scatter, fit.runs), fit.discrepancy)

@@ -1,112 +1,215 @@
-"""How a run's loss scatters around the law: noise on the log of the loss."""
+"""Noise models: the distribution of a run's log loss around the curve.
+
+A noise is one class with everything that the package asks of a noise: default priors of its parameters, its
+distribution in PyMC, and its density, draws and quantiles in NumPy. `docs/add-a-model.md` has a skeleton to copy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-SIGMA: dict[str, float | str] = {
+type DefaultPrior = Mapping[str, float | str]
+"""Fields of a `scalebayes.Prior`."""
+
+SIGMA: DefaultPrior = {
     "dist": "HalfNormal",
     "sigma": 0.1,
-    "reason": "scatter of log loss between runs of one recipe; 10% is already a noisy sweep, 30% is not one recipe",
+    "reason": (
+        "scatter of log loss between runs of one recipe; 10% is already a noisy sweep, 30% is not one recipe"
+    ),
 }
-NU: dict[str, float | str] = {
+NU: DefaultPrior = {
     "dist": "Gamma",
     "alpha": 2.0,
     "beta": 0.1,
     "shift": 2.0,
-    "reason": "from heavy tails to near Normal (Juarez and Steel 2010); above 2 so that the variance exists",
-}
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A noise model: its parameters with default priors, PyMC's name for it, and its NumPy side.
-
-    ``draw(rng, shape, **parameters)`` gives standard deviates times sigma; ``logpdf(residual, **parameters)`` their
-    log density, residual = log loss - log law; ``tail(residual, **parameters)`` the probability of one as large or
-    larger, of either sign; ``middle(**parameters)`` the standard deviation of the Normal with the same quartiles;
-    ``equivalent(**parameters)`` the variance of the Normal noise that would leave as much to learn from a run, the
-    inverse of the Fisher information of the curve's log.
-    """
-
-    priors: dict[str, dict[str, float | str]]
-    pymc: str
-    draw: Callable[..., np.ndarray]
-    logpdf: Callable[..., np.ndarray]
-    tail: Callable[..., np.ndarray]
-    middle: Callable[..., np.ndarray]
-    equivalent: Callable[..., np.ndarray]
-
-
-def _normal_logpdf(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
-    """-(residual/sigma)^2/2 - log sigma - log(2 pi)/2; of every run and draw, so without SciPy's checks."""
-    return -0.5 * (residual / sigma) ** 2 - (np.log(sigma) + 0.5 * np.log(2 * np.pi))
-
-
-def _student_t_logpdf(residual: np.ndarray, *, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    """Log Gamma((nu+1)/2)/Gamma(nu/2) - log(pi nu)/2 - log sigma - (nu+1)/2 log(1 + (residual/sigma)^2/nu)."""
-    from scipy.special import gammaln
-
-    constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(np.pi * nu) - np.log(sigma)
-    return constant - (nu + 1) / 2 * np.log1p((residual / sigma) ** 2 / nu)
-
-
-def _student_t_draw(
-    rng: np.random.Generator, shape: tuple[int, ...], *, sigma: np.ndarray, nu: np.ndarray
-) -> np.ndarray:
-    """Student's t by the polar method, sigma sqrt(nu (U^(-2/nu) - 1)) cos(2 pi V) (Bailey 1994, doi:10.2307/2153537).
-
-    A third of the time of NumPy's, which draws a Gamma variate for each. V needs no more than single precision.
-    """
-    drawn, angle = rng.random(shape), rng.random(shape, dtype=np.float32)
-    np.log1p(np.negative(drawn, out=drawn), out=drawn)  # U = 1 - drawn is never zero
-    drawn *= -2 / nu
-    np.sqrt(np.multiply(np.expm1(drawn, out=drawn), nu, out=drawn), out=drawn)
-    angle *= np.float32(2 * np.pi)
-    drawn *= np.cos(angle, out=angle)
-    drawn *= sigma
-    return drawn
-
-
-def _normal_tail(residual: np.ndarray, *, sigma: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    return 2 * stats.norm.sf(np.abs(residual), scale=sigma)
-
-
-def _student_t_tail(residual: np.ndarray, *, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    return 2 * stats.t.sf(np.abs(residual), df=nu, scale=sigma)
-
-
-def _student_t_middle(*, sigma: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    return sigma * stats.t.ppf(0.75, df=nu) / stats.norm.ppf(0.75)
-
-
-NOISES = {
-    "normal": Noise(
-        {"sigma": SIGMA},
-        "Normal",
-        lambda rng, shape, *, sigma: sigma * rng.standard_normal(shape),
-        _normal_logpdf,
-        _normal_tail,
-        lambda *, sigma: sigma,
-        lambda *, sigma: sigma**2,
-    ),
-    "student_t": Noise(
-        {"sigma": SIGMA, "nu": NU},
-        "StudentT",
-        _student_t_draw,
-        _student_t_logpdf,
-        _student_t_tail,
-        _student_t_middle,
-        lambda *, sigma, nu: sigma**2 * (nu + 3) / (nu + 1),
+    "reason": (
+        "from heavy tails to near Normal (Juarez and Steel 2010); above 2 so that the variance exists"
     ),
 }
-"""Name in a spec -> noise."""
+
+UPPER_QUARTILE = 0.75
+
+
+class Noise(ABC):
+    """Distribution of the residual, log loss minus log curve, given the noise's parameters.
+
+    Parameters are passed by name, as arrays that broadcast against the residual. The first is always ``sigma``.
+
+    Attributes
+    ----------
+    label
+        What a person calls this noise, as in "Student-t noise".
+    priors
+        Default prior of each parameter, by name.
+    pymc
+        Name of the distribution in PyMC, which takes ``mu`` and `pymc_arguments`.
+    integrates_discrepancy
+        Whether a Gaussian process on the log loss integrates out of the likelihood in closed form.
+    alternative
+        Name of the noise that a sensitivity check sets beside this one.
+    """
+
+    label: ClassVar[str]
+    priors: ClassVar[Mapping[str, DefaultPrior]]
+    pymc: ClassVar[str]
+    integrates_discrepancy: ClassVar[bool] = False
+    alternative: ClassVar[str] = "normal"
+
+    def pymc_arguments(self, *args: Any, **parameters: Any) -> dict[str, Any]:
+        """Return the arguments of PyMC's distribution other than ``mu``: by default the parameters themselves."""
+        return parameters
+
+    # Subclasses name their parameters: "*args: Any, **parameters: Any" allows that to a type checker.
+
+    @abstractmethod
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], *args: Any, **parameters: Any
+    ) -> np.ndarray:
+        """Return random residuals of a shape."""
+
+    @abstractmethod
+    def logpdf(self, residual: np.ndarray, *args: Any, **parameters: Any) -> np.ndarray:
+        """Return the log density of residuals."""
+
+    @abstractmethod
+    def tail(self, residual: np.ndarray, *args: Any, **parameters: Any) -> np.ndarray:
+        """Return the probability of a residual at least as large in absolute value."""
+
+    @abstractmethod
+    def middle(self, *args: Any, **parameters: Any) -> np.ndarray:
+        """Return the standard deviation of the Normal distribution with the same quartiles."""
+
+    @abstractmethod
+    def equivalent(self, *args: Any, **parameters: Any) -> Any:
+        """Return the variance of the Normal noise from which a run would tell as much of the log curve.
+
+        It is the inverse of the Fisher information of the log curve. Parameters may be PyTensor variables.
+        """
+
+
+NOISES: dict[str, Noise] = {}
+"""Every noise by its name in a spec; filled by `register`."""
+
+
+def register[T: type[Noise]](name: str, noise: T) -> T:
+    """Make a noise known under a name that specs may give.
+
+    Raises
+    ------
+    TypeError
+        When another noise has this name already, or the first parameter is not ``sigma``.
+    """
+    if name in NOISES:
+        raise TypeError(f"a noise is called '{name}' already: {type(NOISES[name]).__name__}")
+    parameters = [*noise.priors]
+    if parameters[:1] != ["sigma"]:
+        raise TypeError(f"the first parameter of a noise is sigma; '{name}' has {parameters}")
+    NOISES[name] = noise()
+    return noise
+
+
+class Normal(Noise):
+    """Normal noise of standard deviation sigma."""
+
+    label = "Normal"
+    priors: ClassVar[Mapping[str, DefaultPrior]] = {"sigma": SIGMA}
+    pymc = "Normal"
+    integrates_discrepancy = True
+    alternative = "student_t"
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], *, sigma: Any) -> np.ndarray:
+        """Return random residuals of a shape."""
+        return sigma * rng.standard_normal(shape)
+
+    def logpdf(self, residual: np.ndarray, *, sigma: Any) -> np.ndarray:
+        """Return -(residual/sigma)^2/2 - log sigma - log(2 pi)/2.
+
+        A third of the time of SciPy's, which checks its arguments; this is asked for every run and draw.
+        """
+        return -0.5 * (residual / sigma) ** 2 - (np.log(sigma) + 0.5 * np.log(2 * np.pi))
+
+    def tail(self, residual: np.ndarray, *, sigma: Any) -> np.ndarray:
+        """Return the probability of a residual at least as large in absolute value."""
+        from scipy import stats
+
+        return 2 * stats.norm.sf(np.abs(residual), scale=sigma)
+
+    def middle(self, *, sigma: Any) -> np.ndarray:
+        """Return sigma."""
+        return sigma
+
+    def equivalent(self, *, sigma: Any) -> Any:
+        """Return sigma^2."""
+        return sigma**2
+
+
+class StudentT(Noise):
+    """Student-t noise of scale sigma and nu degrees of freedom."""
+
+    label = "Student-t"
+    priors: ClassVar[Mapping[str, DefaultPrior]] = {"sigma": SIGMA, "nu": NU}
+    pymc = "StudentT"
+    alternative = "normal"
+
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], *, sigma: Any, nu: Any
+    ) -> np.ndarray:
+        """Return random residuals of a shape, by the polar method (Bailey 1994, doi:10.2307/2153537).
+
+        sigma sqrt(nu (U^(-2/nu) - 1)) cos(2 pi V), with U and V uniform. A third of the time of NumPy's, which draws a
+        Gamma variate for each. Works in place, because the array may take a gigabyte.
+        """
+        radius = rng.random(shape)
+        # V needs no more than single precision, which halves the time of the cosine.
+        angle = rng.random(shape, dtype=np.float32)
+
+        # U is 1 - radius, which is never zero. expm1 of -2/nu log U keeps the digits where U is near 1.
+        np.negative(radius, out=radius)
+        np.log1p(radius, out=radius)
+        radius *= -2 / nu
+        np.expm1(radius, out=radius)
+        radius *= nu
+        np.sqrt(radius, out=radius)
+
+        angle *= np.float32(2 * np.pi)
+        np.cos(angle, out=angle)
+        radius *= angle
+        radius *= sigma
+        return radius
+
+    def logpdf(self, residual: np.ndarray, *, sigma: Any, nu: Any) -> np.ndarray:
+        """Return log(Gamma((nu+1)/2) / Gamma(nu/2)) - log(pi nu)/2 - log sigma - (nu+1)/2 log(1 + (residual/sigma)^2/nu).
+
+        A seventh of the time of SciPy's, which checks its arguments; this is asked for every run and draw.
+        """
+        from scipy.special import gammaln
+
+        log_gammas = gammaln((nu + 1) / 2) - gammaln(nu / 2)
+        constant = log_gammas - 0.5 * np.log(np.pi * nu) - np.log(sigma)
+        return constant - (nu + 1) / 2 * np.log1p((residual / sigma) ** 2 / nu)
+
+    def tail(self, residual: np.ndarray, *, sigma: Any, nu: Any) -> np.ndarray:
+        """Return the probability of a residual at least as large in absolute value."""
+        from scipy import stats
+
+        return 2 * stats.t.sf(np.abs(residual), df=nu, scale=sigma)
+
+    def middle(self, *, sigma: Any, nu: Any) -> np.ndarray:
+        """Return sigma times the upper quartile of Student's t over that of the Normal distribution."""
+        from scipy import stats
+
+        quartile = stats.t.ppf(UPPER_QUARTILE, df=nu)
+        return sigma * quartile / stats.norm.ppf(UPPER_QUARTILE)
+
+    def equivalent(self, *, sigma: Any, nu: Any) -> Any:
+        """Return sigma^2 (nu + 3) / (nu + 1)."""
+        return sigma**2 * (nu + 3) / (nu + 1)
+
+
+register("normal", Normal)
+register("student_t", StudentT)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from scalebayes.specs.discrepancy import KERNELS, Basis, make_basis
+from scalebayes.specs.discrepancy import KERNELS
 from scalebayes.specs.faults import one_of
-from scalebayes.specs.priors import DISTRIBUTIONS
+from scalebayes.specs.priors import DISTRIBUTIONS, Distribution
 from scalebayes.units import format_quantity
 
 type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -41,7 +40,7 @@ class Prior(BaseModel):
 
     @model_validator(mode="after")
     def _arguments_fit(self) -> Prior:
-        allowed = DISTRIBUTIONS[self.dist].arguments
+        allowed = DISTRIBUTIONS[self.dist].argument_names()
         if set(self.arguments) != set(allowed):
             raise ValueError(
                 f"{self.dist} takes {', '.join(allowed)}; got {', '.join(self.arguments) or 'none'}"
@@ -53,6 +52,11 @@ class Prior(BaseModel):
         """Arguments of the distribution."""
         return dict(self.__pydantic_extra__)
 
+    @property
+    def distribution(self) -> Distribution:
+        """The distribution before `shift`, with its arguments."""
+        return DISTRIBUTIONS[self.dist](**self.arguments)
+
     def __str__(self) -> str:
         arguments = ", ".join(f"{name} {value:g}" for name, value in self.arguments.items())
         shift = f"{self.shift:g} + " if self.shift else ""
@@ -61,11 +65,11 @@ class Prior(BaseModel):
 
     def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
         """Draws of the parameter, or with ``at`` of its term's size."""
-        return self.shift + DISTRIBUTIONS[self.dist].draw(rng, draws, **self.arguments)
+        return self.shift + self.distribution.draw(rng, draws)
 
     def logpdf(self, value: np.ndarray) -> np.ndarray:
         """Log density of the parameter, or with ``at`` of its term's size."""
-        return DISTRIBUTIONS[self.dist].logpdf(value - self.shift, **self.arguments)
+        return self.distribution.logpdf(value - self.shift)
 
 
 class Check(BaseModel):
@@ -113,7 +117,3 @@ class Discrepancy(BaseModel):
     @classmethod
     def _known_kernel(cls, kernel: str) -> str:
         return one_of(kernel, KERNELS, "kernel")
-
-    def basis(self, log_inputs: Mapping[str, np.ndarray]) -> Basis:
-        """Eigenbasis of the kernel on a table."""
-        return make_basis(log_inputs, self.length, self.kernel)

@@ -22,8 +22,6 @@ from pydantic import (
 from scalebayes.display import html
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
-from scalebayes.specs.discrepancy import PRIORS as ETA_PRIORS
-from scalebayes.specs.discrepancy import Basis
 from scalebayes.specs.faults import (
     describe,
     nearest,
@@ -34,12 +32,16 @@ from scalebayes.specs.faults import (
     value_faults,
 )
 from scalebayes.specs.noise import NOISES, Noise
+from scalebayes.specs.observation import (
+    IntegratedDiscrepancy,
+    NoiseOnly,
+    Observation,
+    SampledDiscrepancy,
+)
 from scalebayes.specs.parts import FROZEN, Discrepancy, Prior, Published
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from scalebayes.data.runs import Runs
 
 
 class Spec(BaseModel):
@@ -84,9 +86,8 @@ class Spec(BaseModel):
         if not {"law", "noise"} <= info.data.keys() or not isinstance(given, dict):
             return read(given)
         law = LAWS[info.data["law"]]
-        scatter = NOISES[info.data["noise"]].priors | (
-            ETA_PRIORS if info.data.get("discrepancy") else {}
-        )
+        noise = NOISES[info.data["noise"]]
+        scatter = _observation(law, noise, info.data.get("discrepancy")).priors
         given = {**scatter, **given}
         priors = read_all(read, given, prior_faults(law, tuple(scatter), given))
         return {name: priors[name] for name in (*law.parameter_names, *scatter)}
@@ -136,23 +137,12 @@ class Spec(BaseModel):
     @property
     def scatter_names(self) -> tuple[str, ...]:
         """Parameters of what lies between the law and a run's loss: those of the noise, and the discrepancy's eta."""
-        return (*self.noise_object.priors, *(ETA_PRIORS if self.discrepancy else ()))
-
-    def basis(self, runs: Runs) -> Basis:
-        """Eigenbasis of the discrepancy, which must be there, on a table: leading vectors where it is sampled."""
-        assert self.discrepancy is not None
-        basis = self.discrepancy.basis(runs.log_inputs(self.law_object.inputs))
-        return basis.leading() if self.samples_discrepancy else basis
+        return tuple(self.observation.priors)
 
     @property
-    def samples_discrepancy(self) -> bool:
-        """Whether the discrepancy at the runs is sampled: it integrates out under Normal noise only."""
-        return self.discrepancy is not None and self.noise != "normal"
-
-    @property
-    def integrates_discrepancy(self) -> bool:
-        """Whether there is a discrepancy that integrates out."""
-        return self.discrepancy is not None and self.noise == "normal"
+    def observation(self) -> Observation:
+        """Distribution of the log losses around the law: its noise, and the discrepancy if there is one."""
+        return _observation(self.law_object, self.noise_object, self.discrepancy)
 
     @property
     def hash(self) -> str:
@@ -221,6 +211,13 @@ class Spec(BaseModel):
         kind = self.discrepancy.kernel.replace("_", " ")
         size = f"a Gaussian process over the logs of the inputs ({kind}, length {self.discrepancy.length:g} decades)"
         return [f"discrepancy: {size}", f"           {self.discrepancy.reason}"]
+
+
+def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Observation:
+    if discrepancy is None:
+        return NoiseOnly(noise)
+    kind = IntegratedDiscrepancy if noise.integrates_discrepancy else SampledDiscrepancy
+    return kind(noise, discrepancy.kernel, discrepancy.length, law.inputs)
 
 
 def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:

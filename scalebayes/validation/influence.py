@@ -156,7 +156,7 @@ def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decisi
             log_size,
             lambda one, _: log_size(one),
             lambda one, _, rows: log_size(
-                keep(one, rows) if one.spec.integrates_discrepancy else one
+                one if one.spec.observation.samples_discrepancy else keep(one, rows)
             ),
         )
     found = predict(fit, N=N, D=D, C=C)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from scalebayes.posterior.fit import Fit, refuse_view
 from scalebayes.queries.ahead import _ahead, _answer
 from scalebayes.specs.noise import NOISES
 from scalebayes.specs.parts import Discrepancy, Prior
-from scalebayes.specs.priors import DISTRIBUTIONS
 from scalebayes.specs.spec import Spec, read_model
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
@@ -156,21 +155,16 @@ def variants(spec: Spec) -> dict[str, Spec]:
     law_priors = {name: spec.priors[name] for name in spec.law_object.parameter_names}
     out = {}
     if spec.discrepancy is not None:
-        other, words = (
-            ("normal", "Normal noise")
-            if spec.samples_discrepancy
-            else ("student_t", "Student-t noise")
-        )
+        other = spec.noise_object.alternative
+        words = f"{NOISES[other].label} noise"
         kept = {
             name: spec.priors[name]
             for name in (*NOISES[other].priors, "eta")
             if name in spec.priors
         }
         out[words] = _changed(spec, other, noise=other, priors=law_priors | kept)
-    for noise, words in (
-        ("normal", "law alone, Normal noise"),
-        ("student_t", "law alone, Student-t noise"),
-    ):
+    for noise in ("normal", "student_t"):
+        words = f"law alone, {NOISES[noise].label} noise"
         if spec.discrepancy is not None or spec.noise != noise:
             kept = {name: spec.priors[name] for name in NOISES[noise].priors if name in spec.priors}
             out[words] = _changed(
@@ -194,7 +188,7 @@ def _changed(spec: Spec, suffix: str, **changes: Any) -> Spec:
 
 
 def _widened(prior: Prior) -> Prior:
-    arguments = DISTRIBUTIONS[prior.dist].widened(**prior.arguments)
+    arguments = asdict(prior.distribution.widened())
     return Prior.model_validate(
         prior.model_dump() | arguments | {"reason": f"twice as wide: {prior.reason}"}
     )

@@ -95,7 +95,7 @@ def test_density_and_gradient_are_finite_at_the_start(name, graphs):
     logp, gradient = density(point)
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
-    assert len(gradient) == len(spec.priors) + RANK * spec.samples_discrepancy
+    assert len(gradient) == len(spec.priors) + RANK * spec.observation.samples_discrepancy
 
 
 @EVERY
@@ -105,7 +105,7 @@ def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
     spec = SPECS[name]
     sizes = {v.name: v.type.shape for v in [*model.deterministics, *model.free_RVs]}
     assert set(spec.priors) <= sizes.keys()
-    vectors = {"v": (RANK,), "weights": (RANK,)} if spec.samples_discrepancy else {}
+    vectors = {"v": (RANK,), "weights": (RANK,)} if spec.observation.samples_discrepancy else {}
     assert {name: shape for name, shape in sizes.items() if shape} == vectors
     assert {v.name for v in model.data_vars} == set(sampler_data(A, spec))
 
@@ -172,7 +172,7 @@ def sampled_density(point, residual, runs):
         2 + np.exp(point["nu_above_2_log__"]),
         np.exp(point["eta_log__"]),
     )
-    basis = read_model("coupled-discrepancy").basis(runs)
+    basis = read_model("coupled-discrepancy").observation.basis(runs)
     rank = len(basis.values)
     assert rank < RANK == len(point["v"])
     spread, axes = (x[..., ::-1][..., :rank] for x in np.linalg.eigh(kernel_matrix(runs)))
@@ -215,7 +215,7 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
                 0.2 if law.response == "odds" else 0.1
             )  # what the files of accuracies state, and the default
             expected += student_t_density(point, residual, scale)
-        elif spec.integrates_discrepancy:
+        elif not spec.observation.runs_are_independent:
             expected += gp_density(point, residual, A)
         else:
             expected += sampled_density(point, residual, A)

@@ -21,7 +21,7 @@ def bound(model, rows):
     runs = sb.Runs(
         drawn.assign(loss=drawn["loss"] * np.exp(0.003 * rng.standard_normal(rows))), "long"
     )
-    keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
+    keep = [*variable_names(spec), *spec.observation.kept]
     return kernel(spec, runs, keep, structure(spec, runs)).bind(sampler_data(runs, spec))
 
 

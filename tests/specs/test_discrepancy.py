@@ -1,5 +1,7 @@
 """The discrepancy against dense Gaussian-process algebra, and what predictions do near the runs and far from them."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -207,3 +209,27 @@ def test_more_than_a_thousand_runs_with_repeats_fit(load_public):
     assert sb.diagnose(fit).ok
     row = sb.intervals(fit.tree["posterior"].to_dataset()[["sigma"]], ci_prob=0.99).iloc[0]
     assert row["eti99_lb"] < 0.005 < row["eti99_ub"]
+
+
+@pytest.mark.parametrize("model", ["coupled-discrepancy", "normal"])
+def test_a_fit_and_its_queries_decompose_the_kernel_once(model, load_public, monkeypatch):
+    spec = sb.read_model("coupled-discrepancy")
+    if model == "normal":
+        stated = spec.model_dump(exclude={"priors": {"nu"}})
+        spec = sb.Spec.model_validate(stated | {"noise": "normal"})
+    table = load_public("hoffmann2022").table.iloc[::6]
+    runs = sb.Runs(table, "every sixth run")
+    decomposed = []
+    eigh = np.linalg.eigh
+
+    def counted(matrix):
+        decomposed.append(len(matrix))
+        return eigh(matrix)
+
+    monkeypatch.setattr("numpy.linalg.eigh", counted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sb.GateWarning)
+        fit = sb.fit(runs, spec, draws=20, tune=50, chains=2)
+    assert decomposed.count(len(runs)) == 1
+    sb.frontier(fit, C=1e21)
+    assert decomposed.count(len(runs)) == 1

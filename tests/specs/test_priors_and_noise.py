@@ -32,8 +32,8 @@ NOISE_CASES += [("student_t", {"sigma": 0.5, "nu": 2.1})]
 
 
 def symbolic_log_density(prior, values):
-    entry = DISTRIBUTIONS[prior.dist]
-    theirs = getattr(pm, entry.pymc).dist(**entry.pymc_arguments(**prior.arguments))
+    entry = prior.distribution
+    theirs = getattr(pm, entry.pymc).dist(**entry.pymc_arguments())
     return pm.logp(theirs, values).eval(mode="FAST_COMPILE")
 
 
@@ -62,8 +62,8 @@ def test_draws_come_from_pymcs_density(case):
 def test_pymc_draws_the_same(case):
     """The graph's own random variable, which samples a noise parameter, agrees with NumPy's draws."""
     prior = Prior(**case, reason="test")
-    entry = DISTRIBUTIONS[prior.dist]
-    theirs = getattr(pm, entry.pymc).dist(**entry.pymc_arguments(**prior.arguments), size=5000)
+    entry = prior.distribution
+    theirs = getattr(pm, entry.pymc).dist(**entry.pymc_arguments(), size=5000)
     drawn = pm.draw(theirs, random_seed=1, mode="FAST_COMPILE")
     assert stats.ks_2samp(drawn, prior.draw(np.random.default_rng(0), DRAWS)).pvalue > P_VALUE
 

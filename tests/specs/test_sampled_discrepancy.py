@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.posterior.fit import SAMPLED, sampled_discrepancy
+from scalebayes.posterior.fit import SAMPLED
 from scalebayes.posterior.likelihood import make_likelihood
 from tests.handmade import fit_of
 
@@ -54,7 +54,7 @@ def test_the_discrepancy_at_the_runs_is_kept_apart_from_the_parameters(fit):
 def test_a_curve_at_a_run_is_the_law_with_the_discrepancy_drawn_there(fit):
     found = sb.predict(fit, N=fit.runs.N, D=fit.runs.D)
     delta = np.log(found["loss"] / found["law"]).values
-    drawn = sampled_discrepancy(fit)
+    drawn = fit.spec.observation.delta_at_runs(fit.tree)
     assert drawn.std() == pytest.approx(0.03, rel=0.05)
     np.testing.assert_allclose(
         delta, drawn, atol=5 * 0.03 * np.sqrt(1e-4)
@@ -71,7 +71,7 @@ def test_answers_do_not_depend_on_the_signs_of_eigenvectors(fit, monkeypatch):
         return values, vectors * np.where(np.arange(len(values)) % 2, -1.0, 1.0)
 
     monkeypatch.setattr("scalebayes.specs.discrepancy.np.linalg.eigh", turned)
-    again = replace(fit)  # without what it has kept
+    again = replace(fit, runs=replace(fit.runs))  # without what it has kept
     assert not np.allclose(again.discrepancy.basis.vectors, fit.discrepancy.basis.vectors)
     at_a_run = [sb.predict(one, N=fit.runs.N[:3], D=fit.runs.D[:3])["loss"] for one in (fit, again)]
     np.testing.assert_allclose(
@@ -92,7 +92,7 @@ def test_runs_are_independent_given_the_draws(fit):
     table = make_likelihood(fit)
     posterior = {name: fit.tree["posterior"][name].values[..., None] for name in SPEC.priors}
     law = sb.LAWS["coupled"](fit.runs.N, fit.runs.D, **{name: posterior[name] for name in TRUTH})
-    residual = np.log(fit.runs.loss) - np.log(law) - sampled_discrepancy(fit)
+    residual = np.log(fit.runs.loss) - np.log(law) - fit.spec.observation.delta_at_runs(fit.tree)
     expected = stats.t(5.0, scale=0.01).logpdf(residual)
     np.testing.assert_allclose(fit.tree["log_likelihood"]["log_loss"], expected, rtol=1e-9)
     np.testing.assert_allclose(table.joint(), expected.sum(axis=-1).ravel(), rtol=1e-9)

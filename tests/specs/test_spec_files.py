@@ -412,19 +412,25 @@ def test_unknown_models_and_files_are_told(tmp_path):
 def test_the_readme_has_every_key_and_name():
     readme = (MODELS / "README.md").read_text("utf-8")
     keys = {*Spec.model_fields, *Prior.model_fields, *Check.model_fields, *Published.model_fields}
-    names = {*DISTRIBUTIONS, *NOISES, *(a for d in DISTRIBUTIONS.values() for a in d.arguments)}
+    names = {
+        *DISTRIBUTIONS,
+        *NOISES,
+        *(a for d in DISTRIBUTIONS.values() for a in d.argument_names()),
+    }
     assert [word for word in sorted(keys | names) if word not in readme] == []
 
 
 def test_a_discrepancy_integrates_out_under_normal_noise_and_is_sampled_under_other(tmp_path):
     other = read_model("coupled-discrepancy")
     normal = read_text(tmp_path, text_of("coupled-discrepancy").replace('"student_t"', '"normal"'))
-    assert (normal.integrates_discrepancy, normal.samples_discrepancy) == (True, False)
-    assert (other.integrates_discrepancy, other.samples_discrepancy) == (False, True)
+    assert not normal.observation.runs_are_independent
+    assert not normal.observation.samples_discrepancy
+    assert other.observation.runs_are_independent
+    assert other.observation.samples_discrepancy
     assert other.scatter_names == ("sigma", "nu", "eta")
     law = read_model("coupled")
-    assert not law.integrates_discrepancy
-    assert not law.samples_discrepancy
+    assert law.observation.runs_are_independent
+    assert not law.observation.samples_discrepancy
 
 
 def test_published_data_stay_data():

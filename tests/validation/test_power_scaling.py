@@ -54,8 +54,8 @@ PRIORS = [
 
 def pymc_logpdf(prior, value):
     """Log density by PyMC, above the shift."""
-    entry = DISTRIBUTIONS[prior.dist]
-    arguments = {name: np.float64(x) for name, x in entry.pymc_arguments(**prior.arguments).items()}
+    entry = prior.distribution
+    arguments = {name: np.float64(x) for name, x in entry.pymc_arguments().items()}
     return pm.logp(getattr(pm, entry.pymc).dist(**arguments), value - prior.shift).eval(
         mode="FAST_COMPILE"
     )

@@ -184,11 +184,10 @@ def source_digest(folders: tuple[str, ...] = GRAPH_FOLDERS, package: Path = PACK
 
 
 def is_ours(spec: Spec) -> bool:
-    """Whether a law is the package's own; the source of another one is not in the key."""
+    """Whether law and noise are the package's own; the source of others is not in the key."""
     law = spec.law_object
-    return all(
-        f.__module__.startswith("scalebayes.") for f in (law.function, law.coordinates.recover)
-    )
+    parts = (law.function, law.coordinates.recover, type(spec.noise_object))
+    return all(part.__module__.startswith("scalebayes.") for part in parts)
 
 
 def _found(folder: Path, key: str) -> Kernel | None:

@@ -67,7 +67,7 @@ def spec_of(name):
 
 def kernel_of(name, runs=A):
     spec = spec_of(name)
-    keep = [*variable_names(spec), *["weights"] * spec.samples_discrepancy]
+    keep = [*variable_names(spec), *spec.observation.kept]
     return kernel.kernel(spec, runs, keep, structure(spec, runs))
 
 
@@ -82,7 +82,9 @@ def empty_cache(tmp_path, monkeypatch):
 def test_kernel_of_one_table_is_pytensors_function_on_another(name):
     """Compiled on fewer rows, asked on 53; where PyTensor finds no density, neither does the kernel."""
     spec = spec_of(name)
-    bound = kernel_of(name, C if spec.samples_discrepancy else A).bind(sampler_data(B, spec))
+    bound = kernel_of(name, C if spec.observation.samples_discrepancy else A).bind(
+        sampler_data(B, spec)
+    )
     reference = reference_function(symbols(B, spec, [*bound.layout.kept]))
     n, finite = len(bound.layout.entries), []
     for seed, width in enumerate((0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0)):

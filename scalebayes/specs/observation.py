@@ -1,0 +1,393 @@
+r"""How observed losses are distributed around a law: noise alone, or noise and a discrepancy of the law.
+
+    log L_i = log law(x_i) + delta(x_i) + noise_i
+
+`scalebayes.specs.discrepancy` has the Gaussian process delta, and derives the two ways to treat it. Each class here is
+one way, with its piece of the PyMC graph, the data of that piece, what a fit keeps of it, the density of each run and
+what the draws tell of delta. Everything else asks these classes, and never which of them it has.
+
+PyMC is passed in as ``pm``, so that this module imports without it.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.data.runs import Runs
+from scalebayes.specs.discrepancy import PRIORS as ETA_PRIORS
+from scalebayes.specs.discrepancy import Basis, Conditional, loo_logpdf, make_basis, padded
+from scalebayes.specs.noise import DefaultPrior, Noise
+
+type Symbol = Any
+"""A PyTensor variable."""
+
+SAMPLED = "discrepancy"
+"""Group of a fit's tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
+
+
+@dataclass(frozen=True)
+class Observation(ABC):
+    """Distribution of the log losses of a table given the law's curve.
+
+    Attributes
+    ----------
+    noise
+        The noise of each run.
+    tune, target_accept, adaptation
+        Settings of the sampler that suit this kind of posterior.
+    samples_discrepancy
+        Whether the draws contain the discrepancy at the runs.
+    runs_are_independent
+        Whether runs are independent given a draw.
+    kept
+        Variables of the graph that a fit needs beside the parameters.
+    """
+
+    noise: Noise
+    tune: ClassVar[int]
+    target_accept: ClassVar[float]
+    adaptation: ClassVar[str]
+    samples_discrepancy: ClassVar[bool] = False
+    runs_are_independent: ClassVar[bool] = True
+    kept: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def priors(self) -> dict[str, DefaultPrior]:
+        """Default priors of the parameters that are not the law's."""
+        return dict(self.noise.priors)
+
+    def basis(self, runs: Runs) -> Basis:
+        """Return the eigenbasis of the discrepancy on a table.
+
+        Raises
+        ------
+        TypeError
+            When there is no discrepancy.
+        """
+        raise TypeError(f"a model without a discrepancy has no basis on {runs.name}")
+
+    def structure(self, runs: Runs) -> tuple[object, ...]:
+        """Return what the graph depends on: equal structures share a compiled sampler."""
+        return (type(self).__name__,)
+
+    def data(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return the data of this piece of the graph beside the log losses, as arrays by name."""
+        return {}
+
+    @abstractmethod
+    def add_log_loss(
+        self,
+        pm: Any,
+        data: Mapping[str, Symbol],
+        log_curve: Symbol,
+        parameters: Mapping[str, Symbol],
+    ) -> None:
+        """Add the density of the log losses to the model that is being built.
+
+        Parameters
+        ----------
+        pm
+            The module pymc.
+        data
+            The data of the graph, ``observed`` and those of `data`.
+        log_curve
+            Log of the law at the runs, (runs,).
+        parameters
+            Those of noise and discrepancy, by name.
+        """
+
+    def delta_from_trace(self, posterior: xr.Dataset, runs: Runs) -> np.ndarray | None:
+        """Return the discrepancy at the runs, (chain, draw, run), from a sampler's trace; None if it is not sampled."""
+        return None
+
+    def delta_at_runs(self, tree: xr.DataTree) -> np.ndarray | float:
+        """Return the discrepancy at the runs from a fit's tree, (chain, draw, run); zero if it is not sampled."""
+        return 0.0
+
+    def pointwise(
+        self, residual: np.ndarray, parameters: Mapping[str, np.ndarray], runs: Runs
+    ) -> np.ndarray:
+        """Return the log density of each run, (draws, runs); where runs are not independent, given all other runs.
+
+        Parameters
+        ----------
+        residual
+            Log loss minus log curve, minus the discrepancy where it is sampled, (draws, runs).
+        parameters
+            Draws by name, (draws, 1) or (draws, runs); further names are ignored.
+        """
+        own = {name: parameters[name] for name in self.noise.priors}
+        return self.noise.logpdf(residual, **own)
+
+    def conditional(
+        self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
+    ) -> Conditional | None:
+        """Return what the draws of a fit tell of the discrepancy, or None if there is none.
+
+        Parameters
+        ----------
+        residual
+            Called for log loss minus log law, (draws, runs), where it is needed.
+        """
+        return None
+
+    def expected_at_runs(
+        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
+    ) -> np.ndarray | float:
+        """Return the expected discrepancy at the runs, (runs,), with the law at its median parameters.
+
+        Parameters
+        ----------
+        residual
+            Log loss minus log law at the median parameters, (runs,).
+        """
+        return 0.0
+
+
+@dataclass(frozen=True)
+class NoiseOnly(Observation):
+    """The law is exact: log losses are independent around its curve."""
+
+    # Few parameters, some of them correlated, which a low-rank mass matrix learns.
+    tune = 600
+    target_accept = 0.95
+    adaptation = "low_rank"
+
+    def add_log_loss(
+        self,
+        pm: Any,
+        data: Mapping[str, Symbol],
+        log_curve: Symbol,
+        parameters: Mapping[str, Symbol],
+    ) -> None:
+        """Add an observed random variable, the log losses."""
+        distribution = getattr(pm, self.noise.pymc)
+        arguments = self.noise.pymc_arguments(**parameters)
+        distribution("log_loss", mu=log_curve, observed=data["observed"], **arguments)
+
+
+@dataclass(frozen=True)
+class WithDiscrepancy(Observation):
+    """Noise and a Gaussian process of the given kernel.
+
+    Attributes
+    ----------
+    kernel, length
+        Of the Gaussian process; the length in decades.
+    inputs
+        Those of the law.
+    """
+
+    kernel: str
+    length: float
+    inputs: tuple[str, ...]
+
+    @property
+    def priors(self) -> dict[str, DefaultPrior]:
+        """Default priors of the parameters that are not the law's."""
+        return {**self.noise.priors, **ETA_PRIORS}
+
+    def basis(self, runs: Runs) -> Basis:
+        """Return the eigenbasis of the discrepancy on a table, found once and kept as long as the table is."""
+        return BASES.get(self, runs)
+
+    def make_basis(self, runs: Runs) -> Basis:
+        """Return the eigenbasis of the discrepancy on a table, found anew."""
+        return make_basis(runs.log_inputs(self.inputs), self.length, self.kernel)
+
+    def data(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return the eigenvectors, (runs, rank), and the eigenvalues, (rank,)."""
+        basis = self.basis(runs)
+        return {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
+
+
+@dataclass(frozen=True)
+class IntegratedDiscrepancy(WithDiscrepancy):
+    """Normal noise and a discrepancy that is integrated out of the likelihood."""
+
+    # The posterior of an amplitude whose process is integrated out bends more, and takes smaller steps.
+    tune = 2000
+    target_accept = 0.97
+    adaptation = "low_rank"
+    runs_are_independent = False
+
+    def add_log_loss(
+        self,
+        pm: Any,
+        data: Mapping[str, Symbol],
+        log_curve: Symbol,
+        parameters: Mapping[str, Symbol],
+    ) -> None:
+        """Add the marginal log density of the log losses as a potential."""
+        residual = data["observed"] - log_curve
+        sigma, eta = parameters["sigma"], parameters["eta"]
+
+        # Inside the basis the entries are independent; outside it there is noise alone.
+        rotated = data["eigenvectors"].T @ residual
+        variance = sigma**2 + eta**2 * data["eigenvalues"]
+        outside = (residual**2).sum() - (rotated**2).sum()
+        rows, rank = residual.shape[0], rotated.shape[0]
+        inside = -0.5 * (rotated**2 / variance + pm.math.log(variance)).sum()
+        log_density = (
+            inside
+            - 0.5 * outside / sigma**2
+            - (rows - rank) * pm.math.log(sigma)
+            - 0.5 * rows * np.log(2 * np.pi)
+        )
+        pm.Potential("log_loss", log_density)
+
+    def pointwise(
+        self, residual: np.ndarray, parameters: Mapping[str, np.ndarray], runs: Runs
+    ) -> np.ndarray:
+        """Return the log density of each run given all other runs, (draws, runs)."""
+        sigma, eta = parameters["sigma"].ravel(), parameters["eta"].ravel()
+        return loo_logpdf(self.basis(runs), residual, sigma, eta)
+
+    def conditional(
+        self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
+    ) -> Conditional:
+        """Return what the draws tell of the discrepancy through the noisy losses."""
+        basis = self.basis(runs)
+        posterior = tree["posterior"].to_dataset()
+        eta, sigma = posterior["eta"].values.ravel(), posterior["sigma"].values.ravel()
+        return Conditional(basis, eta, sigma, residual() @ basis.vectors)
+
+    def expected_at_runs(
+        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
+    ) -> np.ndarray | float:
+        """Return the expected discrepancy at the runs given their residuals, at the median amplitude and noise."""
+        basis = self.basis(runs)
+        median = tree["posterior"].to_dataset()[["sigma", "eta"]].median()
+        noise_to_signal = float(median["sigma"] / median["eta"]) ** 2
+        shrinkage = basis.values / (basis.values + noise_to_signal)
+        return basis.vectors @ (shrinkage * (basis.vectors.T @ residual))
+
+
+@dataclass(frozen=True)
+class SampledDiscrepancy(WithDiscrepancy):
+    """Any noise and a discrepancy that is sampled, as weights of the leading eigenvectors at the runs."""
+
+    # Some hundred coordinates, all nearly standard Normal: their correlations would cost more to estimate than they save.
+    tune = 1000
+    target_accept = 0.97
+    adaptation = "draw_diag"
+    samples_discrepancy = True
+    kept = ("weights",)
+
+    def make_basis(self, runs: Runs) -> Basis:
+        """Return the leading part of the eigenbasis of the discrepancy on a table, found anew."""
+        return super().make_basis(runs).leading()
+
+    def structure(self, runs: Runs) -> tuple[object, ...]:
+        """Return what the graph depends on: here also the number of weights."""
+        return (*super().structure(runs), padded(len(self.basis(runs).values)))
+
+    def data(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return the eigenvectors and eigenvalues, filled up with zeros to one of few ranks."""
+        basis = self.basis(runs)
+        rank = len(basis.values)
+        more = padded(rank) - rank
+        return {
+            "eigenvectors": np.pad(basis.vectors, ((0, 0), (0, more))),
+            "eigenvalues": np.pad(basis.values, (0, more)),
+        }
+
+    def add_log_loss(
+        self,
+        pm: Any,
+        data: Mapping[str, Symbol],
+        log_curve: Symbol,
+        parameters: Mapping[str, Symbol],
+    ) -> None:
+        """Add the weights of the discrepancy and, as a potential, the density of the log losses given them.
+
+        No observed random variable: PyMC would write the law twice, in two forms.
+        """
+        noise = {name: parameters[name] for name in self.noise.priors}
+        residual = data["observed"] - log_curve
+        residual -= self._add_delta(pm, data, residual, noise, parameters["eta"])
+        distribution = getattr(pm, self.noise.pymc)
+        centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
+        pm.Potential("log_loss", pm.logp(centred, residual).sum())
+
+    def _add_delta(
+        self,
+        pm: Any,
+        data: Mapping[str, Symbol],
+        residual: Symbol,
+        noise: Mapping[str, Symbol],
+        eta: Symbol,
+    ) -> Symbol:
+        """Add the weights with their prior, and return the discrepancy at the runs, (runs,)."""
+        variance = self.noise.equivalent(**noise)
+        vectors, values = data["eigenvectors"], data["eigenvalues"]
+        size = eta * pm.math.sqrt(values)
+        total = variance + size**2
+
+        # The free variable v is nearly standard Normal: see the change of variables in specs/discrepancy.py.
+        rank = len(values.get_value())
+        v = pm.Flat("v", shape=rank, initval=np.zeros(rank))
+        narrowing = pm.math.sqrt(variance / total)
+        expected = size * (vectors.T @ residual) / total
+        weights = pm.Deterministic("weights", expected + narrowing * v)
+        log_prior = pm.math.log(narrowing) - 0.5 * weights**2
+        pm.Potential("prior_of_weights", log_prior.sum())
+        return vectors @ (size * weights)
+
+    def delta_from_trace(self, posterior: xr.Dataset, runs: Runs) -> np.ndarray:
+        """Return the discrepancy at the runs, (chain, draw, run), from the sampler's weights."""
+        basis = self.basis(runs)
+        weights = posterior["weights"].transpose("chain", "draw", ...).values
+        weights = weights[..., : len(basis.values)]
+        unit = (weights * np.sqrt(basis.values)) @ basis.vectors.T
+        return posterior["eta"].values[..., None] * unit
+
+    def delta_at_runs(self, tree: xr.DataTree) -> np.ndarray:
+        """Return the discrepancy at the runs from a fit's tree, (chain, draw, run)."""
+        return tree[SAMPLED].to_dataset()["delta"].values
+
+    def conditional(
+        self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
+    ) -> Conditional:
+        """Return what the draws tell of the discrepancy: its values at the runs, without noise."""
+        basis = self.basis(runs)
+        eta = tree["posterior"].to_dataset()["eta"].values.ravel()
+        delta = self.delta_at_runs(tree).reshape(-1, len(runs))
+        return Conditional(basis, eta, np.zeros_like(eta), delta @ basis.vectors)
+
+    def expected_at_runs(
+        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
+    ) -> np.ndarray | float:
+        """Return the mean of the discrepancy's draws at the runs."""
+        return np.mean(self.delta_at_runs(tree), axis=(0, 1))
+
+
+class Bases:
+    """The eigenbasis of each pair of a table and a discrepancy, for as long as the table is alive.
+
+    A fit asks for its basis in many places, and on a long table the decomposition takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._kept: weakref.WeakKeyDictionary[Runs, dict[WithDiscrepancy, Basis]]
+        self._kept = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def get(self, discrepancy: WithDiscrepancy, runs: Runs) -> Basis:
+        """Return the basis of a discrepancy on a table."""
+        with self._lock:
+            bases = self._kept.setdefault(runs, {})
+            if discrepancy not in bases:
+                bases[discrepancy] = discrepancy.make_basis(runs)
+            return bases[discrepancy]
+
+
+BASES = Bases()
