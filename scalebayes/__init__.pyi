@@ -28,10 +28,10 @@ from .data.runs import Runs as Runs
 from .data.runs import read_runs as read_runs
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
-from .decisions.chance import chance as chance
-from .decisions.chance import prefer as prefer
 from .decisions.decide import decide as decide
 from .decisions.decide import near_optimum as near_optimum
+from .decisions.probability import prefer as prefer
+from .decisions.probability import probability as probability
 from .decisions.regret import overtrain as overtrain
 from .decisions.regret import regret as regret
 from .errors import FitError as FitError

@@ -1,10 +1,11 @@
-"""A thin command line over the public functions: results to stdout, everything else to stderr.
+"""The command line, a thin layer over the public functions.
 
-Exit codes: 0 done, 1 an error, 2 wrong usage, 3 the convergence checks failed, 130 interrupted.
-Libraries that are slow to import are imported by the commands that need them.
+Results go to stdout, everything else to stderr.
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 failed convergence checks, 130 interrupted.
+Libraries that are slow to import are imported inside the commands that need them.
 """
 
-# `--help` lists commands in this order.
+# `--help` lists the headings, and the commands under each, in this order.
 # isort: off
 from scalebayes.cli import fitting as fitting
 from scalebayes.cli import data as data

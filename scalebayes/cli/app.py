@@ -1,4 +1,4 @@
-"""The `scalebayes` application: its options, exit codes, and how a command's errors end."""
+"""The `scalebayes` application: its commands, the list in `--help`, exit codes and errors."""
 
 from __future__ import annotations
 
@@ -6,31 +6,60 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from scalebayes.cli.inputs import look
+from scalebayes.cli.bundles import expand
+from scalebayes.cli.inputs import check_files
 from scalebayes.errors import GateWarning, ScaleBayesError
 
-GATE_FAILED, INTERRUPTED = 3, 130
-"""Exit codes; 0 is done, 1 an error, 2 wrong usage."""
-
+# Exit codes besides 0 (done), 1 (error) and 2 (wrong usage).
+GATE_FAILED = 3
+INTERRUPTED = 130
 
 SETTINGS: dict[str, Any] = {
-    "rich_markup_mode": None,  # to draw boxes, Rich takes longer than all else
+    "rich_markup_mode": None,  # importing Rich to draw boxes takes longer than all other imports
     "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"]},
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 110},
 }
+
+MOST_USED = (
+    "demo",
+    "runs",
+    "models",
+    "fit",
+    "summary",
+    "predict",
+    "frontier",
+    "reach",
+    "decide",
+    "next-runs",
+    "compare",
+    "report",
+)
+"""Commands that `--help` lists first."""
+
+OLD_NAMES = {
+    "chance": "probability",
+    "converged": "above-converged",
+    "needed": "runs-needed",
+    "next": "next-runs",
+    "point": "point-fits",
+    "prior-or-data": "power-scaling",
+    "study": "kaplan-or-chinchilla",
+}
+"""Earlier names of commands: they work until version 1.0, and `--help` does not list them."""
 
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """End errors in one message and an exit code, never in a trace."""
+    """Turn an error into one message on stderr and an exit code, without a traceback."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", GateWarning)  # commands say it themselves
+            # Commands report failed convergence checks themselves.
+            warnings.simplefilter("ignore", GateWarning)
             yield
     except (ScaleBayesError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -41,24 +70,24 @@ def one_message() -> Iterator[None]:
 
 
 class Registry(Mapping[str, Any]):
-    """Commands by name, each made of its function when it is asked for: making all takes as long as importing Typer."""
+    """Click commands by name, built on first use: all of them take as long as importing Typer."""
 
     def __init__(self) -> None:
         self.functions: dict[str, Callable[..., None]] = {}
-        self.panels: dict[str, list[str]] = {}
-        self._made: dict[str, Any] = {}
+        self.headings: dict[str, str] = {}
+        self._built: dict[str, Any] = {}
 
-    def add(self, name: str, panel: str, function: Callable[..., None]) -> None:
-        """Add a function under a heading of the help."""
+    def add(self, name: str, heading: str, function: Callable[..., None]) -> None:
+        """Add the function of a command under a heading of `--help`."""
         self.functions[name] = function
-        self.panels.setdefault(panel, []).append(name)
+        self.headings[name] = heading
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._made:
+        if name not in self._built:
             alone = typer.Typer(add_completion=False, **SETTINGS)
-            alone.command(name)(self.functions[name])
-            self._made[name] = typer.main.get_command(alone)
-        return self._made[name]
+            alone.command(name)(one_message()(expand(self.functions[name])))
+            self._built[name] = typer.main.get_command(alone)
+        return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.functions)
@@ -66,11 +95,24 @@ class Registry(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.functions)
 
+    def sections(self) -> dict[str, list[str]]:
+        """Return the names of commands by heading, the most used first."""
+        sections = {"Most used": list(MOST_USED)}
+        for name, heading in self.headings.items():
+            if name not in MOST_USED:
+                sections.setdefault(heading, []).append(name)
+        return sections
+
+    def sentence(self, name: str) -> str:
+        """Return the first paragraph of a command's help, in one line."""
+        text = self.functions[name].__doc__ or ""
+        return " ".join(text.split("\n\n")[0].split())
+
 
 REGISTRY = Registry()
 
 
-class Panels(TyperGroup):
+class Commands(TyperGroup):
     """The commands of the registry, listed under their headings."""
 
     def __init__(self, **settings: Any) -> None:
@@ -78,60 +120,80 @@ class Panels(TyperGroup):
         self.commands = cast(Any, REGISTRY)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments, after a look at the files among them: to check arguments Typer imports Pydantic."""
+        """Read the arguments, and check the files named in them first.
+
+        Typer imports Pydantic to check arguments; a missing file is reported before that.
+        """
         options, rest, _ = self.make_parser(ctx).parse_args(list(args))
-        if rest and rest[0] in self.commands and not (options or ctx.resilient_parsing):
-            command = self.commands[rest[0]]
-            alone = typer.Context(
-                command, parent=ctx, info_name=rest[0], **command.context_settings
-            )
-            given, _, _ = command.make_parser(alone).parse_args(rest[1:])
-            if "help" not in given and all(given.get(p.name) for p in command.params if p.required):
-                arguments: list[Any] = [
-                    p for p in command.params if p.param_type_name == "argument"
-                ]
-                paths = [
-                    p.name for p in arguments if p.type_descriptor.annotation in (Path, list[Path])
-                ]
-                with one_message():
-                    look(given, paths)
+        if rest and not options and not ctx.resilient_parsing:
+            name = current_name(rest[0])
+            if name in self.commands:
+                _check_named_files(ctx, name, rest[1:])
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names, by its name or an old one."""
+        return super().resolve_command(ctx, [current_name(args[0]), *args[1:]])
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one list a heading, whole sentences."""
-        for panel, names in REGISTRY.panels.items():
-            with formatter.section(panel):
-                formatter.write_dl([(name, _sentence(REGISTRY.functions[name])) for name in names])
+        """Write one list for each heading, with whole sentences."""
+        for heading, names in REGISTRY.sections().items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, REGISTRY.sentence(name)) for name in names])
 
 
-def _sentence(function: Callable[..., None]) -> str:
-    return " ".join((function.__doc__ or "").split("\n\n")[0].split())
+def current_name(name: str) -> str:
+    """Return the present name of a command."""
+    return OLD_NAMES.get(name, name)
+
+
+def _check_named_files(ctx: Any, name: str, args: list[str]) -> None:
+    """Check the fits and tables among the arguments of a command.
+
+    Nothing is checked where the command would show its help or report a missing argument.
+    """
+    command = REGISTRY[name]
+    context = typer.Context(command, parent=ctx, info_name=name, **command.context_settings)
+    values, _, _ = command.make_parser(context).parse_args(list(args))
+    is_complete = all(values.get(each.name) for each in command.params if each.required)
+    if "help" in values or not is_complete:
+        return
+    fits = []
+    for parameter in command.params:
+        is_argument = parameter.param_type_name == "argument"
+        if is_argument and parameter.type_descriptor.annotation in (Path, list[Path]):
+            fits.append(parameter.name)
+    with one_message():
+        check_files(values, fits)
 
 
 app = typer.Typer(
-    cls=Panels,
-    help="Bayesian inference of neural scaling laws: from a table of runs to decisions with credible intervals.",
+    cls=Commands,
+    help="Bayesian inference of neural scaling laws: from a table of runs to decisions with "
+    "credible intervals.",
     **SETTINGS,
 )
 
 
-def command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command, under a heading of the help, whose errors end in one message, never in a trace."""
+def command(name: str, heading: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as the command `name`, under a heading of `--help`.
+
+    Parameters whose type is a dataclass are bundles of options (`scalebayes.cli.bundles`).
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        guarded = one_message()(function)
-        REGISTRY.add(name, panel, guarded)
-        return guarded
+        REGISTRY.add(name, heading, function)
+        return function
 
     return register
 
 
+VERSION: Any = typer.Option(False, "--version", help="Print the version and exit.")
+
+
 @app.callback(invoke_without_command=True)
-def options(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Fit, question and compare scaling laws. Without a command, say what to do next."""
+def options(context: typer.Context, version: bool = VERSION) -> None:
+    """Fit, query and compare scaling laws. Without a command, suggest what to do next."""
     if version:
         from scalebayes import __version__
 

@@ -1,28 +1,33 @@
-"""Commands that put models beside each other: compare, coupling, study."""
+"""Commands that compare models: compare, coupling, kaplan-or-chinchilla."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import load, read
+from scalebayes.cli.inputs import load_fit, read_table, say_notes
 from scalebayes.cli.options import (
-    BestOption,
-    FitArgument,
-    ForceOption,
-    GroupOption,
-    JsonOption,
-    LenientOption,
-    MapOption,
-    NewGroupOption,
-    OutliersOption,
-    ProbOption,
-    SkipOption,
+    FORCE,
+    SEED,
+    Output,
+    PointsOrBudgets,
+    Reading,
+    SavedFit,
+    argument,
+    option,
 )
-from scalebayes.cli.printing import about, end, exit_unless_sound, print_json, records
+from scalebayes.cli.printing import (
+    describe_answers,
+    end,
+    exit_unless_sound,
+    interval_line,
+    interval_records,
+    print_json,
+    records,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,193 +37,182 @@ if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
     from scalebayes.posterior.fit import Fit
 
-SeedOption = Annotated[int, typer.Option(min=0, help="Same seed, same draws.")]
+COMPARISON = "Comparison"
+SOURCES = "RUNS | FIT FIT ..."
 
 
-@command("compare", "Compare")
+@command("compare", COMPARISON)
 def compare_command(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUNS | FIT FIT ...",
-            help="Runs to fit the models to, or two saved fits (.nc) or more.",
-        ),
-    ],
-    models: Annotated[
-        str, typer.Option("--models", metavar="A,B,C", help="Models to fit to the runs.")
-    ] = "kaplan,chinchilla,coupled",
-    N: Annotated[
-        list[str] | None, typer.Option("--N", help="Compare the loss here; may be repeated.")
-    ] = None,
-    D: Annotated[list[str] | None, typer.Option("--D", help="And here; may be repeated.")] = None,
-    C: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--C", help="With --N or --D a target; alone, a budget whose optimum to compare."
-        ),
-    ] = None,
-    reloo: Annotated[
-        bool | None,
-        typer.Option(
-            help="Fit again without each run of high Pareto k; by default where ten at most are."
-        ),
-    ] = None,
-    columns: MapOption = None,
-    lenient: LenientOption = False,
-    keep_outliers: OutliersOption = False,
-    skip_incomplete: SkipOption = False,
-    best: BestOption = False,
-    seed: SeedOption = 0,
-    ci_prob: ProbOption = 0.9,
-    as_json: JsonOption = False,
+    *,
+    sources: list[str] = argument(
+        SOURCES, "A table of runs to fit the models to, or two or more saved fits (.nc)."
+    ),
+    models: str = option(
+        "--models A,B,C", "Models to fit to a table of runs.", "kaplan,chinchilla,coupled"
+    ),
+    points: PointsOrBudgets,
+    reloo: bool | None = option(
+        "--reloo/--no-reloo",
+        "Refit without each run of high Pareto k (default: where at most ten are high).",
+    ),
+    reading: Reading,
+    seed: int = SEED,
+    output: Output,
 ) -> None:
-    """Compare models on the same runs: leave-one-out scores, weights, and whether the decision changes."""
+    """Compare models on the same runs: leave-one-out scores, weights, and differences in answers.
+
+    With --N, --D or --C, the losses or the compute-optimal sizes that the models predict are
+    compared too.
+    """
     from scalebayes.comparison.compare import compare
 
-    if _saved(sources):
+    if _are_fits(sources):
         fits = _load_all(sources)
     else:
-        table = read(sources[0], columns, lenient, keep_outliers, skip_incomplete, best)
-        fits = _fit_all(table, models.split(","), seed)
+        fits = _fit_all(reading.read(sources[0]), models.split(","), seed)
     comparison = compare(fits, reloo=reloo)
-    for note in comparison.notes:
-        typer.echo(f"note: {note}", err=True)
-    asked = {"N": N or None, "D": D or None, "C": C or None}
-    _print_comparison(comparison, {k: v for k, v in asked.items() if v}, ci_prob, as_json)
+    say_notes(comparison.notes)
+    if output.as_json:
+        _print_comparison_json(comparison, points, output.ci_prob)
+    else:
+        _print_comparison(comparison, points, output.ci_prob)
     for fit in fits.values():
         exit_unless_sound(fit)
 
 
-def _saved(sources: list[str]) -> bool:
-    """Whether fits are meant, not runs."""
-    fits = [source.endswith(".nc") for source in sources]
-    if len(sources) > 1 and not all(fits):
+def _are_fits(sources: list[str]) -> bool:
+    """Return whether the sources are saved fits rather than one table of runs."""
+    are_fits = [source.endswith(".nc") for source in sources]
+    if len(sources) > 1 and not all(are_fits):
         raise typer.BadParameter(
-            "give one table of runs, or saved fits (.nc) only", param_hint="RUNS | FIT FIT ..."
+            "give one table of runs, or saved fits (.nc) only", param_hint=SOURCES
         )
-    return all(fits)
+    return all(are_fits)
 
 
 def _load_all(sources: list[str]) -> dict[str, Fit]:
+    """Return fits by the names of their files, or by their paths where names repeat."""
     labels = [Path(source).stem for source in sources]
     if len(set(labels)) < len(labels):
         labels = sources
-    return {label: load(Path(source)) for label, source in zip(labels, sources, strict=True)}
+    return {label: load_fit(Path(source)) for label, source in zip(labels, sources, strict=True)}
 
 
 def _fit_all(runs: Runs, models: list[str], seed: int) -> dict[str, Fit]:
-    """Fit every model; their names are checked before the first is sampled."""
+    """Return a fit of every model; all names are checked before the first is sampled."""
     from scalebayes.fitting.fit import fit
     from scalebayes.specs.spec import read_model
 
-    specs = {spec.name: spec for spec in map(read_model, models)}
-    fits = {}
-    for name, spec in specs.items():
-        fits[name] = fit(runs, spec, seed=seed)
-        if fits[name].partial:
-            raise KeyboardInterrupt  # a comparison of half a fit with whole ones says nothing
+    specs = [read_model(model) for model in models]
+    fits: dict[str, Fit] = {}
+    for spec in specs:
+        if spec.name in fits:
+            continue
+        fits[spec.name] = fit(runs, spec, seed=seed)
+        if fits[spec.name].partial:
+            # A partial fit cannot be compared with complete ones.
+            raise KeyboardInterrupt
     return fits
 
 
-def _print_comparison(
-    comparison: Comparison, asked: dict[str, Any], ci_prob: float, as_json: bool
-) -> None:
+def _print_comparison_json(comparison: Comparison, points: PointsOrBudgets, ci_prob: float) -> None:
+    failures = []
+    for label, fit in comparison.fits.items():
+        failures += [f"{label}: {code}" for code in fit.gate_failures]
+    said: dict[str, Any] = {"sentence": comparison.sentence(), "notes": comparison.notes}
+    if points.given():
+        difference = comparison.difference(**points.given())
+        said |= describe_answers(failures, difference)
+        said["differences"] = interval_records(difference, ci_prob)
+        said["differences_note"] = difference.attrs["notes"]
+    else:
+        said |= describe_answers(failures)
+    print_json(said, records(comparison.table.reset_index()), ci_prob)
+
+
+def _print_comparison(comparison: Comparison, points: PointsOrBudgets, ci_prob: float) -> None:
     from scalebayes.comparison.compare import comparison_table, difference_table
     from scalebayes.display.terminal import paragraph
-    from scalebayes.summaries.intervals import intervals
-    from scalebayes.summaries.text import draws_table, kind_of_interval
+    from scalebayes.summaries.text import draws_table
 
-    difference = comparison.difference(**asked) if asked else None
-    if as_json:
-        failures = [
-            f"{label}: {code}"
-            for label, fit in comparison.fits.items()
-            for code in fit.gate_failures
-        ]
-        said: dict[str, Any] = {"sentence": comparison.sentence(), "notes": comparison.notes}
-        said |= about(failures, *([] if difference is None else [difference]))
-        if difference is not None:
-            said["differences"] = records(intervals(difference, ci_prob).reset_index())
-            said["differences_note"] = difference.attrs["notes"]
-        print_json(said, records(comparison.table.reset_index()), ci_prob)
-        return
     typer.echo(f"{comparison_table(comparison)}\n\n{paragraph(comparison.sentence())}")
-    if difference is None:
+    if not points.given():
         return
-    typer.echo(f"\nPosterior median with {kind_of_interval(ci_prob)} interval")
-    for label, answer in {
-        **comparison.answers(**asked),
-        "equal pool": _pooled(comparison, asked),
-    }.items():
+    difference = comparison.difference(**points.given())
+    answers = dict(comparison.answers(**points.given()))
+    answers["equal pool"] = _pooled_answer(comparison, points)
+    typer.echo(f"\n{interval_line(ci_prob)}")
+    for label, answer in answers.items():
         typer.echo(f"\n{label}\n{draws_table(answer, ci_prob)}")
     typer.echo(f"\nDifferences of the curves\n{difference_table(difference, ci_prob)}")
     if difference.attrs["notes"]:
         typer.echo(paragraph(f"note: {difference.attrs['notes']}"))
 
 
-def _pooled(comparison: Comparison, asked: dict[str, Any]) -> xr.Dataset:
-    """What the fits say as one; of budgets only the loss where a law of C alone is among them."""
+def _pooled_answer(comparison: Comparison, points: PointsOrBudgets) -> xr.Dataset:
+    """Return the answer of the equally weighted average of the fits.
+
+    For budgets it is the optimum, or only the loss where a law of C alone is among the models.
+    """
     from scalebayes.queries.frontier import frontier, loss_at_budget
     from scalebayes.queries.predict import predict
 
-    both = {fit.spec.law_object.inputs for fit in comparison.fits.values()}
-    alone = set(asked) == {"C"}
-    answer = predict if not alone else frontier if both == {("N", "D")} else loss_at_budget
-    return answer(comparison.average(), **asked)
+    average = comparison.average()
+    if not points.is_budget:
+        return predict(average, **points.given())
+    if all(fit.spec.law_object.inputs == ("N", "D") for fit in comparison.fits.values()):
+        return frontier(average, C=points.C)
+    return loss_at_budget(average, C=points.C)
 
 
-@command("coupling", "Compare")
-def coupling_command(
-    fit: FitArgument,
-    group: GroupOption = None,
-    new_group: NewGroupOption = False,
-    ci_prob: ProbOption = 0.9,
-    as_json: JsonOption = False,
-) -> None:
-    """Read kappa out of a fit: whether the terms add, as in Chinchilla's law, or couple, as in Kaplan's."""
+@command("coupling", COMPARISON)
+def coupling_command(*, saved: SavedFit, output: Output) -> None:
+    """Summarise kappa, the coupling between the N and D terms.
+
+    At kappa = 1 the terms add, as in Chinchilla's law; at kappa = alpha_D they couple as in
+    Kaplan's.
+    """
     from scalebayes.comparison.coupling import coupling
     from scalebayes.display.terminal import paragraph
-    from scalebayes.summaries.intervals import intervals
 
-    result = load(fit, group, new_group)
-    found = coupling(result)
-    if as_json:
-        said: dict[str, Any] = {
-            "sentence": found.sentence(ci_prob),
-            "chances": records(found.chances.reset_index()),
-        }
-        said |= about(result.gate_failures)
-        print_json(said, records(intervals(found.draws, ci_prob).reset_index()), ci_prob)
+    fit = saved.load()
+    kappa = coupling(fit)
+    sentence = kappa.sentence(output.ci_prob)
+    if output.as_json:
+        said = {"sentence": sentence, "chances": records(kappa.chances.reset_index())}
+        said |= describe_answers(fit.gate_failures)
+        print_json(said, interval_records(kappa.draws, output.ci_prob), output.ci_prob)
     else:
-        typer.echo(f"{paragraph(found.sentence(ci_prob))}\n\n{_chances(found)}")
-    end(result)
+        typer.echo(f"{paragraph(sentence)}\n\n{_named_laws(kappa)}")
+    end(fit)
 
 
-def _chances(found: Coupling) -> str:
-    """One line a named law; what its name means stands last."""
+def _named_laws(kappa: Coupling) -> str:
+    """Lay out the probabilities of the named laws, one line each."""
     from scalebayes.summaries.text import align
 
-    return align(
-        [
-            {"kappa is close to": str(name)}
-            | {group: f"{row[group]:.3f}" for group in ("posterior", "prior")}
-            | {"meaning": str(row["meaning"])}
-            for name, row in found.chances.iterrows()
-        ]
-    )
+    rows = []
+    for name, law in kappa.chances.iterrows():
+        rows.append(
+            {
+                "kappa is close to": str(name),
+                "posterior": f"{law['posterior']:.3f}",
+                "prior": f"{law['prior']:.3f}",
+                "meaning": str(law["meaning"]),
+            }
+        )
+    return align(rows)
 
 
-@command("study", "Compare")
-def study_command(
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the fits and a figure.")
-    ] = None,
-    force: ForceOption = False,
-    seed: SeedOption = 0,
-    ci_prob: ProbOption = 0.9,
-    as_json: JsonOption = False,
+@command("kaplan-or-chinchilla", COMPARISON)
+def kaplan_or_chinchilla_command(
+    *,
+    out: Path | None = option("--out", "Folder for the fits and a figure."),
+    force: bool = FORCE,
+    seed: int = SEED,
+    output: Output,
 ) -> None:
-    """Kaplan or Chinchilla: fit both laws to the same published points and put the answers beside the literature."""
+    """Fit Kaplan's and Chinchilla's laws to the same runs, and compare with the literature."""
     from scalebayes.studies.kaplan_or_chinchilla import (
         MODELS,
         describe,
@@ -229,17 +223,20 @@ def study_command(
 
     if out is not None and not force:
         refuse_to_replace(out, MODELS)
-    fits = _fit_all(read("hoffmann2022", None, False, False), list(MODELS), seed)
-    result = study(fits, ci_prob)
-    if as_json:
+    fits = _fit_all(read_table("hoffmann2022"), list(MODELS), seed)
+    result = study(fits, output.ci_prob)
+    if output.as_json:
+        couplings = {}
+        for label, kappa in result.couplings.items():
+            couplings[label] = kappa.sentence(output.ci_prob)
         said = {
             "exponents": records(result.exponents.reset_index()),
             "comparison": records(result.comparison.table.reset_index()),
             "notes": result.comparison.notes,
-            "couplings": {label: one.sentence(ci_prob) for label, one in result.couplings.items()},
+            "couplings": couplings,
             "counting": records(result.counting.reset_index()),
         }
-        print_json(said, records(result.owners.reset_index()), ci_prob)
+        print_json(said, records(result.owners.reset_index()), output.ci_prob)
     else:
         typer.echo(describe(result))
     if out is not None:

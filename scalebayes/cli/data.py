@@ -1,93 +1,42 @@
-"""The command that turns exports into a plain table of runs: convert."""
+"""Commands on tables and models: runs, models, convert."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import typer
 
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import read, refuse_early, roles, say_notes
-from scalebayes.cli.options import (
-    BestOption,
-    ForceOption,
-    JsonOption,
-    LenientOption,
-    MapOption,
-    OutliersOption,
-    SkipOption,
-)
+from scalebayes.cli.fitting import FITTING
+from scalebayes.cli.inputs import check_output, parse_roles, say_notes
+from scalebayes.cli.options import FORCE, JSON, REQUIRED, FileColumns, Reading, argument, option
 from scalebayes.cli.printing import print_frame
 
-FORMATS = ("table", "wandb", "checkpoints")
 
-
-@command("convert", "From runs to fits")
-def convert_command(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON Lines or Parquet.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the runs (.csv).")],
-    layout: Annotated[
-        str,
-        typer.Option(
-            "--format", help="table (a row a run), wandb (an export), checkpoints (a row a step)."
-        ),
-    ] = "table",
-    columns: MapOption = None,
-    keep: Annotated[
-        str, typer.Option("--keep", help="Checkpoints to keep: final, annealed or all.")
-    ] = "final",
-    tokens_per_step: Annotated[
-        str | None,
-        typer.Option("--tokens-per-step", help="Where checkpoints have steps but no tokens."),
-    ] = None,
-    loss_unit: Annotated[
-        str,
-        typer.Option("--loss-unit", help="nats, bits, perplexity, or per byte: bits_per_byte ..."),
-    ] = "nats",
-    tokens_per_byte: Annotated[
-        float | None,
-        typer.Option("--tokens-per-byte", help="Tokens of the text over its bytes, as 0.25."),
-    ] = None,
-    lenient: LenientOption = False,
-    skip_incomplete: SkipOption = False,
-    force: ForceOption = False,
+@command("runs", FITTING)
+def runs_command(
+    *,
+    runs: str | None = argument("RUNS", "File or published table to check.", None),
+    reading: Reading,
+    as_json: bool = JSON,
 ) -> None:
-    """Read an export or a table in other units, and write the runs in it as a CSV that every command takes."""
-    from scalebayes.data.exports import read_checkpoints, read_wandb
-    from scalebayes.data.runs import read_runs
-    from scalebayes.utils.files import write_whole
+    """List the published tables, or check a table of runs and report how it was read."""
+    if runs is None:
+        from scalebayes.datasets import list_runs
 
-    if layout not in FORMATS:
-        raise typer.BadParameter(
-            f"got {layout!r}; allowed: {', '.join(FORMATS)}", param_hint="--format"
-        )
-    if layout != "checkpoints" and (tokens_per_step or keep != "final"):
-        raise typer.BadParameter(
-            "only for --format checkpoints", param_hint="--keep, --tokens-per-step"
-        )
-    if output.suffix != ".csv":
-        raise typer.BadParameter(f"got {output}; write to a .csv file", param_hint="--output")
-    refuse_early(output, force)
-    asked: dict[str, Any] = roles(columns) | {
-        "strict": not lenient,
-        "skip_incomplete": skip_incomplete,
-        "loss_unit": loss_unit,
-        "tokens_per_byte": tokens_per_byte,
-    }
-    if layout == "checkpoints":
-        runs = read_checkpoints(file, keep=keep, tokens_per_step=tokens_per_step, **asked)
+        print_frame(list_runs(), as_json)
+        return
+    table = reading.read(runs)
+    if as_json:
+        typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
-        runs = (read_wandb if layout == "wandb" else read_runs)(file, **asked)
-    say_notes(runs)
-    write_whole(output, runs.table.to_csv)
-    typer.echo(f"wrote {output}: {runs!r}", err=True)
+        typer.echo(table)
 
 
-@command("models", "From runs to fits")
+@command("models", FITTING)
 def models_command(
-    model: Annotated[str | None, typer.Argument(help="Show this one in full.")] = None,
-    as_json: JsonOption = False,
+    *, model: str | None = argument("MODEL", "Model to show in full.", None), as_json: bool = JSON
 ) -> None:
     """List the models that can be fitted, or show one with its priors and their reasons."""
     from scalebayes.specs.spec import list_models, read_model
@@ -99,26 +48,54 @@ def models_command(
     typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
 
 
-@command("runs", "From runs to fits")
-def runs_command(
-    runs: Annotated[
-        str | None, typer.Argument(metavar="RUNS", help="Check this file or published table.")
-    ] = None,
-    columns: MapOption = None,
-    lenient: LenientOption = False,
-    keep_outliers: OutliersOption = False,
-    skip_incomplete: SkipOption = False,
-    best: BestOption = False,
-    as_json: JsonOption = False,
+@command("convert", FITTING)
+def convert_command(
+    *,
+    file: str = argument("FILE", "CSV, TSV, JSON Lines or Parquet."),
+    target: Path = option("--output -o FILE", "CSV file to write the runs to.", REQUIRED),
+    layout: Literal["table", "wandb", "checkpoints"] = option(
+        "--format",
+        "One row for each run, an export of Weights & Biases, or one row for each step.",
+        "table",
+    ),
+    keep: str = option("--keep", "Checkpoints to keep: final, annealed or all.", "final"),
+    tokens_per_step: str | None = option(
+        "--tokens-per-step TOKENS", "Batch size, for checkpoints with steps but no tokens."
+    ),
+    loss_unit: str = option(
+        "--loss-unit", "nats, bits or perplexity, or per byte, such as bits_per_byte.", "nats"
+    ),
+    tokens_per_byte: float | None = option(
+        "--tokens-per-byte", "Tokens for each byte of the text, such as 0.25."
+    ),
+    columns: FileColumns,
+    force: bool = FORCE,
 ) -> None:
-    """List the published tables, or check a table of runs and say how it was read."""
-    if runs is None:
-        from scalebayes.datasets import list_runs
+    """Convert an export, or a table in other units, to a CSV of runs that every command reads."""
+    from scalebayes.data.exports import read_checkpoints, read_wandb
+    from scalebayes.data.runs import read_runs
+    from scalebayes.utils.files import write_whole
 
-        print_frame(list_runs(), as_json)
-        return
-    table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    if as_json:
-        typer.echo(table.table.reset_index().to_json(orient="records"))
+    if layout != "checkpoints" and (tokens_per_step or keep != "final"):
+        raise typer.BadParameter(
+            "only for --format checkpoints", param_hint="--keep, --tokens-per-step"
+        )
+    if target.suffix != ".csv":
+        raise typer.BadParameter(f"got {target}; write to a .csv file", param_hint="--output")
+    check_output(target, force)
+    settings: dict[str, Any] = {
+        **parse_roles(columns.columns),
+        "strict": not columns.lenient,
+        "skip_incomplete": columns.skip_incomplete,
+        "loss_unit": loss_unit,
+        "tokens_per_byte": tokens_per_byte,
+    }
+    if layout == "checkpoints":
+        runs = read_checkpoints(file, keep=keep, tokens_per_step=tokens_per_step, **settings)
+    elif layout == "wandb":
+        runs = read_wandb(file, **settings)
     else:
-        typer.echo(table)
+        runs = read_runs(file, **settings)
+    say_notes(runs.notes)
+    write_whole(target, runs.table.to_csv)
+    typer.echo(f"wrote {target}: {runs!r}", err=True)

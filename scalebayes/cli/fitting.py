@@ -1,25 +1,26 @@
-"""Commands from runs to fits: fit, summary, backtest, demo, and the lists of models and published tables."""
+"""Commands from runs to fits: demo, fit, summary, fit-many, fit-scores."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from scalebayes.cli.app import GATE_FAILED, command
-from scalebayes.cli.inputs import load, read, refuse_early
+from scalebayes.cli.inputs import check_output, load_fit, say_notes
 from scalebayes.cli.options import (
-    BestOption,
-    FitArgument,
-    ForceOption,
-    JsonOption,
-    LenientOption,
-    MapOption,
-    OutliersOption,
-    ProbOption,
-    RunsArgument,
-    SkipOption,
+    FIT_FILE,
+    FORCE,
+    JSON,
+    REQUIRED,
+    RUNS,
+    SEED,
+    Output,
+    Reading,
+    Values,
+    argument,
+    option,
 )
 from scalebayes.cli.printing import exit_unless_sound, print_frame, print_sensitivity, print_summary
 
@@ -27,211 +28,210 @@ if TYPE_CHECKING:
     from scalebayes.fitting.many.fit_many import Batch
     from scalebayes.specs.spec import Spec
 
+FITTING = "Data and fitting"
 
-@command("fit", "From runs to fits")
-def fit_command(
-    runs: RunsArgument,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A name in `scalebayes models` or a TOML file (coupled-discrepancy).",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to save the fit (netCDF).")
-    ] = None,
-    columns: MapOption = None,
-    lenient: LenientOption = False,
-    keep_outliers: OutliersOption = False,
-    skip_incomplete: SkipOption = False,
-    best: BestOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
-    draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
-    tune: Annotated[
-        int | None, typer.Option(min=1, help="Tuning draws a chain; by default the model's.")
-    ] = None,
-    chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
-    backend: Annotated[
-        str,
-        typer.Option("--backend", help="nutpie, or jax: NumPyro, for very long tables and GPUs."),
-    ] = "nutpie",
-    ci_prob: ProbOption = 0.9,
-    prior_from: Annotated[
-        Path | None,
-        typer.Option(
-            "--prior-from", metavar="FIT", help="Take law and priors from this fit of other runs."
-        ),
-    ] = None,
-    inflate: Annotated[
-        float | None,
-        typer.Option(
-            "--inflate", help="With --prior-from: priors so many times as wide (2) as there."
-        ),
-    ] = None,
-    cache: Annotated[
-        bool,
-        typer.Option("--cache", help="Take the same fit from the cache folder, or keep it there."),
-    ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out the refits under other assumptions.")
-    ] = False,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit a law to a table of runs; print its posterior, what it says ahead, and how far that rests on assumptions."""
-    if output is not None:
-        refuse_early(output, force)
-    if inflate is not None and prior_from is None:
-        raise typer.BadParameter(
-            "widens the priors of --prior-from, which is not given", param_hint="--inflate"
-        )
-    table = read(runs, columns, lenient, keep_outliers, skip_incomplete, best)
-    spec = _spec(model, prior_from, inflate)
-    from scalebayes.fitting.fit import fit
-    from scalebayes.posterior.store import save
-
-    result = fit(
-        table,
-        spec,
-        seed=seed,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        backend=backend,  # type: ignore[arg-type]
-        cache=cache,
-    )
-    if "cached" in result.metadata:
-        typer.echo(f"the same fit was made before: read from {result.metadata['cached']}", err=True)
-    if output is not None:
-        typer.echo(f"saved {save(result, output)}", err=True)
-    if result.partial:
-        typer.echo("interrupted: these are the draws made until then", err=True)
-    print_summary(result, ci_prob, as_json)
-    exit_unless_sound(result)
-    if not (quick or as_json or result.groups):  # of a pooled fit, assumptions are not varied yet
-        typer.echo()
-        print_sensitivity(result, {}, ci_prob, as_json)
+SAVE_TO: Any = option("--output -o FILE", "File to save the fit to (netCDF).")
+DRAWS: Any = option("--draws", "Draws that each chain keeps after tuning.", 1000, min=1)
+CHAINS: Any = option("--chains", "Number of chains.", 4, min=1)
 
 
-def _spec(model: str | None, prior_from: Path | None, inflate: float | None) -> Spec:
-    """The spec that options ask for; a model named beside a fit to borrow from must be of its law and noise."""
-    from scalebayes.posterior.prior_from import prior_from as borrowed
-    from scalebayes.specs.spec import read_model
-
-    if prior_from is None:
-        return read_model(model or "coupled-discrepancy")
-    there = load(prior_from)
-    if model is not None:
-        asked, has = (
-            (spec.law, spec.noise, spec.discrepancy) for spec in (read_model(model), there.spec)
-        )
-        if asked != has:
-            raise typer.BadParameter(
-                f"{prior_from} is a fit of '{there.spec.name}', whose law and priors --prior-from takes; "
-                f"'{model}' is another law, noise or discrepancy: leave it out, or borrow from a fit of it",
-                param_hint="--model",
-            )
-    return borrowed(there, 2.0 if inflate is None else inflate)
-
-
-@command("summary", "From runs to fits")
-def summary_command(
-    fit: FitArgument, ci_prob: ProbOption = 0.9, as_json: JsonOption = False
-) -> None:
-    """Print the posterior of a saved fit, the published values, the gate's verdict and what it says ahead."""
-    result = load(fit)
-    print_summary(result, ci_prob, as_json)
-    exit_unless_sound(result)
-
-
-@command("demo", "From runs to fits")
+@command("demo", FITTING)
 def demo_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the fits and figures.")] = Path(
-        "scalebayes-demo"
-    ),
-    force: ForceOption = False,
+    *,
+    out: Path = option("--out", "Folder for the fits and figures.", Path("scalebayes-demo")),
+    force: bool = FORCE,
 ) -> None:
-    """Do the main job on the published Chinchilla points: fit, predict, allocate, draw."""
+    """Fit two laws to the published Chinchilla runs, query both fits, and draw the answers."""
     from scalebayes.studies.demo import demo
 
     for fit in demo(out, force=force).values():
         exit_unless_sound(fit)
 
 
-@command("fit-many", "From runs to fits")
-def fit_many_command(
-    runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUNS...", help="Files (CSV, Parquet ...) or published names."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the fits, TABLE-MODEL.nc each.")
-    ],
-    models: Annotated[
-        str,
-        typer.Option(
-            "--models", "-m", metavar="A,B,C", help="Names in `scalebayes models` or TOML files."
-        ),
-    ] = "coupled-discrepancy",
-    workers: Annotated[
-        int, typer.Option(min=1, help="Local processes; more than one needs dask.distributed.")
-    ] = 1,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            "--scheduler", metavar="ADDRESS", help="Of a Dask scheduler, as tcp://host:8786."
-        ),
-    ] = None,
-    columns: MapOption = None,
-    lenient: LenientOption = False,
-    keep_outliers: OutliersOption = False,
-    skip_incomplete: SkipOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of every fit.")] = 0,
-    draws: Annotated[int, typer.Option(min=1, help="Kept draws a chain.")] = 1000,
-    chains: Annotated[int, typer.Option(min=1, help="Chains.")] = 4,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
+@command("fit", FITTING)
+def fit_command(
+    *,
+    runs: str = RUNS,
+    model: str | None = option(
+        "--model -m",
+        "A name from `scalebayes models` or a TOML file (default: coupled-discrepancy).",
+    ),
+    saved: Path | None = SAVE_TO,
+    reading: Reading,
+    seed: int = SEED,
+    draws: int = DRAWS,
+    tune: int | None = option(
+        "--tune", "Tuning draws of each chain (default: the model's).", min=1
+    ),
+    chains: int = CHAINS,
+    backend: Literal["nutpie", "jax"] = option(
+        "--backend", "Sampler; jax (NumPyro) suits very long tables and GPUs.", "nutpie"
+    ),
+    prior_from: Path | None = option(
+        "--prior-from FIT", "Use the law of this fit, and its posterior as the prior."
+    ),
+    inflate: float | None = option(
+        "--inflate", "Factor that widens the priors of --prior-from (default: 2)."
+    ),
+    cache: bool = option(
+        "--cache", "Reuse an identical fit from the cache folder, or store it.", False
+    ),
+    quick: bool = option("--quick", "Skip the refits under other assumptions.", False),
+    force: bool = FORCE,
+    output: Output,
 ) -> None:
-    """Fit every model to every table. Given again, it goes on from the fits that the folder holds."""
+    """Fit a scaling law to a table of runs; print its posterior, a forecast and its sensitivity."""
+    if saved is not None:
+        check_output(saved, force)
+    if inflate is not None and prior_from is None:
+        raise typer.BadParameter(
+            "widens the priors of --prior-from, which is not given", param_hint="--inflate"
+        )
+    table = reading.read(runs)
+    spec = _choose_spec(model, prior_from, inflate)
+    from scalebayes.fitting.fit import fit
+    from scalebayes.posterior.store import save
+
+    result = fit(
+        table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend, cache=cache
+    )
+    if "cached" in result.metadata:
+        typer.echo(f"read an identical fit from {result.metadata['cached']}", err=True)
+    if saved is not None:
+        typer.echo(f"saved {save(result, saved)}", err=True)
+    if result.partial:
+        typer.echo("interrupted: the fit holds the draws made until then", err=True)
+    print_summary(result, output)
+    exit_unless_sound(result)
+    # Pooled fits are not refitted under other assumptions yet.
+    if not quick and not output.as_json and not result.groups:
+        typer.echo()
+        print_sensitivity(result, {}, output)
+
+
+def _choose_spec(model: str | None, prior_from: Path | None, inflate: float | None) -> Spec:
+    """Return the spec that the options ask for.
+
+    A model named beside --prior-from must have the law, noise and discrepancy of that fit.
+    """
+    from scalebayes.posterior.prior_from import prior_from as borrow
+    from scalebayes.specs.spec import read_model
+
+    if prior_from is None:
+        return read_model(model or "coupled-discrepancy")
+    source = load_fit(prior_from)
+    if model is not None and not _same_structure(read_model(model), source.spec):
+        raise typer.BadParameter(
+            f"'{model}' differs from '{source.spec.name}', the model of {prior_from}, in law, "
+            "noise or discrepancy: leave it out, or give a fit of it to --prior-from",
+            param_hint="--model",
+        )
+    return borrow(source, 2.0 if inflate is None else inflate)
+
+
+def _same_structure(one: Spec, other: Spec) -> bool:
+    return (
+        one.law == other.law and one.noise == other.noise and one.discrepancy == other.discrepancy
+    )
+
+
+@command("summary", FITTING)
+def summary_command(*, fit: Path = FIT_FILE, output: Output) -> None:
+    """Posterior of a saved fit beside published values, its convergence checks, and a forecast."""
+    result = load_fit(fit)
+    print_summary(result, output)
+    exit_unless_sound(result)
+
+
+@command("fit-many", FITTING)
+def fit_many_command(
+    *,
+    runs: list[str] = argument("RUNS...", "Files (CSV, Parquet ...) or published tables."),
+    folder: Path = option(
+        "--output -o FOLDER", "Folder for the fits, each TABLE-MODEL.nc.", REQUIRED
+    ),
+    models: str = option(
+        "--models -m A,B,C", "Names from `scalebayes models` or TOML files.", "coupled-discrepancy"
+    ),
+    workers: int = option(
+        "--workers", "Local processes; more than one needs dask.distributed.", 1, min=1
+    ),
+    scheduler: str | None = option(
+        "--scheduler ADDRESS", "Address of a Dask scheduler, such as tcp://host:8786."
+    ),
+    reading: Reading,
+    seed: int = SEED,
+    draws: int = DRAWS,
+    chains: int = CHAINS,
+    force: bool = FORCE,
+    as_json: bool = JSON,
+) -> None:
+    """Fit every model to every table; a repeated call continues from the fits in the folder."""
     from scalebayes.fitting.many.fit_many import fit_many
     from scalebayes.fitting.many.jobs import grid
 
     if scheduler is not None and workers != 1:
         raise typer.BadParameter(
-            "a scheduler has workers of its own", param_hint="--workers, --scheduler"
+            "give one: a scheduler has its own workers", param_hint="--workers, --scheduler"
         )
-    tables = [read(one, columns, lenient, keep_outliers, skip_incomplete) for one in runs]
+    tables = [reading.read(name) for name in runs]
     jobs = grid(tables, models.split(","), seed=seed, draws=draws, chains=chains)
     try:
-        batch = fit_many(jobs, output, workers=scheduler or workers, replace=force)
+        batch = fit_many(jobs, folder, workers=scheduler or workers, replace=force)
     except KeyboardInterrupt:
         typer.echo(
-            f"the fits made until now are in {output}; the same command goes on from there",
+            f"the fits finished so far are in {folder}; the same command continues from them",
             err=True,
         )
         raise
-    _print(batch, as_json)
+    _print_batch(batch, as_json)
     if batch.failures:
         raise typer.Exit(1)
     if batch.gate_failures:
         raise typer.Exit(GATE_FAILED)
 
 
-def _print(batch: Batch, as_json: bool) -> None:
-    """Print a line a fit to stdout, and the errors in full to stderr."""
+def _print_batch(batch: Batch, as_json: bool) -> None:
+    """Print one line for each fit to stdout, and the errors in full to stderr."""
     table = batch.table
-    if as_json:
-        print_frame(table, as_json)
-    else:
-        print_frame(
-            table.drop(columns="error").assign(seconds=table["seconds"].map(_seconds)), as_json
-        )
+    if not as_json:
+        seconds = table["seconds"].map("{:.1f}".format).replace("nan", "-")
+        table = table.drop(columns="error").assign(seconds=seconds)
+    print_frame(table, as_json)
     typer.echo(batch.sentence(), err=True)
     for name, error in batch.failures.items():
         typer.echo(f"error: {name}: {error}", err=True)
 
 
-def _seconds(value: float) -> str:
-    return "-" if value != value else f"{value:.1f}"
+@command("fit-scores", FITTING)
+def fit_scores_command(
+    *,
+    scores: str = argument("SCORES", "A file with losses and accuracies or errors."),
+    model: str = option(
+        "--model -m", "downstream, downstream-logistic or a TOML file.", "downstream"
+    ),
+    saved: Path | None = SAVE_TO,
+    loss: str | None = option("--loss COLUMN", "Column of losses in nats per token."),
+    accuracy: Values = option("--accuracy COLUMN", "Column of accuracies; several are averaged."),
+    error: Values = option("--error COLUMN", "Column of errors; several are averaged."),
+    percent: bool = option("--percent", "Accuracies and errors are in percent.", False),
+    seed: int = SEED,
+    force: bool = FORCE,
+    output: Output,
+) -> None:
+    """Fit benchmark accuracy as a function of loss: the stage that `downstream` uses."""
+    from scalebayes.data.accuracies import read_scores
+    from scalebayes.fitting.fit import fit
+    from scalebayes.posterior.store import save
+
+    if saved is not None:
+        check_output(saved, force)
+    table = read_scores(
+        scores, loss=loss, accuracy=accuracy or None, error=error or None, percent=percent
+    )
+    say_notes(table.notes)
+    result = fit(table, model, seed=seed)
+    if saved is not None:
+        typer.echo(f"saved {save(result, saved)}", err=True)
+    print_summary(result, output)
+    exit_unless_sound(result)

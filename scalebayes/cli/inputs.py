@@ -1,9 +1,9 @@
-"""What commands read and write: tables of runs, saved fits, and files that are not overwritten."""
+"""What commands read from their arguments: tables of runs, saved fits, points and paths."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,161 +17,231 @@ if TYPE_CHECKING:
     from scalebayes.posterior.average import Average
     from scalebayes.posterior.fit import Fit
 
+CHECKED_EARLY = 1_000_000
+"""Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
 
-AT_ONCE = 1_000_000
-"""A table of fewer bytes is checked before pandas is imported, which takes longer."""
 
+def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
+    """Check the files that a command would read, before anything slow is imported.
 
-def look(given: Mapping[str, Any], paths: Iterable[str]) -> None:
-    """Refuse the fits among a command's arguments that are not there, and tables that are not or are of no use.
+    Tables that pandas must read, and long ones, are checked when they are read.
 
     Parameters
     ----------
-    given
-        Arguments as they were typed; ``runs`` are tables.
-    paths
-        Names of those that are paths of fits.
+    values
+        Arguments as they were typed; ``runs`` holds tables.
+    fits
+        Names of the arguments that hold paths of fits.
 
-    Tables that pandas reads, and long ones, wait until they are read, and so does what is no option of a file's.
+    Raises
+    ------
+    ScaleBayesError
+        When a fit or a table does not exist, or a table cannot be used.
     """
-    for path in (Path(text) for name in paths for text in _each(given.get(name))):
-        if not path.is_file():
-            raise ScaleBayesError(not_there(path, "no fit at"))
-    for path in (Path(name) for name in _each(given.get("runs")) if Path(name).suffix):
-        from scalebayes.data.sources import is_text
-
-        if given.get("keep_outliers") or given.get("best"):
-            continue
-        if path.exists() and (not is_text(path) or path.stat().st_size > AT_ONCE):
-            continue
-        from scalebayes.data.checks import check_table
-        from scalebayes.data.sources import read_source, short_name
-
-        strict, skip = not given.get("lenient"), bool(given.get("skip_incomplete"))
-        check_table(
-            read_source(path)[0], short_name(path.name), roles(given.get("columns")), strict, skip
-        )
+    for name in fits:
+        for path in map(Path, _as_list(values.get(name))):
+            if not path.is_file():
+                raise ScaleBayesError(not_there(path, "no fit at"))
+    if values.get("keep_outliers") or values.get("best"):
+        return  # not for files: `read_table` refuses them
+    for path in map(Path, _as_list(values.get("runs"))):
+        if path.suffix:
+            _check_table_file(path, values)
 
 
-def _each(names: Any) -> list[str]:
-    return [names] if isinstance(names, str) else list(names or ())
+def _check_table_file(path: Path, values: Mapping[str, Any]) -> None:
+    from scalebayes.data.sources import is_text
+
+    if path.exists() and (not is_text(path) or path.stat().st_size > CHECKED_EARLY):
+        return
+    from scalebayes.data.checks import check_table
+    from scalebayes.data.sources import read_source, short_name
+
+    table, _ = read_source(path)
+    check_table(
+        table,
+        short_name(path.name),
+        parse_roles(values.get("columns")),
+        strict=not values.get("lenient"),
+        skip_incomplete=bool(values.get("skip_incomplete")),
+    )
 
 
-def read(
+def _as_list(names: Any) -> list[str]:
+    if isinstance(names, str):
+        return [names]
+    return list(names or ())
+
+
+def read_table(
     runs: str,
-    columns: list[str] | None,
-    lenient: bool,
-    keep_outliers: bool,
+    columns: list[str] | None = None,
+    *,
+    lenient: bool = False,
+    keep_outliers: bool = False,
     skip_incomplete: bool = False,
     best: bool = False,
 ) -> Runs:
-    """Read a file or a published table, and say on stderr what was assumed."""
+    """Return the table in a file, or a published one; print what was assumed on stderr."""
     from scalebayes.data.runs import read_runs
     from scalebayes.datasets import TABLES, load_runs
 
-    mapping = roles(columns)
-    is_file = runs not in TABLES and (Path(runs).suffix or Path(runs).exists())
-    if is_file:
+    roles = parse_roles(columns)
+    is_path = bool(Path(runs).suffix) or Path(runs).exists()
+    if is_path and runs not in TABLES:
         if keep_outliers or best:
             raise typer.BadParameter(
-                "for published tables, not for a file", param_hint="--keep-outliers, --best"
+                "for published tables only, not for a file", param_hint="--keep-outliers, --best"
             )
-        table = read_runs(runs, strict=not lenient, skip_incomplete=skip_incomplete, **mapping)
+        table = read_runs(runs, strict=not lenient, skip_incomplete=skip_incomplete, **roles)
     else:
-        if mapping or lenient or skip_incomplete:
-            hint = "--map, --lenient, --skip-incomplete"
-            raise typer.BadParameter("a published table is read as it is", param_hint=hint)
+        if roles or lenient or skip_incomplete:
+            raise typer.BadParameter(
+                "for files only: a published table is read as it is",
+                param_hint="--map, --lenient, --skip-incomplete",
+            )
         table = load_runs(runs, keep_outliers=keep_outliers, best=best)
-    say_notes(table)
+    say_notes(table.notes)
     return table
 
 
-def say_notes(table: Runs) -> None:
-    """Say on stderr what was assumed of a table."""
-    for note in table.notes:
+def say_notes(notes: Iterable[str]) -> None:
+    """Print notes on stderr."""
+    for note in notes:
         typer.echo(f"note: {note}", err=True)
 
 
-def roles(columns: list[str] | None) -> dict[str, Any]:
-    """Columns by the part they play, from entries such as ``N=n_params``."""
-    return dict(_mapping(entry) for entry in columns or [])
-
-
-def _mapping(entry: str) -> tuple[str, str]:
-    role, _, column = entry.partition("=")
+def parse_roles(columns: list[str] | None) -> dict[str, Any]:
+    """Return the columns by role, from entries such as ``N=n_params``."""
     from scalebayes.data.columns import LABELS, QUANTITIES
 
     allowed = (*QUANTITIES, *LABELS)
-    if role not in allowed or not column:
-        raise typer.BadParameter(
-            f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(allowed)}",
-            param_hint="--map",
-        )
-    return role, column
+    roles: dict[str, Any] = {}
+    for entry in columns or []:
+        role, _, column = entry.partition("=")
+        if role not in allowed or not column:
+            raise typer.BadParameter(
+                f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(allowed)}",
+                param_hint="--map",
+            )
+        roles[role] = column
+    return roles
 
 
-def load(path: Path, group: str | None = None, new_group: bool = False) -> Fit:
-    """Read a saved fit, and of a pooled one the group that is asked for, or one not seen yet."""
-    from scalebayes.posterior.groups import group as one_group
+def parse_inputs(entries: list[str]) -> dict[str, list[str]]:
+    """Return further inputs of a law by name, from entries such as ``U=4B``."""
+    inputs: dict[str, list[str]] = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if name in ("N", "D", "C", "seed") or not name.isidentifier() or not value:
+            raise typer.BadParameter(
+                f"got {entry!r}; write NAME=VALUE, such as U=4B "
+                "(N, D and C have options of their own)",
+                param_hint="--input",
+            )
+        inputs.setdefault(name, []).append(value)
+    return inputs
+
+
+def parse_point(text: str, option: str) -> dict[str, str]:
+    """Return the inputs of one run, from text such as ``N=70B,D=1.4T``."""
+    point: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name.strip() not in ("N", "D", "C") or not value:
+            raise typer.BadParameter(
+                f"got {text!r}; write N=70B,D=1.4T, any two of N, D and C", param_hint=option
+            )
+        point[name.strip()] = value
+    return point
+
+
+def load_fit(path: Path, group: str | None = None, new_group: bool = False) -> Fit:
+    """Return a saved fit, or one group of a pooled fit, or a new group of it."""
+    from scalebayes.posterior.groups import group as existing
     from scalebayes.posterior.groups import new_group as unseen
     from scalebayes.posterior.store import load
 
     if group is not None and new_group:
-        raise typer.BadParameter(
-            "a group or one not seen yet, not both", param_hint="--group, --new-group"
-        )
+        raise typer.BadParameter("give one of the two", param_hint="--group, --new-group")
     fit = load(path)
     if group is not None:
-        return one_group(fit, group)
-    return unseen(fit) if new_group else fit
+        return existing(fit, group)
+    if new_group:
+        return unseen(fit)
+    return fit
 
 
-def load_all(
-    paths: list[Path], weights: str | None = None, group: str | None = None, new_group: bool = False
+def load_forecast(
+    paths: Sequence[Path],
+    weights: str | None = None,
+    group: str | None = None,
+    new_group: bool = False,
 ) -> Fit | Average:
-    """Read a saved fit, or several as one forecast: each weighs the same unless weights say otherwise.
+    """Return a saved fit, or the average of several, with equal weights by default.
 
-    `load` says what a group is.
+    See `load_fit` for groups.
     """
     from scalebayes.posterior.average import average
 
     if len(paths) == 1:
         if weights is not None:
-            raise typer.BadParameter(
-                "one fit needs none: give several files", param_hint="--weights"
+            raise typer.BadParameter("weights need several fits; got one", param_hint="--weights")
+        return load_fit(paths[0], group, new_group)
+    fits = {}
+    for label, path in label_files(paths).items():
+        fits[label] = load_fit(path, group, new_group)
+    return average(fits, weights=_parse_weights(weights))
+
+
+def label_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return files by their names without suffix.
+
+    Raises
+    ------
+    ScaleBayesError
+        When two files have the same name.
+    """
+    labelled: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in labelled:
+            raise ScaleBayesError(
+                f"two files are called {path.stem}: their fits could not be told apart"
             )
-        return load(paths[0], group, new_group)
-    names = [path.stem for path in paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ScaleBayesError(
-            f"two files are called {', '.join(twice)}: their fits could not be told apart"
-        )
-    return average(
-        {path.stem: load(path, group, new_group) for path in paths}, weights=_weights(weights)
-    )
+        labelled[path.stem] = path
+    return labelled
 
 
-def _weights(text: str | None) -> Any:
-    """Weights from text: a name, or numbers by label as in A=2,B=1."""
-    if text in (None, "equal", "stacking"):
-        return text or "equal"
-    numbers: dict[str, float] = {}
-    for part in str(text).split(","):
+def _parse_weights(text: str | None) -> Any:
+    """Return the name of a rule, or weights by label from text such as ``A=2,B=1``."""
+    if text is None:
+        return "equal"
+    if text in ("equal", "stacking"):
+        return text
+    weights: dict[str, float] = {}
+    for part in text.split(","):
         label, _, value = part.rpartition("=")
         try:
-            numbers[label.strip()] = float(value)
+            weights[label.strip()] = float(value)
         except ValueError:
-            numbers[""] = 0.0
-    if "" in numbers:
+            weights[""] = 0.0
+    if "" in weights:
         raise typer.BadParameter(
-            f"got {text!r}; write equal, stacking, or a number for each fit as in A=2,B=1, by its file's name",
+            f"got {text!r}; write equal, stacking, or a number for each fit by the name of its "
+            "file, such as A=2,B=1",
             param_hint="--weights",
         )
-    return numbers
+    return weights
 
 
-def refuse_early(path: Path, force: bool) -> None:
-    """Say that a result could not be written before minutes go into it."""
+def check_output(path: Path, force: bool) -> None:
+    """Check that a result can be written, before minutes are spent on it.
+
+    Raises
+    ------
+    ScaleBayesError
+        When the folder does not exist or cannot be written, or the file exists without `force`.
+    """
     if not path.parent.is_dir():
         raise ScaleBayesError(f"cannot write {path}: no such folder")
     if not os.access(path.parent, os.W_OK):

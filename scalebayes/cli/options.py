@@ -1,137 +1,278 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share, each declared once, and bundles of them.
+
+A command takes a bundle as one argument; `scalebayes.cli.bundles` turns its fields into options.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-RunsArgument = Annotated[
-    str, typer.Argument(metavar="RUNS", help="A file (CSV, Parquet ...) or a published name.")
-]
+from scalebayes.cli.inputs import load_fit, load_forecast, parse_inputs, read_table
+
+if TYPE_CHECKING:
+    from scalebayes.costs.cost import Cost, Price
+    from scalebayes.data.runs import Runs
+    from scalebayes.posterior.average import Average
+    from scalebayes.posterior.fit import Fit
+
+REQUIRED: Any = ...
+"""Default of an option that must be given; Typer's own mark."""
+
+Values = list[str] | None
+"""Type of an option that may be repeated."""
 
 
-FitArgument = Annotated[
-    Path, typer.Argument(metavar="FIT", help="A file that `scalebayes fit -o` wrote.")
-]
+def option(usage: str, text: str, default: Any = None, **settings: Any) -> Any:
+    """Return an option for Typer.
+
+    Parameters
+    ----------
+    usage
+        Names, and after them the word for the value in help, as in ``--output -o FILE``.
+    text
+        Help.
+    default
+        Value when it is not given; `REQUIRED` for none.
+    **settings
+        Other arguments of `typer.Option`, such as ``min``.
+    """
+    words = usage.split()
+    names = [word for word in words if word.startswith("-")]
+    if len(words) > len(names):
+        settings["metavar"] = words[-1]
+    return typer.Option(default, *names, help=text, **settings)
 
 
-FitsArgument = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="FIT...", help="Files that `scalebayes fit -o` wrote; several are one forecast."
-    ),
-]
+def argument(metavar: str | None, text: str, default: Any = REQUIRED) -> Any:
+    """Return a positional argument for Typer, required unless it has a default."""
+    return typer.Argument(default, metavar=metavar, help=text)
 
 
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        metavar="A=2,B=1",
-        help="Of several fits: equal (the default), stacking, or numbers.",
-    ),
-]
+RUNS: Any = argument("RUNS", "File (CSV, Parquet ...) or the name of a published table.")
+FIT_FILE: Any = argument("FIT", "File written by `scalebayes fit -o`.")
+SEED: Any = option("--seed", "Random seed; the same seed gives the same draws.", 0, min=0)
+JSON: Any = option("--json", "Print JSON instead of tables.", False)
+CI_PROB: Any = option("--ci-prob", "Probability of the intervals.", 0.9, min=0.01, max=0.999)
+FORCE: Any = option("--force", "Replace existing files.", False)
+BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated.", REQUIRED)
+LAW: Any = option("--law", "Use the law alone, without its discrepancy.", False)
 
 
-NOption = Annotated[
-    list[str] | None,
-    typer.Option("--N", metavar="NUMBER", help="Parameters, as 70B; may be repeated."),
-]
+@dataclass(frozen=True)
+class Output:
+    """How an answer is printed."""
+
+    ci_prob: float = CI_PROB
+    as_json: bool = JSON
 
 
-DOption = Annotated[
-    list[str] | None,
-    typer.Option("--D", metavar="NUMBER", help="Tokens, as 1.4T; may be repeated."),
-]
+@dataclass(frozen=True)
+class FileColumns:
+    """How the columns and rows of a file are read."""
+
+    columns: Values = option(
+        "--map ROLE=COLUMN",
+        "Column that holds N, D, C, loss, group, run, S, U or E; may be repeated.",
+    )
+    lenient: bool = option(
+        "--lenient", "Report suspicious units and repeated runs as notes only.", False
+    )
+    skip_incomplete: bool = option("--skip-incomplete", "Skip rows with missing values.", False)
 
 
-COption = Annotated[
-    list[str] | None, typer.Option("--C", metavar="NUMBER", help="FLOP, as 1e24; may be repeated.")
-]
+@dataclass(frozen=True)
+class Reading(FileColumns):
+    """How a table of runs, a file or a published one, is read."""
+
+    keep_outliers: bool = option(
+        "--keep-outliers", "Keep the rows that the authors of a published table excluded.", False
+    )
+    best: bool = option(
+        "--best",
+        "Keep only the best run at each N and D of a published learning-rate sweep.",
+        False,
+    )
+
+    def read(self, runs: str) -> Runs:
+        """Return the table; print what was assumed on stderr."""
+        return read_table(
+            runs,
+            self.columns,
+            lenient=self.lenient,
+            keep_outliers=self.keep_outliers,
+            skip_incomplete=self.skip_incomplete,
+            best=self.best,
+        )
 
 
-COrOptimumOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--C", metavar="NUMBER", help="FLOP, as 1e24; alone: at the optimum. May be repeated."
-    ),
-]
+GROUP: Any = option("--group NAME", "Group of a pooled fit to use.")
+NEW_GROUP: Any = option("--new-group", "Answer for a new group, using a pooled fit.", False)
 
 
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input", metavar="NAME=VALUE", help="Another input of the law, as U=4B; may be repeated."
-    ),
-]
+@dataclass(frozen=True)
+class SavedFit:
+    """One saved fit, or a group of a pooled one."""
+
+    fit: Path = FIT_FILE
+    group: str | None = GROUP
+    new_group: bool = NEW_GROUP
+
+    def load(self) -> Fit:
+        """Return the fit."""
+        return load_fit(self.fit, self.group, self.new_group)
 
 
-BudgetsOption = Annotated[
-    list[str],
-    typer.Option("--C", metavar="NUMBER", help="Budget in FLOP, as 1e24; may be repeated."),
-]
+@dataclass(frozen=True)
+class SavedFits:
+    """One saved fit, or several whose forecasts are averaged."""
+
+    fits: list[Path] = argument(
+        "FIT...", "Files written by `scalebayes fit -o`; the forecasts of several are averaged."
+    )
+    weights: str | None = option(
+        "--weights A=2,B=1", "Weights of several fits: equal (the default), stacking, or numbers."
+    )
+    group: str | None = GROUP
+    new_group: bool = NEW_GROUP
+
+    def load(self) -> Fit | Average:
+        """Return the fit, or the average of several."""
+        return load_forecast(self.fits, self.weights, self.group, self.new_group)
 
 
-MapOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map", metavar="ROLE=COLUMN", help="Column for N, D, C, loss, group, run, S, U or E."
-    ),
-]
+@dataclass(frozen=True)
+class Points:
+    """Runs to answer for, each given by two of N, D and C."""
+
+    N: Values = option("--N PARAMETERS", "Model size, such as 70B; may be repeated.")
+    D: Values = option("--D TOKENS", "Training tokens, such as 1.4T; may be repeated.")
+    C: Values = option("--C FLOP", "Compute, such as 1e24; may be repeated.")
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given."""
+        values = {"N": self.N, "D": self.D, "C": self.C}
+        return {name: value for name, value in values.items() if value}
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether only C was given."""
+        return set(self.given()) == {"C"}
 
 
-LenientOption = Annotated[
-    bool, typer.Option("--lenient", help="Suspicious units and repeats become notes.")
-]
+@dataclass(frozen=True)
+class PointsOrBudgets(Points):
+    """Runs to answer for; C alone asks for the compute-optimal run."""
+
+    C: Values = option(
+        "--C FLOP",
+        "Compute, such as 1e24; alone, at the compute-optimal split. May be repeated.",
+    )
 
 
-OutliersOption = Annotated[
-    bool, typer.Option("--keep-outliers", help="Keep rows a published table leaves out.")
-]
+@dataclass(frozen=True)
+class Target:
+    """One quantity to decide on or to narrow: the loss at two of N, D and C, or N* at C."""
+
+    N: str | None = option("--N PARAMETERS", "Model size, such as 70B.")
+    D: str | None = option("--D TOKENS", "Training tokens, such as 1.4T.")
+    C: str | None = option(
+        "--C FLOP", "Compute; without --N and --D, the target is the compute-optimal size N*."
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given."""
+        values = {"N": self.N, "D": self.D, "C": self.C}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-SkipOption = Annotated[
-    bool, typer.Option("--skip-incomplete", help="Leave out rows without a value, and say so.")
-]
+@dataclass(frozen=True)
+class FurtherInputs:
+    """Inputs of a law other than N, D and C."""
+
+    inputs: Values = option(
+        "--input NAME=VALUE", "Another input of the law, such as U=4B; may be repeated."
+    )
+
+    def given(self) -> dict[str, Any]:
+        """Return the values by name."""
+        return parse_inputs(self.inputs or [])
 
 
-BestOption = Annotated[
-    bool,
-    typer.Option(
-        "--best", help="Of a published sweep of learning rates, the best run at each N and D."
-    ),
-]
+@dataclass(frozen=True)
+class CostOptions:
+    """How the compute of a run is counted."""
+
+    serve: str | None = option(
+        "--serve TOKENS", "Add the inference compute of that many tokens: 6 N D + 2 N T."
+    )
+    count: str | None = option(
+        "--count RULE",
+        "Rule for counting FLOP: kaplan, kaplan-context, head, palm or hoffmann (default: 6 N D).",
+    )
+    context: str | None = option("--context TOKENS", "Sequence length for --count (default: 2048).")
+    vocabulary: str | None = option(
+        "--vocabulary SIZE", "Vocabulary size for --count (default: 32000)."
+    )
+    active: float | None = option(
+        "--active SHARE", "Share of the parameters active for a token, in a mixture of experts."
+    )
+
+    def cost(self) -> Cost:
+        """Return the cost function that the options describe; 6 N D without any."""
+        from scalebayes.costs.cost import SIX_ND, with_inference
+        from scalebayes.costs.transformers import sparse_cost, transformer_cost
+
+        shape: dict[str, Any] = {}
+        if self.context is not None:
+            shape["context"] = self.context
+        if self.vocabulary is not None:
+            shape["vocabulary"] = self.vocabulary
+        if shape and self.count is None:
+            raise typer.BadParameter(
+                "6 N D depends on neither; choose a rule with --count",
+                param_hint="--context, --vocabulary",
+            )
+        cost = SIX_ND
+        if self.count is not None:
+            cost = transformer_cost(self.count, **shape)
+        if self.active is not None:
+            cost = sparse_cost(self.active, cost)
+        if self.serve is not None:
+            cost = with_inference(self.serve, cost)
+        return cost
 
 
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        "--group",
-        metavar="NAME",
-        help="Of a pooled fit: ask this group.",
-        rich_help_panel="Pooled fits",
-    ),
-]
+@dataclass(frozen=True)
+class PriceOptions:
+    """What an hour of an accelerator costs, and what it computes."""
+
+    per_hour: float | None = option("--price", "Price of one accelerator for one hour.")
+    flop_per_second: str | None = option(
+        "--flop-per-second FLOP",
+        "Speed of one accelerator, such as 4e14: sustained, or the peak with --utilisation.",
+    )
+    utilisation: float | None = option(
+        "--utilisation SHARE", "Share of the peak that training achieves."
+    )
+
+    def price(self) -> Price | None:
+        """Return the price of compute, or None where no option was given."""
+        from scalebayes.costs.cost import Price
+
+        if self.per_hour is None and self.flop_per_second is None and self.utilisation is None:
+            return None
+        if self.per_hour is None or self.flop_per_second is None:
+            raise typer.BadParameter("give both", param_hint="--price and --flop-per-second")
+        speed: Any = self.flop_per_second  # `Price` reads text such as 4e14
+        if self.utilisation is None:
+            return Price(self.per_hour, speed)
+        return Price(self.per_hour, speed, utilisation=self.utilisation)
 
 
-NewGroupOption = Annotated[
-    bool,
-    typer.Option(
-        "--new-group",
-        help="Of a pooled fit: ask a group not seen yet.",
-        rich_help_panel="Pooled fits",
-    ),
-]
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-ProbOption = Annotated[
-    float, typer.Option("--ci-prob", min=0.01, max=0.999, help="Probability of the intervals.")
-]
-
-
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+def law_or_curve(law: bool) -> Literal["law", "curve"]:
+    """Return what --law chooses."""
+    return "law" if law else "curve"

@@ -1,16 +1,23 @@
-"""The command that sets recipes side by side: contrast."""
+"""The command that compares training recipes: contrast."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from scalebayes.cli.app import GATE_FAILED, command
-from scalebayes.cli.inputs import load
-from scalebayes.cli.options import DOption, JsonOption, NOption, ProbOption
-from scalebayes.cli.printing import about, print_json, records, warn_of_gate
+from scalebayes.cli.comparison import COMPARISON
+from scalebayes.cli.inputs import load_fit, say_notes
+from scalebayes.cli.options import Output, PointsOrBudgets, Values, argument, option
+from scalebayes.cli.printing import (
+    describe_answers,
+    interval_line,
+    interval_records,
+    print_json,
+    warn_of_gate,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -18,105 +25,81 @@ if TYPE_CHECKING:
     from scalebayes.posterior.fit import Fit
 
 
-@command("contrast", "Compare")
+@command("contrast", COMPARISON)
 def contrast_command(
-    fits: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[LABEL=]FIT...", help="Saved fits, one a recipe; labels are file names."
-        ),
-    ],
-    N: NOption = None,
-    D: DOption = None,
-    C: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--C",
-            help="FLOP, as 1e24. Alone: each recipe at its own optimum, and compute multipliers.",
-        ),
-    ] = None,
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--group",
-            metavar="NAME",
-            help="Of one pooled fit: put these groups side by side; repeated.",
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Label; by default the first.")
-    ] = None,
-    ci_prob: ProbOption = 0.9,
-    as_json: JsonOption = False,
+    *,
+    fits: list[str] = argument(
+        "[LABEL=]FIT...",
+        "Saved fits, one for each recipe, labelled by file name unless given a label.",
+    ),
+    points: PointsOrBudgets,
+    groups: Values = option("--group NAME", "Group of one pooled fit to compare; may be repeated."),
+    baseline: str | None = option(
+        "--baseline LABEL", "Recipe to compare with (default: the first)."
+    ),
+    output: Output,
 ) -> None:
-    """Compare recipes, each with a fit of its own runs: loss at a scale, P(best), and compute saved."""
+    """Compare training recipes: loss at a scale, probability of being best, and compute saved."""
     from scalebayes.comparison.recipes import contrast, multiplier
 
-    arms = _labelled(fits) if not groups else _groups(fits, groups)
-    answers: dict[str, xr.Dataset] = {
-        "Loss of the curve in nats per token, and its difference from": contrast(
-            arms, baseline=baseline, N=N or None, D=D or None, C=C or None
-        )
-    }
-    if C and not N and not D:
+    recipes = _load_groups(fits, groups) if groups else _load_labelled(fits)
+    answers: dict[str, xr.Dataset] = {}
+    title = "Loss of the curve in nats per token, and its difference from"
+    answers[title] = contrast(recipes, baseline=baseline, **points.given())
+    if points.is_budget:
         title = "Compute for the same loss along the optimal frontier, in units of C, needed by"
-        answers[title] = multiplier(arms, baseline=baseline, C=C)
-    _print_answers(answers, ci_prob, as_json)
+        answers[title] = multiplier(recipes, baseline=baseline, C=points.C)
+    _print_answers(answers, output)
 
 
-def _labelled(fits: list[str]) -> dict[str, Fit]:
-    """Fits by label: a file's name unless one is given as LABEL=FIT."""
-    named: dict[str, Path] = {}
+def _load_labelled(fits: list[str]) -> dict[str, Fit]:
+    """Return fits by label: the name of the file unless written as LABEL=FIT."""
+    paths: dict[str, Path] = {}
     for entry in fits:
-        label, given, path = entry.rpartition("=")
-        name = label if given else Path(path).stem
-        if name in named:
+        label, _, path = entry.rpartition("=")
+        if not label:
+            label = Path(path).stem
+        if label in paths:
             raise typer.BadParameter(
-                f"two fits are called {name!r}; write LABEL=FIT", param_hint="FIT"
+                f"two fits are called {label!r}; write LABEL=FIT", param_hint="FIT"
             )
-        named[name] = Path(path)
-    return {name: load(path) for name, path in named.items()}
+        paths[label] = Path(path)
+    return {label: load_fit(path) for label, path in paths.items()}
 
 
-def _groups(fits: list[str], groups: list[str]) -> dict[str, Fit]:
-    """Groups of one pooled fit."""
+def _load_groups(fits: list[str], groups: list[str]) -> dict[str, Fit]:
+    """Return groups of one pooled fit by name."""
     if len(fits) != 1:
         raise typer.BadParameter(
-            f"groups are those of one pooled fit; got {len(fits)}", param_hint="--group"
+            f"--group needs exactly one pooled fit; got {len(fits)}", param_hint="--group"
         )
-    return {name: load(Path(fits[0]), name) for name in groups}
+    return {name: load_fit(Path(fits[0]), name) for name in groups}
 
 
-def _print_answers(answers: dict[str, xr.Dataset], ci_prob: float, as_json: bool) -> None:
-    from scalebayes.summaries.intervals import intervals
-    from scalebayes.summaries.text import draws_table, kind_of_interval
+def _print_answers(answers: dict[str, xr.Dataset], output: Output) -> None:
+    """Print the answers and notes on them, and exit with their code."""
+    from scalebayes.summaries.text import draws_table
 
-    first = next(iter(answers.values()))
-    failures, notes, baseline = (first.attrs[key] for key in ("gate_failures", "notes", "baseline"))
-    if as_json:
-        said: dict[str, Any] = {"baseline": baseline, "notes": notes}
-        said |= about(failures.split("; ") if failures else [], *answers.values())
-        rows = [
-            row
-            for answer in answers.values()
-            for row in records(intervals(answer, ci_prob).reset_index())
-        ]
-        print_json(said, rows, ci_prob)
+    # All answers are about the same fits, so the first has the attributes of all.
+    about = next(iter(answers.values())).attrs
+    failures = about["gate_failures"].split("; ") if about["gate_failures"] else []
+    if output.as_json:
+        said: dict[str, Any] = {"baseline": about["baseline"], "notes": about["notes"]}
+        said |= describe_answers(failures, *answers.values())
+        rows = []
+        for answer in answers.values():
+            rows += interval_records(answer, output.ci_prob)
+        print_json(said, rows, output.ci_prob)
     else:
         for title, answer in answers.items():
-            typer.echo(
-                f"{title} {baseline}\nPosterior median with {kind_of_interval(ci_prob)} interval\n"
-            )
-            typer.echo(f"{draws_table(answer, ci_prob)}\n")
-    if first.attrs.get("joint"):
-        typer.echo("note: groups of one pooled fit, taken together draw by draw", err=True)
+            typer.echo(f"{title} {about['baseline']}\n{interval_line(output.ci_prob)}\n")
+            typer.echo(f"{draws_table(answer, output.ci_prob)}\n")
+    if about.get("joint"):
+        say_notes(["the groups of one pooled fit are compared draw by draw"])
     else:
-        typer.echo(
-            "note: separate fits are taken as independent; nothing is shared between recipes",
-            err=True,
-        )
-    if notes:
-        typer.echo(f"note: {notes}", err=True)
+        say_notes(["separate fits are treated as independent; recipes share no parameters"])
+    if about["notes"]:
+        say_notes([about["notes"]])
     warn_of_gate(failures, "a fit")
     if failures:
         raise typer.Exit(GATE_FAILED)

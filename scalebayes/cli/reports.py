@@ -3,92 +3,91 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Literal, cast
 
 import typer
 
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import load, refuse_early
-from scalebayes.cli.options import COption, DOption, FitsArgument, ForceOption, NOption, ProbOption
+from scalebayes.cli.inputs import check_output, label_files, load_fit
+from scalebayes.cli.options import CI_PROB, FORCE, REQUIRED, PointsOrBudgets, argument, option
 from scalebayes.cli.printing import exit_unless_sound
-from scalebayes.errors import ScaleBayesError
 
 if TYPE_CHECKING:
     from scalebayes.comparison.compare import Comparison
     from scalebayes.posterior.fit import Fit
+    from scalebayes.validation.sensitivity import Sensitivity
 
 
-@command("report", "Ask a fit")
+@command("report", "Reports")
 def report_command(
-    fits: FitsArgument,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where to write: .html, .md or .json.")
-    ],
-    N: NOption = None,
-    D: DOption = None,
-    C: COption = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="KIND", help="html, md or json, where the file does not say it."
-        ),
-    ] = None,
-    sensitivity: Annotated[
-        bool,
-        typer.Option(
-            "--sensitivity", help="Refit one fit under other assumptions too: about half a minute."
-        ),
-    ] = False,
-    ci_prob: ProbOption = 0.9,
-    force: ForceOption = False,
+    *,
+    fits: list[Path] = argument(
+        "FIT...", "Files written by `scalebayes fit -o`; several are compared and averaged."
+    ),
+    target: Path = option("--output -o FILE", "File to write: .html, .md or .json.", REQUIRED),
+    points: PointsOrBudgets,
+    kind: Literal["html", "md", "json"] | None = option(
+        "--format", "Format of the file (default: by its suffix)."
+    ),
+    sensitivity: bool = option(
+        "--sensitivity", "Also refit under other assumptions; takes about half a minute.", False
+    ),
+    ci_prob: float = CI_PROB,
+    force: bool = FORCE,
 ) -> None:
-    """Write a report to share: answers, what they rest on and how they were made, in one page that needs no network.
+    """Write a self-contained report: answers, evidence, assumptions and method.
 
-    --N with --D asks for the loss there, --C for the best use of a budget; by default budgets of the largest run, ten
-    and a hundred times that. Several fits are compared, and answer as one in which each weighs the same.
+    --N with --D asks for the loss of a run, --C for the compute-optimal use of a budget. Without
+    any of them, the budgets are the largest run's compute, ten times and a hundred times that.
+    Several fits are compared, and averaged with equal weights.
     """
     from scalebayes.posterior.fit import Fit
     from scalebayes.reports import report
     from scalebayes.reports.rendering import FORMATS
 
-    chosen = kind or output.suffix.lower().lstrip(".")
+    chosen = kind or target.suffix.lower().lstrip(".")
     if chosen not in FORMATS:
-        hint = "--format" if kind else "--output"
         raise typer.BadParameter(
-            f"got {chosen or str(output)!r}; allowed: {', '.join(FORMATS)}", param_hint=hint
+            f"got {chosen or str(target)!r}; allowed: {', '.join(FORMATS)}", param_hint="--output"
         )
-    refuse_early(output, force)
-    subject = _subject(fits)
-    asked: dict[str, Any] = {"N": N or None, "D": D or None, "C": C or None}
-    moved = _moved(subject, asked) if sensitivity else None
-    written = report(subject, output, **asked, ci_prob=ci_prob, sensitivity=moved, format=chosen)  # type: ignore[arg-type]
+    check_output(target, force)
+    subject = _load_subject(fits)
+    written = report(
+        subject,
+        target,
+        **points.given(),
+        ci_prob=ci_prob,
+        sensitivity=_refit(subject, points) if sensitivity else None,
+        format=cast(Literal["html", "md", "json"], chosen),
+    )
     typer.echo(f"wrote {written}", err=True)
-    for fit in [subject] if isinstance(subject, Fit) else subject.fits.values():
+    reported = [subject] if isinstance(subject, Fit) else list(subject.fits.values())
+    for fit in reported:
         exit_unless_sound(fit)
 
 
-def _subject(paths: list[Path]) -> Fit | Comparison:
-    """One fit, or several compared without refits."""
+def _load_subject(paths: list[Path]) -> Fit | Comparison:
+    """Return one fit, or a comparison of several without refits."""
     from scalebayes.comparison.compare import compare
 
     if len(paths) == 1:
-        return load(paths[0])
-    names = [path.stem for path in paths]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ScaleBayesError(
-            f"two files are called {', '.join(twice)}: their fits could not be told apart"
-        )
-    return compare({path.stem: load(path) for path in paths}, reloo=False)
+        return load_fit(paths[0])
+    fits = {label: load_fit(path) for label, path in label_files(paths).items()}
+    return compare(fits, reloo=False)
 
 
-def _moved(subject: Fit | Comparison, asked: dict[str, Any]) -> Any:
-    """How far the decision moves: at the budgets asked for, else at the inputs, else at ten times the largest run."""
+def _refit(subject: Fit | Comparison, points: PointsOrBudgets) -> Sensitivity:
+    """Return how far the decision moves: at the budgets asked for, else at the runs.
+
+    Without points, the decision is the one that `sensitivity` takes by default.
+    """
     from scalebayes.posterior.fit import Fit
     from scalebayes.validation.sensitivity import sensitivity
 
     if not isinstance(subject, Fit):
         raise typer.BadParameter("refits one fit; give one", param_hint="--sensitivity")
-    given = {name: value for name, value in asked.items() if value is not None}
-    return sensitivity(
-        subject, **({"C": given["C"]} if "C" in given and len(given) != 2 else given)
-    )
+    given = points.given()
+    # C with one of N and D is a run; C otherwise asks for budgets.
+    if points.C and len(given) != 2:
+        given = {"C": points.C}
+    return sensitivity(subject, **given)

@@ -1,91 +1,140 @@
-"""Commands that ask what a decision rests on: influence of the rows, prior or data."""
+"""Commands that check what an answer rests on: backtest, sensitivity, influence, power-scaling."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import load, read, refuse_early
+from scalebayes.cli.inputs import check_output, load_fit, say_notes
 from scalebayes.cli.options import (
-    BestOption,
-    COption,
-    DOption,
-    FitArgument,
-    ForceOption,
-    GroupOption,
-    JsonOption,
-    LenientOption,
-    MapOption,
-    NewGroupOption,
-    NOption,
-    OutliersOption,
-    ProbOption,
-    RunsArgument,
-    SkipOption,
+    FIT_FILE,
+    FORCE,
+    JSON,
+    RUNS,
+    SEED,
+    Output,
+    PointsOrBudgets,
+    Reading,
+    SavedFit,
+    Target,
+    Values,
+    option,
 )
-from scalebayes.cli.printing import end, print_frame, print_json, print_sensitivity, records
+from scalebayes.cli.printing import (
+    as_dicts,
+    end,
+    print_frame,
+    print_json,
+    print_sensitivity,
+    records,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scalebayes.posterior.fit import Fit
 
-SizeOption = Annotated[
-    str | None, typer.Option("--N", help="Parameters of the run to decide on, as 70B.")
-]
-TokensOption = Annotated[str | None, typer.Option("--D", help="Its tokens, as 1.4T.")]
-BudgetOption = Annotated[
-    str | None, typer.Option("--C", help="FLOP; alone: the compute-optimal size there.")
-]
+VALIDATION = "Validation"
 
 
-class By(StrEnum):
-    """What to leave out at once."""
-
-    run = "run"
-    size = "size"
-
-
-@command("influence", "What an answer rests on")
-def influence_command(
-    fit: FitArgument,
-    N: SizeOption = None,
-    D: TokensOption = None,
-    C: BudgetOption = None,
-    by: Annotated[
-        By, typer.Option("--by", help="Leave out each run, or all runs of each size.")
-    ] = By.run,
-    top: Annotated[int, typer.Option(min=1, help="Print so many of the largest shifts.")] = 10,
-    refit: Annotated[bool, typer.Option(help="Fit again where weights cannot be trusted.")] = True,
-    group: GroupOption = None,
-    new_group: NewGroupOption = False,
-    as_json: JsonOption = False,
+@command("backtest", VALIDATION)
+def backtest_command(
+    *,
+    runs: str = RUNS,
+    models: str = option(
+        "--models A,B,C",
+        "Models to test; log-huber is the field's point fit.",
+        "coupled-discrepancy,chinchilla,log-huber",
+    ),
+    reading: Reading,
+    seed: int = SEED,
+    figure: Path | None = option("--figure", "Figure of the result to draw (.png, .svg or .pdf)."),
+    force: bool = FORCE,
+    as_json: bool = JSON,
 ) -> None:
-    """Say which runs move a decision, which look like outliers, and which are given twice."""
+    """Fit the cheapest runs, predict the others, and count how often the intervals cover them."""
+    from scalebayes.summaries.text import wrap
+    from scalebayes.validation.backtest import backtest, readable
+
+    if figure is not None:
+        check_output(figure, force)
+    names = models.split(",")
+    baseline = names[-1]
+    result = backtest(reading.read(runs), names, seed=seed)
+    say_notes(result.notes)
+    if figure is not None:
+        from scalebayes.plots.backtest import calibration
+        from scalebayes.plots.style import save
+
+        typer.echo(f"wrote {save(calibration(result), figure)}", err=True)
+    tables = [result.table(baseline=baseline), result.table(["decades"], baseline)]
+    if as_json:
+        said = {
+            "sentence": result.sentence(),
+            "notes": result.notes,
+            "baseline": baseline,
+            "messages": as_dicts(result.messages),
+        }
+        rows = []
+        for table in tables:
+            rows += records(table.reset_index())
+        print_json(said, rows, 0.9)
+        return
+    typer.echo(f"{result.sentence()}.\n")
+    for table in tables:
+        print_frame(readable(table), as_json)
+    for message in result.messages:
+        typer.echo(wrap(message))
+
+
+@command("sensitivity", VALIDATION)
+def sensitivity_command(*, fit: Path = FIT_FILE, points: PointsOrBudgets, output: Output) -> None:
+    """Refit under other noise, discrepancy and priors, and report how far a decision moves."""
+    print_sensitivity(load_fit(fit), points.given(), output)
+
+
+@command("influence", VALIDATION)
+def influence_command(
+    *,
+    target: Target,
+    by: Literal["run", "size"] = option(
+        "--by", "Leave out each run, or all runs of each model size.", "run"
+    ),
+    top: int = option("--top", "Number of the largest shifts to print.", 10, min=1),
+    refit: bool = option(
+        "--refit/--no-refit", "Refit where importance weights are unreliable.", True
+    ),
+    saved: SavedFit,
+    as_json: bool = JSON,
+) -> None:
+    """Runs that move a decision most when left out, outliers, and duplicate runs."""
     from scalebayes.summaries.intervals import CI_PROB
     from scalebayes.validation.influence import influence
     from scalebayes.validation.outliers import find_duplicates, find_outliers
 
-    result = load(fit, group, new_group)
-    shifts = influence(result, N=N, D=D, C=C, by=by.value, refit=refit)
-    outliers, duplicates = find_outliers(result), find_duplicates(result.runs)
+    fit = saved.load()
+    shifts = influence(fit, **target.given(), by=by, refit=refit)
+    outliers = find_outliers(fit)
     flagged = outliers[outliers["verdict"] != ""]
+    duplicates = find_duplicates(fit.runs)
     if as_json:
-        parts = {"outliers": records(flagged.reset_index()), "duplicates": records(duplicates)}
-        about = {
+        said = {
             "decision": shifts.attrs["decision"],
             "mean": shifts.attrs["mean"],
             "sd": shifts.attrs["sd"],
+            "outliers": records(flagged.reset_index()),
+            "duplicates": records(duplicates),
         }
-        print_json(about | parts, records(shifts.reset_index()), CI_PROB)
+        print_json(said, records(shifts.reset_index()), CI_PROB)
     else:
-        _print_shifts(shifts, result, by.value, top)
-        _print_suspects(flagged, duplicates)
-    end(result)
+        _print_shifts(shifts, fit, by, top)
+        typer.echo()
+        _print_outliers(flagged)
+        _print_duplicates(duplicates)
+    end(fit)
 
 
 def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
@@ -95,163 +144,122 @@ def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
     about = shifts.attrs
     unit = "nats" if about["decision"].startswith("loss") else "log N"
     typer.echo(
-        f"{about['decision']}: posterior mean {about['mean']:.4g}, standard deviation {about['sd']:.2g}"
+        f"{about['decision']}: "
+        f"posterior mean {about['mean']:.4g}, standard deviation {about['sd']:.2g}"
     )
-    count = f"{len(shifts)} {by}s of {fit.runs.name}; the {min(top, len(shifts))} largest"
-    typer.echo(f"How far it moves with one {by} left out ({count})\n")
+    shown = shifts.head(top)
+    typer.echo(
+        f"Shift with one {by} left out "
+        f"({len(shifts)} {by}s of {fit.runs.name}; the {len(shown)} largest)\n"
+    )
     rows = []
-    for key, row in shifts.head(top).iterrows():
-        first = {"run": str(key)} if by == "run" else {"N": number(float(str(key)), scale=True)}
-        inputs = {
-            name: number(row[name], scale=name != "loss")
-            for name in ("N", "D", "loss")
-            if name in row
-        }
-        how = (
-            "fitted again" + ", gate FAILED" * bool(row["gate_failed"])
-            if row["refitted"]
-            else "by weights"
-        )
-        moved = {"in sd": f"{row['shift_sd']:+.2f}", f"in {unit}": f"{row['shift']:+.4f}"}
-        rows.append(first | ({"runs": str(row["runs"])} if "runs" in row else inputs) | moved)
-        rows[-1] |= {"found": how, "Pareto k": f"{row['pareto_k']:.2f}"}
+    for key, shift in shown.iterrows():
+        row = {}
+        if by == "run":
+            row["run"] = str(key)
+        else:
+            row["N"] = number(float(str(key)), scale=True)
+        if "runs" in shift:
+            row["runs"] = str(shift["runs"])
+        else:
+            row |= _inputs_and_loss(shift)
+        row["in sd"] = f"{shift['shift_sd']:+.2f}"
+        row[f"in {unit}"] = f"{shift['shift']:+.4f}"
+        row["found"] = _method(shift)
+        row["Pareto k"] = f"{shift['pareto_k']:.2f}"
+        rows.append(row)
     typer.echo(align(rows))
 
 
-def _print_suspects(flagged: pd.DataFrame, duplicates: pd.DataFrame) -> None:
+def _method(shift: pd.Series) -> str:
+    """Say how a shift was found."""
+    if not shift["refitted"]:
+        return "by weights"
+    if shift["gate_failed"]:
+        return "by refit, checks FAILED"
+    return "by refit"
+
+
+def _inputs_and_loss(run: pd.Series) -> dict[str, str]:
+    """Return the inputs and the loss of a run, as far as the table has them."""
     from scalebayes.display.numbers import number
+
+    cells = {}
+    for name in ("N", "D", "loss"):
+        if name in run:
+            cells[name] = number(run[name], scale=name != "loss")
+    return cells
+
+
+def _print_outliers(flagged: pd.DataFrame) -> None:
     from scalebayes.summaries.text import align
 
-    typer.echo()
     if flagged.empty:
-        typer.echo("No run lies outside the noise.")
-    else:
-        typer.echo("Outside the noise (probability of such a residual, times the number of runs)\n")
-        rows = [
-            {"run": str(key)}
-            | {
-                name: number(row[name], scale=name != "loss")
-                for name in ("N", "D", "loss")
-                if name in row
-            }
-            | {"residual": f"{row['sds']:+.1f} sd", "fitted noise": _probability(row["tail_rows"])}
-            | {
-                "Normal noise": _probability(row["normal_tail_rows"]),
-                "verdict": str(row["verdict"]),
-            }
-            for key, row in flagged.iterrows()
-        ]
-        typer.echo(align(rows))
-    for _, pair in duplicates.iterrows():
-        typer.echo(
-            f"runs {pair['first']} and {pair['second']}: {pair['kind']}, {pair['difference']:+.3f} in log loss"
-        )
+        typer.echo("No run is an outlier.")
+        return
+    typer.echo("Outliers (expected number of runs with a residual as large, under each noise)\n")
+    rows = []
+    for key, run in flagged.iterrows():
+        row = {"run": str(key)}
+        row |= _inputs_and_loss(run)
+        row["residual"] = f"{run['sds']:+.1f} sd"
+        row["fitted noise"] = _tail(run["tail_rows"])
+        row["Normal noise"] = _tail(run["normal_tail_rows"])
+        row["verdict"] = str(run["verdict"])
+        rows.append(row)
+    typer.echo(align(rows))
 
 
-def _probability(value: float) -> str:
+def _tail(value: float) -> str:
     return "<1e-99" if value < 1e-99 else f"{value:.2g}"
 
 
-@command("prior-or-data", "What an answer rests on")
-def prior_or_data_command(
-    fit: FitArgument,
-    N: SizeOption = None,
-    D: TokensOption = None,
-    C: Annotated[
-        list[str] | None, typer.Option("--C", help="Budget in FLOP; alone it may be repeated.")
-    ] = None,
-    as_json: JsonOption = False,
+def _print_duplicates(duplicates: pd.DataFrame) -> None:
+    for _, pair in duplicates.iterrows():
+        typer.echo(
+            f"runs {pair['first']} and {pair['second']}: "
+            f"{pair['kind']}, {pair['difference']:+.3f} in log loss"
+        )
+
+
+@command("power-scaling", VALIDATION)
+def power_scaling_command(
+    *,
+    fit: Path = FIT_FILE,
+    N: str | None = option("--N PARAMETERS", "Model size, such as 70B."),
+    D: str | None = option("--D TOKENS", "Training tokens, such as 1.4T."),
+    C: Values = option(
+        "--C FLOP", "Compute; without --N and --D, the decision is N*, and C may be repeated."
+    ),
+    as_json: bool = JSON,
 ) -> None:
-    """Say of each parameter and of a decision whether the prior or the data decides it (power-scaling)."""
+    """Sensitivity of each parameter and of a decision to the prior and to the data."""
     from scalebayes.summaries.intervals import CI_PROB
     from scalebayes.summaries.text import align
     from scalebayes.validation.power_scaling import power_scaling
 
-    result = load(fit)
+    result = load_fit(fit)
     table = power_scaling(result, N=N, D=D, C=C or None)
     if as_json:
-        about = {"model": result.spec.name, "runs": result.runs.name}
-        print_json(about, records(table.reset_index()), CI_PROB)
-    else:
-        typer.echo(
-            f"{result.spec.name} on {result.runs.name}: sensitivity to the prior and to the likelihood"
-        )
-        typer.echo(
-            "Rate of change as either is raised to a power near 1; below 0.05 nothing moves\n"
-        )
-        rows = [
-            {"quantity": str(name)}
-            | {key: f"{row[key]:.3f}" for key in ("prior", "likelihood")}
-            | {
+        said = {"model": result.spec.name, "runs": result.runs.name}
+        print_json(said, records(table.reset_index()), CI_PROB)
+        end(result)
+        return
+    typer.echo(
+        f"{result.spec.name} on {result.runs.name}: "
+        "sensitivity to power-scaling of the prior and of the likelihood"
+    )
+    typer.echo("Rate of change as either is raised to a power near 1; below 0.05 is negligible\n")
+    rows = []
+    for name, row in table.iterrows():
+        rows.append(
+            {
+                "quantity": str(name),
+                "prior": f"{row['prior']:.3f}",
+                "likelihood": f"{row['likelihood']:.3f}",
                 "strongest prior": f"{row['strongest']} ({row['strongest_prior']:.3f})",
                 "what decides": row["decides"],
             }
-            for name, row in table.iterrows()
-        ]
-        typer.echo(align(rows))
+        )
+    typer.echo(align(rows))
     end(result)
-
-
-@command("sensitivity", "What an answer rests on")
-def sensitivity_command(
-    fit: FitArgument,
-    N: NOption = None,
-    D: DOption = None,
-    C: COption = None,
-    ci_prob: ProbOption = 0.9,
-    as_json: JsonOption = False,
-) -> None:
-    """Refit with other noise, without or with a discrepancy and with wider priors, and see how far a decision moves."""
-    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value}
-    print_sensitivity(load(fit), asked, ci_prob, as_json)
-
-
-@command("backtest", "What an answer rests on")
-def backtest_command(
-    runs: RunsArgument,
-    models: Annotated[
-        str,
-        typer.Option(
-            "--models", metavar="A,B,C", help="Models, and log-huber, the field's point fit."
-        ),
-    ] = "coupled-discrepancy,chinchilla,log-huber",
-    columns: MapOption = None,
-    lenient: LenientOption = False,
-    keep_outliers: OutliersOption = False,
-    skip_incomplete: SkipOption = False,
-    best: BestOption = False,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same draws.")] = 0,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw it too (.png, .svg or .pdf).")
-    ] = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Fit the runs of least compute, predict the others, and count how often the intervals held them."""
-    from scalebayes.summaries.text import wrap
-    from scalebayes.validation.backtest import backtest, readable
-
-    if figure is not None:
-        refuse_early(figure, force)
-    names = models.split(",")
-    result = backtest(
-        read(runs, columns, lenient, keep_outliers, skip_incomplete, best), names, seed=seed
-    )
-    for note in result.notes:
-        typer.echo(f"note: {note}", err=True)
-    if figure is not None:
-        from scalebayes.plots.backtest import calibration
-        from scalebayes.plots.style import save
-
-        typer.echo(f"wrote {save(calibration(result), figure)}", err=True)
-    tables = result.table(baseline=names[-1]), result.table(["decades"], names[-1])
-    if as_json:
-        rows = [row for table in tables for row in records(table.reset_index())]
-        about = {"sentence": result.sentence(), "notes": result.notes, "baseline": names[-1]}
-        print_json(about | {"messages": [vars(message) for message in result.messages]}, rows, 0.9)
-        return
-    typer.echo(f"{result.sentence()}.\n")
-    for table in tables:
-        print_frame(readable(table), as_json)
-    for message in result.messages:
-        typer.echo(wrap(message))

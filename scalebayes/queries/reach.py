@@ -38,7 +38,7 @@ def reach(
     share of draws within a budget is the probability of reaching the loss with it. Where the spec carries a
     discrepancy, each draw keeps one level of it all along (`scalebayes.queries.curves.Curve`): at every single place that is
     an ordinary draw of the curve, so the law's own error is in the answer; a curve that falls below the loss more than
-    once counts from the first. Noise is not in it: ask `chance` for one run. Closed forms are used where a law
+    once counts from the first. Noise is not in it: ask `probability` for one run. Closed forms are used where a law
     declares them, and roots are found numerically elsewhere.
 
     Parameters

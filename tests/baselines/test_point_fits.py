@@ -75,14 +75,14 @@ def test_methods_that_a_table_does_not_allow_are_refused_and_the_others_answer()
 
 
 def test_the_command_prints_them_side_by_side():
-    text = run("point", "hoffmann2022", "--C", "5.76e23", "--draws", "40").stdout
+    text = run("point-fits", "hoffmann2022", "--C", "5.76e23", "--draws", "40").stdout
     assert (
         "Median of 40 resamples (of a fit: of its posterior) with 90% equal-tailed interval" in text
     )
     assert all(name in text for name in NAMES)
     assert "1.65 decades" in text
     answer = json.loads(
-        run("point", "hoffmann2022", "--C", "5.76e23", "--draws", "40", "--json").stdout
+        run("point-fits", "hoffmann2022", "--C", "5.76e23", "--draws", "40", "--json").stdout
     )
     assert len(answer["rows"]) == 15
     assert {"C", "method", "quantity", "estimate", "median", "eti90_lb", "eti90_ub"} <= set(
@@ -91,20 +91,20 @@ def test_the_command_prints_them_side_by_side():
 
 
 def test_the_command_says_what_it_left_out_and_why():
-    result = run("point", "pile2023", "--C", "1e21", "--draws", "5")
+    result = run("point-fits", "pile2023", "--C", "1e21", "--draws", "5")
     assert "note: no isoflop (approach 2): pile2023 has 0 budgets" in result.stderr
-    notes = run("point", "hoffmann2022", "--C", "1e21", "--draws", "5").stderr
+    notes = run("point-fits", "hoffmann2022", "--C", "1e21", "--draws", "5").stderr
     assert (
         "note: envelope (approach 1): left out, too few sizes or the best at their end: about 1.6e18"
         in notes
     )
-    assert "is not a quantity" in run("point", "hoffmann2022", "--C", "lots", code=1).stderr
-    assert "--C" in run("point", "hoffmann2022", code=2).stderr
+    assert "is not a quantity" in run("point-fits", "hoffmann2022", "--C", "lots", code=1).stderr
+    assert "--C" in run("point-fits", "hoffmann2022", code=2).stderr
 
 
 def test_a_table_that_allows_none_is_an_error(tmp_path):
     file = tmp_path / "few.csv"
     file.write_text("N,D,loss\n70M,1.4B,3.3\n160M,3.2B,2.9\n1B,20B,2.5\n")
-    result = run("point", file, "--C", "1e21", code=1)
-    assert "error: none of the field's methods can be used on few" in result.stderr
+    result = run("point-fits", file, "--C", "1e21", code=1)
+    assert "error: none of the point estimates can be computed for few" in result.stderr
     assert "few has 3 runs: a point fit of 5 parameters needs more" in result.stderr

@@ -1,5 +1,6 @@
 """The command line as a shell sees it: streams, exit codes, JSON, and files that are not overwritten."""
 
+import inspect
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.cli.app import REGISTRY
+from scalebayes.cli.app import OLD_NAMES, REGISTRY
+from scalebayes.cli.bundles import expand
+from scalebayes.cli.options import option
 
 SCALEBAYES = [sys.executable, "-m", "scalebayes"]
 
@@ -225,7 +229,10 @@ def test_failed_gate_is_exit_code_3_everywhere(tmp_path, fitted):
     path = tmp_path / "fit.nc"
     run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--draws", "5", "--tune", "20", code=3)
     assert "FAILED" in run("summary", path, code=3).stdout
-    assert "failed the gate" in run("predict", path, "--N", "1B", "--D", "20B", code=3).stderr
+    assert (
+        "failed the convergence checks"
+        in run("predict", path, "--N", "1B", "--D", "20B", code=3).stderr
+    )
 
 
 @pytest.mark.slow
@@ -287,7 +294,7 @@ def test_the_version_is_printed():
 
 def test_a_file_is_looked_at_only_by_a_command_that_would_run(tmp_path):
     gone = tmp_path / "gone.csv"
-    assert "Fit a law" in run("fit", gone, "--help").stdout
+    assert "Fit a scaling law" in run("fit", gone, "--help").stdout
     assert "No such option" in run("fit", gone, "--bogus", code=2).stderr
     gone.write_text("N,D,loss\n1e9,1e10,abc\n")
     assert "ROLE=COLUMN" in run("fit", gone, "--map", "X=1", code=2).stderr
@@ -295,17 +302,59 @@ def test_a_file_is_looked_at_only_by_a_command_that_would_run(tmp_path):
 
 def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
     text = " ".join(run("--help").stdout.split())
-    at = {heading: text.index(heading) for heading in REGISTRY.panels}
-    assert list(at) == sorted(at, key=lambda heading: at[heading])
+    sections = REGISTRY.sections()
+    at = [text.index(f"{heading}:") for heading in sections]
+    assert at == sorted(at)
+    assert next(iter(sections)) == "Most used"
+    assert len(sections["Most used"]) == 12
+    assert sorted(name for names in sections.values() for name in names) == sorted(REGISTRY)
+    assert "fit Fit a scaling law to a table of runs; print its posterior, a forecast" in text
     assert (
-        "From runs to fits: fit Fit a law to a table of runs; print its posterior, what it says ahead"
-        in text
-    )
-    assert (
-        "Decide: reach Find the compute (or the tokens, the parameters, the money) that reaches a loss"
+        "Decisions: probability Probability that the loss is at most a target, given any two of N, D and C."
         in text
     )
     assert all(f" {name} " in text for name in REGISTRY)
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_an_old_name_of_a_command_works_and_is_not_listed(old, new):
+    listed = [line.split()[0] for line in run("--help").stdout.splitlines() if line.strip()]
+    assert new in listed
+    assert old not in listed
+    assert run(old, "--help").stdout == run(new, "--help").stdout
+    assert (
+        run(old, "--no-such-option", code=2).stderr == run(new, "--no-such-option", code=2).stderr
+    )
+
+
+def test_commands_and_functions_bear_the_same_names():
+    unlike = {"demo", "kaplan-or-chinchilla", "runs", "models", "convert", "fit-scores"}
+    for name in REGISTRY:
+        assert hasattr(sb, name.replace("-", "_")) or name in unlike, name
+    assert sb.chance is sb.probability
+
+
+def test_bundles_of_options_become_options_in_their_place_and_come_back_whole():
+    @dataclass(frozen=True)
+    class Where:
+        N: int = option("--N SIZE", "Size.")
+        D: int = option("--D TOKENS", "Tokens.", 2)
+
+    seen = []
+
+    def ask(*, first: int = 1, where: Where, last: bool = False) -> None:
+        seen.append((first, where, last))
+
+    expanded = expand(ask)
+    assert list(inspect.signature(expanded).parameters) == ["first", "N", "D", "last"]
+    expanded(first=3, N=4, D=5, last=True)
+    assert seen == [(3, Where(4, 5), True)]
+
+    def twice(*, D: int = 1, where: Where) -> None:
+        """Have one option twice."""
+
+    with pytest.raises(TypeError, match="an option twice"):
+        expand(twice)
 
 
 def test_a_command_that_is_none_is_told_and_one_like_it():

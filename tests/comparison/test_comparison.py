@@ -634,12 +634,15 @@ def test_the_coupling_of_a_saved_fit(saved):
 
 
 def test_the_study_in_one_command(no_sampling, tmp_path):
-    result = run("study", "--out", tmp_path / "out")
+    result = run("kaplan-or-chinchilla", "--out", tmp_path / "out")
     assert "Kaplan or Chinchilla, on the same 240 runs of hoffmann2022" in result.stdout
     assert "wrote" in result.stderr
     assert (tmp_path / "out" / "frontier.png").stat().st_size > 20_000
-    assert "--force replaces them" in run("study", "--out", tmp_path / "out", code=1).stderr
-    answer = json.loads(run("study", "--json").stdout)
+    assert (
+        "--force replaces them"
+        in run("kaplan-or-chinchilla", "--out", tmp_path / "out", code=1).stderr
+    )
+    answer = json.loads(run("kaplan-or-chinchilla", "--json").stdout)
     assert set(answer["couplings"]) == {"coupled", "coupled-discrepancy"}
     assert {row["quantity"] for row in answer["rows"]} == {
         "loss",
@@ -653,7 +656,7 @@ def test_the_study_in_one_command(no_sampling, tmp_path):
 
 def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
     bad = sb.save(make_fit("coupled", failures=["R_HAT"]), tmp_path / "bad.nc")
-    assert "failed the gate (R_HAT)" in run("coupling", bad, code=3).stderr
+    assert "failed the convergence checks (R_HAT)" in run("coupling", bad, code=3).stderr
     good = sb.save(make_fit("chinchilla"), tmp_path / "good.nc")
     assert (
         "note: bad failed its gate: R_HAT" in run("compare", bad, good, "--no-reloo", code=3).stderr

@@ -326,7 +326,7 @@ def test_contrast_prints_the_python_answer(saved):
     result = run("contrast", saved / "old.nc", saved / "new.nc", "--C", "1e22")
     assert "90% equal-tailed" in result.stdout
     assert re.search(r"1e22 +new +0\.52 decades +2\.00\d +1\.00 +0\.00", result.stdout)
-    assert "taken as independent" in result.stderr
+    assert "treated as independent" in result.stderr
     answer = json.loads(
         run("contrast", saved / "old.nc", f"b={saved / 'new.nc'}", "--C", "1e22", "--json").stdout
     )
@@ -359,4 +359,4 @@ def test_contrast_says_what_is_wrong_in_words(saved, product):
     failed = run(
         "contrast", saved / "old.nc", saved / "failed.nc", "--N", "1B", "--D", "20B", code=3
     ).stderr
-    assert "failed the gate (failed: R_HAT)" in failed
+    assert "failed the convergence checks (failed: R_HAT)" in failed

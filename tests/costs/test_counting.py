@@ -268,7 +268,7 @@ def test_the_command_line_counts_as_told(fit, tmp_path):
     ]
     assert "accelerator hours" in run(*reached).stdout
     wrong = run("frontier", path, "--C", "1e22", "--context", "4K", code=2).stderr
-    assert "choose a --count" in re.sub(r"[│\s]+", " ", wrong)
+    assert "choose a rule with --count" in re.sub(r"[│\s]+", " ", wrong)
     assert (
         "one of total, kaplan"
         in run("regret", path, "--N", "7B", "--D", "2T", "--count", "x", code=1).stderr

@@ -232,11 +232,11 @@ def test_within_a_budget_the_discrepant_curve_reaches_as_often_as_it_lies_below(
         loss = float(best["loss"].median()) * 1.002
         share = float((sb.reach(discrepant, loss=loss)["C"] <= C).mean())
         assert 0.2 < share < 0.8
-        below = float(sb.chance(discrepant, loss=loss, C=C, of="curve", seed=7)["chance"][0])
+        below = float(sb.probability(discrepant, loss=loss, C=C, of="curve", seed=7)["chance"][0])
         assert share == pytest.approx(below, abs=1.5 * four_errors(share))
     D = float(np.median(sb.reach(discrepant, loss=2.3, N=4e9)["D"]))
     assert float(
-        sb.chance(discrepant, loss=2.3, N=4e9, D=D, of="curve")["chance"][0]
+        sb.probability(discrepant, loss=2.3, N=4e9, D=D, of="curve")["chance"][0]
     ) == pytest.approx(0.5, abs=four_errors(0.5))
 
 
@@ -388,11 +388,11 @@ def test_the_first_of_several_crossings_counts():
     assert not easy.any()
 
 
-# chance, prefer
+# probability, prefer
 
 
 def test_the_chance_of_a_run_is_that_of_its_noise_around_the_curve(fit):
-    out = sb.chance(fit, loss=[2.0, 2.1, 2.2], N=2e10, D=2e11)
+    out = sb.probability(fit, loss=[2.0, 2.1, 2.2], N=2e10, D=2e11)
     curve = sb.predict(fit, N=2e10, D=2e11)["loss"].values
     sigma, nu = (fit.tree["posterior"][x].values[..., None] for x in ("sigma", "nu"))
     for i, loss in enumerate((2.0, 2.1, 2.2)):
@@ -400,7 +400,7 @@ def test_the_chance_of_a_run_is_that_of_its_noise_around_the_curve(fit):
         assert float(out["chance"][i]) == pytest.approx(expected, abs=four_errors(expected))
     assert out["chance"].values[0] < out["chance"].values[1] < out["chance"].values[2]
     assert (
-        float(sb.chance(fit, loss=2.1, N=2e10, D=2e11, of="curve")["chance"][0])
+        float(sb.probability(fit, loss=2.1, N=2e10, D=2e11, of="curve")["chance"][0])
         == (curve <= 2.1).mean()
     )
     np.testing.assert_allclose(out["margin"].isel(target=1) - out["margin"].isel(target=0), 0.1)
@@ -410,12 +410,14 @@ def test_the_chance_of_a_run_is_that_of_its_noise_around_the_curve(fit):
 def test_the_chance_within_a_budget_is_the_share_that_reaches_it(fit, pair):
     for one in (fit, pair):
         loss = float(sb.frontier(one, C=1e23)["loss"].median())
-        chances = sb.chance(one, loss=loss, C=["1e22", 1e23, 1e24], of="curve")["chance"].values
+        chances = sb.probability(one, loss=loss, C=["1e22", 1e23, 1e24], of="curve")[
+            "chance"
+        ].values
         needed = sb.reach(one, loss=loss)["C"].values
         assert chances == pytest.approx(
             [(needed <= C).mean() for C in (1e22, 1e23, 1e24)], abs=1e-12
         )
-        noisy = sb.chance(one, loss=loss, C=1e23)["chance"].values
+        noisy = sb.probability(one, loss=loss, C=1e23)["chance"].values
         assert 0.3 < noisy[0] < 0.7
 
 
@@ -456,14 +458,14 @@ def test_neighbours_share_the_laws_error(discrepant):
     ("ask", "told"),
     [
         (
-            lambda f: sb.chance(f, loss=2, N=1e9, D=1e9, of="run"),
+            lambda f: sb.probability(f, loss=2, N=1e9, D=1e9, of="run"),
             "of is one of new_run, curve, law; got 'run'",
         ),
         (
-            lambda f: sb.chance(f, loss=[2, 3], N=[1e9] * 3, D=1e9),
+            lambda f: sb.probability(f, loss=[2, 3], N=[1e9] * 3, D=1e9),
             "one loss for all inputs or one for each; got 2 for 3",
         ),
-        (lambda f: sb.chance(f, loss=2, N=1e9), "predicts from any two of N, D and C; got N"),
+        (lambda f: sb.probability(f, loss=2, N=1e9), "predicts from any two of N, D and C; got N"),
         (
             lambda f: sb.prefer(f, a={"n": 1}, b={"N": 1, "D": 1}),
             "a and b are given by any two of N, D and C; got n",
@@ -662,7 +664,7 @@ def test_trusting_one_law_costs_what_the_other_says(fit, pair):
 def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
     fit = handmade("chinchilla-discrepancy")
     out = {
-        of: sb.chance(fit, loss=2.0, C=1e25, of=of)["margin"].values.ravel()
+        of: sb.probability(fit, loss=2.0, C=1e25, of=of)["margin"].values.ravel()
         for of in ("law", "curve", "new_run")
     }
     loss = {of: np.log(2.0 - margin) for of, margin in out.items()}
@@ -671,7 +673,7 @@ def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
 
 
 def test_a_chance_carries_what_its_distance_says():
-    answer = sb.chance(handmade("chinchilla"), loss=2.0, C=1e27)
+    answer = sb.probability(handmade("chinchilla"), loss=2.0, C=1e27)
     assert "NOT_VALIDATED" in [message.code for message in sb.caveats(answer)]
     assert {"model", "span", "scatter"} <= answer.attrs.keys()
 
@@ -733,15 +735,15 @@ def test_decisions_from_several_files_are_from_their_average(files):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["chance", "--loss", "2.0", "--N", "70B", "--D", "1.4T"], "a new run"),
+        (["probability", "--loss", "2.0", "--N", "70B", "--D", "1.4T"], "a new run"),
         (
-            ["chance", "--loss", "2.0", "--C", "1e24", "--of", "curve"],
+            ["probability", "--loss", "2.0", "--C", "1e24", "--of", "curve"],
             "at each draw's own optimum of the budget",
         ),
         (["prefer", "--a", "N=70B,D=1.4T", "--b", "N=140B,D=0.7T"], "positive where a is better"),
         (["regret", "--N", "280B", "--D", "300B"], "D / optimal D"),
         (["regret", "--N", "70B", "--D", "3T", "--serve", "10T"], "C = 6 N D + 2 N T, T = 10T"),
-        (["overtrain", "--N", "8B", "--D", "15T"], "pays from, tokens"),
+        (["overtrain", "--N", "8B", "--D", "15T"], "pays off from, tokens"),
     ],
 )
 def test_every_command_prints_its_question_and_json(files, arguments, words):
@@ -760,7 +762,5 @@ def test_wrong_usage_is_told(files):
         "write N=70B,D=1.4T"
         in run("prefer", files[0], "--a", "70B", "--b", "N=1B,D=1B", code=2).stderr
     )
-    assert (
-        "allowed: new_run, curve, law"
-        in run("chance", files[0], "--loss", 2, "--of", "x", code=2).stderr
-    )
+    wrong = run("probability", files[0], "--loss", 2, "--of", "x", code=2).stderr
+    assert "'x' is not one of 'new_run', 'curve', 'law'" in wrong

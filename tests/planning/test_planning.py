@@ -479,27 +479,36 @@ def saved(tmp_path, additive):
 
 
 def test_next_prints_the_python_answer(saved, tmp_path):
-    result = run("next", saved, "--budget", "1e22", "--N", "70B", "--D", "1.4T", "--batch", "3")
+    result = run(
+        "next-runs", saved, "--budget", "1e22", "--N", "70B", "--D", "1.4T", "--batch", "3"
+    )
     ours = sb.next_runs(sb.load(saved), budget=1e22, target=TARGET, batch=3)
     assert result.stdout.strip() == str(ours)
     assert "90% equal-tailed interval" in result.stdout
-    answer = json.loads(run("next", saved, "--budget", "1e22", "--C", "1e24", "--json").stdout)
+    answer = json.loads(run("next-runs", saved, "--budget", "1e22", "--C", "1e24", "--json").stdout)
     assert answer["target"] == "N* at 1e24 FLOP"
     assert set(answer["rows"][0]) >= {"N", "D", "cost", "width", "variance_left"}
     (tmp_path / "choices.csv").write_text("N,D\n1B,20B\n2B,40B\n")
     chosen = run(
-        "next", saved, "--budget", "1e21", "--C", "1e24", "--candidates", tmp_path / "choices.csv"
+        "next-runs",
+        saved,
+        "--budget",
+        "1e21",
+        "--C",
+        "1e24",
+        "--candidates",
+        tmp_path / "choices.csv",
     ).stdout
     assert re.search(r"\n  [12]B +[24]0B +20 ", chosen)
 
 
 def test_needed_prints_the_answer(saved):
     need = sb.runs_needed(sb.load(saved), target={"C": 1e24}, width=1.2, run_budget=1e21)
-    result = run("needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21")
+    result = run("runs-needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21")
     assert result.stdout.strip() == str(need)
     answer = json.loads(
         run(
-            "needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21", "--json"
+            "runs-needed", saved, "--C", "1e24", "--width", "1.2", "--run-budget", "1e21", "--json"
         ).stdout
     )
     assert answer["runs"] == need.runs
@@ -520,14 +529,14 @@ def test_plan_prints_runs_and_refusals(saved):
 
 
 def test_commands_say_what_is_missing(saved, tmp_path):
-    asked = run("next", saved, "--budget", "1e22", code=2).stderr
+    asked = run("next-runs", saved, "--budget", "1e22", code=2).stderr
     assert "give --N and --D for the loss of a run, or --C for N*" in re.sub(r"[│\s]+", " ", asked)
     assert (
         "no fit at" in run("plan", "--C", "1e20", "--around", tmp_path / "none.nc", code=1).stderr
     )
     (tmp_path / "empty.csv").write_text("")
     empty = run(
-        "next",
+        "next-runs",
         saved,
         "--budget",
         "1e22",

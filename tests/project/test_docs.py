@@ -286,7 +286,7 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
 def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
-        "```python\nx = 1\n```\n\n<!-- not run: a year -->\n```sh\nscalebayes study\n```\n\n"
+        "```python\nx = 1\n```\n\n<!-- not run: a year -->\n```sh\nscalebayes kaplan-or-chinchilla\n```\n\n"
         "```sh\nmake test\nscalebayes fit a.csv \\\n  -m kaplan && scalebayes models  # and so on\n```\n"
         "```console\n$ scalebayes runs\nname rows\n```\n```\nscalebayes is no command here\n```\n"
     )
@@ -300,10 +300,10 @@ def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
     fit, models = [["scalebayes", "fit", "a.csv", "-m", "kaplan"], ["scalebayes", "models"]]
     assert [e.commands for e in found] == [
         [],
-        [["scalebayes", "study"]],
+        [["scalebayes", "kaplan-or-chinchilla"]],
         [fit, models],
         [["scalebayes", "runs"]],
     ]
-    assert inline_commands("of `scalebayes\npoint RUNS` and ```x```") == [
-        ["scalebayes", "point", "RUNS"]
+    assert inline_commands("of `scalebayes\npoint-fits RUNS` and ```x```") == [
+        ["scalebayes", "point-fits", "RUNS"]
     ]

@@ -325,7 +325,7 @@ def test_commands_print_what_the_functions_say(made, saved):
             sb.isoloss(fit, N=1e12, like={"N": 7e10, "D": 1.4e12}),
         ),
         (("isoloss", "--N", "1T", "--loss", "1.95"), sb.isoloss(fit, N=1e12, loss=1.95)),
-        (("converged", "--C", "1e22"), sb.above_converged(fit, C=1e22)),
+        (("above-converged", "--C", "1e22"), sb.above_converged(fit, C=1e22)),
     ]:
         name, *rest = arguments
         rows = json.loads(run(name, saved, *rest, "--json").stdout)["rows"]
@@ -337,15 +337,15 @@ def test_commands_print_what_the_functions_say(made, saved):
 def test_commands_speak_to_people(saved):
     told = run("returns", saved, "--N", "70B", "--D", "1.4T").stdout
     for heading in (
-        "times",
-        "more N takes off",
-        "more D takes off",
-        "more C takes off",
-        "left to gain",
+        "factor",
+        "gain from more N",
+        "gain from more D",
+        "gain from more C",
+        "loss above the floor",
     ):
         assert heading in told
     assert "D over the run's" in run("isoloss", saved, "--N", "1T", "--like", "N=70B,D=1.4T").stdout
-    assert "above converged, share" in run("converged", saved, "--C", "1e22").stdout
+    assert "share above converged" in run("above-converged", saved, "--C", "1e22").stdout
     for arguments, code, words in [
         (("isoloss", saved, "--N", "1T"), 1, "give either a loss or a run"),
         (("isoloss", saved, "--N", "1T", "--like", "70B"), 2, "write N=70B,D=1.4T"),

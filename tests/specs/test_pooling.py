@@ -383,7 +383,7 @@ def test_the_pooled_fit_itself_names_its_groups_when_it_is_asked(pooled):
         lambda f: sb.predict(f, N="7B", D="300B"),
         lambda f: sb.frontier(f, C="1e22"),
         lambda f: sb.reach(f, loss=2.0),
-        lambda f: sb.chance(f, loss=2.0, N="7B", D="1T"),
+        lambda f: sb.probability(f, loss=2.0, N="7B", D="1T"),
         sb.prior_from,
     ):
         with pytest.raises(sb.QueryError, match=words):
@@ -492,10 +492,10 @@ def test_commands_ask_a_group_or_a_new_one(pooled, saved):
     [
         ["frontier", "--C", "1e22"],
         ["reach", "--loss", "2.0"],
-        ["chance", "--loss", "2.0", "--N", "7B", "--D", "300B"],
+        ["probability", "--loss", "2.0", "--N", "7B", "--D", "300B"],
         ["decide", "--C", "1e22"],
         ["returns", "--N", "7B", "--D", "300B"],
-        ["needed", "--width", "0.01", "--run-budget", "1e22", "--N", "7B", "--D", "300B"],
+        ["runs-needed", "--width", "0.01", "--run-budget", "1e22", "--N", "7B", "--D", "300B"],
         ["influence", "--N", "7B", "--D", "300B", "--no-refit"],
     ],
     ids=lambda words: words[0],
@@ -548,5 +548,5 @@ def test_contrast_takes_groups_of_one_pooled_fit(saved):
     ]
     result = RUNNER.invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert "taken together draw by draw" in result.stderr
+    assert "compared draw by draw" in result.stderr
     assert RUNNER.invoke(app, ["contrast", saved, saved, "--group", "pythia"]).exit_code == 2

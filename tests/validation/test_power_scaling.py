@@ -292,7 +292,7 @@ def store(chinchilla, path, failures=()):
     return sb.save(replace(chinchilla, tree=tree), path)
 
 
-@pytest.mark.parametrize("command", ["influence", "prior-or-data"])
+@pytest.mark.parametrize("command", ["influence", "power-scaling"])
 def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(
     chinchilla, tmp_path, command
 ):
@@ -301,18 +301,24 @@ def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(
         command, path, "--C", "1e23", *(["--no-refit"] if command == "influence" else []), code=3
     )
     assert "N* at 1e23" in result.stdout
-    assert "warning: this fit failed the gate (R_HAT); do not rely on it" in result.stderr
+    assert (
+        "warning: this fit failed the convergence checks (R_HAT); do not rely on it"
+        in result.stderr
+    )
 
 
 def test_prior_or_data_prints_the_python_answer(stored, chinchilla):
-    text = run("prior-or-data", stored, "--C", "1e23").stdout
-    assert "chinchilla on pile2023: sensitivity to the prior and to the likelihood" in text
+    text = run("power-scaling", stored, "--C", "1e23").stdout
+    assert (
+        "chinchilla on pile2023: sensitivity to power-scaling of the prior and of the likelihood"
+        in text
+    )
     assert "N* at 1e23" in text
-    rows = json.loads(run("prior-or-data", stored, "--C", "1e23", "--json").stdout)["rows"]
+    rows = json.loads(run("power-scaling", stored, "--C", "1e23", "--json").stdout)["rows"]
     ours = sb.power_scaling(chinchilla, C="1e23")
     assert [row["quantity"] for row in rows] == list(ours.index)
     assert rows[-1]["prior"] == pytest.approx(ours["prior"].iloc[-1], rel=1e-9)
-    assert "is not a quantity" in run("prior-or-data", stored, "--C", "lots", code=1).stderr
+    assert "is not a quantity" in run("power-scaling", stored, "--C", "lots", code=1).stderr
 
 
 def test_influence_prints_the_python_answer(stored, chinchilla):

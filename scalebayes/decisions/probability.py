@@ -19,7 +19,7 @@ KINDS = {"new_run": "new_run", "curve": "loss", "law": "law"}
 """What may be asked for -> its variable in an answer of `predict`."""
 
 
-def chance(
+def probability(
     fit: Fit | Average,
     *,
     loss: Any,
