@@ -1,13 +1,14 @@
-"""Figures: one function for each, and `save`. Every function returns a `matplotlib.figure.Figure`.
+"""Figures, one function each, and `save`. Every function returns a `matplotlib.figure.Figure`.
 
-pyplot does not know these figures, so nothing global changes and nothing stays open. A notebook shows a figure as the
-value of a cell; `save` writes it to a file.
+The figures are unknown to pyplot, so no global state changes and no figure stays open. A notebook
+shows a figure that is the value of a cell; `save` writes it to a file.
 """
 
 from scalebayes.plots.backtest import calibration
+from scalebayes.plots.coupling import kappa
 from scalebayes.plots.decisions import next_runs, regret
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
-from scalebayes.plots.posterior import frontier_exponents, kappa, parameters, residuals
+from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
 from scalebayes.plots.style import save
 
 __all__ = [

@@ -1,74 +1,92 @@
-"""The figure of a backtest: how often its intervals held the held-out losses, by distance."""
+"""Figure of the coverage of a backtest's intervals, by distance from the training runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from scalebayes.errors import QueryError
-from scalebayes.plots.style import FAINT, INK, MARKERS, QUIET, SIZE, SMALL, STYLES, canvas, caption
+from scalebayes.plots.style import (
+    FAINT,
+    MARKERS,
+    SMALL,
+    STYLES,
+    add_caption,
+    annotate_beside,
+    draw_reference,
+    log_log_axes,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from scalebayes.validation.backtest import Backtest
 
-WIDTH = 0.7
-"""Share of the room of a distance that its markers take."""
+GROUP_WIDTH = 0.7
+"""Width that the markers of all methods take at one distance, where distances are 1 apart."""
+METHOD_MARKERS = MARKERS + "P"
+"""One marker for each of the styles."""
 
 
 def calibration(backtest: Backtest) -> Figure:
-    """Draw the share of held-out runs inside 90% and 50% intervals, over all and by decades beyond the training runs.
+    """Figure of the share of held-out runs inside 90% and 50% intervals.
+
+    The shares are those of all held-out runs, and by decades of compute beyond the training runs.
 
     Parameters
     ----------
     backtest
-        Of one to six methods.
+        A backtest of one to six methods.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Filled markers for 90%, with bars of two standard errors, and open ones for 50%. They lie on the dashed lines
-        where intervals hold what they promise.
+        Filled markers for 90%, with bars of two standard errors, and open markers for 50%.
+        Calibrated intervals lie on the dashed lines.
 
     Raises
     ------
     QueryError
         When there are more methods than styles.
     """
-    whole, by_distance = backtest.table(), backtest.table(["decades"])
-    methods = list(whole.index)
+    overall = backtest.table()
+    by_distance = backtest.table(["decades"])
+    methods = list(overall.index)
     if len(methods) > len(STYLES):
-        raise QueryError(f"the figure tells {len(STYLES)} methods apart; got {len(methods)}")
-    bins = list(by_distance.index.unique("decades"))
-    axes = canvas(
-        "Do the intervals hold what they promise?",
+        raise QueryError(
+            f"the figure has styles for {len(STYLES)} methods; the backtest has {len(methods)}"
+        )
+    distances = list(by_distance.index.unique("decades"))
+
+    axes = log_log_axes(
+        "Coverage of the predictive intervals",
         "Decades of compute beyond the training runs",
-        "",
+        "Share of held-out runs inside",
     )
-    axes.set(xscale="linear", yscale="linear", xlim=(-0.5, len(bins) + 0.5), ylim=(0, 1.04))
-    axes.set_ylabel("Share of held-out runs inside", size=SIZE + 0.5, color=INK)
+    axes.set(xscale="linear", yscale="linear", xlim=(-0.5, len(distances) + 0.5), ylim=(0, 1.04))
     for nominal in (0.9, 0.5):
-        axes.axhline(nominal, color=QUIET, lw=0.9, ls=(0, (4, 3)), zorder=1)
-        axes.annotate(f"{nominal:.0%}", (1, nominal), (4, 0), axes.get_yaxis_transform(), "offset points", va="center",
-                      size=SMALL, color=QUIET)  # fmt: skip
-    axes.axvline(0.5, color=FAINT, lw=0.7)
-    shifts = np.linspace(-WIDTH / 2, WIDTH / 2, len(methods)) if len(methods) > 1 else np.zeros(1)
-    for i, (method, shift) in enumerate(zip(methods, shifts, strict=True)):
-        rows = [whole.loc[method], *(by_distance.loc[(method, bin_)] for bin_ in bins)]
-        for level in (90, 50):
-            values = np.array([(row[f"cover{level}"], row[f"cover{level}_se"]) for row in rows])
-            _draw_shares(
-                axes,
-                np.arange(len(rows)) + shift,
-                values,
-                i,
-                method if level == 90 else "",
-                level == 90,
-            )
-    axes.set_xticks(range(len(bins) + 1), ["all", *bins])
+        draw_reference(axes, nominal, zorder=1)
+        annotate_beside(
+            axes,
+            f"{nominal:.0%}",
+            (1, nominal),
+            (4, 0),
+            coordinates=axes.get_yaxis_transform(),
+            va="center",
+        )
+    axes.axvline(0.5, color=FAINT, lw=0.7)  # between all runs and the distances
+    shifts = np.zeros(1)
+    if len(methods) > 1:
+        shifts = np.linspace(-GROUP_WIDTH / 2, GROUP_WIDTH / 2, len(methods))
+    for i, method in enumerate(methods):
+        by_place = [by_distance.loc[(method, distance)] for distance in distances]
+        rows = [overall.loc[method], *by_place]
+        _draw_method(axes, i, str(method), rows, shifts[i])
+    axes.set_xticks(range(len(distances) + 1), ["all", *distances])
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.14),
@@ -76,30 +94,32 @@ def calibration(backtest: Backtest) -> Figure:
         fontsize=SMALL + 0.5,
         frameon=False,
     )
+    return add_caption(axes, _describe(backtest, len(methods)))
+
+
+def _draw_method(axes: Axes, i: int, label: str, rows: Sequence[pd.Series], shift: float) -> None:
+    """Draw the shares of one method at each place: 90% filled with error bars, 50% open."""
+    x = np.arange(len(rows)) + shift
+    colour = STYLES[i].colour
+    style = {"fmt": METHOD_MARKERS[i], "color": colour, "ms": 4.2, "mew": 1.0, "elinewidth": 0.9}
+    share = np.array([row["cover90"] for row in rows])
+    error = np.nan_to_num([row["cover90_se"] for row in rows])
+    bars = np.minimum(2 * error, [share, 1 - share])  # within 0 and 1
+    axes.errorbar(x, share, yerr=bars, label=label, mfc=colour, zorder=3, **style)
+    share = np.array([row["cover50"] for row in rows])
+    axes.errorbar(x, share, mfc="white", zorder=3, **style)
+
+
+def _describe(backtest: Backtest, methods: int) -> str:
+    """Return the caption: the marks, and the numbers of tables, splits and held-out losses."""
     scores = backtest.scores
-    tables, splits = scores["table"].nunique(), len(scores.drop_duplicates(["table", "split"]))
-    clusters, count = "tables" if tables > 1 else "splits", f"{tables} table{'s' * (tables > 1)}"
-    what = f"Filled: 90% intervals, two standard errors between {clusters}; open: 50%"
-    return caption(
-        axes,
-        f"{what}. {count}, {splits} splits by compute, {len(scores) // len(methods)} held-out losses.",
-    )
-
-
-def _draw_shares(
-    axes: Axes, x: np.ndarray, values: np.ndarray, i: int, label: str, filled: bool
-) -> None:
-    """Draw shares, (places, 2) with their standard errors, each bar cut at 0 and 1."""
-    share, error = values[:, 0], np.nan_to_num(values[:, 1])
-    bars = np.minimum(2 * error, [share, 1 - share]) if filled else None
-    colour = STYLES[i][0]
-    style: dict[str, Any] = {
-        "color": colour,
-        "mfc": colour if filled else "white",
-        "ms": 4.2,
-        "mew": 1.0,
-        "elinewidth": 0.9,
-    }
-    axes.errorbar(
-        x, share, yerr=bars, fmt=(MARKERS + "P")[i], label=label or None, zorder=3, **style
+    tables = scores["table"].nunique()
+    splits = len(scores.drop_duplicates(["table", "split"]))
+    if tables > 1:
+        clusters, count = "tables", f"{tables} tables"
+    else:
+        clusters, count = "splits", "1 table"
+    return (
+        f"Filled: 90% intervals, two standard errors between {clusters}; open: 50%. "
+        f"{count}, {splits} splits by compute, {len(scores) // methods} held-out losses."
     )

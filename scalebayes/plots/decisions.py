@@ -1,7 +1,4 @@
-"""Figures of decisions: what a size away from the optimum loses, and which runs to make next.
-
-As in `scalebayes.plots`, every function returns a Matplotlib figure that pyplot does not know.
-"""
+"""Figures of decisions: the excess loss of a model size, and the runs to make next."""
 
 from __future__ import annotations
 
@@ -19,39 +16,50 @@ from scalebayes.decisions.decide import LEAST, decide, near_optimum
 from scalebayes.decisions.regret import nats_lost
 from scalebayes.errors import QueryError
 from scalebayes.planning.plan import Plan
+from scalebayes.plots.labels import label_points
 from scalebayes.plots.style import (
+    BLUE,
     FAINT,
     HALO,
     INK,
+    ORANGE,
     QUIET,
     SIZE,
-    SMALL,
-    STYLES,
     Colour,
-    caption,
+    LineStyle,
+    add_caption,
+    annotate_beside,
+    data_source,
     draw_band,
+    draw_reference,
     draw_runs,
-    dress,
-    label_clear,
-    limits,
-    literally,
-    power,
+    equal_tailed,
+    format_power_of_ten,
+    interval_band,
+    log_limits,
+    new_figure,
     quantity_ticks,
-    shades,
+    shades_by_size,
+    style_axes,
 )
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
-from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
+from scalebayes.summaries.intervals import CI_PROB
+from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 41
-"""Sizes along a curve."""
-MOST = 4
-"""Budgets whose curves one figure tells apart."""
+"""Sizes along a curve of the excess loss."""
+FINE_POINTS = 8 * POINTS
+"""Sizes along a curve of the probability, which has steps."""
+MOST_BUDGETS = 4
+"""Budgets whose curves can be told apart in one figure."""
+DECADES_SHOWN = 0.05
+"""Distance beyond the largest run, in decades of compute, from which captions state it."""
 
 
 def regret(
@@ -63,7 +71,7 @@ def regret(
     cost: Cost = SIX_ND,
     ci_prob: float = CI_PROB,
 ) -> Figure:
-    """Draw what a size loses against the optimum of its budget, and how likely it is to be nearly as good.
+    """Figure of the excess loss of model sizes over the optimum of their budget.
 
     Parameters
     ----------
@@ -72,19 +80,20 @@ def regret(
     C
         One to four budgets in the units of the cost.
     within, prob
-        As in `scalebayes.near_optimum`: near the optimum is what needs no more than this share of compute more for
-        the loss of the optimum; a size is safe that is so in this share of the draws.
+        As in `scalebayes.near_optimum`: a size is near the optimum where it reaches the optimum's
+        loss with at most this share of compute more, and safe where that holds with this
+        probability.
     cost
-        What a run costs.
+        Cost of a run.
     ci_prob
         Probability of the equal-tailed intervals.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Above, `scalebayes.regret` along N at each budget. Below, the share of the draws that hold N near the optimum,
-        with the safe sizes thick. On both stand the choice of least expected loss and the plug-in optimum of each fit
-        (`scalebayes.decide`).
+        Above, `scalebayes.regret` along N at each budget. Below, the probability that N is near
+        the optimum, with the safe sizes thick. Both mark the size of least expected loss and the
+        plug-in optimum of each fit (`scalebayes.decide`).
 
     Raises
     ------
@@ -93,248 +102,255 @@ def regret(
     """
     near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     budgets = near["C"].values
-    if len(budgets) > MOST:
-        raise QueryError(f"the figure tells {MOST} budgets apart; got {len(budgets)}")
+    if len(budgets) > MOST_BUDGETS:
+        raise QueryError(
+            f"C can hold up to {MOST_BUDGETS} budgets, whose curves can be told apart; "
+            f"got {len(budgets)}"
+        )
     chosen = decide(fit, C=budgets, cost=cost)
-    figure = Figure(figsize=(6.8, 4.9), layout="constrained", facecolor="white")
+    colours = [BLUE]
+    if len(budgets) > 1:
+        colours = list(shades_by_size(budgets, budgets))
+
+    figure = new_figure(4.9)
     above, below = figure.subplots(2, sharex=True, height_ratios=(1.5, 1))
-    dress(above, "What a size loses against the optimum", "", "Nats per token lost")
-    dress(below, "", "Parameters N", f"Probability of being\nwithin {within:.0%} of compute")
-    reach = []
-    colours = shades(budgets, budgets) if len(budgets) > 1 else [STYLES[0][0]]
+    style_axes(above, "Excess loss over the compute-optimal size", "", "Nats per token")
+    style_axes(below, "", "Parameters N", f"Probability of being\nwithin {within:.0%} of compute")
+    sizes_drawn = []
     for i, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
-        one, options = near.isel(budget=i), chosen.sel(option=chosen["C"].values == budget)
-        sizes = _sizes(one, options)
-        reach.append(sizes)
-        _draw_regret(above, fit, sizes, float(budget), cost, colour, ci_prob)
-        _draw_near(below, one, sizes, prob, colour)
-        _mark_choices(above, below, one, options)
-    below.set(xscale="log", xlim=limits(reach, 0.02), ylim=(0, 1.05))
+        near_here = near.isel(budget=i)
+        options = chosen.sel(option=chosen["C"].values == budget)
+        sizes = _sizes_to_draw(near_here, options)
+        sizes_drawn.append(sizes)
+        excess = nats_lost(fit, N=sizes, D=cost.affordable_tokens(sizes, budget), cost=cost)
+        _draw_excess_loss(above, excess, sizes, format_quantity(budget, 2), colour, ci_prob)
+        _draw_probability(below, near_here, sizes, prob, colour)
+        _mark_choices(above, below, near_here, options)
+    below.set(xscale="log", xlim=log_limits(sizes_drawn, 0.02), ylim=(0, 1.05))
     above.set_ylim(0, None)
     above.tick_params(which="both", labelbottom=False)
     quantity_ticks(below.xaxis, format_quantity)
     below.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     above.yaxis.set_major_locator(MaxNLocator(5))
-    below.axhline(prob, color=QUIET, lw=0.9, ls=(0, (4, 3)), zorder=1)
-    band = f"Above: median and {100 * ci_prob:g}% equal-tailed interval at budgets in FLOP"
-    safe = f"Thick: sizes within {within:.0%} of compute with probability {prob:.0%}"
-    marks = "Diamonds: choice of least expected loss. Circles: optimum of the law at posterior medians (plug-in)"
-    return caption(below, f"{band}{_beyond(near)}.\n{marks}.\n{safe}. {_data(fit)}.")
+    draw_reference(below, prob, zorder=1)
+    return add_caption(
+        below,
+        f"Above: median and {kind_of_interval(ci_prob)} interval at budgets in FLOP"
+        f"{_budgets_beyond(near)}.",
+        "Diamonds: choice of least expected loss. "
+        "Circles: optimum of the law at posterior medians (plug-in).",
+        f"Thick: sizes within {within:.0%} of compute with probability {prob:.0%}. "
+        f"{data_source([fit])}.",
+    )
 
 
-def _beyond(answer: xr.Dataset) -> str:
-    """Which budgets lie beyond the largest run, in words."""
-    budgets, decades = answer["C"].values, answer["decades_beyond"].values
-    far = [
-        f"{format_quantity(C, 2)} by {d:.1f}"
-        for C, d in zip(budgets, decades, strict=True)
-        if d > 0.05
-    ]
-    return f"; {' and '.join(far)} decades beyond the largest run" if far else ""
+def _budgets_beyond(answer: xr.Dataset) -> str:
+    """Return which budgets lie beyond the largest run, by how many decades, for a caption."""
+    far = []
+    for budget, decades in zip(answer["C"].values, answer["decades_beyond"].values, strict=True):
+        if decades > DECADES_SHOWN:
+            far.append(f"{format_quantity(budget, 2)} by {decades:.1f}")
+    if not far:
+        return ""
+    return f"; {' and '.join(far)} decades beyond the largest run"
 
 
-def _data(fit: Fit | Average) -> str:
-    return f"Data: {literally(fit.runs.name)} ({len(fit.runs)} runs)"
-
-
-def _sizes(near: xr.Dataset, options: xr.Dataset) -> np.ndarray:
-    """Sizes around what is near the optimum in most draws, the choices among them."""
-    low, high = np.quantile(near["N_lower"], 0.1), np.quantile(near["N_upper"], 0.9)
+def _sizes_to_draw(near: xr.Dataset, options: xr.Dataset) -> np.ndarray:
+    """Return sizes that cover the near-optimal ranges of most draws, and the choices."""
+    low = np.quantile(near["N_lower"], 0.1)
+    high = np.quantile(near["N_upper"], 0.9)
     chosen = options["N"].values
     return np.geomspace(min(low, chosen.min()) / 1.3, max(high, chosen.max()) * 1.3, POINTS)
 
 
-def _draw_regret(
-    axes: Axes,
-    fit: Fit | Average,
-    N: np.ndarray,
-    budget: float,
-    cost: Cost,
-    colour: Colour,
-    ci_prob: float,
+def _draw_excess_loss(
+    axes: Axes, excess: xr.Dataset, N: np.ndarray, label: str, colour: Colour, ci_prob: float
 ) -> None:
-    table = intervals(nats_lost(fit, N=N, D=cost.affordable_tokens(N, budget), cost=cost), ci_prob)
-    lower, upper = interval_columns(ci_prob)
-    band = (table[lower].to_numpy(), table["median"].to_numpy(), table[upper].to_numpy())
-    draw_band(axes, N, band, colour, alpha=0.22)
-    style: dict[str, Any] = {"size": SIZE, "color": colour, "va": "center", "path_effects": HALO}
-    axes.annotate(
-        format_quantity(budget, 2),
-        (N[-1], band[1][-1]),
-        (4, 0),
-        textcoords="offset points",
-        **style,
+    """Draw the excess loss along N with its interval, labelled at the right end."""
+    band = interval_band(excess, "nats_lost", ci_prob)
+    draw_band(axes, N, band, LineStyle(colour, "-"), alpha=0.22)
+    end = (N[-1], band.median[-1])
+    annotate_beside(
+        axes, label, end, (4, 0), size=SIZE, color=colour, va="center", path_effects=HALO
     )
 
 
-def _draw_near(axes: Axes, near: xr.Dataset, N: np.ndarray, prob: float, colour: Colour) -> None:
-    """Draw the share of draws whose near-optimal range holds a size; thick where it is at least `prob`."""
-    fine = np.geomspace(N[0], N[-1], 8 * POINTS)
-    share = _share(near, fine)
-    axes.plot(fine, share, color=colour, lw=1.3)
-    low, high = float(near["N_from"]), float(near["N_to"])
+def _draw_probability(
+    axes: Axes, near: xr.Dataset, N: np.ndarray, prob: float, colour: Colour
+) -> None:
+    """Draw the probability that a size is near the optimum; thick where it is at least `prob`."""
+    fine = np.geomspace(N[0], N[-1], FINE_POINTS)
+    axes.plot(fine, _probability_near(near, fine), color=colour, lw=1.3)
+    low = float(near["N_from"])
+    high = float(near["N_to"])
     if np.isfinite(low):
         axes.fill_between([low, high], [0, 0], [prob, prob], color=colour, alpha=0.15, lw=0)
         axes.plot([low, high], [0.025, 0.025], color=colour, lw=5, solid_capstyle="butt")
 
 
-def _share(near: xr.Dataset, N: np.ndarray) -> np.ndarray:
-    lower, upper = (near[name].values.ravel()[:, None] for name in ("N_lower", "N_upper"))
-    return ((lower <= N) & (upper >= N)).mean(axis=0)
+def _probability_near(near: xr.Dataset, N: np.ndarray) -> np.ndarray:
+    """Return the share of draws whose near-optimal range contains each size, shape (sizes,)."""
+    lower = near["N_lower"].values.reshape(-1, 1)
+    upper = near["N_upper"].values.reshape(-1, 1)
+    contains = (lower <= N) & (upper >= N)
+    return contains.mean(axis=0)
 
 
 def _mark_choices(above: Axes, below: Axes, near: xr.Dataset, options: xr.Dataset) -> None:
-    """Mark the choices of one budget: where they lie in N, by their expected regret and by their share."""
-    for N, choice, lost in zip(
-        *(options[x].values for x in ("N", "choice", "expected_nats_lost")), strict=True
-    ):
-        if choice != LEAST and not str(choice).startswith("plug-in"):
+    """Mark the choices of one budget at their N, excess loss and probability of being near."""
+    sizes = options["N"].values
+    losses = options["expected_nats_lost"].values
+    for N, choice, loss in zip(sizes, options["choice"].values, losses, strict=True):
+        style: dict[str, Any] = {"color": INK, "mew": 1.0, "zorder": 5, "clip_on": False}
+        if choice == LEAST:
+            style |= {"marker": "D", "mfc": INK, "ms": 4.0}
+        elif str(choice).startswith("plug-in"):
+            style |= {"marker": "o", "mfc": "none", "ms": 7.0}
+        else:
             continue
-        marker, fill, size = ("D", INK, 4.0) if choice == LEAST else ("o", "none", 7.0)
-        style: dict[str, Any] = {
-            "color": INK,
-            "mfc": fill,
-            "ms": size,
-            "mew": 1.0,
-            "zorder": 5,
-            "clip_on": False,
-        }
-        above.plot([N], [lost], marker, **style)
-        below.plot([N], _share(near, np.array([N])), marker, **style)
+        above.plot([N], [loss], ls="none", **style)
+        below.plot([N], _probability_near(near, np.array([N])), ls="none", **style)
 
 
 def next_runs(fit: Fit | Average, chosen: Plan) -> Figure:
-    """Draw where the runs of `scalebayes.next_runs` lie, and how they are expected to narrow the target's interval.
+    """Figure of the runs of `scalebayes.next_runs` and of the intervals expected after them.
 
     Parameters
     ----------
     fit
-        The fit, or average, that was asked.
+        The fit, or average, that `scalebayes.next_runs` was asked about.
     chosen
-        What `scalebayes.next_runs` answered.
+        The plan that `scalebayes.next_runs` returned.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Left, the runs so far, those chosen by number in their order, and the target: a run, or sizes of a budget with
-        the interval of N*. Right, the width of the interval against what is spent.
+        Left, the runs so far, the chosen runs by number in their order, and the target: a run, or
+        the sizes of a budget with the interval of N*. Right, the width of the target's interval
+        against the compute spent.
 
     Raises
     ------
     QueryError
-        When the plan is none of `scalebayes.next_runs`.
+        When the plan does not come from `scalebayes.next_runs`.
     """
     table = chosen.table
     if "width_now" not in table.attrs:
         raise QueryError("this plan is for no target; give what scalebayes.next_runs answers")
-    figure = Figure(figsize=(6.8, 3.9), layout="constrained", facecolor="white")
-    where, width = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    dress(where, "Runs to make next", "Parameters N", "Training tokens D").set(
-        xscale="log", yscale="log"
-    )
+    about = table.attrs
+    where, width = new_figure(3.9).subplots(1, 2, width_ratios=(1.25, 1))
+    style_axes(where, "Runs to make next", "Parameters N", "Training tokens D")
+    where.set(xscale="log", yscale="log")
     _draw_places(where, fit, table)
     _draw_widths(width, table)
-    attrs = table.attrs
-    kind = f"{100 * attrs['ci_prob']:g}% equal-tailed interval"
-    star = (
-        f"Star{' and bar' if 'C' in attrs['at'] else ''}: {attrs['target']}{_far(fit, attrs['at'])}"
+    star = "Star and bar" if "C" in about["at"] else "Star"
+    figure = add_caption(
+        where,
+        "Grey: runs so far. Numbers: runs chosen, in their order.",
+        f"{star}: {about['target']}{_target_beyond(fit, about['at'])}.",
+        f"Right: width of its {kind_of_interval(about['ci_prob'])} interval, expected by a "
+        f"linear-Gaussian update. {data_source([fit])}.",
     )
-    marks = f"Grey: runs so far. Numbers: runs chosen, in their order.\n{star}"
-    update = f"Right: width of its {kind}, expected by a linear-Gaussian update"
-    caption(where, f"{marks}.\n{update}. {_data(fit)}.")
     _number_places(where, table)
     return figure
 
 
-def _far(fit: Fit | Average, at: dict[str, float]) -> str:
-    """How far beyond the largest run the target lies, in words."""
-    decades = np.log10(
-        (at["C"] if "C" in at else SIX_ND.flop(at["N"], at["D"])) / fit.runs.max_compute
-    )
-    return f", {decades:.1f} decades beyond the largest run" if decades > 0.05 else ""
+def _target_beyond(fit: Fit | Average, at: dict[str, float]) -> str:
+    """Return how many decades beyond the largest run the target lies, for a caption."""
+    compute = at["C"] if "C" in at else SIX_ND.flop(at["N"], at["D"])
+    decades = np.log10(compute / fit.runs.max_compute)
+    if decades <= DECADES_SHOWN:
+        return ""
+    return f", {decades:.1f} decades beyond the largest run"
 
 
 def _draw_places(axes: Axes, fit: Fit | Average, table: pd.DataFrame) -> None:
-    at, ci_prob = table.attrs["at"], table.attrs["ci_prob"]
-    N, D = [fit.runs.N, table["N"].to_numpy()], [fit.runs.D, table["D"].to_numpy()]
+    """Draw the runs so far and the target in the plane of N and D, with room for chosen runs."""
+    at = table.attrs["at"]
     if "C" in at:
         best = frontier(fit, C=at["C"])["N"].values
-        tail = (1 - ci_prob) / 2
-        size = np.quantile(best, [tail, 0.5, 1 - tail])
-        axes.plot(
-            size[[0, 2]],
-            SIX_ND.affordable_tokens(size[[0, 2]], at["C"]),
-            color=STYLES[1][0],
-            lw=2.2,
-            zorder=4,
-        )
-        target = size[1], float(SIX_ND.affordable_tokens(size[1], at["C"]))
-        N, D = [*N, size], [*D, SIX_ND.affordable_tokens(size, at["C"])]
+        target_N = equal_tailed(best, table.attrs["ci_prob"])
+        target_D = SIX_ND.affordable_tokens(target_N, at["C"])
+        ends = [0, 2]
+        axes.plot(target_N[ends], target_D[ends], color=ORANGE, lw=2.2, zorder=4)
+        star = (target_N[1], target_D[1])
     else:
-        target = at["N"], at["D"]
-        N, D = [*N, np.array([at["N"]])], [*D, np.array([at["D"]])]
+        target_N = np.array([at["N"]])
+        target_D = np.array([at["D"]])
+        star = (at["N"], at["D"])
     draw_runs(axes, fit.runs.N, fit.runs.D, FAINT)
-    axes.plot(*target, "*", color=STYLES[1][0], ms=12, mec="white", mew=0.7, zorder=5)
-    axes.set(xlim=limits(N, 0.07), ylim=limits(D, 0.07))
+    axes.plot(*star, "*", color=ORANGE, ms=12, mec="white", mew=0.7, zorder=5)
+    sizes = [fit.runs.N, table["N"].to_numpy(), target_N]
+    tokens = [fit.runs.D, table["D"].to_numpy(), target_D]
+    axes.set(xlim=log_limits(sizes, 0.07), ylim=log_limits(tokens, 0.07))
     for axis in (axes.xaxis, axes.yaxis):
         quantity_ticks(axis, format_quantity)
 
 
 def _number_places(axes: Axes, table: pd.DataFrame) -> None:
-    """Mark the chosen runs, each place with the numbers of its runs."""
-    groups = [rows for _, rows in table.groupby(["N", "D"], sort=False)]
-    places = np.array([rows[["N", "D"]].to_numpy()[0] for rows in groups])
-    axes.plot(*places.T, "o", color=STYLES[0][0], ms=6, mec="white", mew=0.7, zorder=4.5)
-    label_clear(
-        axes, places, [_ranges([int(run) for run in rows.index]) for rows in groups], STYLES[0][0]
-    )
+    """Mark the chosen runs, and number them; runs at the same place share a label."""
+    places = []
+    labels = []
+    for place, rows in table.groupby(["N", "D"], sort=False):
+        places.append(place)
+        labels.append(_number_ranges([int(number) for number in rows.index]))
+    points = np.array(places)
+    axes.plot(*points.T, "o", color=BLUE, ms=6, mec="white", mew=0.7, zorder=4.5)
+    label_points(axes, points, labels, BLUE)
 
 
-def _ranges(numbers: list[int]) -> str:
-    """Numbers in order, runs of three or more as 2-5."""
-    groups: list[list[int]] = []
+def _number_ranges(numbers: list[int]) -> str:
+    """Return rising numbers as text, with three or more in sequence as 2-5."""
+    sequences: list[list[int]] = []
     for number in numbers:
-        if groups and number == groups[-1][-1] + 1:
-            groups[-1].append(number)
+        if sequences and number == sequences[-1][-1] + 1:
+            sequences[-1].append(number)
         else:
-            groups.append([number])
-    words = (f"{g[0]}-{g[-1]}" if len(g) > 2 else ", ".join(map(str, g)) for g in groups)
+            sequences.append([number])
+    words = []
+    for sequence in sequences:
+        if len(sequence) > 2:
+            words.append(f"{sequence[0]}-{sequence[-1]}")
+        else:
+            words.extend(map(str, sequence))
     return ", ".join(words)
 
 
 def _draw_widths(axes: Axes, table: pd.DataFrame) -> None:
-    attrs = table.attrs
-    of_size = "C" in attrs["at"]
-    title = f"Width, {attrs['ci_prob']:.0%} interval"
-    dress(
-        axes,
-        title,
-        "Spent on new runs (FLOP)",
-        "Upper over lower bound of N*" if of_size else "Nats per token",
-    )
+    """Draw the width of the target's interval against the compute spent on new runs."""
+    about = table.attrs
+    # The width of an interval of N* is a ratio, at least one; that of a loss a difference.
+    if "C" in about["at"]:
+        label, narrowest = "Upper over lower bound of N*", 1.0
+    else:
+        label, narrowest = "Nats per token", 0.0
+    title = f"Width, {about['ci_prob']:.0%} interval"
+    style_axes(axes, title, "Spent on new runs (FLOP)", label)
     spent = np.array([0.0, *table["total_cost"]])
-    width = np.array([attrs["width_now"], *table["width"]])
-    axes.plot(spent, width, "-", color=STYLES[0][0], lw=1.3)
-    axes.plot(spent[1:], width[1:], "o", color=STYLES[0][0], ms=6, mec="white", mew=0.7)
+    width = np.array([about["width_now"], *table["width"]])
+    axes.plot(spent, width, "-", color=BLUE, lw=1.3)
+    axes.plot(spent[1:], width[1:], "o", color=BLUE, ms=6, mec="white", mew=0.7)
     axes.plot(spent[:1], width[:1], "o", color=QUIET, ms=6, mec="white", mew=0.7)
-    axes.annotate(
-        "now", (spent[0], width[0]), (7, 3), textcoords="offset points", size=SMALL, color=QUIET
+    annotate_beside(axes, "now", (spent[0], width[0]), (7, 3))
+
+    limit = about["width_left"]
+    draw_reference(axes, limit)
+    # The label of the limit stands below its line where the line is high, else above it.
+    range_now = width[0] - narrowest
+    if limit - narrowest > 0.4 * range_now:
+        shift, align = (0, -4), "top"
+    else:
+        shift, align = (0, 3), "bottom"
+    annotate_beside(
+        axes,
+        "limit for many such runs",
+        (0.98, limit),
+        shift,
+        coordinates=axes.get_yaxis_transform(),
+        ha="right",
+        va=align,
     )
-    left = attrs["width_left"]
-    axes.axhline(left, color=QUIET, lw=0.9, ls=(0, (4, 3)))
-    bottom = 1.0 if of_size else 0.0
-    high = left - bottom > 0.4 * (width[0] - bottom)
-    style: dict[str, Any] = {
-        "size": SMALL,
-        "color": QUIET,
-        "ha": "right",
-        "va": "top" if high else "bottom",
-    }
-    at = (0.98, left), (0, -4 if high else 3), axes.get_yaxis_transform(), "offset points"
-    axes.annotate("left by any number of such runs", *at, **style)
-    axes.set(
-        xlim=(-0.05 * spent[-1], 1.08 * spent[-1]),
-        ylim=(bottom, width[0] + 0.1 * (width[0] - bottom)),
-    )
+    axes.set_xlim(-0.05 * spent[-1], 1.08 * spent[-1])
+    axes.set_ylim(narrowest, width[0] + 0.1 * range_now)
     axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(lambda flop, _: power(flop) if flop > 0 else "0")
+    axes.xaxis.set_major_formatter(lambda flop, _: format_power_of_ten(flop) if flop > 0 else "0")

@@ -1,7 +1,8 @@
-"""Figures that ArviZ draws through Plotly, to read and zoom in a notebook or a page; they need the extra `plotly`."""
+"""Figures drawn by ArviZ through Plotly, to zoom in a notebook or a page (the extra `plotly`)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.plots.style import INK, STYLES
+from scalebayes.plots.style import BLUE, INK, ORANGE, STYLES
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -19,18 +20,22 @@ if TYPE_CHECKING:
 type Backend = Literal["matplotlib", "plotly"]
 
 PLOTLY: Any = "plotly"
-"""As ArviZ takes it, though its signatures do not say so."""
-ROW = 36
-"""Pixels of a row of a forest."""
+"""Name of the backend; untyped, because ArviZ's signatures do not list it."""
+ROW_HEIGHT = 36
+"""Pixels of a row of a forest plot."""
+MARGINS = 130
+"""Pixels of a forest plot above and below its rows."""
+MOST_TICKS = 4
+"""Ticks of an axis."""
 
 
 def wanted(backend: str) -> bool:
-    """Whether a figure is asked of Plotly, which must then be there.
+    """Whether a figure is to be drawn by Plotly.
 
     Raises
     ------
     QueryError
-        When the backend is none of the two, or Plotly is not installed.
+        When the backend is unknown, or Plotly is wanted and not installed.
     """
     if backend not in ("matplotlib", "plotly"):
         raise QueryError(f"backend is 'matplotlib' or 'plotly'; got '{backend}'")
@@ -51,86 +56,99 @@ def densities(
     posterior: xr.Dataset,
     published: Mapping[str, np.ndarray],
     ends: Mapping[str, tuple[float, float]],
-    scales: set[str],
+    log_scaled: set[str],
 ) -> Figure:
-    """Draw posterior and prior of each parameter (`arviz_plots.plot_prior_posterior`), published values as lines.
+    """Figure of the posterior and prior of each parameter, with published values as lines.
+
+    It is drawn by `arviz_plots.plot_prior_posterior`.
 
     Parameters
     ----------
     prior, posterior
-        Draws as they stand on the axis: those of `scales` as log10.
+        Draws as coordinates along the axis: log10 of the log-scaled parameters.
     published, ends
-        Values and ends of the axis, likewise.
-    scales
+        Published values, and ends of the axis, as coordinates too.
+    log_scaled
         Parameters whose ticks are written as quantities.
     """
     import arviz_plots as azp
 
     tree = xr.DataTree.from_dict({"prior": prior, "posterior": posterior})
-    drawn = azp.plot_prior_posterior(tree, backend=PLOTLY, color=[INK, STYLES[0][0]], col_wrap=4)
+    drawn = azp.plot_prior_posterior(tree, backend=PLOTLY, color=[INK, BLUE], col_wrap=4)
     for name, (low, high) in ends.items():
         panel = drawn.viz["plot"][name].item()
-        panel.update_xaxes(range=[low, high], nticks=4)
+        panel.update_xaxes(range=[low, high], nticks=MOST_TICKS)
         for value in published[name]:
-            panel.add_vline(x=value, line={"color": STYLES[1][0], "dash": "dash", "width": 1.5})
-        if name in scales:
-            ticks = [tick for tick in _round_numbers(low, high) if 10**low <= tick <= 10**high]
-            panel.update_xaxes(
-                tickvals=np.log10(ticks), ticktext=[format_quantity(tick, 2) for tick in ticks]
-            )
-    return _dressed(drawn, "Posterior beside prior; dashed: published values")
+            panel.add_vline(x=value, line={"color": ORANGE, "dash": "dash", "width": 1.5})
+        if name in log_scaled:
+            ticks = _round_numbers(low, high)
+            labels = [format_quantity(tick, 2) for tick in ticks]
+            panel.update_xaxes(tickvals=np.log10(ticks), ticktext=labels)
+    return _with_title(drawn, "Posterior beside prior; dashed: published values")
 
 
 def _round_numbers(low: float, high: float) -> np.ndarray:
-    """Numbers for the ticks of a log10 axis: powers of ten, few of them; on a short axis 2, 3 and 5 times them too."""
+    """Return ticks for a log10 axis between these ends.
+
+    They are powers of ten, a few of them; on a short axis also 2, 3 and 5 times them.
+    """
     powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
     if high - low < 2:
-        return np.ravel(np.outer(powers, [1.0, 2.0, 3.0, 5.0]))
-    return powers[:: int(np.ceil((high - low) / 4))]
+        ticks = np.outer(powers, [1.0, 2.0, 3.0, 5.0]).ravel()
+    else:
+        step = math.ceil((high - low) / MOST_TICKS)
+        ticks = powers[::step]
+    return ticks[(10**low <= ticks) & (ticks <= 10**high)]
 
 
 def forest(table: pd.DataFrame, fits: int, title: str) -> Figure:
-    """Draw rows of ``a``, ``low`` and ``high`` (`arviz_plots.plot_forest`), the first of them fits of ours.
+    """Figure with a point and an interval for each row, drawn by `arviz_plots.plot_forest`.
 
     Parameters
     ----------
     table
-        By label; a row without an interval has NaN at its ends.
+        Columns ``a``, ``low`` and ``high`` by label; a row without an interval has NaN at its ends.
     fits
-        How many rows are fits.
+        Number of rows, at the top, that are fits; the others are from the literature.
     title
-        Of the figure, which says what the intervals are.
+        Title of the figure, which says what the intervals are.
     """
     import arviz_plots as azp
 
-    middle = {str(label): row["a"] for label, row in table.iterrows()}
-    ends = {
-        str(label): ("ci_bound", row[["low", "high"]].to_numpy(float))
-        for label, row in table.iterrows()
-    }
-    still = xr.Dataset(
-        {label: (("chain", "draw"), np.full((1, 2), a)) for label, a in middle.items()}
-    )
-    bounds = xr.Dataset(ends, coords={"ci_bound": ["lower", "upper"]})
+    points: dict[str, float] = {}
+    bounds = {}
+    posterior = {}
+    colours = []
+    for i, (source, row) in enumerate(table.iterrows()):
+        label = str(source)
+        points[label] = row["a"]
+        bounds[label] = ("ci_bound", row[["low", "high"]].to_numpy(float))
+        # ArviZ wants draws; points and intervals are given to it below, so two equal ones do.
+        posterior[label] = (("chain", "draw"), np.full((1, 2), row["a"]))
+        colours.append(STYLES[i % len(STYLES)].colour if i < fits else INK)
     drawn = azp.plot_forest(
-        xr.DataTree.from_dict({"posterior": still}),
+        xr.DataTree.from_dict({"posterior": xr.Dataset(posterior)}),
         backend=PLOTLY,
         combined=True,
         aes={"color": ["__variable__"]},
-        color=[STYLES[i % len(STYLES)][0] if i < fits else INK for i in range(len(table))],
+        color=colours,
         visuals={"trunk": False},
-        stats={"twig": bounds, "point_estimate": xr.Dataset(middle)},
+        stats={
+            "twig": xr.Dataset(bounds, coords={"ci_bound": ["lower", "upper"]}),
+            "point_estimate": xr.Dataset(points),
+        },
         figure_kwargs={"width_ratios": [1, 1.6]},
     )
-    figure = _dressed(drawn, title)
+    figure = _with_title(drawn, title)
     figure.update_xaxes(showticklabels=False, showline=False, ticks="", col=1)
-    return figure.update_layout(height=ROW * len(table) + 130)
+    return figure.update_layout(height=ROW_HEIGHT * len(table) + MARGINS)
 
 
-def _dressed(drawn: Any, title: str) -> Figure:
+def _with_title(drawn: Any, title: str) -> Figure:
+    """Return the figure of an ArviZ plot in our template, with its title."""
     figure = drawn.viz["figure"].item()
-    words = {"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15, "color": INK}}
+    heading = {"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15, "color": INK}}
     figure.update_layout(
-        template="simple_white", title=words, margin={"t": 80}, font={"color": INK}
+        template="simple_white", title=heading, margin={"t": 80}, font={"color": INK}
     )
     return figure

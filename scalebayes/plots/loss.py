@@ -1,15 +1,10 @@
-"""Figures: a function of our objects each, here or in the modules that this one brings together.
-
-Here are loss at equal compute, how far ahead a law is asked to see, and how to spend a budget. Every
-function returns a `matplotlib.figure.Figure` that pyplot does not know: nothing global changes, nothing stays
-open. A notebook shows it as the value of a cell; `save` writes it to a file.
-"""
+"""Figures of loss and of compute-optimal size: isoFLOP curves, extrapolation, the frontier."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import chain, cycle
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,6 +15,13 @@ from matplotlib.figure import Figure
 from scalebayes.data.subsets import isoflop_sets
 from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
+from scalebayes.plots.labels import (
+    CurveEnd,
+    label_curve_ends,
+    mark_model_budgets,
+    mark_models,
+    shade_beyond_runs,
+)
 from scalebayes.plots.style import (
     FAINT,
     INK,
@@ -29,44 +31,49 @@ from scalebayes.plots.style import (
     THIN_DASHES,
     Band,
     Colour,
-    canvas,
-    caption,
+    LineStyle,
+    add_caption,
+    annotate_beside,
+    data_source,
     draw_band,
-    draw_optimum,
+    draw_edged_band,
     draw_runs,
-    hang_models,
-    label_ends,
-    limits,
-    literally,
+    escape_dollars,
+    format_power_of_ten,
+    interval_band,
+    log_limits,
+    log_log_axes,
     loss_ticks,
-    mark_beyond,
-    place_models,
-    power,
     quantity_ticks,
-    shades,
+    shades_by_size,
 )
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier as optimum
 from scalebayes.queries.inputs import quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.spec import read_model
-from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
+from scalebayes.summaries.intervals import CI_PROB
+from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity
 
 type Quantities = float | str | Iterable[float | str]
 """Numbers, or text such as "1e24"."""
 
 FAR = 1e26
-"""FLOP to which figures look ahead by default."""
+"""FLOP up to which figures extrapolate by default."""
 COMPUTE = "Training compute C (FLOP)"
+LOSS = "Loss (nats per token)"
 POINTS = 61
 """Points along a curve."""
+APPROACHES = {"hoffmann2022": "Hoffmann, approach 3", "besiroglu2024": "Besiroglu et al."}
+"""Labels of the published fits of Chinchilla's law whose frontiers are drawn, by source."""
 
 
 def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
-    r"""Draw loss against N at equal compute, :math:`L(N, C / 6N)`, for each budget that several runs share.
+    r"""Figure of the loss against N at equal compute, :math:`L(N, C / 6N)`, at several budgets.
 
-    Budgets are those of `isoflop_sets`; where the runs have none, powers of ten among theirs.
+    The budgets are those that several runs share (`isoflop_sets`), or else powers of ten within
+    the range of the runs.
 
     Parameters
     ----------
@@ -78,72 +85,83 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        The runs, each budget's curve with its interval, and its compute-optimal point with the interval of N*.
+        The runs, the curve of each budget with its interval, and the compute-optimal point of
+        each budget with the interval of N*.
 
     Raises
     ------
     QueryError
         When the law has no compute-optimal point (`scalebayes.frontier`).
     """
-    runs, sets = fit.runs, isoflop_sets(fit.runs.C, fit.runs.N)
-    budgets = np.array([np.median(runs.C[s]) for s in sets]) if sets else _round_budgets(runs.C)
+    runs = fit.runs
+    sets = isoflop_sets(runs.C, runs.N)
+    if sets:
+        budgets = np.array([np.median(runs.C[rows]) for rows in sets])
+    else:
+        budgets = _round_budgets(runs.C)
     best = optimum(fit, C=budgets)
-    size, level = _band(best, "N", ci_prob), _band(best, "loss", ci_prob)
-    title = f"Loss at equal compute: {fit.spec.name} on {literally(fit.runs.name)}"
-    axes = canvas(title, "Parameters N", "Loss (nats per token)")
-    axes.set_ylim(limits([runs.loss, *level], 0.05))
-    alone = np.setdiff1d(np.arange(len(runs)), [i for s in sets for i in s])
-    draw_runs(axes, runs.N[alone], runs.loss[alone], FAINT if sets else shades(runs.C, budgets))
-    reach = [runs.N, *size]
-    for i, (budget, colour, marker) in enumerate(
-        zip(budgets, shades(budgets, budgets), cycle(MARKERS), strict=False)
-    ):
-        near = np.array([*(runs.N[sets[i]] if sets else runs.N), size[0][i], size[2][i]])
-        reach.append(_draw_budget(axes, fit, budget, near, colour, ci_prob))
+    size = interval_band(best, "N", ci_prob)
+    level = interval_band(best, "loss", ci_prob)
+
+    title = f"Loss at equal compute: {fit.spec.name} on {escape_dollars(runs.name)}"
+    axes = log_log_axes(title, "Parameters N", LOSS)
+    axes.set_ylim(log_limits([runs.loss, *level], 0.05))
+    if sets:
+        others = np.setdiff1d(np.arange(len(runs)), np.concatenate(sets))
+        draw_runs(axes, runs.N[others], runs.loss[others], FAINT)
+    else:
+        draw_runs(axes, runs.N, runs.loss, shades_by_size(runs.C, budgets))
+    sizes_drawn = [runs.N, *size]
+    colours = shades_by_size(budgets, budgets)
+    for i, (colour, marker) in enumerate(zip(colours, cycle(MARKERS), strict=False)):
+        own_sizes = runs.N[sets[i]] if sets else runs.N
+        near = np.array([*own_sizes, size.lower[i], size.upper[i]])
+        sizes_drawn.append(_draw_budget(axes, fit, budgets[i], near, colour, ci_prob))
         if sets:
+            own_losses = runs.loss[sets[i]]
             axes.plot(
-                runs.N[sets[i]],
-                runs.loss[sets[i]],
-                marker,
-                color=colour,
-                ms=4,
-                mew=0.5,
-                mec="white",
-                zorder=3,
+                own_sizes, own_losses, marker, color=colour, ms=4, mew=0.5, mec="white", zorder=3
             )
-        draw_optimum(axes, tuple(edge[i] for edge in size), level[1][i], marker)
-    axes.plot(size[1], level[1], ":", color=INK, lw=1.1, zorder=4)
-    axes.set_xlim(limits(reach, 0.03, right=0.09))
+        interval = (size.lower[i], size.median[i], size.upper[i])
+        _draw_optimum(axes, interval, level.median[i], marker)
+    axes.plot(size.median, level.median, ":", color=INK, lw=1.1, zorder=4)
+    axes.set_xlim(log_limits(sizes_drawn, 0.03, right=0.09))
     quantity_ticks(axes.xaxis, format_quantity)
     loss_ticks(axes.yaxis)
-    which = "that several runs share" if sets else "within the runs' own (darker: less)"
-    what = (
-        f"Curves, bands: the law at budgets in FLOP {which}. White markers, bars: compute-optimal N"
+
+    which = "shared by several runs" if sets else "within the runs' range (darker: less)"
+    return add_caption(
+        axes,
+        f"Curves and bands: loss at budgets in FLOP {which}. "
+        "White markers and bars: compute-optimal N.",
+        _intervals_and_data([fit], ci_prob),
     )
-    return caption(axes, f"{what}.\n{_facts([fit], ci_prob)}")
 
 
 def extrapolation(
     fits: Fit | Mapping[str, Fit], C: Quantities | None = None, ci_prob: float = CI_PROB
 ) -> Figure:
-    """Draw loss against compute, min L(N, D) subject to 6 N D = C, from the smallest run to far beyond the largest.
+    """Figure of the least loss, min L(N, D) subject to 6 N D = C, against compute C.
 
-    At each budget both intervals are those of a run of the median compute-optimal N. A law of C needs no optimum.
+    At each budget both intervals are those of a run of the median compute-optimal N. The loss of a
+    law of C alone is drawn without an optimum.
 
     Parameters
     ----------
     fits
         One fit, or several by label.
     C
-        Budgets in FLOP, two or more, as `scalebayes.frontier` takes them; by default from the smallest run to 1e26.
+        Two or more budgets in FLOP, as `scalebayes.frontier` takes them; by default from the
+        smallest run to 1e26.
     ci_prob
         Probability of the equal-tailed intervals.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For each fit the interval of the curve (dark) and of a new run (light); the runs; what lies beyond them;
-        the budgets of known models, whose losses on these data nobody knows.
+        For each fit the interval of the curve (dark) and of a new run (light); the runs; the
+        budgets beyond the largest run, shaded; and the budgets of known models, whose losses on
+        these data are unknown.
 
     Raises
     ------
@@ -152,46 +170,58 @@ def extrapolation(
     """
     named = _named(fits)
     budgets = _budgets(named.values(), C)
-    ahead = [_along(fit, budgets) for fit in named.values()]
-    curves, new_runs = (
-        [_band(d, quantity, ci_prob) for d in ahead] for quantity in ("loss", "new_run")
-    )
+    curves = []
+    new_runs = []
+    for fit in named.values():
+        answer = _along_frontier(fit, budgets)
+        curves.append(interval_band(answer, "loss", ci_prob))
+        new_runs.append(interval_band(answer, "new_run", ci_prob))
     tables = {fit.runs.hash: fit.runs for fit in named.values()}.values()
-    axes = canvas("Loss along the compute-optimal frontier", COMPUTE, "Loss (nats per token)")
-    in_view = [runs.loss[runs.table["C"].between(budgets[0], budgets[-1])] for runs in tables]
-    axes.set(xlim=limits([budgets]), ylim=limits([*chain(*new_runs), *in_view], 0.05))
-    quantity_ticks(axes.xaxis, power)
+
+    losses_in_view = [edge for band in new_runs for edge in band]
+    for runs in tables:
+        is_in_view = runs.table["C"].between(budgets[0], budgets[-1])
+        losses_in_view.append(runs.loss[is_in_view])
+    axes = log_log_axes("Loss along the compute-optimal frontier", COMPUTE, LOSS)
+    axes.set(xlim=log_limits([budgets]), ylim=log_limits(losses_in_view, 0.05))
+    quantity_ticks(axes.xaxis, format_power_of_ten)
     loss_ticks(axes.yaxis)
     for runs, marker in zip(tables, cycle(MARKERS), strict=False):
         draw_runs(axes, runs.C, runs.loss, FAINT, marker)
-    for curve, new, (colour, dashes) in zip(curves, new_runs, cycle(STYLES), strict=False):
-        draw_band(axes, budgets, new, colour, None, alpha=0.13)
-        draw_band(axes, budgets, curve, colour, dashes, alpha=0.45)
-    label_ends(axes, _ends(named, curves))
-    mark_beyond(axes, [fit.runs.max_compute for fit in named.values()])
-    hang_models(axes)
-    what = "Dark bands: the curve; light bands: a new run. Grey points: runs. Stems: budgets of known models"
-    return caption(axes, f"{what}.\n{_facts(named.values(), ci_prob)}")
+    for curve, new_run, style in zip(curves, new_runs, cycle(STYLES), strict=False):
+        draw_edged_band(axes, budgets, new_run, style.colour, alpha=0.13)
+        draw_band(axes, budgets, curve, style, alpha=0.45)
+    label_curve_ends(axes, _curve_ends(named, curves))
+    shade_beyond_runs(axes, [fit.runs.max_compute for fit in named.values()])
+    mark_model_budgets(axes)
+    return add_caption(
+        axes,
+        "Dark bands: the loss curve; light bands: a new run, noise included. "
+        "Grey points: runs. Stems: budgets of known models.",
+        _intervals_and_data(named.values(), ci_prob),
+    )
 
 
 def frontier(
     fits: Fit | Mapping[str, Fit], C: Quantities | None = None, ci_prob: float = CI_PROB
 ) -> Figure:
-    r"""Draw compute-optimal parameters against compute, :math:`N^*(C)`, beside published lines and known models.
+    r"""Figure of the compute-optimal parameters :math:`N^*(C)` against compute C.
 
     Parameters
     ----------
     fits
         One fit, or several by label.
     C
-        Budgets in FLOP, two or more, as `scalebayes.frontier` takes them; by default from the smallest run to 1e26.
+        Two or more budgets in FLOP, as `scalebayes.frontier` takes them; by default from the
+        smallest run to 1e26.
     ci_prob
         Probability of the equal-tailed intervals.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For each fit the median and the interval of N*; `published_frontiers` as thin lines; known models at C = 6 N D.
+        For each fit the median and the interval of N*; `published_frontiers` as thin lines; known
+        models at C = 6 N D.
 
     Raises
     ------
@@ -200,61 +230,106 @@ def frontier(
     """
     named = _named(fits)
     budgets = _budgets(named.values(), C)
-    bands = [_band(optimum(fit, C=budgets), "N", ci_prob) for fit in named.values()]
-    lines = published_frontiers(budgets)
-    axes = canvas("Compute-optimal model size", COMPUTE, "Compute-optimal parameters N*")
-    axes.set(xlim=limits([budgets]), ylim=limits([*lines.values(), *chain(*bands)], 0.04))
-    quantity_ticks(axes.xaxis, power)
+    bands = [interval_band(optimum(fit, C=budgets), "N", ci_prob) for fit in named.values()]
+    published = published_frontiers(budgets)
+    sizes_in_view = [*published.values()]
+    for band in bands:
+        sizes_in_view.extend(band)
+
+    axes = log_log_axes("Compute-optimal model size", COMPUTE, "Compute-optimal parameters N*")
+    axes.set(xlim=log_limits([budgets]), ylim=log_limits(sizes_in_view, 0.04))
+    quantity_ticks(axes.xaxis, format_power_of_ten)
     quantity_ticks(axes.yaxis, format_quantity)
-    for band, (colour, dashes) in zip(bands, cycle(STYLES), strict=False):
-        draw_band(axes, budgets, band, colour, dashes, alpha=0.28)
-    for N, dashes in zip(lines.values(), cycle(THIN_DASHES), strict=False):
+    for band, style in zip(bands, cycle(STYLES), strict=False):
+        draw_band(axes, budgets, band, style, alpha=0.28)
+    ends = _curve_ends(named, bands)
+    for (label, N), dashes in zip(published.items(), cycle(THIN_DASHES), strict=False):
         axes.plot(budgets, N, color=INK, ls=dashes, lw=0.8, zorder=3)
-    label_ends(axes, [*_ends(named, bands), *((N[-1], label, INK) for label, N in lines.items())])
-    mark_beyond(axes, [fit.runs.max_compute for fit in named.values()])
-    place_models(axes, budgets, bands[0][1])
-    what = "Bands: compute-optimal N of each fit. Thin lines: published. Points: known models at C = 6ND"
-    return caption(axes, f"{what}.\n{_facts(named.values(), ci_prob)}")
+        ends.append(CurveEnd(N[-1], label, INK))
+    label_curve_ends(axes, ends)
+    shade_beyond_runs(axes, [fit.runs.max_compute for fit in named.values()])
+    mark_models(axes, budgets, bands[0].median)
+    return add_caption(
+        axes,
+        "Bands: compute-optimal N of each fit. Thin lines: published. "
+        "Points: known models at C = 6ND.",
+        _intervals_and_data(named.values(), ci_prob),
+    )
 
 
 def published_frontiers(C: np.ndarray) -> dict[str, np.ndarray]:
-    """Gather published N*(C) by label: lines printed with a point on them, and laws fitted to the Chinchilla runs."""
+    """Published N*(C) by label, shape (budgets,).
+
+    They are power laws printed together with one of their points, and the frontiers of published
+    fits of Chinchilla's law.
+    """
     lines = {}
     for label, row in allocations().dropna(subset=["N_ref"]).iterrows():
-        counts = "" if row["counts"] == "total" else f" ({row['counts']})"
-        lines[f"{label}{counts}"] = row["N_ref"] * (C / row["C_ref"]) ** row["exponent"]
+        name = str(label)
+        if row["counts"] != "total":
+            name = f"{name} ({row['counts']})"
+        lines[name] = row["N_ref"] * (C / row["C_ref"]) ** row["exponent"]
     spec = read_model("chinchilla")
-    labels = {"hoffmann2022": "Hoffmann, approach 3", "besiroglu2024": "Besiroglu et al."}
+    law = spec.law_object
     for entry in spec.published:
-        if entry.source in labels:
-            values = spec.law_object.from_notation(entry.values)
-            lines[labels[entry.source]] = spec.law_object.optimise(C / 6.0, values)
+        if entry.source in APPROACHES:
+            values = law.from_notation(entry.values)
+            lines[APPROACHES[entry.source]] = law.optimise(C / 6.0, values)
     return lines
 
 
 def _draw_budget(
     axes: Axes, fit: Fit, budget: float, near: np.ndarray, colour: Colour, ci_prob: float
 ) -> np.ndarray:
-    """Draw and label the curve of one budget as far as its loss is in view; gives the sizes drawn."""
+    """Draw and label the part of one budget's curve that is in view, and return its sizes N.
+
+    near : sizes that the curve must cover.
+    """
     N = np.geomspace(near.min() / 1.25, near.max() * 1.25, POINTS)
-    curve = np.array(_band(predict(fit, N=N, C=budget), "loss", ci_prob))
-    seen = curve[1] < axes.get_ylim()[1]
-    N, curve = N[seen], curve[:, seen]
-    draw_band(axes, N, tuple(curve), colour, alpha=0.22)
-    text, end = format_quantity(budget, 2), (N[-1], curve[1][-1])
-    axes.annotate(text, end, (4, -1), textcoords="offset points", size=SIZE, color=colour)
+    curve = interval_band(predict(fit, N=N, C=budget), "loss", ci_prob)
+    is_in_view = curve.median < axes.get_ylim()[1]
+    N = N[is_in_view]
+    curve = Band(curve.lower[is_in_view], curve.median[is_in_view], curve.upper[is_in_view])
+    draw_band(axes, N, curve, LineStyle(colour, "-"), alpha=0.22)
+    text = format_quantity(budget, 2)
+    annotate_beside(axes, text, (N[-1], curve.median[-1]), (4, -1), size=SIZE, color=colour)
     return N
 
 
+def _draw_optimum(
+    axes: Axes, interval: tuple[float, float, float], loss: float, marker: str
+) -> None:
+    """Mark a compute-optimal point with the interval of its N (lower, median, upper)."""
+    lower, median, upper = interval
+    axes.errorbar(
+        median,
+        loss,
+        xerr=[[median - lower], [upper - median]],
+        fmt=marker,
+        color=INK,
+        ms=4.5,
+        mfc="white",
+        mew=1,
+        elinewidth=1.2,
+        capsize=2.5,
+        zorder=5,
+    )
+
+
 def _named(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
-    named = {fits.spec.name: fits} if isinstance(fits, Fit) else dict(fits)
-    if not named:
+    """Return fits by label; the label of a single fit is the name of its model."""
+    if isinstance(fits, Fit):
+        return {fits.spec.name: fits}
+    if not fits:
         raise QueryError("there is no fit to draw: give one, or several by label")
-    return named
+    return dict(fits)
 
 
 def _budgets(fits: Iterable[Fit], C: Quantities | None) -> np.ndarray:
-    """Budgets as given, in order; else from the smallest run to 1e26, or to ten times the largest run."""
+    """Return the given budgets in rising order, or the default ones.
+
+    The default is from the smallest run to 1e26 FLOP, or to ten times the largest run if more.
+    """
     if C is None:
         compute = np.concatenate([fit.runs.C for fit in fits])
         return np.geomspace(compute.min(), max(FAR, 10 * compute.max()), POINTS)
@@ -265,36 +340,35 @@ def _budgets(fits: Iterable[Fit], C: Quantities | None) -> np.ndarray:
 
 
 def _round_budgets(C: np.ndarray) -> np.ndarray:
-    """Powers of ten among budgets, or their ends where there are not two."""
-    powers = 10.0 ** np.arange(math.ceil(math.log10(C.min())), math.floor(math.log10(C.max())) + 1)
-    return powers if len(powers) > 1 else np.unique([C.min(), C.max()])
+    """Return the powers of ten within the range of C; if fewer than two, its ends."""
+    first = math.ceil(math.log10(C.min()))
+    last = math.floor(math.log10(C.max()))
+    powers = 10.0 ** np.arange(first, last + 1)
+    if len(powers) > 1:
+        return powers
+    return np.unique([C.min(), C.max()])
 
 
-def _along(fit: Fit, budgets: np.ndarray) -> xr.Dataset:
-    """Loss at each budget and median compute-optimal N; one call a budget, whose one seed keeps the bands smooth."""
-    sizes: Iterable[Any] = [None] * len(budgets)
-    if fit.spec.law_object.inputs != ("C",):
+def _along_frontier(fit: Fit, budgets: np.ndarray) -> xr.Dataset:
+    """Return the loss and a new run's loss at each budget and its median compute-optimal N."""
+    sizes: Iterable[Any]
+    if fit.spec.law_object.inputs == ("C",):
+        sizes = [None] * len(budgets)
+    else:
         sizes = optimum(fit, C=budgets)["N"].median(("chain", "draw")).values
-    runs: list[xr.Dataset] = [
-        predict(fit, N=N, C=budget) for N, budget in zip(sizes, budgets, strict=True)
-    ]
-    return xr.concat(runs, "target")
+    # Each budget is a call of its own: equal seeds give equal noise, so that the bands are smooth.
+    answers = [predict(fit, N=N, C=budget) for N, budget in zip(sizes, budgets, strict=True)]
+    return xr.concat(answers, "target")
 
 
-def _band(dataset: xr.Dataset, quantity: str, ci_prob: float) -> Band:
-    lower, upper = interval_columns(ci_prob)
-    table = intervals(dataset[[quantity]], ci_prob)
-    return table[lower].to_numpy(), table["median"].to_numpy(), table[upper].to_numpy()
+def _curve_ends(named: Mapping[str, Fit], bands: Iterable[Band]) -> list[CurveEnd]:
+    """Return the label of each fit at the last value of its median."""
+    ends = []
+    for label, band, style in zip(named, bands, cycle(STYLES), strict=False):
+        ends.append(CurveEnd(band.median[-1], escape_dollars(label), style.colour))
+    return ends
 
 
-def _ends(named: Mapping[str, Fit], bands: Iterable[Band]) -> list[tuple[float, str, str]]:
-    return [
-        (band[1][-1], literally(label), style[0])
-        for label, band, style in zip(named, bands, cycle(STYLES), strict=False)
-    ]
-
-
-def _facts(fits: Iterable[Fit], ci_prob: float) -> str:
-    """Probability and kind of the intervals, and the runs they rest on."""
-    tables = dict.fromkeys(f"{literally(fit.runs.name)} ({len(fit.runs)} runs)" for fit in fits)
-    return f"Intervals: {100 * ci_prob:g}% equal-tailed. Data: {', '.join(tables)}."
+def _intervals_and_data(fits: Iterable[Fit], ci_prob: float) -> str:
+    """Return the kind of the intervals and the tables of runs, for a caption."""
+    return f"Intervals: {kind_of_interval(ci_prob)}. {data_source(fits)}."

@@ -1,6 +1,7 @@
-"""The one visual style of our figures: axes, bands, labels and captions. Only `scalebayes.plots` uses it.
+"""Visual style of the figures: axes, ticks, bands and captions. Only `scalebayes.plots` uses it.
 
-Styling is explicit, because Matplotlib reads rcParams again when it draws: none is changed, only the font is theirs.
+All styling is explicit, because Matplotlib reads its rcParams again when it draws a figure. No
+rcParam is changed; only the font is taken from them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import matplotlib
 import numpy as np
@@ -21,325 +21,269 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
-from matplotlib.transforms import Bbox, offset_copy
 
-from scalebayes.costs.cost import SIX_ND
-from scalebayes.datasets import known_models
 from scalebayes.errors import QueryError
+from scalebayes.summaries.intervals import interval_columns, intervals
 from scalebayes.utils.files import write_whole
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import xarray as xr
+
+    from scalebayes.posterior.average import Average
+    from scalebayes.posterior.fit import Fit
 
 type Colour = Any
+"""A colour as Matplotlib takes it."""
 type Dashes = Any
-"""As Matplotlib takes them."""
+"""A line style as Matplotlib takes it."""
 
-INK, QUIET, FAINT = "#222222", "#6b6b6b", "#9c9c9c"
-STYLES: tuple[tuple[str, Dashes], ...] = (
-    ("#0072B2", "-"),
-    ("#D55E00", (0, (5, 1.6))),
-    ("#009E73", (0, (5, 1.4, 1, 1.4))),
-    ("#CC79A7", (0, (1.5, 1.2))),
-    ("#56B4E9", (0, (9, 1.5))),
-    ("#E69F00", (0, (3, 1, 1, 1, 1, 1))),
+
+class LineStyle(NamedTuple):
+    """Colour and dashes of one fit's curve. The dashes tell fits apart in greyscale."""
+
+    colour: Colour
+    dashes: Dashes
+
+
+class Band(NamedTuple):
+    """Lower bound, median and upper bound of an interval along a curve, each of shape (points,)."""
+
+    lower: np.ndarray
+    median: np.ndarray
+    upper: np.ndarray
+
+
+# Greys: text and marks; secondary text and axes; runs in the background.
+INK = "#222222"
+QUIET = "#6b6b6b"
+FAINT = "#9c9c9c"
+GRID = "#e9e9e9"
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+DASHED: Dashes = (0, (5, 1.6))
+STYLES = (
+    LineStyle(BLUE, "-"),
+    LineStyle(ORANGE, DASHED),
+    LineStyle(GREEN, (0, (5, 1.4, 1, 1.4))),
+    LineStyle("#CC79A7", (0, (1.5, 1.2))),
+    LineStyle("#56B4E9", (0, (9, 1.5))),
+    LineStyle("#E69F00", (0, (3, 1, 1, 1, 1, 1))),
 )
-"""Colour (Okabe and Ito 2008, safe for colour-blind readers) and dashes of each fit; the dashes tell in grey."""
+"""Style of each fit, in order; colours of Okabe and Ito (2008), safe for colour-blind readers."""
 THIN_DASHES: tuple[Dashes, ...] = ((0, (7, 3)), (0, (1, 1.5)), (0, (7, 2, 1, 2)), (0, (3, 2)))
+"""Dashes of published lines."""
+REFERENCE_DASHES: Dashes = (0, (4, 3))
+"""Dashes of horizontal lines at a value to compare with."""
 MARKERS = "os^Dv"
 HALO = (withStroke(linewidth=1.8, foreground="white"),)
-"""Around letters that stand among lines."""
-SIZE, SMALL = 8.5, 7.0
-POINT = 1 / (72 * 0.75 * 4.5)
-"""About the height of a point as a share of the axes' height."""
-COLUMN = 0.2
-"""Share of the axes' width between models from which on each has a column of labels of its own."""
+"""White outline of letters that stand on top of lines."""
 
-type Band = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Lower bound, median and upper bound along a curve."""
+WIDTH = 6.8
+"""Width of a figure in inches."""
+SIZE = 8.5
+SMALL = 7.0
+"""Font sizes in points."""
+LABEL_SIZE = SIZE + 0.5
+TITLE: dict[str, Any] = {"size": SIZE + 1.5, "color": INK, "weight": "bold"}
+CAPTION_COLUMNS = 128
+"""Characters a line of the caption holds at the width of a figure."""
 
 
-def canvas(title: str, x: str, y: str) -> Axes:
-    """Empty log-log axes in a figure of their own, not known to pyplot."""
-    axes = Figure(figsize=(6.8, 4.5), layout="constrained", facecolor="white").add_subplot()
+def new_figure(height: float) -> Figure:
+    """Return an empty figure of this height in inches, unknown to pyplot."""
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+
+
+def log_log_axes(title: str, x: str, y: str) -> Axes:
+    """Return empty log-log axes in a new figure."""
+    axes = new_figure(4.5).add_subplot()
     axes.set(xscale="log", yscale="log")
-    return dress(axes, title, x, y)
-
-
-def dress(axes: Axes, title: str, x: str, y: str) -> Axes:
-    """Give axes their title, labels and lines."""
-    axes.set_title(title, loc="left", size=SIZE + 1.5, color=INK, weight="bold", pad=9)
-    axes.set_xlabel(x, size=SIZE + 0.5, color=INK)
-    axes.set_ylabel(y, size=SIZE + 0.5, color=INK)
-    axes.tick_params(which="both", labelsize=SIZE, labelcolor=INK, color=QUIET, width=0.7, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set(color=QUIET, linewidth=0.7)
-    axes.grid(color="#e9e9e9", lw=0.6, ls="-")
-    axes.set_axisbelow(True)
+    style_axes(axes, title, x, y)
     return axes
 
 
-def literally(text: str) -> str:
-    """Text of a user's, in which dollars are dollars and begin no formula."""
+def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Set the title, labels, ticks, spines and grid of axes."""
+    axes.set_title(title, loc="left", pad=9, **TITLE)
+    axes.set_xlabel(x, size=LABEL_SIZE, color=INK)
+    axes.set_ylabel(y, size=LABEL_SIZE, color=INK)
+    axes.tick_params(which="both", labelsize=SIZE, labelcolor=INK, color=QUIET, width=0.7, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=QUIET, linewidth=0.7)
+    axes.grid(color=GRID, lw=0.6, ls="-")
+    axes.set_axisbelow(True)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """Return the figure that holds these axes."""
+    return cast("Figure", axes.get_figure(root=True))
+
+
+def escape_dollars(text: str) -> str:
+    """Return a user's text with its dollars escaped, so that Matplotlib reads no formula in it."""
     return text.replace("$", r"\$")
 
 
-def limits(
+def log_limits(
     values: Sequence[np.ndarray], margin: float = 0.0, right: float = 0.0
 ) -> tuple[float, float]:
-    """Limits of a log axis around all values, with margins as shares of their range."""
+    """Return limits of a log axis around all values.
+
+    The margins, and the extra one on the right, are shares of the range of the logs.
+    """
     log = np.log(np.concatenate(values))
-    low, high, span = log.min(), log.max(), np.ptp(log)
+    low, high = log.min(), log.max()
+    span = high - low
     return float(np.exp(low - margin * span)), float(np.exp(high + (margin + right) * span))
 
 
 def loss_ticks(axis: Axis) -> None:
-    """Plain numbers, 2.25 or 2.50, on a log axis whose limits are set."""
+    """Set ticks at plain numbers, such as 2.25 and 2.50, on a log axis whose limits are set."""
     axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(ScalarFormatter(useOffset=False, useMathText=False))
     axis.set_minor_locator(NullLocator())
 
 
 def quantity_ticks(axis: Axis, write: Callable[[float], str]) -> None:
-    """Powers of ten, and 2 and 5 or 3 times them on a short axis, as `write` gives them."""
-    decades = math.log10(np.divide(*axis.get_view_interval()[::-1]))
-    subs = (1.0,) if decades > 3.5 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=14))
+    """Set ticks at powers of ten, and at multiples of them on a short log axis.
+
+    write : function from the tick's value to its label.
+    """
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    if decades > 3.5:
+        multiples: tuple[float, ...] = (1.0,)
+    elif decades > 1.5:
+        multiples = (1.0, 3.0)
+    else:
+        multiples = (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=multiples, numticks=14))
     axis.set_major_formatter(lambda value, _: write(value))
     axis.set_minor_locator(NullLocator())
 
 
-def power(budget: float) -> str:
-    """Write FLOP as Matplotlib sets it: 1.3 x 10^22."""
-    mantissa, exponent = f"{budget:.1e}".split("e")
-    factor = "" if mantissa == "1.0" else rf"{mantissa.removesuffix('.0')}\times"
-    return rf"${factor}10^{{{int(exponent)}}}$"
+def format_power_of_ten(value: float) -> str:
+    """Return a number in Matplotlib's mathtext with one decimal, as 1.3 x 10^22."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    mantissa = mantissa.removesuffix(".0")
+    power = f"10^{{{int(exponent)}}}"
+    if mantissa == "1":
+        return f"${power}$"
+    return rf"${mantissa}\times{power}$"
 
 
-def shades(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Colours by size over the range of a scale, dark to light also in grey."""
-    share = np.interp(np.log(values), np.log([scale.min(), scale.max()]), [0.0, 0.72])
+def shades_by_size(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return colours by size over the range of a scale, dark to light also in greyscale."""
+    # The light end of the colour map, beyond 0.72, is too pale on white.
+    log_range = np.log([scale.min(), scale.max()])
+    share = np.interp(np.log(values), log_range, [0.0, 0.72])
     return matplotlib.colormaps["viridis"](share)
 
 
+def interval_band(answer: xr.Dataset, quantity: str, ci_prob: float) -> Band:
+    """Return the median and the equal-tailed interval of a quantity at each target or budget."""
+    lower, upper = interval_columns(ci_prob)
+    table = intervals(answer[[quantity]], ci_prob)
+    return Band(table[lower].to_numpy(), table["median"].to_numpy(), table[upper].to_numpy())
+
+
+def equal_tailed(draws: np.ndarray, ci_prob: float) -> np.ndarray:
+    """Return lower bound, median and upper bound of draws, shape (3,)."""
+    tail = (1 - ci_prob) / 2
+    return np.quantile(draws, [tail, 0.5, 1 - tail])
+
+
 def draw_runs(axes: Axes, x: np.ndarray, y: np.ndarray, colour: Colour, marker: str = "o") -> None:
-    """Draw runs behind what is said about them."""
+    """Draw runs as small points behind curves and optima."""
     axes.scatter(x, y, s=10, c=colour, marker=marker, linewidths=0, zorder=2.2)
 
 
-def draw_band(
-    axes: Axes, x: np.ndarray, band: Band, colour: Colour, dashes: Dashes = "-", alpha: float = 0.3
+def draw_band(axes: Axes, x: np.ndarray, band: Band, style: LineStyle, alpha: float = 0.3) -> None:
+    """Draw an interval as a filled band, and its median as a line."""
+    axes.fill_between(x, band.lower, band.upper, color=style.colour, alpha=alpha, lw=0)
+    axes.plot(x, band.median, color=style.colour, ls=style.dashes, lw=1.3, zorder=2.5)
+
+
+def draw_edged_band(axes: Axes, x: np.ndarray, band: Band, colour: Colour, alpha: float) -> None:
+    """Draw an interval as a filled band with thin edges and no median."""
+    axes.fill_between(x, band.lower, band.upper, color=colour, alpha=alpha, lw=0)
+    edges = np.transpose([band.lower, band.upper])
+    axes.plot(x, edges, color=colour, lw=0.5, alpha=0.6)
+
+
+def draw_reference(axes: Axes, value: float, **style: Any) -> None:
+    """Draw a dashed horizontal line at a value to compare with."""
+    axes.axhline(value, color=QUIET, lw=0.9, ls=REFERENCE_DASHES, **style)
+
+
+def draw_densities(axes: Axes, x: np.ndarray, posterior: np.ndarray, prior: np.ndarray) -> None:
+    """Draw a posterior density filled and its prior dashed, each scaled to height one.
+
+    The vertical axis is hidden, since the heights cannot be compared.
+    """
+    axes.fill_between(x, posterior / posterior.max(), color=BLUE, alpha=0.45, lw=0)
+    axes.plot(x, prior / prior.max(), color=INK, lw=1.0, ls=DASHED)
+    axes.set(ylim=(0, 1.08), yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def annotate_beside(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    shift: tuple[float, float],
+    *,
+    coordinates: Any = "data",
+    size: float = SMALL,
+    color: Colour = QUIET,
+    **style: Any,
 ) -> None:
-    """Draw an interval, and its median in these dashes; without dashes, its edges."""
-    lower, median, upper = band
-    axes.fill_between(x, lower, upper, color=colour, alpha=alpha, lw=0)
-    if dashes is None:
-        axes.plot(x, np.transpose([lower, upper]), color=colour, lw=0.5, alpha=0.6)
-    else:
-        axes.plot(x, median, color=colour, ls=dashes, lw=1.3, zorder=2.5)
+    """Write text at a point of these coordinates, shifted by (right, up) in points."""
+    axes.annotate(text, at, shift, coordinates, "offset points", size=size, color=color, **style)
 
 
-def draw_optimum(axes: Axes, N: tuple[float, float, float], loss: float, marker: str) -> None:
-    """Mark a compute-optimal point with the interval of its N."""
-    lower, median, upper = N
-    axes.errorbar(
-        median,
-        loss,
-        xerr=[[median - lower], [upper - median]],
-        fmt=marker,
-        color=INK,
-        ms=4.5,
-        mfc="white",
-        mew=1,
-        elinewidth=1.2,
-        capsize=2.5,
-        zorder=5,
+def data_source(fits: Iterable[Fit | Average]) -> str:
+    """Return the names and numbers of runs of the tables behind some fits, for a caption."""
+    tables = dict.fromkeys(
+        f"{escape_dollars(fit.runs.name)} ({len(fit.runs)} runs)" for fit in fits
     )
+    return f"Data: {', '.join(tables)}"
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Label curves (last value, label, colour) right of the axes, moved apart no more than their height asks."""
-    from scipy.optimize import isotonic_regression
-
-    ends = sorted(ends)
-    to_share = axes.transData + axes.transAxes.inverted()
-    shares = np.array([to_share.transform((axes.get_xlim()[1], end[0]))[1] for end in ends])
-    apart = 1.35 * SIZE * POINT * np.arange(len(ends))
-    places = (
-        isotonic_regression(shares - apart).x + apart
-    )  # the nearest places in order, `apart` from each other
-    for (_, label, colour), share, place in zip(ends, shares, places, strict=True):
-        line = {
-            "arrowstyle": "-",
-            "color": colour,
-            "lw": 0.6,
-            "shrinkA": 1,
-            "shrinkB": 1,
-            "relpos": (0, 0.5),
-        }
-        at: dict[str, Any] = {"xycoords": "axes fraction", "va": "center", "annotation_clip": False}
-        axes.annotate(
-            label, (1.0, share), (1.035, place), size=SIZE, color=colour, arrowprops=line, **at
-        )
-
-
-def mark_beyond(axes: Axes, edges: Iterable[float]) -> None:
-    """Shade the budgets beyond the largest run of each table."""
-    left, right = axes.get_xlim()
-    within = sorted(edge for edge in set(edges) if edge < right)
-    for edge in within:
-        axes.axvspan(edge, right, color="#000000", alpha=0.045, lw=0, zorder=0)
-        axes.axvline(edge, color=QUIET, lw=0.8, ls=(0, (2, 2)), zorder=1)
-    if within:
-        text = f",\n{power(within[0])} FLOP" if len(within) == 1 else "\nof each table"
-        at = max(within[-1], left), 4 * POINT
-        style: dict[str, Any] = {"size": SMALL, "color": QUIET, "linespacing": 1.3}
-        axes.annotate(
-            f"beyond the largest run{text}",
-            at,
-            (4, 0),
-            axes.get_xaxis_transform(),
-            "offset points",
-            **style,
-        )
-
-
-def hang_models(axes: Axes) -> None:
-    """Mark the budgets of known models by stems from the top edge: a staircase, so that no labels meet."""
-    models = _models_within(axes)[::-1]
-    for i, (label, budget) in enumerate(models["C"].items()):
-        foot = 1 - (4 + 10 * i) * POINT
-        axes.plot(
-            [budget, budget], [foot, 1], transform=axes.get_xaxis_transform(), color=INK, lw=0.7
-        )
-        above = axes.get_xaxis_transform()
-        axes.annotate(
-            str(label),
-            (budget, foot),
-            (3, 0),
-            above,
-            "offset points",
-            size=SMALL,
-            color=INK,
-            va="center",
-        )
-
-
-def place_models(axes: Axes, C: np.ndarray, N: np.ndarray) -> None:
-    """Mark known models at C = 6 N D, labelled on the side of the curve N(C) where they lie, clear of each other.
-
-    Above the curve labels stand left of the models, below it right of them: neighbours in one column, from the curve
-    outwards and as far apart as letters need, so that neither labels nor leaders meet.
-    """
-    models = _models_within(axes)
-    models = models[models["N"].between(*axes.get_ylim())]
-    axes.plot(models["C"], models["N"], "o", color=INK, ms=4.5, mec="white", mew=0.7, zorder=5)
-    above = models["N"] > np.exp(np.interp(np.log(models["C"]), np.log(C), np.log(N)))
-    room = (axes.transData + axes.transAxes.inverted()).transform
-    for side, sign in ((models[above], 1), (models[~above], -1)):
-        across = room(side[["C", "N"]].to_numpy())[:, 0]
-        for _, column in side.groupby(np.cumsum(np.diff(across, prepend=0.0) > COLUMN)):
-            _label_column(axes, column, sign)
-
-
-def _label_column(axes: Axes, models: pd.DataFrame, sign: int) -> None:
-    """Label models left of the leftmost and above themselves (sign 1), or right of the rightmost and below."""
-    figure = cast("Figure", axes.get_figure(root=True))
-    to_share = axes.transData + axes.transAxes.inverted()
-    models = models.sort_values(["N", "C"], ascending=sign > 0)
-    edge, place = models["C"].min() if sign > 0 else models["C"].max(), -math.inf
-    line = {
-        "arrowstyle": "-",
-        "color": INK,
-        "lw": 0.5,
-        "shrinkA": 1,
-        "shrinkB": 3,
-        "relpos": ((1 + sign) / 2, 0.5),
-    }
-    style: dict[str, Any] = {
-        "size": SMALL,
-        "color": INK,
-        "ha": "right" if sign > 0 else "left",
-        "va": "center",
-    }
-    for label, row in models.iterrows():
-        own = sign * to_share.transform((row["C"], row["N"]))[1] / POINT
-        place = max(own + 20, place + 1.6 * SMALL)
-        away = offset_copy(axes.transData, figure, -12 * sign, sign * (place - own), "points")
-        annotation = axes.annotate(
-            str(label), (row["C"], row["N"]), (edge, row["N"]), "data", away, line, **style
-        )
-        annotation.set(zorder=5, path_effects=HALO)
-
-
-def label_clear(axes: Axes, places: np.ndarray, labels: Sequence[str], colour: Colour) -> None:
-    """Label points, (points, 2), in whatever direction is free of points and of labels, further away where none is.
-
-    The figure must be as it will be drawn: its layout is made here, and where labels fit depends on it.
-    """
-    figure = cast("Figure", axes.get_figure(root=True))
-    figure.draw_without_rendering()
-    at = axes.transData.transform(places) / figure.dpi * 72
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in at]  # by points, then also by labels
-    line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
-    for own, (place, (x, y), label) in enumerate(zip(places, at, labels, strict=True)):
-        half = np.array([0.34 * SIZE * len(label) + 1, 0.6 * SIZE])
-        for far, angle in product((3.0, 12.0, 22.0, 34.0), (45, -45, 135, -135, 90, -90, 0, 180)):
-            way = np.round([math.cos(math.radians(angle)), math.sin(math.radians(angle))], 3)
-            offset = way * far + np.sign(way) * half
-            box = Bbox.from_bounds(*(np.array([x, y]) + offset - half), *(2 * half))
-            if not any(box.overlaps(other) for i, other in enumerate(taken) if i != own):
-                break
-        taken.append(box)
-        style: dict[str, Any] = {
-            "size": SIZE,
-            "color": colour,
-            "weight": "bold",
-            "ha": "center",
-            "va": "center",
-        }
-        arrow = line if far > 3.0 else None
-        text = axes.annotate(label, place, tuple(offset), "data", "offset points", arrow, **style)
-        text.set(zorder=6, path_effects=HALO)
-
-
-def caption(axes: Axes, text: str) -> Figure:
-    """Write lines under the figure, and give the figure."""
-    figure = cast("Figure", axes.get_figure(root=True))
-    figure.supxlabel(
-        "\n".join(textwrap.fill(line, 128) for line in text.split("\n")),
-        x=0.01,
-        ha="left",
-        size=SMALL,
-        color=QUIET,
-    )
+def add_caption(axes: Axes, *lines: str) -> Figure:
+    """Write wrapped lines under the figure of these axes, and return the figure."""
+    figure = figure_of(axes)
+    wrapped = [textwrap.fill(line, CAPTION_COLUMNS) for line in lines]
+    figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", size=SMALL, color=QUIET)
     return figure
 
 
+# Metadata of each format, without dates, so that equal figures are equal files.
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as .png (200 dpi), .svg or .pdf, whole or not at all; the same figure gives the same bytes.
+    """Write a figure as .png (200 dpi), .svg or .pdf and return its path.
+
+    The file appears whole or not at all, and the same figure gives the same bytes.
 
     Raises
     ------
     QueryError
-        When the path ends otherwise.
+        When the path has another suffix.
     """
     path = Path(path)
-    dates: dict[str, dict[str, Any]] = {
-        ".png": {},
-        ".svg": {"Date": None},
-        ".pdf": {"CreationDate": None},
-    }
     suffix = path.suffix.lower()
-    if suffix not in dates:
-        raise QueryError(f"figures are written as {', '.join(dates)}; got '{path.name}'")
+    if suffix not in FORMATS:
+        raise QueryError(f"figures are written as {', '.join(FORMATS)}; got '{path.name}'")
     buffer = io.BytesIO()
+    # The salt fixes the identifiers in an SVG file, which are random otherwise.
     with matplotlib.rc_context({"svg.hashsalt": "scalebayes"}):
-        figure.savefig(buffer, format=suffix[1:], dpi=200, metadata=dates[suffix])
+        figure.savefig(buffer, format=suffix[1:], dpi=200, metadata=FORMATS[suffix])
     write_whole(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
     return path
-
-
-def _models_within(axes: Axes) -> pd.DataFrame:
-    models = known_models().assign(C=lambda table: SIX_ND.flop(table["N"], table["D"]))
-    return models[models["C"].between(*axes.get_xlim())].sort_values("C")

@@ -16,7 +16,8 @@ from scalebayes import plots
 from scalebayes.data.subsets import isoflop_sets
 from scalebayes.datasets import load_runs
 from scalebayes.errors import QueryError
-from scalebayes.plots.style import canvas, place_models
+from scalebayes.plots.labels import mark_models
+from scalebayes.plots.style import log_log_axes
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.specs.spec import read_model
 
@@ -218,9 +219,9 @@ def test_frontier_shows_published_lines_and_known_models(both):
 @pytest.mark.parametrize("factor", [0.03, 0.3, 0.9, 1.1, 3, 30])
 def test_labels_of_known_models_are_clear_of_each_other_wherever_the_curve_lies(factor, span):
     C = np.geomspace(*span, 5)
-    axes = canvas("", "C", "N")
+    axes = log_log_axes("", "C", "N")
     axes.set(xlim=span, ylim=(1e8, 1e14))
-    place_models(axes, C, factor * np.sqrt(C / 120))
+    mark_models(axes, C, factor * np.sqrt(C / 120))
     axes.figure.draw_without_rendering()
     boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
     assert set(boxes) == set(MODELS)

@@ -240,7 +240,7 @@ def test_sentence_and_figure_say_what_was_measured():
     axes = calibration(result).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["knows", "too sure"]
     assert "all" in [tick.get_text() for tick in axes.get_xticklabels()]
-    with pytest.raises(sb.QueryError, match="tells 6 methods apart; got 7"):
+    with pytest.raises(sb.QueryError, match="styles for 6 methods; the backtest has 7"):
         calibration(backtest(planted(60), {str(i): oracle() for i in range(7)}, shares=[0.5]))
 
 
