@@ -1,6 +1,6 @@
-"""Objects as a notebook shows them: plain HTML that takes its colours from the notebook, light or dark.
+"""HTML for notebooks: plain, and without colours, so that it suits light and dark themes.
 
-Whatever text comes from outside, a name of a table say, is escaped here and nowhere else.
+Text from outside, such as the name of a table, is escaped here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from scalebayes.display.numbers import LARGE
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST = 12
+MOST_ROWS = 12
 """Rows of a table that are shown; the middle of a longer one is left out."""
 
 
@@ -24,35 +25,42 @@ class Html(str):
 
 
 def panel(title: str, *parts: Html | str | None) -> str:
-    """One object: a title, and below it parts, each a paragraph unless it is HTML already."""
-    body = [part if isinstance(part, Html) else paragraph(part) for part in parts if part]
-    return f'<div class="scalebayes">{paragraph(title, bold=True)}{"".join(body)}</div>'
+    """Return one object as HTML: a title, then its parts; a part that is plain text is a paragraph."""
+    body = [paragraph(title, bold=True)]
+    for part in parts:
+        if isinstance(part, Html):
+            body.append(part)
+        elif part:
+            body.append(paragraph(part))
+    return f'<div class="scalebayes">{"".join(body)}</div>'
 
 
 def paragraph(text: str, bold: bool = False) -> Html:
-    """Text whose lines stay lines."""
+    """Return text as a paragraph that keeps its line breaks."""
     weight = "font-weight:600;" if bold else ""
     lines = escape(str(text)).replace("\n", "<br>")
     return Html(f'<p style="margin:0.25em 0;max-width:60em;{weight}">{lines}</p>')
 
 
 def entries(texts: Iterable[object]) -> Html:
-    """Findings or notes, one a line; nothing where there is none."""
-    items = "".join(f"<li>{escape(str(text))}</li>" for text in texts)
-    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{items}</ul>' if items else "")
+    """Return findings or notes as a list; empty where there are none."""
+    items = [f"<li>{escape(str(text))}</li>" for text in texts]
+    if not items:
+        return Html("")
+    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{"".join(items)}</ul>')
 
 
 def facts(pairs: Mapping[str, object]) -> Html:
-    """What is known by name, in two columns."""
+    """Return facts by name, in two columns."""
     import pandas as pd
 
     return table(pd.DataFrame({"": list(pairs.values())}, index=list(pairs)), header=False)
 
 
 def table(
-    frame: pd.DataFrame, *, index: bool = True, header: bool = True, most: int = MOST
+    frame: pd.DataFrame, *, index: bool = True, header: bool = True, most: int = MOST_ROWS
 ) -> Html:
-    """A table by pandas, as wide as it needs to be and scrolling by itself."""
+    """Return a table as wide as it needs to be, which scrolls by itself."""
     import pandas as pd
 
     plain = pd.DataFrame(frame).map(written)
@@ -62,14 +70,16 @@ def table(
 
 
 def fold(label: str, html: str) -> Html:
-    """HTML that opens on a click."""
+    """Return HTML that a click on its label opens."""
     return Html(f"<details><summary>{escape(label)}</summary>{html}</details>")
 
 
 def written(value: Any) -> str:
-    """One cell: numbers to four significant digits, large ones as 70B, what is missing as a dash."""
+    """Return the text of a cell: numbers to four digits, large ones as 70B, NaN as a dash."""
     if not isinstance(value, float):
         return str(value)
     if math.isnan(value):
         return "-"
-    return format_quantity(value, 4) if 1e5 <= abs(value) < math.inf else f"{value:.4g}"
+    if LARGE <= abs(value) < math.inf:
+        return format_quantity(value, 4)
+    return f"{value:.4g}"

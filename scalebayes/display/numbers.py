@@ -1,4 +1,4 @@
-"""Numbers and shares in words."""
+"""Numbers and probabilities as text."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ import numpy as np
 
 from scalebayes.units import format_quantity
 
+LARGE = 1e5
+"""Numbers from here on are written with a suffix or an exponent, as 100K or 5.76e23."""
+
 
 def number(value: float, scale: bool = False) -> str:
-    """Write a number for people: scales and large numbers as 70B, the rest to four significant digits."""
+    """Return a number with four significant digits; as 70B if it is large or a `scale`."""
+    if np.isnan(value):
+        return "-"
     if not np.isfinite(value):
-        return "-" if np.isnan(value) else str(value)
-    return format_quantity(value) if scale or abs(value) >= 1e5 else f"{value:.4g}"
+        return str(value)
+    if scale or abs(value) >= LARGE:
+        return format_quantity(value)
+    return f"{value:.4g}"
 
 
 def percent(share: float) -> str:
-    """A share of the draws, which a finite number of them never knows to be 0 or 1."""
-    if np.isnan(share) or 0.001 <= share <= 0.999:
-        return "-" if np.isnan(share) else f"{100 * share:.1f}%"
-    return "under 0.1%" if share < 0.5 else "over 99.9%"
+    """Return a share of the draws as a percentage.
+
+    A finite number of draws cannot show that a probability is 0 or 1, so neither is written.
+    """
+    if np.isnan(share):
+        return "-"
+    if share < 0.001:
+        return "under 0.1%"
+    if share > 0.999:
+        return "over 99.9%"
+    return f"{100 * share:.1f}%"

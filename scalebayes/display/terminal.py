@@ -1,88 +1,110 @@
-"""Columns and sentences laid out for a terminal, no wider than it."""
+"""Tables and sentences laid out for a terminal, no wider than it."""
 
 from __future__ import annotations
 
+import io
+import shutil
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-from collections.abc import Mapping, Sequence
-
 WIDTH = 120
-"""Letters of the widest line that a table should have."""
-LINE = 12
-"""Letters that a line of a broken heading may have in any case."""
+"""Columns of the widest line; in a narrower terminal, lines are as narrow as that."""
+MESSAGE_WIDTH = 110
+"""Columns of the widest line of a message, which is prose below a table."""
+NARROWEST = 60
+"""Columns below which a terminal counts as this wide: no table fits into less."""
+LEAST_HEADING = 12
+"""Columns that a broken heading may take in any case, so that it does not break at every word."""
+INDENT = GAP = 2
+"""Spaces in front of a table, and between its columns."""
+
+
+def available_width() -> int:
+    """Return the number of columns to fill: those of the terminal, at most `WIDTH`."""
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns
+    return max(NARROWEST, min(columns, WIDTH))
 
 
 def align(rows: list[dict[str, str]], keys: int = 1) -> str:
-    """Left-aligned columns, two spaces apart, headings first.
+    """Return rows as a table of left-aligned columns under their headings.
 
-    A table wider than `WIDTH` has its headings broken into lines. Where that is not enough, the columns go on in a
-    second table below, which begins with the first `keys` again.
+    The headings of a table wider than the terminal are broken into lines. Where that is not enough,
+    the remaining columns follow in further tables, each beginning with the first `keys` columns.
     """
-    headings = list(rows[0])
-    cells = [max(len(row[h]) for row in rows) for h in headings]
-    widths = [max(cell, len(h)) for cell, h in zip(cells, headings, strict=True)]
-    if _length(widths) > WIDTH:
-        widths = [
-            max(cell, min(len(h), LINE), *(len(word) for word in h.split())) if h else cell
-            for cell, h in zip(cells, headings, strict=True)
-        ]
-    return "\n\n".join(
-        _block(rows, {headings[i]: widths[i] for i in part}) for part in _parts(widths, keys)
-    )
+    cells = {heading: max(len(row[heading]) for row in rows) for heading in rows[0]}
+    widths = {heading: max(cells[heading], len(heading)) for heading in cells}
+    if _table_width(list(widths.values())) > available_width():
+        widths = {heading: _least_width(heading, cells[heading]) for heading in cells}
+    blocks = [_render(rows, columns) for columns in _split(widths, keys)]
+    return "\n\n".join(blocks)
 
 
-def _length(widths: Sequence[int]) -> int:
-    """Letters of a line of columns, each behind two spaces."""
-    return sum(widths) + 2 * len(widths)
+def _table_width(widths: list[int]) -> int:
+    return INDENT + sum(widths) + GAP * (len(widths) - 1)
 
 
-def _parts(widths: list[int], keys: int) -> list[list[int]]:
-    """Columns by number, in tables that fit into `WIDTH`, each with the first `keys` in front."""
-    front = list(range(keys))
-    parts = [front]
-    for i in range(keys, len(widths)):
-        part = [*parts[-1], i]
-        if _length([widths[j] for j in part]) > WIDTH and parts[-1] != front:
-            parts.append([*front, i])
-        else:
-            parts[-1] = part
-    return parts
+def _least_width(heading: str, cells: int) -> int:
+    """Return the width of a column whose heading may break between words, but whose cells may not."""
+    longest_word = max(map(len, heading.split()), default=0)
+    return max(cells, longest_word, min(len(heading), LEAST_HEADING))
 
 
-def _block(rows: list[dict[str, str]], widths: Mapping[str, int]) -> str:
-    """Columns under their headings; those of several lines end on the last."""
-    broken = {
-        h: textwrap.wrap(h, max(width, 1), break_long_words=False, break_on_hyphens=False)
-        for h, width in widths.items()
-    }
-    depth = max(map(len, broken.values()))
-    padded = {h: [""] * (depth - len(lines)) + lines for h, lines in broken.items()}
-    above = [{h: lines[i] for h, lines in padded.items()} for i in range(depth)]
-    texts = (
-        "  ".join(line[h].ljust(width) for h, width in widths.items()) for line in [*above, *rows]
-    )
-    return "\n".join("  " + text.rstrip() for text in texts)
+def _split(widths: dict[str, int], keys: int) -> list[dict[str, int]]:
+    """Return the columns of each table, so that every table fits into the terminal.
+
+    A column too wide for any terminal stands alone beside the keys.
+    """
+    headings = list(widths)
+    front = {heading: widths[heading] for heading in headings[:keys]}
+    blocks = [dict(front)]
+    for heading in headings[keys:]:
+        width = _table_width([*blocks[-1].values(), widths[heading]])
+        if width > available_width() and len(blocks[-1]) > keys:
+            blocks.append(dict(front))
+        blocks[-1][heading] = widths[heading]
+    return blocks
+
+
+def _render(rows: list[dict[str, str]], widths: dict[str, int]) -> str:
+    """Lay out columns of given widths with Rich."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for heading, width in widths.items():
+        table.add_column(Text(heading), width=width, vertical="bottom")
+    for row in rows:
+        # Text, because Rich would read brackets such as [1.9, 2.1] as markup.
+        table.add_row(*[Text(row[heading]) for heading in widths])
+    written = io.StringIO()
+    console = Console(file=written, width=_table_width([*widths.values()]), color_system=None)
+    console.print(table)
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    return textwrap.indent("\n".join(lines), INDENT * " ")
 
 
 def wrap(message: object) -> str:
-    """One finding in lines of at most 110 letters, those after the first indented."""
+    """Return a message as indented lines, those after the first indented further."""
+    width = min(MESSAGE_WIDTH, available_width())
     return textwrap.fill(
-        str(message), 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+        str(message),
+        width,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_on_hyphens=False,
     )
 
 
 def paragraph(text: str) -> str:
-    """Sentences in lines no longer than `WIDTH`."""
-    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+    """Return sentences broken into lines."""
+    return textwrap.fill(text, available_width(), break_on_hyphens=False)
 
 
 def frame(table: pd.DataFrame) -> str:
     """Lay out a table of texts by name, such as those of `list_models` and `list_runs`."""
-    return align(
-        [{str(c): str(v) for c, v in row.items()} for row in table.reset_index().to_dict("records")]
-    )
+    rows: Any = table.reset_index().astype(str).to_dict("records")
+    return align(rows)

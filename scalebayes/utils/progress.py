@@ -1,21 +1,28 @@
-"""Progress of long work on stderr: nothing is shown off a terminal, and stdout stays free for results."""
+"""Progress of long work: bars on stderr, and only on a terminal or in a notebook.
+
+Nothing is ever written to stdout, which is for results.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from datetime import timedelta
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
+SPEED_PERIOD = 3600.0
+"""Seconds over which the speed is averaged for the time left: one step, a fit, may take minutes."""
+
 
 class Progress:
-    """A context with a spinner for steps of unknown length and a bar for chains of draws.
+    """A context that shows a spinner for steps of unknown length and a bar for counted ones.
+
+    Each bar has the time elapsed beside it and, from the second step on, Rich's estimate of the
+    time left.
 
     Parameters
     ----------
     show
-        None: only when stderr is a terminal or in a notebook.
+        Whether to show anything; by default only if stderr is a terminal or in a notebook.
     """
 
     def __init__(self, show: bool | None = None) -> None:
@@ -25,13 +32,15 @@ class Progress:
 
         console = Console(stderr=True)
         visible = show if show is not None else console.is_terminal or console.is_jupyter
-        columns = (
+        self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            _time_left_column(),
+            console=console,
+            disable=not visible,
+            speed_estimate_period=SPEED_PERIOD,
         )
-        self._bars = Bars(*columns, console=console, disable=not visible)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -46,25 +55,23 @@ class Progress:
         self._bars.stop()
 
     def during[T](self, label: str, work: Callable[..., T], *arguments: Any) -> T:
-        """Run work whose length is not known under a moving bar."""
-        task = self._bars.add_task(label, total=None, left="")
+        """Return what work of unknown length returns, and show a moving bar meanwhile."""
+        task = self._bars.add_task(label, total=None)
         result = work(*arguments)
         self._bars.update(task, total=1, completed=1)
         return result
 
     def count(self, label: str, total: int, done: int = 0) -> Callable[[str], None]:
-        """Return a callback that counts one more as done, with a remark beside."""
-        task = self._bars.add_task(
-            f"{label}: {done} of {total}", total=total, completed=done, left=""
-        )
-        started, before = monotonic(), done
+        """Return a function that counts one more as done, and shows a remark beside the number."""
+        task = self._bars.add_task(f"{label}: {done} of {total}", total=total, completed=done)
 
         def update(remark: str = "") -> None:
             nonlocal done
             done += 1
-            text = f"{label}: {done} of {total}" + (f" ({remark})" if remark else "")
-            left = remaining(monotonic() - started, done - before, total - before)
-            self._bars.update(task, completed=done, description=text, left=left)
+            description = f"{label}: {done} of {total}"
+            if remark:
+                description += f" ({remark})"
+            self._bars.update(task, completed=done, description=description)
 
         return update
 
@@ -74,32 +81,39 @@ class Progress:
             self._bars.console.print(text, style="dim", highlight=False)
 
     def steps[T](self, label: str, items: Collection[T], name: Callable[[T], str]) -> Iterator[T]:
-        """Go through items whose work takes alike, under one bar that names the present one and estimates the rest."""
-        task, started = self._bars.add_task(label, total=len(items), left=""), monotonic()
-        for done, item in enumerate(items, 1):
-            self._bars.update(task, description=f"{label} {done} of {len(items)}: {name(item)}")
+        """Iterate over items under one bar that names the present one."""
+        task = self._bars.add_task(label, total=len(items))
+        for done, item in enumerate(items):
+            description = f"{label} {done + 1} of {len(items)}: {name(item)}"
+            self._bars.update(task, description=description)
             yield item
-            left = remaining(monotonic() - started, done, len(items))
-            self._bars.update(task, completed=done, left=left)
+            self._bars.update(task, completed=done + 1)
 
     def bar(self, label: str) -> Callable[[list[Any]], None]:
-        """Return a callback that shows nutpie's per-chain progress, summed, with divergences."""
-        task, started = self._bars.add_task(label, total=None, left=""), monotonic()
+        """Return a function that shows the progress of nutpie's chains, summed, with divergences."""
+        task = self._bars.add_task(label, total=None)
 
         def update(chains: list[Any]) -> None:
-            divergences = sum(c.divergences for c in chains)
-            suffix = f" ({divergences} divergences)" if divergences else ""
-            done, total = sum(c.finished_draws for c in chains), sum(c.total_draws for c in chains)
-            left = remaining(monotonic() - started, done, total)
-            self._bars.update(
-                task, completed=done, total=total, description=label + suffix, left=left
-            )
+            done = sum(chain.finished_draws for chain in chains)
+            total = sum(chain.total_draws for chain in chains)
+            divergences = sum(chain.divergences for chain in chains)
+            description = label
+            if divergences:
+                description += f" ({divergences} divergences)"
+            self._bars.update(task, completed=done, total=total, description=description)
 
         return update
 
 
-def remaining(seconds: float, done: float, total: float) -> str:
-    """Estimate in words what is left of work from the part that is done; nothing where that is none, or all."""
-    if not 0 < done < total:
-        return ""
-    return f"about {timedelta(seconds=round(seconds * (total - done) / done))} left"
+def _time_left_column() -> Any:
+    """Return a column with Rich's estimate of the time left, in words; empty without an estimate."""
+    from rich.progress import Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class TimeLeft(TimeRemainingColumn):
+        def render(self, task: Task) -> Text:
+            if task.finished or task.time_remaining is None:
+                return Text("")
+            return Text.assemble("about ", super().render(task), " left")
+
+    return TimeLeft()

@@ -1,12 +1,13 @@
 """Progress: on a terminal with an estimate, elsewhere nothing."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from scalebayes.utils.progress import Progress, remaining
+from scalebayes.utils.progress import Progress
 
 WORK = """
 import time
@@ -24,12 +25,6 @@ with Progress() as bar:
     bar.say("a word")
 print("done")
 """
-
-
-def test_what_is_left_follows_from_what_is_done():
-    assert remaining(30, 1, 4) == "about 0:01:30 left"
-    assert remaining(3600, 2, 3) == "about 0:30:00 left"
-    assert remaining(10, 0, 4) == remaining(10, 4, 4) == remaining(0.0, 0, 0) == ""
 
 
 def test_steps_give_every_item_in_order_and_no_output_off_a_terminal(capfd):
@@ -52,11 +47,10 @@ def test_a_terminal_sees_where_the_work_is_and_what_is_left():
             seen += chunk
         assert work.stdout.read() == b"done\n"
     os.close(ours)
-    text = seen.decode()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())  # without colours and moves
     assert "step 1 of 3: one" in text
     assert "step 3 of 3: three" in text
-    assert "about 0:00:0" in text
-    assert " left" in text
+    assert re.search(r"about 0:00:0\d left", text)
     assert "fits: 2 of 3 (1 failed)" in text
     assert "fits: 3 of 3" in text
     assert "a word" in text
