@@ -1,6 +1,7 @@
-"""Spec and runs to posterior: nutpie samples the graph, and the gate decides whether to go on.
+"""The function `fit`: from a spec and runs to a posterior.
 
-One compiled sampler serves every table of a spec.
+The sampler is run, the convergence checks ("the gate") are made, and where they fail sampling is
+repeated more carefully. One compiled sampler serves every table of a spec.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from scalebayes.fitting.preflight import check_settings, check_table
 from scalebayes.fitting.samplers import Backend, Sampler, own_settings, prepare
 from scalebayes.posterior.diagnostics import Diagnosis, convergence
 from scalebayes.posterior.fit import METADATA, Fit
-from scalebayes.specs.pooling import pooled_prior_draws, read_grouping
-from scalebayes.specs.spec import Spec, prior_draws, read_model
+from scalebayes.specs.pooling import pooling_of
+from scalebayes.specs.spec import Spec, read_model
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import Progress
 
@@ -48,36 +49,41 @@ def fit(
     cache: bool = False,
     **sampler: Any,
 ) -> Fit:
-    """Sample the posterior of a spec given runs.
+    """Return the posterior of a spec given runs, sampled.
 
-    The gate of `scalebayes.diagnose` is run on every fit. Where it fails, sampling is repeated with twice the tuning,
-    and with smaller steps and twice the draws where it diverged or three times the draws where not, twice at most;
-    `Fit.metadata` counts the attempts, and the last one is returned either way.
+    The convergence checks of `scalebayes.diagnose` are made for every fit. Where they fail, sampling
+    is repeated with twice the tuning, and with smaller steps and twice the draws where it diverged
+    or three times the draws where not, twice at most. `Fit.metadata` counts the attempts, and the
+    last one is returned either way.
 
     Parameters
     ----------
     runs
         The table (`scalebayes.read_runs`, `scalebayes.load_runs`).
     model
-        A name in ``models/``, a path to a TOML file, or a `Spec`. The default lets the data choose between the laws
-        and knows that the law may be wrong; predictions from it give the law alone beside the curve.
+        A name in ``models/``, a path to a TOML file, or a `Spec`. The default lets the data choose
+        between the laws, and has a discrepancy for errors of the law: predictions from it give the
+        law alone beside the curve.
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
-        Kept and tuning draws a chain, and the number of chains. By default a law alone tunes for 600 draws, with a
-        discrepancy for 1000, or for 2000 where Normal noise lets it be integrated out (`scalebayes.fitting.samplers`).
+        Kept and tuning draws of a chain, and the number of chains. By default a law alone tunes for
+        600 draws, with a discrepancy for 1000, or for 2000 where Normal noise lets it be integrated
+        out (`scalebayes.specs.observation`).
     backend
-        What samples: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once, on a GPU where
-        JAX has one (extra ``gpu``). The second is for tables of very many runs: it compiles for each table anew.
+        The sampler: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once,
+        on a GPU where JAX has one (extra ``gpu``). The second is for tables of very many runs: it
+        compiles for each table anew.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
     cache
-        Whether to return the same fit (spec, runs, settings, seed and versions) from the user's cache folder where it
-        is there, and to keep it there where it is not. Its metadata then has ``cached``, the file. A fit takes a few
-        megabytes; SCALEBAYES_CACHE_DIR moves the folder, and what is in it may be deleted at any time.
+        Whether to return the same fit (spec, runs, settings, seed and versions) from the user's
+        cache folder if it is there, and to keep it there if it is not. Its metadata then has
+        ``cached``, the file. A fit takes a few megabytes; SCALEBAYES_CACHE_DIR moves the folder, and
+        its content may be deleted at any time.
     **sampler
-        Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with ``backend="jax"`` to
-        `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
+        Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with
+        ``backend="jax"`` to `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
 
     Returns
     -------
@@ -87,24 +93,29 @@ def fit(
     Raises
     ------
     SpecError, RunsError
-        Before anything compiles: an unknown model, a column the law needs, too few rows for its parameters.
+        Before anything compiles: an unknown model, a column that the law needs, too few rows for
+        its parameters.
     FitError
         When no draw could be made.
     """
     spec = read_model(model)
     check_table(runs, spec)
     settings = own_settings(backend, spec) | {"draws": draws, "chains": chains, **sampler}
-    settings |= {} if tune is None else {"tune": tune}
+    if tune is not None:
+        settings["tune"] = tune
     check_settings(settings, seed)
-    path = place(spec, runs, settings | {"backend": backend}, seed, _versions()) if cache else None
+    path = None
+    if cache:
+        path = place(spec, runs, settings | {"backend": backend}, seed, _versions())
+
     with Progress(progress) as bar:
-        if path is not None and (
-            found := bar.during("looking for the same fit", recall, path, spec, runs)
-        ):
-            bar.say(f"{spec.name}: the same fit was made before, and is read from {path}")
-            if found.gate_failures:
-                _warn(found, convergence(found.tree))
-            return found
+        if path is not None:
+            found = bar.during("looking for the same fit", recall, path, spec, runs)
+            if found is not None:
+                bar.say(f"{spec.name}: the same fit was made before, and is read from {path}")
+                if found.gate_failures:
+                    _warn(found, convergence(found.tree))
+                return found
         made, gate = _fit(spec, runs, backend, settings, seed, bar)
         if path is not None:
             bar.during("keeping the fit", keep, made, path)
@@ -116,15 +127,15 @@ def fit(
 def _fit(
     spec: Spec, runs: Runs, backend: Backend, settings: dict[str, Any], seed: int, bar: Progress
 ) -> tuple[Fit, Diagnosis]:
-    """Compile, sample, and put together what was sampled with what a fit says of itself."""
+    """Return a new fit with its metadata, and the outcome of the convergence checks."""
     started = time.perf_counter()
     sampler = prepare(backend, spec, runs, bar)
     kept = _sample_until_the_gate_passes(sampler, settings, seed, spec, bar)
     tree = _tree(kept.sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
-        "sampler": kept.settings,  # of the last attempt; a retry changes what was asked
         "asked": settings,
+        "sampler": kept.settings,  # of the last attempt: a retry changes what was asked
         "attempts": kept.attempt,
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],
@@ -133,9 +144,8 @@ def _fit(
         "seconds": round(time.perf_counter() - started, 2),
         **sampler.about,
     }
-    tree.attrs[METADATA] = json.dumps(
-        metadata, sort_keys=True, default=str
-    )  # arguments of the sampler may be anything
+    # Arguments of the sampler may be of any type: what JSON does not know becomes text.
+    tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
     return Fit(spec, runs, tree), kept.gate
 
 
@@ -149,7 +159,19 @@ def _warn(fit: Fit, gate: Diagnosis) -> None:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of the sampler: posterior and statistics under ArviZ's names, and what the gate says of them."""
+    """One run of the sampler.
+
+    Attributes
+    ----------
+    sampled
+        Posterior and statistics under ArviZ's names.
+    partial
+        Whether it was interrupted.
+    gate
+        Outcome of the convergence checks.
+    attempt, settings
+        Number of the attempt, from 1, and its settings.
+    """
 
     sampled: xr.DataTree
     partial: bool
@@ -161,10 +183,12 @@ class Attempt:
 def _sample_until_the_gate_passes(
     sampler: Sampler, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
 ) -> Attempt:
-    """Sample, more carefully again while the gate fails; an interrupted retry leaves the whole attempt before it."""
+    """Return the last attempt; an interrupted retry leaves the whole attempt before it."""
     kept: Attempt | None = None
     for attempt in range(1, ATTEMPTS + 1):
-        label = f"sampling {spec.name}" + f", attempt {attempt}: the gate failed" * (attempt > 1)
+        label = f"sampling {spec.name}"
+        if attempt > 1:
+            label += f", attempt {attempt}: the convergence checks failed"
         try:
             sampled, partial = sampler.sample(settings, _seed_of(seed, attempt), bar.bar(label))
         except KeyboardInterrupt:
@@ -174,9 +198,8 @@ def _sample_until_the_gate_passes(
         if partial and kept is not None:
             return replace(kept, partial=True, gate=convergence(kept.sampled, partial=True))
         kept = Attempt(sampled, partial, convergence(sampled, partial=partial), attempt, settings)
-        if (
-            partial or kept.gate.ok or settings["chains"] == 1
-        ):  # one chain cannot pass, however long
+        one_chain = settings["chains"] == 1  # which cannot pass, however long
+        if partial or kept.gate.ok or one_chain:
             break
         settings = _more_careful(settings, kept.gate)
     assert kept is not None  # the first attempt either raised or was kept
@@ -184,15 +207,19 @@ def _sample_until_the_gate_passes(
 
 
 def _more_careful(settings: dict[str, Any], gate: Diagnosis) -> dict[str, Any]:
-    """What a failed gate asks for, with twice the tuning: smaller steps where it diverged, else more draws of the like.
+    """Return settings for a retry: twice the tuning, and smaller steps after divergences or more draws.
 
-    Steps that were small enough are left alone: smaller ones take longer, and give no more effective draws.
+    Steps that were small enough are left alone: smaller ones take longer, and give no more effective
+    draws.
     """
-    more = {"tune": 2 * settings["tune"], "draws": 3 * settings["draws"]}
+    careful = settings | {"tune": 2 * settings["tune"]}
     if any(message.code == "DIVERGENCES" for message in gate.messages):
-        accept = 1 - (1 - settings["target_accept"]) / 3  # misses a third as much
-        more |= {"draws": 2 * settings["draws"], "target_accept": accept}
-    return settings | more
+        missed = 1 - settings["target_accept"]
+        careful["target_accept"] = 1 - missed / 3
+        careful["draws"] = 2 * settings["draws"]
+    else:
+        careful["draws"] = 3 * settings["draws"]
+    return careful
 
 
 def _seed_of(seed: int, attempt: int) -> int:
@@ -200,63 +227,55 @@ def _seed_of(seed: int, attempt: int) -> int:
 
 
 def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
-    """Add to what was sampled the prior, the data and, for tables that are not very long, the log likelihood."""
+    """Return the draws with prior, data and, unless the table is very long, the log likelihood."""
     posterior = sampled["posterior"].to_dataset()
     table = xr.Dataset.from_dataframe(runs.table)
-    count = posterior.sizes.get("group", 0)
-    made = (
-        pooled_prior_draws(spec, count, PRIOR_DRAWS, seed)
-        if count
-        else prior_draws(spec, PRIOR_DRAWS, seed)
-    )
-    prior = {k: (("chain", "draw", "group")[: v.ndim + 1], v[None]) for k, v in made.items()}
-    along = {"group": posterior["group"].values} if count else {}
-    groups = {name: group.to_dataset() for name, group in sampled.children.items()} | {
-        "prior": xr.Dataset(prior, coords={"chain": [0], "draw": np.arange(PRIOR_DRAWS), **along}),
-        "observed_data": xr.Dataset(
-            {"log_loss": table["loss"].copy(data=spec.law_object.log_response(runs))}
-        ),
-        "constant_data": table,
-    }
-    if len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"] <= LOG_LIKELIHOOD_VALUES:
-        groups["log_likelihood"] = log_likelihood(
-            posterior, spec, runs, spec.observation.delta_at_runs(sampled)
-        )
+    log_loss = table["loss"].copy(data=spec.law_object.log_response(runs))
+
+    groups = {name: group.to_dataset() for name, group in sampled.children.items()}
+    groups["prior"] = pooling_of(spec).prior(runs, PRIOR_DRAWS, seed)
+    groups["observed_data"] = xr.Dataset({"log_loss": log_loss})
+    groups["constant_data"] = table
+    values = len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"]
+    if values <= LOG_LIKELIHOOD_VALUES:
+        delta = spec.observation.delta_at_runs(sampled)
+        groups["log_likelihood"] = log_likelihood(posterior, spec, runs, delta)
     return xr.DataTree.from_dict(groups)
 
 
 def log_likelihood(
     posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndarray | float = 0.0
 ) -> xr.Dataset:
-    """Log density of each run's log loss under each draw, (chain, draw, run).
+    """Return the log density of each run's log loss under each draw, (chain, draw, run).
 
-    With a discrepancy it is that given the other runs; where the discrepancy is sampled, that given its draw ``delta``
-    at the runs, (chain, draw, run).
+    With a discrepancy that is integrated out it is that given the other runs; with one that is
+    sampled, that given its draws.
+
+    Parameters
+    ----------
+    delta
+        Draws of a sampled discrepancy at the runs, (chain, draw, run).
     """
     law, observation = spec.law_object, spec.observation
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(runs))
-    density = np.empty((shape[0] * shape[1], len(runs)))
-    draws = {
-        str(name): values.values.reshape(len(density), -1) for name, values in posterior.items()
-    }  # (S, groups)
-    place = (
-        read_grouping(runs, spec).of_run if "group" in posterior.dims else np.zeros(len(runs), int)
-    )
-    off = np.broadcast_to(
-        np.reshape(delta, density.shape) if np.ndim(delta) else delta, density.shape
-    )
+    chains, draws, rows = posterior.sizes["chain"], posterior.sizes["draw"], len(runs)
+    density = np.empty((chains * draws, rows))
+    off = np.broadcast_to(delta, (chains, draws, rows)).reshape(density.shape)
+    flat = {}
+    for name, values in posterior.items():
+        flat[str(name)] = values.values.reshape(len(density), -1)
+    parameters = pooling_of(spec).for_runs(flat, runs)
 
     def fill(part: slice) -> None:
-        values = {n: v[part][:, place] if v.shape[1] > 1 else v[part] for n, v in draws.items()}
+        values = parameters.of(part)
         residual = law.log_residual(runs, values) - off[part]
         density[part] = observation.pointwise(residual, values, runs)
 
     side_by_side(fill, parts_of(*density.shape))
+    dims = ("chain", "draw", "run")
     coords = {
         "chain": posterior["chain"],
         "draw": posterior["draw"],
         "run": runs.table.index.to_numpy(),
     }
-    return xr.Dataset(
-        {"log_loss": (("chain", "draw", "run"), density.reshape(shape))}, coords=coords
-    )
+    log_loss = density.reshape(chains, draws, rows)
+    return xr.Dataset({"log_loss": (dims, log_loss)}, coords=coords)

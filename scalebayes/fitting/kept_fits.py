@@ -1,4 +1,4 @@
-"""Fits kept in the user's cache folder, each found again by all that its draws depend on."""
+"""Fits kept in the user's cache folder, under keys that hold all that their draws depend on."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from scalebayes.specs.spec import Spec
 from scalebayes.utils.cache_folder import cache_folder
 
 DRAWS_FOLDERS = (*GRAPH_FOLDERS, "data", "posterior")
-"""Folders whose source decides what is drawn and kept."""
+"""Folders whose source determines the draws of a fit and what is kept of them."""
 
 
 def place(
     spec: Spec, runs: Runs, settings: dict[str, Any], seed: int, versions: dict[str, str]
 ) -> Path | None:
-    """File of the fit of a spec to runs with these settings, seed and versions, whether it is there or not.
+    """Return the file for the fit of a spec to runs with these settings, seed and versions.
 
-    None where nothing can be kept: no cache folder, or a law whose source is not this package's.
+    The file need not exist. None where nothing can be kept: there is no cache folder, or the source
+    of the law or the noise is not this package's.
     """
     folder = cache_folder("fits") if is_ours(spec) else None
     if folder is None:
         return None
     parts = [spec.hash, runs.hash, settings, int(seed), versions, source_digest(DRAWS_FOLDERS)]
-    return (
-        folder
-        / f"{hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]}.nc"
-    )
+    text = json.dumps(parts, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return folder / f"{key}.nc"
 
 
 def recall(path: Path, spec: Spec, runs: Runs) -> Fit | None:
-    """Read the fit at a path, for the spec and runs that were asked for; None where there is none, or none whole.
+    """Return the fit in a file, with the spec and runs that were asked for; None where there is none.
 
-    Its metadata says ``cached``, the file that it is from.
+    Its metadata have ``cached``, the file. A file that is not whole, or of another spec or table,
+    counts as none.
     """
     try:
         found = load(path)
@@ -49,12 +50,13 @@ def recall(path: Path, spec: Spec, runs: Runs) -> Fit | None:
         return None
     if found.metadata["hashes"] != {"spec": spec.hash, "runs": runs.hash}:
         return None
-    found.tree.attrs[METADATA] = json.dumps(found.metadata | {"cached": str(path)}, sort_keys=True)
+    metadata = found.metadata | {"cached": str(path)}
+    found.tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True)
     return replace(found, spec=spec, runs=runs)  # title, reasons and notes as they are now
 
 
 def keep(fit: Fit, path: Path) -> None:
-    """Write a whole fit to its place; where that fails, a full disk say, it is only not kept."""
+    """Write a whole fit to a file; where that fails (a full disk), the fit is not kept."""
     if fit.partial:
         return
     try:

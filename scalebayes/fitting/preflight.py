@@ -1,4 +1,4 @@
-"""What a fit refuses before anything compiles: tables and settings with which no sampler could end well."""
+"""Checks before anything compiles: tables and settings with which no sampler could end well."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ import numpy as np
 
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, RunsError
-from scalebayes.specs.pooling import read_grouping
+from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec
 
 NOISELESS = 1e-10
-"""Scatter of log loss around the best fit below which there is no noise to infer: sigma has no posterior but zero."""
-
+"""Least noise scale of log loss around the best fit: below it sigma has no posterior but zero."""
 MOST_ROWS = 1000
+"""Rows of a long table that the noise scale is estimated from."""
 FAR = 1e3
 """Stands for a log loss that overflows or does not exist."""
+TOLERANCE = 1e-15
+"""Of least squares: tight, because the question is whether any noise is left at all."""
+SET_BY_FIT = (
+    "seed",
+    "save_warmup",
+    "progress_bar",
+    "progress_callback",
+    "progress_rate",
+    "blocking",
+)
+"""Arguments of `nutpie.sample` that `fit` sets itself."""
 
 
 def check_settings(settings: dict[str, Any], seed: int) -> None:
-    """Check the sampler's settings.
+    """Check the settings of the sampler.
 
     Raises
     ------
     FitError
-        Naming the first that is out of range, or not the caller's to set.
+        Naming the first that is out of range, or those that the caller cannot set.
     """
     for name in ("draws", "tune", "chains"):
         if settings[name] < 1:
@@ -34,20 +45,13 @@ def check_settings(settings: dict[str, Any], seed: int) -> None:
         raise FitError(f"target_accept must lie between 0 and 1; got {settings['target_accept']}")
     if seed < 0:
         raise FitError(f"seed must not be negative; got {seed}")
-    ours = {
-        "seed",
-        "save_warmup",
-        "progress_bar",
-        "progress_callback",
-        "progress_rate",
-        "blocking",
-    } & settings.keys()
+    ours = sorted(settings.keys() & set(SET_BY_FIT))
     if ours:
-        raise FitError(f"{', '.join(sorted(ours))}: set by fit itself")
+        raise FitError(f"{', '.join(ours)}: set by fit itself")
 
 
 def check_table(runs: Runs, spec: Spec) -> None:
-    """Check that a table has what the law needs: its columns, rows enough, and losses that scatter at all.
+    """Check that a table has the law's columns, enough rows, and losses with any noise.
 
     Raises
     ------
@@ -56,49 +60,61 @@ def check_table(runs: Runs, spec: Spec) -> None:
     """
     if not isinstance(runs, Runs):
         raise RunsError(
-            f"fit takes Runs, got {type(runs).__name__}: read it first, sb.read_runs(...) or sb.load_runs(...)"
+            f"fit takes Runs, got {type(runs).__name__}: read it first, sb.read_runs(...) or "
+            "sb.load_runs(...)"
         )
     law = spec.law_object
     for column in (*law.inputs, law.response):
-        getattr(runs, column)
+        getattr(runs, column)  # raises where there is none
     needed = len(law.parameters) + 1
     if len(runs) < needed:
         raise RunsError(
-            f"{runs.name} has {len(runs)} runs; '{spec.name}' has {len(law.parameters)} parameters and needs at least "
-            f"{needed} runs to say anything about them"
+            f"{runs.name} has {len(runs)} runs; '{spec.name}' has {len(law.parameters)} parameters "
+            f"and needs at least {needed} runs"
         )
-    if spec.pool is not None:
-        read_grouping(runs, spec)
-    if (scatter := least_scatter(runs, spec)) < NOISELESS:
+    pooling_of(spec).check(runs)
+    scale = least_noise_scale(runs, spec)
+    if scale < NOISELESS:
         raise RunsError(
-            f"the losses of {runs.name} follow the law '{law.name}' to {scatter:.0e}: there is no noise to infer, and "
-            "a sampler would shrink sigma for ever. Simulated? Then simulate noise too: loss * exp(0.003 * normal)"
+            f"the losses of {runs.name} follow the law '{law.name}' to {scale:.0e}: there is no "
+            "noise to infer, and sigma would shrink without end. If the losses are simulated, "
+            "simulate noise too: loss * exp(0.003 * normal)"
         )
 
 
-def least_scatter(runs: Runs, spec: Spec) -> float:
-    """Root mean square of log loss around the law's least-squares fit, from the sampler's own start and coordinates.
+def least_noise_scale(runs: Runs, spec: Spec) -> float:
+    """Return the root mean square of the residuals of log loss at the law's least-squares fit.
 
-    Of a long table a thousand rows are enough to tell.
+    The fit begins at the sampler's start and moves in its coordinates. Of a long table, evenly
+    spaced rows are used.
     """
     from scipy.optimize import least_squares
 
     law = spec.law_object
     rows = np.unique(np.linspace(0, len(runs) - 1, MOST_ROWS).astype(int))
     log_inputs = {x: values[rows] for x, values in runs.log_inputs(law.inputs).items()}
-    log_loss = law.log_response(runs)[rows]
-    start, steps = law.coordinates.start(log_inputs, log_loss), law.coordinates.steps()
+    inputs = [np.exp(values) for values in log_inputs.values()]
     centre = {x: values.mean() for x, values in log_inputs.items()}
+    log_loss = law.log_response(runs)[rows]
+    start = law.coordinates.start(log_inputs, log_loss)
+    steps = law.coordinates.steps()
 
     def residuals(unit: np.ndarray) -> np.ndarray:
         z = {name: start[name] + steps[name] * u for name, u in zip(steps, unit, strict=True)}
         logs, _ = law.coordinates.recover(z, centre)
         parameters = {name: np.exp(logs[name]) for name in law.parameter_names}
-        off = np.log(law.function(*map(np.exp, log_inputs.values()), **parameters)) - log_loss
-        return np.nan_to_num(off, nan=FAR).clip(-FAR, FAR)  # finite wherever the search wanders
+        residual = np.log(law.function(*inputs, **parameters)) - log_loss
+        # Finite wherever the search wanders.
+        return np.nan_to_num(residual, nan=FAR).clip(-FAR, FAR)
 
     with np.errstate(all="ignore"):
         found = least_squares(
-            residuals, np.zeros(len(steps)), max_nfev=100, ftol=1e-15, xtol=1e-15, gtol=1e-15
+            residuals,
+            np.zeros(len(steps)),
+            max_nfev=100,
+            ftol=TOLERANCE,
+            xtol=TOLERANCE,
+            gtol=TOLERANCE,
         )
-    return float(np.sqrt(2 * found.cost / len(log_loss)))
+    mean_square = 2 * found.cost / len(log_loss)
+    return float(np.sqrt(mean_square))

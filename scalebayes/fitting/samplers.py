@@ -1,6 +1,7 @@
-"""What samples a spec on a table: nutpie on a compiled model, or NumPyro through JAX; each as one function.
+"""Samplers of a spec on a table: nutpie on a compiled model, or NumPyro through JAX.
 
-Compiled models are kept for the life of the process, by the structure of their specs; one serves every table.
+Compiled models are kept for the life of the process, by the structure of their specs. One serves
+every table.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scalebayes.fitting.kernel.c_operations import UnsupportedError
 from scalebayes.fitting.kernel.kernel import kernel
 from scalebayes.fitting.nutpie import KernelSampler, compile_model, read_trace, sample
 from scalebayes.posterior.fit import SAMPLED
-from scalebayes.specs.pooling import read_grouping, variable_names
+from scalebayes.specs.pooling import pooling_of, variable_names
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.parallel import one_thread
 from scalebayes.utils.progress import Progress
@@ -37,7 +38,11 @@ STATS = {
     "energy": "energy",
     "lp": "logp",
 }
-"""ArviZ's names for sampler statistics and nutpie's."""
+"""Sampler statistics: ArviZ's name -> nutpie's."""
+
+
+PROGRESS_RATE = 200
+"""Milliseconds between nutpie's reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,10 @@ class Sampler:
     Attributes
     ----------
     sample
-        From settings, a seed and a callback for progress to what was sampled, under ArviZ's names, and whether in part.
+        Function of settings, a seed and a callback for progress. It returns the draws and the
+        statistics under ArviZ's names, and whether sampling was interrupted.
     about, versions
-        What `Fit.metadata` says of it.
+        Entries of `Fit.metadata`.
     """
 
     sample: Callable[[dict[str, Any], int, Callable[..., None]], tuple[xr.DataTree, bool]]
@@ -58,12 +64,7 @@ class Sampler:
 
 
 def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
-    """How a spec is sampled unless asked otherwise.
-
-    A law alone has few parameters, some of them correlated; a pooled one has as many for each group. The posterior of
-    an amplitude whose process is integrated out bends more and takes smaller steps. Where the process is sampled there
-    are some hundred coordinates, all nearly standard Normal, and their correlations would cost more to estimate than
-    they save.
+    """Return the settings with which a spec is sampled by default.
 
     Raises
     ------
@@ -72,53 +73,57 @@ def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
     """
     if backend not in ("nutpie", "jax"):
         raise FitError(f"backend takes 'nutpie' and 'jax'; got {backend!r}")
-    if spec.pool is not None:
-        tune, accept, adaptation = 2000, 0.98, "low_rank"
-    else:
-        kind = spec.observation
-        tune, accept, adaptation = kind.tune, kind.target_accept, kind.adaptation
+    settings = pooling_of(spec).sampler_settings()
     if backend == "jax":
         numpyro.check()
-    return {"tune": tune, "target_accept": accept} | (
-        {"adaptation": adaptation} if backend == "nutpie" else {}
-    )
+        del settings["adaptation"]  # an argument of nutpie's alone
+    return settings
 
 
 def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:
-    """Compile what samples a spec, or take this process's, and give it the table."""
+    """Return the sampler of a spec on a table, compiled or taken from this process."""
     if backend == "jax":
-        run = bar.during(f"building {spec.name}", numpyro.prepare, spec, runs)
-        about = numpyro.about()
-        return Sampler(
-            lambda settings, seed, _: (
-                named(run(settings, seed), spec, runs, numpyro.STATS),
-                False,
-            ),
-            {"backend": backend, "device": about["device"]},
-            about["versions"],
-        )
+        return _prepare_numpyro(spec, runs, bar)
     compiled = bar.during(f"preparing {spec.name} (once per process)", compile_with, spec, runs)
     found = engine(spec, runs)
     if found.reason:
-        bar.say(
-            f"without a kernel nutpie compiled the model itself, which takes longer: {found.reason}"
-        )
+        bar.say(f"nutpie compiled the model itself, which takes longer: {found.reason}")
 
-    def by_nutpie(
+    def sample_by_nutpie(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
     ) -> tuple[xr.DataTree, bool]:
         raw, partial = run_nutpie(compiled, settings, seed, callback)
         return named(raw, spec, runs), partial
 
-    return Sampler(by_nutpie, {"backend": backend, "engine": found.about})
+    return Sampler(sample_by_nutpie, {"backend": "nutpie", "engine": found.about})
+
+
+def _prepare_numpyro(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
+    run = bar.during(f"building {spec.name}", numpyro.prepare, spec, runs)
+    about = numpyro.about()
+
+    def sample_by_numpyro(
+        settings: dict[str, Any], seed: int, callback: Callable[..., None]
+    ) -> tuple[xr.DataTree, bool]:
+        raw = run(settings, seed)
+        return named(raw, spec, runs, numpyro.STATS), False
+
+    facts = {"backend": "jax", "device": about["device"]}
+    return Sampler(sample_by_numpyro, facts, about["versions"])
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A compiled model that takes a table by ``with_data``, and how it came about.
+    """A compiled model that takes a table by ``with_data``, and how it was compiled.
 
-    ``route`` is "kernel", our own library of PyMC's graph, or "numba", nutpie's compilation of it; ``reason`` says why
-    not the first.
+    Attributes
+    ----------
+    sampler
+        The compiled model.
+    route
+        "kernel", our own library of PyMC's graph, or "numba", nutpie's compilation of it.
+    reason
+        Why the route is not "kernel".
     """
 
     sampler: Any
@@ -127,8 +132,10 @@ class Engine:
 
     @property
     def about(self) -> dict[str, str]:
-        """What `Fit.metadata` says of it."""
-        return {"route": self.route} | ({"reason": self.reason} if self.reason else {})
+        """Entry of `Fit.metadata`."""
+        if self.reason:
+            return {"route": self.route, "reason": self.reason}
+        return {"route": self.route}
 
 
 COMPILED: dict[tuple[object, ...], Engine] = {}
@@ -136,13 +143,14 @@ COMPILED: dict[tuple[object, ...], Engine] = {}
 
 
 def compile_with(spec: Spec, runs: Runs) -> Any:
-    """Compile the model of a spec, or take this process's, and give it the table."""
+    """Return the compiled model of a spec with a table, compiled or taken from this process."""
     return engine(spec, runs).sampler.with_data(**sampler_data(runs, spec))
 
 
 def engine(spec: Spec, runs: Runs) -> Engine:
-    """The compiled model of a spec, this process's where there is one."""
-    if (key := structure(spec, runs)) not in COMPILED:
+    """Return the compiled model of a spec, compiled or taken from this process."""
+    key = structure(spec, runs)
+    if key not in COMPILED:
         keep = [*variable_names(spec), *spec.observation.kept]
         try:
             ours = KernelSampler(kernel(spec, runs, keep, key))
@@ -160,35 +168,43 @@ def _numba(spec: Spec, runs: Runs, keep: Sequence[str]) -> Any:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "compiledir" not in str(error):
             raise
-        text = f"PyTensor cannot write its compile directory: {error} Or set PYTENSOR_FLAGS=base_compiledir=FOLDER"
-        raise FitError(text) from error
+        raise FitError(
+            f"PyTensor cannot write its compile directory: {error} Or set "
+            "PYTENSOR_FLAGS=base_compiledir=FOLDER"
+        ) from error
 
 
 def run_nutpie(
     compiled: Any, settings: dict[str, Any], seed: int, callback: Callable[..., None]
 ) -> tuple[xr.DataTree, bool]:
-    """Run nutpie; an interrupted run comes back trimmed to whole chains and flagged."""
-    options = {"progress_callback": callback, "progress_rate": 200}
+    """Return nutpie's draws, and whether the run was interrupted: then cut to whole chains."""
     try:
-        with (
-            one_thread()
-        ):  # threads of the linear algebra would get in the way of the chains, and change sums
-            trace = sample(compiled, seed=seed, **options, **settings)
+        # Threads of the linear algebra would slow the chains, and change the order of sums.
+        with one_thread():
+            trace = sample(
+                compiled,
+                seed=seed,
+                progress_callback=callback,
+                progress_rate=PROGRESS_RATE,
+                **settings,
+            )
     except (AttributeError, TypeError, ValueError) as error:
         raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
     except RuntimeError as error:
         raise FitError(f"nutpie stopped: {error}") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # nutpie's Rust side, no subclass of Exception
+        # A panic of nutpie's Rust side is no subclass of Exception.
+        if type(error).__name__ != "PanicException":
             raise
         raise FitError(f"the sampler failed inside nutpie: {error}") from None
     return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
 
 
 def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
-    """Cut an interrupted trace, which nutpie pads with NaN and zeros, to the chains and draws that are whole.
+    """Return a trace cut to chains and draws that are whole, and whether anything was cut.
 
-    Keeps the longest chains such that most draws survive, all of one length.
+    nutpie fills an interrupted trace with NaN and zeros. The longest chains are kept such that most
+    draws survive, all of one length.
 
     Raises
     ------
@@ -197,18 +213,17 @@ def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
     """
     posterior = raw["posterior"].to_dataset()
     sigma = posterior["sigma"]
-    lengths = (
-        sigma.notnull()
-        .all([d for d in sigma.dims if d not in ("chain", "draw")])
-        .sum("draw")
-        .values
-    )
+    others = [dim for dim in sigma.dims if dim not in ("chain", "draw")]
+    lengths = sigma.notnull().all(others).sum("draw").values
     if posterior.sizes["draw"] == draws and (lengths == draws).all():
         return raw, False
-    order = np.argsort(-lengths, kind="stable")
-    kept = [(i + 1) * lengths[chain] for i, chain in enumerate(order)]
-    chains = np.sort(order[: int(np.argmax(kept)) + 1])
-    length = int(lengths[chains].min()) if len(chains) else 0
+
+    # With the n longest chains, n times the length of the shortest of them is kept.
+    longest_first = np.argsort(-lengths, kind="stable")
+    counts = np.arange(1, len(lengths) + 1)
+    most = int(np.argmax(counts * lengths[longest_first]))
+    chains = np.sort(longest_first[: most + 1])
+    length = int(lengths[chains].min())
     if length == 0:
         raise KeyboardInterrupt
     return raw.isel(chain=chains, draw=slice(0, length)), True
@@ -217,20 +232,21 @@ def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:
 def named(
     raw: xr.DataTree, spec: Spec, runs: Runs, names: Mapping[str, str] = STATS
 ) -> xr.DataTree:
-    """Keep the parameters of the spec, a sampled discrepancy and the sampler's statistics, under ArviZ's names."""
+    """Return what a fit keeps of a trace, under ArviZ's names.
+
+    It keeps the parameters of the spec, a sampled discrepancy and the sampler's statistics.
+
+    Parameters
+    ----------
+    names
+        Sampler statistics: ArviZ's name -> the sampler's.
+    """
     posterior = raw["posterior"].to_dataset()
-    stats = raw["sample_stats"].to_dataset()
+    statistics = raw["sample_stats"].to_dataset()
     kept = posterior[[*variable_names(spec)]]
-    if spec.pool is not None:
-        kept = kept.map(
-            lambda v: v.rename({d: "group" for d in v.dims if d not in ("chain", "draw")})
-        )
-        kept = kept.drop_vars("group", errors="ignore").assign_coords(
-            group=list(read_grouping(runs, spec).names)
-        )
     groups = {
-        "posterior": kept,
-        "sample_stats": xr.Dataset({name: stats[theirs] for name, theirs in names.items()}),
+        "posterior": pooling_of(spec).label(kept, runs),
+        "sample_stats": xr.Dataset({name: statistics[theirs] for name, theirs in names.items()}),
     }
     delta = spec.observation.delta_from_trace(posterior, runs)
     if delta is not None:

@@ -1,8 +1,8 @@
-"""Where chains start: around PyMC's initial point, or of long tables around the mode, as far as the posterior reaches.
+"""Initial points of chains: around PyMC's initial point, or for long tables around the mode.
 
-The sampler's units are rough widths of the posterior of a few hundred runs. A million runs show what they inform a
-hundred times as closely: chains that start a unit away fall down a steep wall, and what tuning learns of the way down
-it must forget again, which one chain in some did not within its tuning.
+The sampler's units are rough widths of the posterior of a few hundred runs. The posterior of a
+million runs is a hundredth as wide: chains that start a unit away fall down a steep wall, and what
+tuning learns on the way down it must forget again. Some chains did not within their tuning.
 """
 
 from __future__ import annotations
@@ -16,68 +16,90 @@ from scalebayes.fitting.kernel.kernel import Bound, evaluate
 LONG = 10_000
 """Rows from which on chains start around the mode."""
 SPREAD = 5.0
-"""How far from it, in standard deviations of the Normal with its curvature: farther apart than draws are."""
+"""Largest distance from the mode, in standard deviations of the Normal with its curvature."""
 MOST = 200
-"""Steps towards it."""
+"""Steps of the search for the mode."""
+NEWTON_STEPS = 2
+"""Newton steps after the search, which stops short of the mode by a standard deviation or so."""
 SHIFT = 1e-4
-"""Over which the gradient is differenced, in units of the sampler."""
+"""Step of the differences of the gradient, in units of the sampler."""
 
 
 def starts(bound: Bound) -> Callable[[int], np.ndarray]:
-    """From a chain's seed to where it starts: within a unit of the initial point, or about the mode found from there.
+    """Return the function from a chain's seed to its initial point.
 
-    Each chain looks for a mode of its own, so that where there are several, chains disagree and the gate sees it. With
-    a discrepancy that is sampled, whose size keeps the posterior of the law as wide as that of a short table, and with
-    groups, chains start about the initial point however long the table is.
+    The point is within a unit of the initial point of PyMC, or about the mode that is found from
+    there. Each chain looks for a mode of its own, so that where there are several, chains disagree
+    and the convergence checks fail.
+
+    With a sampled discrepancy, whose size keeps the posterior of the law as wide as that of a short
+    table, and with groups, chains start about the initial point however long the table is. Both
+    have vectors among the free variables.
     """
-    long = len(bound.arrays["observed"]) >= LONG and not any(bound.layout.free.values())
+    is_long = len(bound.arrays["observed"]) >= LONG
+    has_vectors = any(bound.layout.free.values())
 
     def start(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        point = bound.initial + rng.uniform(-1.0, 1.0, len(bound.initial))
-        mode, spread = (_mode(bound, point) if long else None) or (
-            point,
-            np.zeros((len(point), len(point))),
-        )
-        return mode + spread @ rng.uniform(-1.0, 1.0, len(mode))
+        size = len(bound.initial)
+        point = bound.initial + rng.uniform(-1.0, 1.0, size)
+        around_point = rng.uniform(-1.0, 1.0, size)
+        if not is_long or has_vectors:
+            return point
+        found = _mode(bound, point)
+        if found is None:
+            return point
+        mode, spread = found
+        return mode + spread @ around_point
 
     return start
 
 
 def _mode(bound: Bound, point: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mode next to a point, and what turns a cube into places about it; none where the density has no top there."""
+    """Return the mode next to a point and a matrix from a cube to points about it, or None.
+
+    There is none where the density has no maximum near the point.
+    """
     from scipy.optimize import minimize
 
-    def fall(point: np.ndarray) -> tuple[float, np.ndarray]:
+    def negative_log_density(point: np.ndarray) -> tuple[float, np.ndarray]:
         density, *slopes = evaluate(bound, point)[0]
-        return (
-            (-density, -np.array(slopes))
-            if np.isfinite(density)
-            else (np.inf, np.zeros(len(point)))
-        )
+        if not np.isfinite(density):
+            return np.inf, np.zeros(len(point))
+        return -density, -np.array(slopes)
 
-    def root(point: np.ndarray) -> np.ndarray:
-        sides = SHIFT * np.eye(len(point))
-        rows = np.array([fall(point + side)[1] - fall(point - side)[1] for side in sides]) / (
-            2 * SHIFT
-        )
-        return np.linalg.cholesky((rows + rows.T) / 2)
+    def curvature_factor(point: np.ndarray) -> np.ndarray:
+        """Return the Cholesky factor of the Hessian, from central differences of the gradient."""
+        rows = []
+        for side in SHIFT * np.eye(len(point)):
+            above = negative_log_density(point + side)[1]
+            below = negative_log_density(point - side)[1]
+            rows.append(above - below)
+        hessian = np.array(rows) / (2 * SHIFT)
+        return np.linalg.cholesky((hessian + hessian.T) / 2)
 
-    with np.errstate(all="ignore"):  # a density without a top leads anywhere
-        point = minimize(fall, point, jac=True, method="BFGS", options={"maxiter": MOST}).x
+    # A density without a maximum leads the search anywhere, and factors fail there.
+    with np.errstate(all="ignore"):
+        search = minimize(
+            negative_log_density, point, jac=True, method="BFGS", options={"maxiter": MOST}
+        )
+        point = search.x
         try:
-            for _ in range(2):
-                of_curvature = root(point)
-                point = point - np.linalg.solve(
-                    of_curvature.T, np.linalg.solve(of_curvature, fall(point)[1])
-                )
-            of_curvature = root(point)
+            for _ in range(NEWTON_STEPS):
+                factor = curvature_factor(point)
+                slopes = negative_log_density(point)[1]
+                step = np.linalg.solve(factor.T, np.linalg.solve(factor, slopes))
+                point = point - step
+            factor = curvature_factor(point)
         except np.linalg.LinAlgError:
             return None
-        height, slopes = fall(point)
-        arrived = np.isfinite(height) and np.abs(np.linalg.solve(of_curvature, slopes)).max() < 1.0
-    spread = SPREAD * np.linalg.inv(of_curvature).T
-    spread /= np.maximum(
-        1.0, np.abs(spread).max(axis=0)
-    )  # never farther than chains of a short table
-    return (point, spread) if arrived else None
+        height, slopes = negative_log_density(point)
+        # The gradient in units of standard deviations: at the mode it is almost zero.
+        distance = np.abs(np.linalg.solve(factor, slopes)).max()
+    if not (np.isfinite(height) and distance < 1.0):
+        return None
+
+    spread = SPREAD * np.linalg.inv(factor).T
+    # Never farther than the chains of a short table.
+    spread /= np.maximum(1.0, np.abs(spread).max(axis=0))
+    return point, spread

@@ -91,7 +91,7 @@ def test_a_multiplier_carries_its_distance(arms):
     assert codes(answer)[:2] == ["FAR_BEYOND", "NOT_VALIDATED"]
 
 
-def test_the_least_scatter_counts(make):
+def test_the_least_noise_scale_counts(make):
     pair = {"a": make(runs_up_to(1e22, 4)), "b": make(runs_up_to(1e21, 4, seed=1), sigma=0.003)}
     assert "SMALL_RESIDUALS" in codes(sb.contrast(pair, N="10B", D="200B"))
     assert "SMALL_RESIDUALS" not in codes(

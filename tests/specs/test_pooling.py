@@ -17,7 +17,7 @@ from scalebayes.cli import app
 from scalebayes.fitting.fit import _tree
 from scalebayes.fitting.graph import pymc_model, sampler_data, structure
 from scalebayes.fitting.pilot import make_pilot
-from scalebayes.fitting.preflight import least_scatter
+from scalebayes.fitting.preflight import least_noise_scale
 from scalebayes.fitting.samplers import STATS, named
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import METADATA
@@ -190,7 +190,7 @@ def test_a_pilot_of_any_law_is_almost_as_near_to_each_groups_runs_as_that_law_ca
     assert all(np.isfinite(value).all() for value in vars(pilot).values())
     for g, sigma in enumerate(np.exp(pilot.log_sigma)):
         own = sb.Runs(WIDER.table.iloc[grouping.rows(g)], "own")
-        assert sigma < 0.01 + 1.5 * least_scatter(own, spec)
+        assert sigma < 0.01 + 1.5 * least_noise_scale(own, spec)
 
 
 def test_a_sampler_depends_on_the_number_of_groups_and_on_no_number_of_a_prior():
@@ -274,7 +274,7 @@ def test_a_table_without_groups_or_with_one_is_refused():
     ):
         sb.fit(alone, "chinchilla-pooled")
     one = sb.Runs(PILE.table[PILE.table["group"] == "pythia"], "one")
-    with pytest.raises(sb.RunsError, match=r"all 8 runs of one are of one, pythia"):
+    with pytest.raises(sb.RunsError, match=r"all 8 runs of one belong to one group, pythia"):
         sb.fit(one, "chinchilla-pooled")
 
 

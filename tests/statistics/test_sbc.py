@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.fitting.preflight import least_scatter
+from scalebayes.fitting.preflight import least_noise_scale
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "sbc.py"
 SHORT = {
@@ -126,7 +126,7 @@ def test_every_spec_simulates_tables(sbc, name):
             made = [one for one in made if np.isfinite(spec.law_object.log_response(one[1])).all()]
             assert len(made) > 15
         assert all(
-            np.isfinite(least_scatter(runs, spec)) for _, runs in made
+            np.isfinite(least_noise_scale(runs, spec)) for _, runs in made
         )  # what `fit` looks at first
     assert all(np.isfinite(spec.law_object.log_response(runs)).all() for _, runs in made)
     truth, runs = made[0]
@@ -165,7 +165,7 @@ def test_tables_on_which_least_squares_overflows_are_fitted_all_the_same(sbc):
     for i in (84, 109):  # where the search for the least scatter left the numbers
         with np.errstate(all="ignore"):
             _, runs = sbc.simulate(spec, np.random.SeedSequence([int(spec.hash[:8], 16), i]))
-            assert np.isfinite(least_scatter(runs, spec))
+            assert np.isfinite(least_noise_scale(runs, spec))
 
 
 @pytest.mark.slow
