@@ -21,99 +21,147 @@ from scalebayes.specs.pooling import (
 )
 from scalebayes.specs.spec import Spec
 
+HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
+
 
 def pooled_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
-    """What a pooled graph takes besides: each run's group, the groups' centres, a pilot fit, the spreads' priors."""
+    """Return the further data of a pooled graph, as arrays by name.
+
+    These are the group of each run, the groups' centres, the directions along which runs lie, a
+    pilot fit, and the numbers of the spreads' priors.
+    """
     grouping = read_grouping(runs, spec)
+    count = len(grouping.names)
     log_inputs = runs.log_inputs(spec.law_object.inputs)
-    of_groups = [
-        {x: v[grouping.rows(g)] for x, v in log_inputs.items()} for g in range(len(grouping.names))
-    ]
+    of_groups = []
+    for group in range(count):
+        rows = grouping.rows(group)
+        of_groups.append({x: values[rows] for x, values in log_inputs.items()})
     shares = [log_shares_of(inputs) for inputs in of_groups]
-    data = {"member": np.equal.outer(grouping.of_run, np.arange(len(grouping.names))).astype(float)}
-    data |= {
-        f"group_centre_{x}": np.array([inputs[x].mean() for inputs in of_groups])
-        for x in log_inputs
-    }
-    data |= {f"log_share_{x}": np.array([share[x] for share in shares]) for x in log_inputs}
-    data |= {
-        f"mu_log_share_{x}": np.asarray(share) for x, share in log_shares_of(log_inputs).items()
-    }
+    population_shares = log_shares_of(log_inputs)
+
+    data = {"member": np.equal.outer(grouping.of_run, np.arange(count)).astype(float)}
+    for x in log_inputs:
+        data[f"group_centre_{x}"] = np.array([inputs[x].mean() for inputs in of_groups])
+    for x in log_inputs:
+        data[f"log_share_{x}"] = np.array([share[x] for share in shares])
+    for x, share in population_shares.items():
+        data[f"mu_log_share_{x}"] = np.asarray(share)
+
     pilot = make_pilot(runs, spec, grouping)
-    data |= {"pilot_log_sigma": pilot.log_sigma, "pilot_sigma_steps": pilot.sigma_steps}
+    data["pilot_log_sigma"] = pilot.log_sigma
+    data["pilot_sigma_steps"] = pilot.sigma_steps
     for k, name in enumerate(spec.law_object.coordinates.names):
-        data |= {f"pilot_{name}": pilot.centres[k], f"map_{name}": pilot.maps[k]}
-        data |= {f"mu_pilot_{name}": pilot.mu_centres[k], f"mu_map_{name}": pilot.mu_maps[k]}
-    spreads = {SPREAD.format(name): prior for name, prior in spec.spread.items()}
-    for name, prior in spreads.items():
-        data |= prior_data(name, prior)
+        data[f"pilot_{name}"] = pilot.centres[k]
+        data[f"map_{name}"] = pilot.maps[k]
+        data[f"mu_pilot_{name}"] = pilot.mu_centres[k]
+        data[f"mu_map_{name}"] = pilot.mu_maps[k]
+    for name, prior in spec.spread.items():
+        data |= prior_data(SPREAD.format(name), prior)
     return data
 
 
 def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
-    """Groups around a population (`scalebayes.specs.pooling`), in the coordinates of a pilot fit (`scalebayes.fitting.pilot`).
+    """Add groups around a population to the model, and the log losses around their laws.
 
-    Variables are scalars, or vectors of one entry a group.
+    `scalebayes.specs.pooling` has the model, `scalebayes.fitting.pilot` the coordinates. Variables
+    are scalars, or vectors of one entry a group.
     """
     import pymc as pm
     import pytensor.tensor as pt
     from pytensor.tensor.shape import specify_shape
 
-    law, names = spec.law_object, spec.law_object.parameter_names
-    coordinates, log_at = law.coordinates, {p: data[f"prior_{p}_log_at"] for p in references(spec)}
-    spread = {n: add_parameter(SPREAD.format(n), prior, data) for n, prior in spec.spread.items()}
-    size = data[f"mu_map_{coordinates.names[0]}"].get_value().size
+    law = spec.law_object
+    spread = {}
+    for name, prior in spec.spread.items():
+        spread[name] = add_parameter(SPREAD.format(name), prior, data)
+    size = data[f"mu_map_{law.coordinates.names[0]}"].get_value().size
     offsets = pm.Flat("offsets", shape=size, initval=np.zeros(size))
 
-    zeta = {
-        c: data[f"mu_pilot_{c}"] + (data[f"mu_map_{c}"] * offsets).sum() for c in coordinates.names
-    }
-    z, log_turn = turn_back(zeta, {x: data[f"mu_log_share_{x}"] for x in law.inputs})
-    shared, log_jacobian = coordinates.recover(z, {x: data[f"centre_{x}"] for x in law.inputs})
-    for name in names:
-        pm.Deterministic(POPULATION.format(name), pt.exp(shared[name]))
-    pm.Potential("prior", log_prior(spec, shared, data) + log_jacobian + log_turn)
+    population = _add_population(spec, offsets, data)
+    logs = _add_group_parameters(spec, offsets, population, spread, data)
 
-    centre, log_shares = (
-        {x: data[f"{k}_{x}"] for x in law.inputs} for k in ("group_centre", "log_share")
-    )
-    zeta = {c: data[f"pilot_{c}"] + data[f"map_{c}"] @ offsets for c in coordinates.names}
-    z, log_turn = turn_back(zeta, log_shares)
-    logs, log_jacobian = coordinates.recover(z, centre)
-    mu, sizes = (to_sizes(v, law, log_at) for v in (shared, logs))
-    density = sum(
-        -0.5 * ((sizes[name] - mu[name]) / spread[name]) ** 2 - pt.log(spread[name])
-        for name in names
-    )
-    pm.Potential(
-        "groups", (density + log_jacobian + log_turn - 0.5 * len(names) * np.log(2 * np.pi)).sum()
-    )
+    log_sigma = _add_group_sigma(spec, spread["sigma"], data)
+    count = data["pilot_log_sigma"].get_value().shape
+    parameters = {}
+    for name in law.parameter_names:
+        values = specify_shape(pt.exp(logs[name]), count)
+        parameters[name] = pm.Deterministic(name, values)
+    sigma = pm.Deterministic("sigma", pt.exp(log_sigma))
 
-    log_sigma = _group_sigma(spec, spread["sigma"], data)
-    shape = data["pilot_log_sigma"].get_value().shape
-    parameters = {
-        name: pm.Deterministic(name, specify_shape(pt.exp(logs[name]), shape)) for name in names
-    }
-    sigma = data["member"] @ pm.Deterministic("sigma", pt.exp(log_sigma))
-    scatter = {name: add_parameter(name, spec.priors[name], data) for name in shared_names(spec)}
-    inputs = (pt.exp(data[f"log_{x}"]) for x in law.inputs)
-    log_law = pt.log(
-        law.function(
-            *inputs, **{name: data["member"] @ value for name, value in parameters.items()}
-        )
-    )
-    spec.observation.add_log_loss(pm, data, log_law, {"sigma": sigma, **scatter})
+    # "member" is one where a run belongs to a group: the product picks each run's own value.
+    member = data["member"]
+    noise = {"sigma": member @ sigma}
+    for name in shared_names(spec):
+        noise[name] = add_parameter(name, spec.priors[name], data)
+    inputs = [pt.exp(data[f"log_{x}"]) for x in law.inputs]
+    of_runs = {name: member @ value for name, value in parameters.items()}
+    log_curve = pt.log(law.function(*inputs, **of_runs))
+    spec.observation.add_log_loss(pm, data, log_curve, noise)
 
 
-def _group_sigma(spec: Spec, spread: Symbol, data: Mapping[str, Symbol]) -> Symbol:
-    """Log sigma of each group, around the population's."""
+def _add_population(spec: Spec, offsets: Symbol, data: Mapping[str, Symbol]) -> dict[str, Symbol]:
+    """Add the population's medians with their prior, and return their logs."""
     import pymc as pm
     import pytensor.tensor as pt
 
-    middle = add_parameter(POPULATION.format("sigma"), spec.priors["sigma"], data, numbers="sigma")
+    law = spec.law_object
+    zeta = {}
+    for name in law.coordinates.names:
+        zeta[name] = data[f"mu_pilot_{name}"] + (data[f"mu_map_{name}"] * offsets).sum()
+    log_shares = {x: data[f"mu_log_share_{x}"] for x in law.inputs}
+    centre = {x: data[f"centre_{x}"] for x in law.inputs}
+    z, log_turn = turn_back(zeta, log_shares)
+    logs, log_jacobian = law.coordinates.recover(z, centre)
+    for name in law.parameter_names:
+        pm.Deterministic(POPULATION.format(name), pt.exp(logs[name]))
+    pm.Potential("prior", log_prior(spec, logs, data) + log_jacobian + log_turn)
+    return logs
+
+
+def _add_group_parameters(
+    spec: Spec,
+    offsets: Symbol,
+    population: Mapping[str, Symbol],
+    spread: Mapping[str, Symbol],
+    data: Mapping[str, Symbol],
+) -> dict[str, Symbol]:
+    """Add the density of the groups' parameters around the population's, and return their logs."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    law = spec.law_object
+    centre = {x: data[f"group_centre_{x}"] for x in law.inputs}
+    log_shares = {x: data[f"log_share_{x}"] for x in law.inputs}
+    zeta = {}
+    for name in law.coordinates.names:
+        zeta[name] = data[f"pilot_{name}"] + data[f"map_{name}"] @ offsets
+    z, log_turn = turn_back(zeta, log_shares)
+    logs, log_jacobian = law.coordinates.recover(z, centre)
+
+    log_at = {name: data[f"prior_{name}_log_at"] for name in references(spec)}
+    mu = to_sizes(population, law, log_at)
+    sizes = to_sizes(logs, law, log_at)
+    density = 0
+    for name in law.parameter_names:
+        standardised = (sizes[name] - mu[name]) / spread[name]
+        density = density + (-0.5 * standardised**2 - pt.log(spread[name]))
+    constant = len(law.parameter_names) * HALF_LOG_2PI
+    pm.Potential("groups", (density + log_jacobian + log_turn - constant).sum())
+    return logs
+
+
+def _add_group_sigma(spec: Spec, spread: Symbol, data: Mapping[str, Symbol]) -> Symbol:
+    """Add the noise scale of each group around the population's, and return its log."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    prior = spec.priors["sigma"]
+    median = add_parameter(POPULATION.format("sigma"), prior, data, numbers="sigma")
     count = data["pilot_log_sigma"].get_value().size
     offset = pm.Flat("sigma_offsets", shape=count, initval=np.zeros(count))
     log_sigma = data["pilot_log_sigma"] + data["pilot_sigma_steps"] * offset
-    z = (log_sigma - pt.log(middle)) / spread
-    pm.Potential("group_sigma", (-0.5 * z**2 - pt.log(spread) - 0.5 * np.log(2 * np.pi)).sum())
+    z = (log_sigma - pt.log(median)) / spread
+    density = -0.5 * z**2 - pt.log(spread) - HALF_LOG_2PI
+    pm.Potential("group_sigma", density.sum())
     return log_sigma

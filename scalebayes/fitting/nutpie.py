@@ -1,4 +1,7 @@
-"""NUTS by nutpie, on a kernel or on a model that nutpie compiles itself. The only module that imports nutpie."""
+"""NUTS by nutpie, on a kernel or on a model that nutpie compiles itself.
+
+This is the only module that imports nutpie.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from scalebayes.fitting.starts import starts
 
 
 def import_nutpie() -> Any:
-    """Import nutpie without arviz, of which it needs nothing here, and which takes longer to import than a fit."""
+    """Return the module nutpie, imported without arviz.
+
+    nutpie needs nothing of arviz here, and importing arviz takes longer than a fit.
+    """
     if "nutpie" not in sys.modules and "arviz" not in sys.modules:
         _import_when_used("arviz")
     import nutpie
@@ -27,11 +33,12 @@ def import_nutpie() -> Any:
 
 
 def _import_when_used(name: str) -> None:
-    """Put a module in its place that runs when the first of its attributes is asked for."""
+    """Put a placeholder among the modules that is imported when an attribute is first asked for."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         return
-    module, run = importlib.util.module_from_spec(spec), spec.loader.exec_module
+    module = importlib.util.module_from_spec(spec)
+    run = spec.loader.exec_module
 
     def load(attribute: str) -> Any:
         del module.__dict__["__getattr__"]
@@ -43,39 +50,43 @@ def _import_when_used(name: str) -> None:
 
 
 def compile_model(model: Any, keep: Sequence[str]) -> Any:
-    """Let nutpie compile a `pm.Model`, by way of numba."""
+    """Return a `pm.Model` compiled by nutpie, through numba."""
     return import_nutpie().compile_pymc_model(model, var_names=[*keep])
 
 
 @dataclass(frozen=True)
 class KernelSampler:
-    """A kernel as a sampler: ``with_data`` gives it a table, as nutpie's own compiled models take one."""
+    """A kernel as a sampler, with the interface of nutpie's own compiled models."""
 
     kernel: Kernel
 
     def with_data(self, **data: np.ndarray) -> Any:
-        """A model of nutpie's whose functions are the kernel's; no Python runs while it samples."""
+        """Return a model of nutpie's whose functions are the kernel's: it samples without Python."""
         return _nutpie_model(self.kernel.bind(data))
 
 
 @dataclass(frozen=True)
 class _Function:
-    """What nutpie asks of a compiled function."""
+    """A compiled function, as nutpie takes one."""
 
     address: int
 
 
 def _nutpie_model(bound: Bound) -> Any:
+    """Return a model of nutpie's from a kernel with a table."""
     import_nutpie()
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    entries, size = bound.layout.entries, bound.layout.size
+    # Place of each kept variable in the flat vector of a draw.
     shapes = {name: tuple(shape) for name, shape in bound.layout.kept.items()}
-    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
-    places = [
-        slice(int(end) - math.prod(shape), int(end))
-        for shape, end in zip(shapes.values(), ends, strict=True)
-    ]
+    places = []
+    start = 0
+    for shape in shapes.values():
+        end = start + math.prod(shape)
+        places.append(slice(start, end))
+        start = end
+
+    entries = bound.layout.entries
     try:
         return CompiledPyMCModel(
             dims={},
@@ -86,7 +97,7 @@ def _nutpie_model(bound: Bound) -> Any:
             shared_data=dict(bound.arrays),  # kept alive as long as the model
             shared_var_keys={},
             user_data=bound.pointers,
-            n_expanded=size,
+            n_expanded=bound.layout.size,
             shape_info=([*shapes], places, [*shapes.values()]),
             logp_func=None,
             expand_func=None,
@@ -99,50 +110,59 @@ def _nutpie_model(bound: Bound) -> Any:
 
 
 def sample(model: Any, **options: Any) -> Any:
-    """Run nutpie; returns its raw trace, which `read_trace` reads, whole or as far as an interrupted run came."""
+    """Return nutpie's raw trace (`read_trace`), whole or up to where the run was interrupted."""
     return import_nutpie().sample(
         model, return_raw_trace=True, save_warmup=False, progress_bar=False, **options
     )
 
 
 def read_trace(trace: Any, statistics: Sequence[str]) -> xr.DataTree:
-    """The draws after tuning, with some of the sampler's statistics: groups posterior and sample_stats, (chain, draw).
+    """Return the draws after tuning, with the named statistics of the sampler.
 
-    Where draws are missing, because a run was interrupted, stand NaN or zeros.
+    Groups posterior and sample_stats, (chain, draw). Draws that are missing because a run was
+    interrupted are NaN or zero.
     """
     draws, stats = trace.get_arrow_trace()
     tuning = [int(_values(chain, "tuning").sum()) for chain in stats]
-    groups = {"posterior": (draws, draws[0].schema.names), "sample_stats": (stats, statistics)}
-    made = {}
-    for group, (batches, names) in groups.items():
-        data = xr.Dataset({name: _stacked(batches, tuning, name) for name in names})
-        made[group] = data.assign_coords(
-            {dim: np.arange(data.sizes[dim]) for dim in ("chain", "draw")}
-        )
-    return xr.DataTree.from_dict(made)
+    groups = {
+        "posterior": _dataset(draws, tuning, draws[0].schema.names),
+        "sample_stats": _dataset(stats, tuning, statistics),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _dataset(batches: Sequence[Any], tuning: Sequence[int], names: Sequence[str]) -> xr.Dataset:
+    """Return the named columns of all chains, without the draws of tuning."""
+    data = xr.Dataset({name: _stacked(batches, tuning, name) for name in names})
+    labels = {dim: np.arange(data.sizes[dim]) for dim in ("chain", "draw")}
+    return data.assign_coords(labels)
 
 
 def _stacked(batches: Sequence[Any], tuning: Sequence[int], name: str) -> xr.Variable:
-    """One variable of all chains, the shorter ones filled up."""
-    chains = [
-        _values(batch, name)[skipped:] for batch, skipped in zip(batches, tuning, strict=True)
-    ]
+    """Return one variable of all chains, shorter chains filled up with NaN or zeros."""
+    chains = []
+    for batch, skipped in zip(batches, tuning, strict=True):
+        chains.append(_values(batch, name)[skipped:])
     shape, dtype = chains[0].shape[1:], chains[0].dtype
-    out = np.full(
-        (len(chains), max(map(len, chains)), *shape), np.nan if dtype.kind == "f" else 0, dtype
-    )
+    longest = max(len(chain) for chain in chains)
+    filler = np.nan if dtype.kind == "f" else 0
+    out = np.full((len(chains), longest, *shape), filler, dtype)
     for row, values in zip(out, chains, strict=True):
         row[: len(values)] = values
-    return xr.Variable(("chain", "draw", *(f"{name}_dim_{d}" for d in range(len(shape)))), out)
+    dims = [f"{name}_dim_{d}" for d in range(len(shape))]
+    return xr.Variable(("chain", "draw", *dims), out)
 
 
 def _values(batch: Any, name: str) -> np.ndarray:
-    """A column of one chain as an array; a variable with dimensions is a list in each row, its shape beside it."""
+    """Return a column of one chain, (draws, ...).
+
+    A variable with dimensions is a list in each row, and its shape is in the column's metadata.
+    """
     import pyarrow
 
     column = batch.column(name)
-    said: Mapping[bytes, bytes] = column.field.metadata or {}
-    shape = [int(size) for size in said.get(b"shape", b"").decode().split(",") if size]
+    metadata: Mapping[bytes, bytes] = column.field.metadata or {}
+    shape = [int(size) for size in metadata.get(b"shape", b"").decode().split(",") if size]
     values = pyarrow.array(column)
     flat = values.flatten() if shape else values
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(values), *shape)
