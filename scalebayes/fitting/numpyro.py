@@ -1,4 +1,4 @@
-"""The same `pm.Model` through JAX: NumPyro samples it, all chains at once, on a GPU where JAX has one.
+"""NumPyro samples the same `pm.Model` through JAX, all chains at once, on a GPU if there is one.
 
 JAX, NumPyro and PyMC's bridge to them come with the extra ``gpu`` and are imported inside functions.
 """
@@ -30,15 +30,15 @@ STATS = {
     "energy": "energy",
     "lp": "lp",
 }
-"""ArviZ's names for sampler statistics and those of `sample`."""
+"""Sampler statistics: ArviZ's name -> that of `sample`."""
 TREE_DEPTH = 10
-"""NumPyro's largest tree depth, where the caller gives none."""
+"""Largest depth of NumPyro's trees by default."""
 PASSED = ("target_accept", "draws", "tune", "chains")
-"""Settings that PyMC's bridge takes; the others are arguments of NumPyro's NUTS."""
+"""Settings that PyMC's bridge takes; others are arguments of NumPyro's NUTS."""
 
 
 def check() -> None:
-    """Refuse where the extra is not installed, before anything else is done.
+    """Check that NumPyro and JAX are installed, and set JAX to double precision.
 
     Raises
     ------
@@ -48,24 +48,29 @@ def check() -> None:
     try:
         import numpyro
     except ImportError as error:
-        text = "backend='jax' needs NumPyro and JAX: pip install 'scalebayes[gpu]'"
         raise FitError(
-            f"{text} ({error}); for a GPU also JAX's own package for it, see docs/many-fits.md"
+            "backend='jax' needs NumPyro and JAX: pip install 'scalebayes[gpu]' "
+            f"({error}); for a GPU also JAX's own package for it, see docs/many-fits.md"
         ) from None
     numpyro.enable_x64()  # single precision is off by more than the posterior is wide
 
 
 def prepare(spec: Spec, runs: Runs) -> Callable[[dict[str, Any], int], xr.DataTree]:
-    """Build the graph and give the function that samples it, from settings and a seed.
+    """Return the function that samples the graph of a spec on a table, from settings and a seed.
 
-    The table becomes constants of the compiled function, so that every table compiles again: this is for large ones.
+    The table becomes constants of the compiled function, so that every table compiles anew: this
+    backend is for large ones.
     """
     graph = pymc_model(runs, spec)
-    return lambda settings, seed: sample(graph, settings, seed)
+
+    def sample_graph(settings: dict[str, Any], seed: int) -> xr.DataTree:
+        return sample(graph, settings, seed)
+
+    return sample_graph
 
 
 def sample(graph: Any, settings: dict[str, Any], seed: int) -> xr.DataTree:
-    """Sample a `pm.Model` with NumPyro's NUTS, its chains vectorised and its mass matrix dense.
+    """Return draws of a `pm.Model` by NumPyro's NUTS, chains vectorised and mass matrix dense.
 
     Returns
     -------
@@ -94,7 +99,7 @@ def sample(graph: Any, settings: dict[str, Any], seed: int) -> xr.DataTree:
         )
     except TypeError as error:
         raise FitError(f"NumPyro's NUTS does not take these arguments: {error}") from error
-    except (RuntimeError, ValueError) as error:  # of JAX, out of memory say, and of PyMC
+    except (RuntimeError, ValueError) as error:  # JAX out of memory, or an error of PyMC
         raise FitError(f"NumPyro stopped: {error}") from error
     stats = tree["sample_stats"].to_dataset()
     whole_tree = 2 ** further["max_tree_depth"] - 1
@@ -109,7 +114,7 @@ def sample(graph: Any, settings: dict[str, Any], seed: int) -> xr.DataTree:
 
 
 def about() -> dict[str, Any]:
-    """What a fit's metadata say of this backend."""
+    """Return entries of a fit's metadata: JAX's device, and versions."""
     import jax
 
     return {

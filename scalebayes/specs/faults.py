@@ -1,4 +1,4 @@
-"""What can be wrong with a spec, found all at once and told with its place in the file."""
+"""Faults of a spec, all found at once, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from scalebayes.laws import Law
 
 type Place = tuple[int | str, ...]
-"""Keys and positions that lead to a value."""
+"""Keys and positions that lead to a value in the file."""
 
 REASONS = {
     "missing": "missing",
@@ -26,119 +26,144 @@ REASONS = {
 def read_all(
     read: ValidatorFunctionWrapHandler, given: Any, faults: Iterable[tuple[Place, str]]
 ) -> Any:
-    """Read a value, or raise its own faults and the further ones in one error."""
-    found: list[Any] = [
-        {"type": PydanticCustomError("fit", "{text}", {"text": text}), "loc": place, "input": None}
-        for place, text in faults
-    ]
+    """Return a value as pydantic reads it.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        With the value's own faults and the further ones together.
+    """
+    further: list[Any] = []
+    for place, text in faults:
+        kind = PydanticCustomError("fit", "{text}", {"text": text})
+        further.append({"type": kind, "loc": place, "input": None})
+    own: list[Any] = []
     try:
         value = read(given)
     except ValidationError as error:
-        found = [*error.errors(include_url=False), *found]
-    if found:
-        raise ValidationError.from_exception_data("spec", found)
+        own = [*error.errors(include_url=False)]
+    if own or further:
+        raise ValidationError.from_exception_data("spec", [*own, *further])
     return value
 
 
 def prior_faults(
-    law: Law, scatter: tuple[str, ...], priors: dict[str, Any]
+    law: Law, further: tuple[str, ...], priors: dict[str, Any]
 ) -> Iterator[tuple[Place, str]]:
-    """Find what is wrong with priors for this law beyond each one's own faults."""
+    """Yield faults of priors for a law, beyond each prior's own.
+
+    Parameters
+    ----------
+    further
+        Parameters of noise and discrepancy.
+    """
     scales = {p.name: p for p in law.parameters if p.scale_of}
-    expected = (*law.parameter_names, *scatter)
+    expected = (*law.parameter_names, *further)
     for name, prior in priors.items():
-        at, shift = (
-            prior.get(k) if isinstance(prior, dict) else getattr(prior, k, None)
-            for k in ("at", "shift")
-        )
+        at, shift = _stated(prior, "at"), _stated(prior, "shift")
         if name not in expected:
-            yield (
-                (name,),
-                f"no such parameter{nearest(name, expected)}; '{law.name}' has {', '.join(expected)}",
+            text = (
+                f"no such parameter{nearest(name, expected)}; "
+                f"'{law.name}' has {', '.join(expected)}"
             )
+            yield (name,), text
         elif name in scales and at is None:
             term = f"({name}/at)^{scales[name].exponent}"
-            yield (
-                (name, "at"),
-                f"missing: a reference {scales[name].scale_of}; the prior is on the size of {term} there",
+            text = (
+                f"missing: a reference {scales[name].scale_of}; "
+                f"the prior is on the size of {term} there"
             )
+            yield (name, "at"), text
         elif name not in scales and at is not None:
-            yield (
-                (name, "at"),
-                f"{name} is not the scale of an input, so its prior is stated at none",
-            )
+            text = f"{name} is not the scale of an input, so its prior is stated at none"
+            yield (name, "at"), text
         if name in law.parameter_names and shift:
-            yield (
-                (name, "shift"),
-                f"only parameters of the noise may be shifted: {', '.join(scatter)}",
-            )
+            text = f"only parameters of the noise may be shifted: {', '.join(further)}"
+            yield (name, "shift"), text
     for parameter in law.parameters:
         if parameter.name not in priors:
             yield (parameter.name,), f"missing: the prior of the {parameter.meaning}"
 
 
+def _stated(part: Any, key: str) -> Any:
+    """Return an entry of a part of a spec, which may be a table or an object; None if missing."""
+    if isinstance(part, dict):
+        return part.get(key)
+    return getattr(part, key, None)
+
+
 def spread_faults(
     law: Law, pool: str | None, spreads: dict[str, Any]
 ) -> Iterator[tuple[Place, str]]:
-    """Find what is wrong with the spreads of a pooled spec beyond each one's own faults."""
-    expected = (*law.parameter_names, "sigma")
+    """Yield faults of the spreads of a pooled spec, beyond each spread's own."""
     if pool is None:
-        yield from (
-            ((name,), "a spread between groups needs pool, a name for the grouping")
-            for name in spreads
-        )
+        for name in spreads:
+            yield (name,), "a spread between groups needs pool, a name for the grouping"
         return
+    expected = (*law.parameter_names, "sigma")
     for name, prior in spreads.items():
-        stated = prior if isinstance(prior, dict) else vars(prior)
         if name not in expected:
-            yield (
-                (name,),
-                f"no such parameter{nearest(name, expected)}; groups differ in {', '.join(expected)}",
+            text = (
+                f"no such parameter{nearest(name, expected)}; "
+                f"groups differ in {', '.join(expected)}"
             )
+            yield (name,), text
         for key in ("at", "shift"):
-            if stated.get(key):
+            if _stated(prior, key):
                 yield (name, key), "a spread is that of a log, stated at no input and not shifted"
     for name in expected:
         if name not in spreads:
-            yield (
-                (name,),
-                f"missing: how far groups differ in {name}, as the standard deviation of its log",
-            )
+            text = f"missing: how far groups differ in {name}, as the standard deviation of its log"
+            yield (name,), text
 
 
 def value_faults(law: Law, published: Any) -> Iterator[tuple[Place, str]]:
-    """Find published values that are in no notation of this law."""
-    for place, entry in enumerate(published if isinstance(published, list | tuple) else ()):
-        values = entry.get("values") if isinstance(entry, dict) else getattr(entry, "values", None)
-        if not isinstance(values, dict) or not all(
-            isinstance(value, int | float) for value in values.values()
-        ):
-            continue  # for pydantic to say
+    """Yield the published values that are in no notation of a law."""
+    if not isinstance(published, list | tuple):
+        return
+    for place, entry in enumerate(published):
+        values = _stated(entry, "values")
+        if not _are_numbers(values):
+            continue  # pydantic reports these
         try:
             law.from_notation(values)
         except (ValueError, ArithmeticError) as error:
             yield (place, "values"), str(error)
 
 
+def _are_numbers(values: Any) -> bool:
+    """Return whether this is a table of numbers."""
+    if not isinstance(values, dict):
+        return False
+    return all(isinstance(value, int | float) for value in values.values())
+
+
 def describe(error: ValidationError) -> str:
-    """Count the faults of a file and write each on a line of its own, with its path."""
-    faults = [f"  {'.'.join(map(str, e['loc'])) or 'file'}: {_reason(e)}" for e in error.errors()]
-    return "\n".join([f"{len(faults)} fault{'s' * (len(faults) > 1)}", *faults])
+    """Return the count of a file's faults, then each on a line of its own with its path."""
+    faults = []
+    for one in error.errors():
+        place = ".".join(map(str, one["loc"])) or "file"
+        faults.append(f"  {place}: {_reason(one)}")
+    noun = "fault" if len(faults) == 1 else "faults"
+    return "\n".join([f"{len(faults)} {noun}", *faults])
 
 
 def _reason(error: Any) -> str:
     message = REASONS.get(error["type"], error["msg"].removeprefix("Value error, "))
-    simple = isinstance(error["input"], str | int | float) and error["type"] != "value_error"
-    return f"{message}; got {error['input']!r}" if simple else message
+    # Our own messages say what was got where it helps.
+    is_ours = error["type"] == "value_error"
+    if isinstance(error["input"], str | int | float) and not is_ours:
+        return f"{message}; got {error['input']!r}"
+    return message
 
 
 def one_of(name: str, allowed: Collection[str], kind: str) -> str:
-    """Return a name that is allowed.
+    """Return the name if it is allowed.
 
     Raises
     ------
     ValueError
-        With the nearest allowed name and all of them.
+        Otherwise, with the nearest allowed name and all of them.
     """
     if name not in allowed:
         raise ValueError(
@@ -148,6 +173,8 @@ def one_of(name: str, allowed: Collection[str], kind: str) -> str:
 
 
 def nearest(name: str, allowed: Collection[str]) -> str:
-    """Suggest the nearest allowed name, or nothing."""
+    """Return a suggestion of the nearest allowed name, or an empty text."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    if not close:
+        return ""
+    return f" (did you mean '{close[0]}'?)"

@@ -1,4 +1,4 @@
-"""What a model file is made of: priors with reasons, published values with checks, a discrepancy."""
+"""Parts of a model file: priors with reasons, a discrepancy, published values with checks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ FROZEN = ConfigDict(frozen=True, extra="forbid")
 class Prior(BaseModel):
     """Prior of one parameter, with its reason.
 
-    The distribution's arguments are further fields: ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``.
-    With ``at``, the prior is on the size in nats of the parameter's term at that input: for N_c, on
-    (N_c/at)^alpha_N. ``shift`` moves the support: parameter = shift + draw.
+    The arguments of the distribution are further fields:
+    ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``. With ``at``, the prior is on
+    the size in nats of the parameter's term at that input: for N_c, on (N_c/at)^alpha_N. ``shift``
+    moves the support: parameter = shift + draw.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -42,9 +43,8 @@ class Prior(BaseModel):
     def _arguments_fit(self) -> Prior:
         allowed = DISTRIBUTIONS[self.dist].argument_names()
         if set(self.arguments) != set(allowed):
-            raise ValueError(
-                f"{self.dist} takes {', '.join(allowed)}; got {', '.join(self.arguments) or 'none'}"
-            )
+            given = ", ".join(self.arguments) or "none"
+            raise ValueError(f"{self.dist} takes {', '.join(allowed)}; got {given}")
         return self
 
     @property
@@ -54,29 +54,33 @@ class Prior(BaseModel):
 
     @property
     def distribution(self) -> Distribution:
-        """The distribution before `shift`, with its arguments."""
+        """The distribution with its arguments, before it is shifted."""
         return DISTRIBUTIONS[self.dist](**self.arguments)
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{name} {value:g}" for name, value in self.arguments.items())
-        shift = f"{self.shift:g} + " if self.shift else ""
-        at = f", for the size of its term at {format_quantity(self.at)}" if self.at else ""
-        return f"{shift}{self.dist}({arguments}){at}"
+        text = f"{self.dist}({arguments})"
+        if self.shift:
+            text = f"{self.shift:g} + {text}"
+        if self.at is not None:
+            text += f", for the size of its term at {format_quantity(self.at)}"
+        return text
 
     def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        """Draws of the parameter, or with ``at`` of its term's size."""
+        """Return draws of the parameter, or with ``at`` of its term's size, shape (draws,)."""
         return self.shift + self.distribution.draw(rng, draws)
 
     def logpdf(self, value: np.ndarray) -> np.ndarray:
-        """Log density of the parameter, or with ``at`` of its term's size."""
+        """Return the log density of the parameter, or with ``at`` of its term's size."""
         return self.distribution.logpdf(value - self.shift)
 
 
 class Check(BaseModel):
-    """A number the paper prints that its values must reproduce through our law.
+    """A number that the paper prints, and that its values must reproduce through our law.
 
-    ``what`` is a parameter, a derived quantity, ``loss`` (at ``at``) or ``loss_ratio`` (loss at ``at`` over loss at
-    ``over``). ``printed`` keeps the paper's digits: agreement is to the last of them, or to ``within``.
+    ``what`` is a parameter, a derived quantity, ``loss`` (at ``at``) or ``loss_ratio`` (loss at
+    ``at`` over loss at ``over``). ``printed`` keeps the paper's digits: agreement is to the last of
+    them, or to ``within``.
     """
 
     model_config = FROZEN
@@ -91,7 +95,8 @@ class Check(BaseModel):
 class Published(BaseModel):
     """Values of a paper for this law, in the paper's own notation, and their place in the paper.
 
-    Where the paper prints no further number that the values imply, ``unchecked`` says so instead of ``checks``.
+    Where the paper prints no further number that the values imply, ``unchecked`` says so instead of
+    ``checks``.
     """
 
     model_config = FROZEN
@@ -104,9 +109,19 @@ class Published(BaseModel):
     checks: tuple[Check, ...] = ()
     unchecked: str = ""
 
+    def __str__(self) -> str:
+        place = self.where
+        if self.counting:
+            place = f"{place}; {self.counting}" if place else self.counting
+        values = ", ".join(f"{name} {value:g}" for name, value in self.values.items())
+        return f"{self.label} ({place}): {values}"
+
 
 class Discrepancy(BaseModel):
-    """How far the law itself may be off (`scalebayes.specs.discrepancy`): the length is in decades of each input."""
+    """The size of the law's own errors (`scalebayes.specs.discrepancy`).
+
+    The length is in decades of each input.
+    """
 
     model_config = FROZEN
     kernel: str = "matern52"
@@ -117,3 +132,9 @@ class Discrepancy(BaseModel):
     @classmethod
     def _known_kernel(cls, kernel: str) -> str:
         return one_of(kernel, KERNELS, "kernel")
+
+    def describe(self) -> list[str]:
+        """Return two lines: the Gaussian process, and the reason for its length."""
+        kernel = self.kernel.replace("_", " ")
+        process = f"a Gaussian process over the logs of the inputs ({kernel}, length {self.length:g} decades)"
+        return [f"discrepancy: {process}", f"           {self.reason}"]

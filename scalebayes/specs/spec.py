@@ -1,4 +1,4 @@
-"""Specs: a law with priors, a noise model and the published values to compare with, read from TOML."""
+"""Specs: a law with priors, noise, perhaps a discrepancy, and published values, read from TOML."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import textwrap
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,11 +44,15 @@ from scalebayes.specs.parts import FROZEN, Discrepancy, Prior, Published
 if TYPE_CHECKING:
     import pandas as pd
 
+WIDTH = 110
+"""Columns of a paragraph in `Spec.describe`."""
+
 
 class Spec(BaseModel):
     """A law with priors and noise: everything that determines a posterior, except the runs.
 
-    Write one as TOML in ``models/`` (see ``models/README.md``) or in Python, where priors may be computed.
+    Write one as TOML in ``models/`` (see ``models/README.md``) or in Python, where priors may be
+    computed.
 
     Raises
     ------
@@ -82,27 +87,30 @@ class Spec(BaseModel):
     def _priors_fit(
         cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> dict[str, Prior]:
-        """Add the noise model's own priors where the spec states none, and check names, `at` and `shift`."""
+        """Add default priors of noise and discrepancy, and check names, `at` and `shift`."""
         if not {"law", "noise"} <= info.data.keys() or not isinstance(given, dict):
             return read(given)
         law = LAWS[info.data["law"]]
         noise = NOISES[info.data["noise"]]
-        scatter = _observation(law, noise, info.data.get("discrepancy")).priors
-        given = {**scatter, **given}
-        priors = read_all(read, given, prior_faults(law, tuple(scatter), given))
-        return {name: priors[name] for name in (*law.parameter_names, *scatter)}
+        defaults = _observation(law, noise, info.data.get("discrepancy")).priors
+        given = {**defaults, **given}
+        priors = read_all(read, given, prior_faults(law, tuple(defaults), given))
+        return {name: priors[name] for name in (*law.parameter_names, *defaults)}
 
     @field_validator("pool")
     @classmethod
     def _can_be_pooled(cls, pool: str | None, info: ValidationInfo) -> str | None:
-        if pool is not None and info.data.get("discrepancy") is not None:
+        if pool is None:
+            return None
+        if info.data.get("discrepancy") is not None:
             raise ValueError(
                 "a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy"
             )
         law = LAWS.get(info.data.get("law", ""))
-        if pool is not None and law is not None and law.response != "loss":
+        if law is not None and law.response != "loss":
             raise ValueError(
-                f"'{law.name}' is of accuracy, and tables of scores have no groups: leave out pool"
+                f"'{law.name}' is a law of accuracy, and tables of scores have no groups: "
+                "leave out pool"
             )
         return pool
 
@@ -122,98 +130,92 @@ class Spec(BaseModel):
         cls, given: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> tuple[Published, ...]:
         law = LAWS.get(info.data.get("law", ""))
-        return read_all(read, given, value_faults(law, given) if law else ())
+        faults = value_faults(law, given) if law else ()
+        return read_all(read, given, faults)
 
     @property
     def law_object(self) -> Law:
-        """The law this spec names."""
+        """The law that this spec names."""
         return LAWS[self.law]
 
     @property
     def noise_object(self) -> Noise:
-        """The noise model this spec names."""
+        """The noise that this spec names."""
         return NOISES[self.noise]
 
     @property
-    def scatter_names(self) -> tuple[str, ...]:
-        """Parameters of what lies between the law and a run's loss: those of the noise, and the discrepancy's eta."""
-        return tuple(self.observation.priors)
-
-    @property
     def observation(self) -> Observation:
-        """Distribution of the log losses around the law: its noise, and the discrepancy if there is one."""
+        """Distribution of the log losses around the law: noise, and the discrepancy if any."""
         return _observation(self.law_object, self.noise_object, self.discrepancy)
 
     @property
+    def scatter_names(self) -> tuple[str, ...]:
+        """Parameters that are not the law's: those of the noise, and the discrepancy's eta."""
+        return tuple(self.observation.priors)
+
+    @property
     def hash(self) -> str:
-        """SHA-256 of what determines the posterior: law, noise, discrepancy, priors; not titles, reasons or values."""
-        priors = {
-            k: p.model_dump(exclude={"reason"}, exclude_defaults=True)
-            for k, p in self.priors.items()
+        """SHA-256 of what determines the posterior: law, noise, discrepancy, priors and spreads.
+
+        Titles, reasons and published values play no part.
+        """
+        core: dict[str, Any] = {"law": self.law, "noise": self.noise}
+        core["priors"] = {
+            name: prior.model_dump(exclude={"reason"}, exclude_defaults=True)
+            for name, prior in self.priors.items()
         }
-        core: dict[str, Any] = {"law": self.law, "noise": self.noise, "priors": priors}
         if self.discrepancy is not None:
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
         if self.pool is not None:
-            core["spread"] = {k: p.model_dump(exclude={"reason"}) for k, p in self.spread.items()}
+            core["spread"] = {
+                name: prior.model_dump(exclude={"reason"}) for name, prior in self.spread.items()
+            }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
     def __str__(self) -> str:
         return f"{self.name}: {self.title}"
 
     def __repr__(self) -> str:
-        off = ", with a discrepancy" if self.discrepancy else ""
-        return f"<Spec {self.name}: {self.law}, {self.noise} noise, {len(self.priors)} priors{off}>"
+        parts = [self.law, f"{self.noise} noise", f"{len(self.priors)} priors"]
+        if self.discrepancy is not None:
+            parts.append("with a discrepancy")
+        return f"<Spec {self.name}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         formula = f"L = {self.law_object.formula}"
-        scatter = f"noise: {self.noise}" + "; a discrepancy says how far the law may be off" * bool(
-            self.discrepancy
-        )
+        noise = f"noise: {self.noise}"
+        if self.discrepancy is not None:
+            noise += "; a discrepancy says how far the law may be off"
         priors = {name: f"{prior}: {prior.reason}" for name, prior in self.priors.items()}
-        return html.panel(str(self), self.about, formula, scatter, html.facts(priors))
+        return html.panel(str(self), self.about, formula, noise, html.facts(priors))
 
     def describe(self) -> str:
-        """Say in full what is fitted: the law, the noise, every prior with its reason, and what is published."""
-        lines = [
-            f"{self}",
-            *textwrap.wrap(self.about, 110),
-            "",
-            f"L = {self.law_object.formula}",
-            f"noise: {self.noise}",
-            *self._describe_discrepancy(),
-            "",
-            "Priors",
-        ]
-        lines += [
-            f"  {name:8} {prior}\n           {prior.reason}" for name, prior in self.priors.items()
-        ]
-        if self.pool:
-            lines += [
-                "",
-                f"Pooled by {self.pool}: priors above are of the population; spreads of logs around it",
-            ]
-        lines += [
-            f"  {name:8} {prior}\n           {prior.reason}" for name, prior in self.spread.items()
-        ]
-        if self.published:
-            lines += ["", "Published"]
-        for entry in self.published:
-            values = ", ".join(f"{name} {value:g}" for name, value in entry.values.items())
-            lines.append(
-                f"  {entry.label} ({'; '.join(filter(None, (entry.where, entry.counting)))}): {values}"
+        """Return the spec in words: law, noise, every prior with its reason, published values."""
+        lines = [str(self), *textwrap.wrap(self.about, WIDTH), ""]
+        lines += [f"L = {self.law_object.formula}", f"noise: {self.noise}"]
+        if self.discrepancy is not None:
+            lines += self.discrepancy.describe()
+        lines += ["", "Priors", *_describe_priors(self.priors)]
+        if self.pool is not None:
+            heading = (
+                f"Pooled by {self.pool}: priors above are of the population; "
+                "spreads of logs around it"
             )
+            lines += ["", heading, *_describe_priors(self.spread)]
+        if self.published:
+            lines += ["", "Published", *[f"  {entry}" for entry in self.published]]
         return "\n".join(lines)
 
-    def _describe_discrepancy(self) -> list[str]:
-        if self.discrepancy is None:
-            return []
-        kind = self.discrepancy.kernel.replace("_", " ")
-        size = f"a Gaussian process over the logs of the inputs ({kind}, length {self.discrepancy.length:g} decades)"
-        return [f"discrepancy: {size}", f"           {self.discrepancy.reason}"]
+
+def _describe_priors(priors: Mapping[str, Prior]) -> list[str]:
+    lines = []
+    for name, prior in priors.items():
+        lines += [f"  {name:8} {prior}", f"           {prior.reason}"]
+    return lines
 
 
 def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Observation:
+    """Return the distribution of the log losses: the one place that chooses how delta is treated."""
     if discrepancy is None:
         return NoiseOnly(noise)
     kind = IntegratedDiscrepancy if noise.integrates_discrepancy else SampledDiscrepancy
@@ -221,7 +223,7 @@ def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Obs
 
 
 def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Draws of every parameter from the prior.
+    """Return draws of every parameter from the prior.
 
     Returns
     -------
@@ -230,18 +232,18 @@ def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(seed)
     out = {name: prior.draw(rng, draws) for name, prior in spec.priors.items()}
-    with np.errstate(
-        over="ignore"
-    ):  # a scale whose exponent is almost zero is infinite for every purpose
+    # A scale whose exponent is almost zero overflows, and infinite serves every purpose.
+    with np.errstate(over="ignore"):
         for parameter in spec.law_object.parameters:
             at = spec.priors[parameter.name].at
             if at is not None and parameter.exponent:
-                out[parameter.name] = at * out[parameter.name] ** (1 / out[parameter.exponent])
+                size, exponent = out[parameter.name], out[parameter.exponent]
+                out[parameter.name] = at * size ** (1 / exponent)
     return out
 
 
 def read_model(model: str | Path | Spec) -> Spec:
-    """Read a spec: a name in ``models/``, a path to a TOML file, or a `Spec`, which passes through.
+    """Return a spec by its name in ``models/`` or a path to a TOML file; a `Spec` passes through.
 
     Raises
     ------
@@ -251,45 +253,51 @@ def read_model(model: str | Path | Spec) -> Spec:
     if isinstance(model, Spec):
         return model
     if str(model).endswith(".toml"):
-        path = Path(model)
-        if not path.is_file():
-            raise SpecError(f"no model file at {path}")
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read {path}: {error}") from None
-        return _parse(path.stem, text, str(path))
+        return _read_file(Path(model))
     files = _model_files()
     if model not in files:
-        near = nearest(str(model), files)
         raise SpecError(
-            f"no model '{model}'{near}; known models: {', '.join(files)}; or give a path ending in .toml"
+            f"no model '{model}'{nearest(str(model), files)}; known models: {', '.join(files)}; "
+            "or give a path ending in .toml"
         )
     return _parse(str(model), files[str(model)].read_text("utf-8"), f"models/{model}.toml")
 
 
+def _read_file(path: Path) -> Spec:
+    if not path.is_file():
+        raise SpecError(f"no model file at {path}")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read {path}: {error}") from None
+    return _parse(path.stem, text, str(path))
+
+
 def list_models() -> pd.DataFrame:
-    """Table of the specs in ``models/``: title, law, inputs and noise by name."""
+    """Return a table of the specs in ``models/``: title, law, inputs and noise by name."""
     import pandas as pd
 
-    specs = [read_model(name) for name in _model_files()]
-    rows = [(s.title, s.law, ", ".join(s.law_object.inputs), s.noise) for s in specs]
-    return pd.DataFrame(
-        rows,
-        columns=["title", "law", "inputs", "noise"],
-        index=pd.Index([s.name for s in specs], name="model"),
-    )
+    rows = {}
+    for name in _model_files():
+        spec = read_model(name)
+        inputs = ", ".join(spec.law_object.inputs)
+        rows[name] = (spec.title, spec.law, inputs, spec.noise)
+    columns = ["title", "law", "inputs", "noise"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.rename_axis(index="model")
 
 
 def models_folder() -> Path:
-    """Where specs and their references are: inside the installed package, or beside it in a checkout."""
+    """Return the folder of specs and their references: in the installed package, or beside it."""
     package = Path(__file__).parents[1]
-    folder = package / "_models"
-    return folder if folder.is_dir() else package.parent / "models"
+    installed = package / "_models"
+    if installed.is_dir():
+        return installed
+    return package.parent / "models"  # a checkout
 
 
 def _model_files() -> dict[str, Path]:
-    """Spec files by name."""
+    """Return spec files by name."""
     return {file.stem: file for file in sorted(models_folder().glob("*.toml"))}
 
 
