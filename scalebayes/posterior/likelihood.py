@@ -1,163 +1,265 @@
-r"""What a table says under each draw: its log density, and what is left of it when some runs are left out.
+r"""The log density of a table under each draw, and of some runs given the others.
 
-Without a discrepancy runs are independent given the parameters, and log densities add. With one they are not: with
+Without a discrepancy, or with one that is sampled, runs are independent given a draw, and log
+densities add. With a discrepancy that is integrated out they are not. With
 Q = (sigma^2 I + eta^2 K)^-1 and the residual r = log loss - log law, rows G given all others are
 
-    r_G | r_-G ~ Normal(r_G - Q_GG^-1 (Q r)_G, Q_GG^-1),
+    r_G | r_-G ~ Normal(r_G - Q_GG^-1 (Q r)_G, Q_GG^-1).
 
-of which single rows are the pointwise log likelihoods in `Fit.tree` (Buerkner et al. 2021). These do *not* add up to
-the log density of the table, nor those of a group's rows to the group's. Without rows G the discrepancy at x, of mean m
-and variance v given all rows, becomes
+Of single rows these are the pointwise log likelihoods in `Fit.tree` (Buerkner et al. 2021). They do
+*not* add up to the log density of the table, nor those of a group's rows to the group's. Without
+rows G the discrepancy at x, of mean m and variance v given all rows, becomes
 
     m - b Q_GG^-1 (Q r)_G,    v + b Q_GG^-1 b',    b = eta^2 k(x, X) Q restricted to G.
 
 References
 ----------
-Buerkner, Gabry and Vehtari (2021), Efficient leave-one-out cross-validation for non-factorized models,
-doi:10.1007/s00180-020-01045-4.
+Buerkner, Gabry and Vehtari (2021), Efficient leave-one-out cross-validation for non-factorized
+models, doi:10.1007/s00180-020-01045-4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.posterior.fit import Fit, noise_parameters, refuse_view, residuals
+from scalebayes.posterior.fit import Fit, noise_parameters, refuse_view
+from scalebayes.posterior.fit import residuals as residuals
 from scalebayes.specs.discrepancy import Basis, Conditional
+from scalebayes.specs.noise import NOISES, Noise
 
 VALUES = 4_000_000
-"""Of matrices inverted at once: draws are taken in blocks of so many values (32 MB)."""
+"""Values of matrices inverted at once (32 MB): draws are taken in blocks of so many."""
 
 
 @dataclass(frozen=True, eq=False)
-class Likelihood:
-    """A table under S draws: residuals (S, rows), and with a discrepancy its basis and amplitude.
+class Likelihood(ABC):
+    """A table under S draws.
 
     Attributes
     ----------
     residual
-        Log loss less log law, (S, rows), less the discrepancy where it was sampled.
-    pointwise
-        Log density of each run's residual, (S, rows), where runs are independent given the draw; else None.
+        Log loss minus log law, (S, rows), minus the discrepancy where it is sampled.
     known
-        What the draws know of the discrepancy, if there is one.
+        What the draws tell of the discrepancy, or None if there is none.
     """
 
     residual: np.ndarray
-    pointwise: np.ndarray | None = None
-    known: Conditional | None = None
+    known: Conditional | None
 
+    @abstractmethod
     def joint(self) -> np.ndarray:
-        """Log density of all runs together, (S,); the discrepancy is integrated out, unless it was sampled."""
-        if self.pointwise is not None:
-            return self.pointwise.sum(axis=1)
-        basis, eta, sigma, rotated = self._process()
-        variance = sigma[:, None] ** 2 + eta[:, None] ** 2 * basis.values
-        outside = (self.residual**2).sum(axis=1) - (rotated**2).sum(axis=1)
-        rows, rank = basis.vectors.shape
-        inside = (rotated**2 / variance + np.log(variance)).sum(axis=1)
-        return -0.5 * (
-            inside
-            + outside / sigma**2
-            + 2 * (rows - rank) * np.log(sigma)
-            + rows * np.log(2 * np.pi)
-        )
+        """Return the log density of all runs together, (S,)."""
 
+    @abstractmethod
     def left_out(
         self, rows: np.ndarray, points: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Log density of some rows given all others, and the discrepancy at points from the others alone.
+        """Return the log density of some rows given the others, and the discrepancy without them.
 
         Parameters
         ----------
         rows
             Indices.
         points
-            In units of the length (`Basis.scale`), (targets, inputs).
+            In units of the length (`points`), (targets, inputs).
 
         Returns
         -------
         tuple
-            Log density (S,); mean and variance of the discrepancy, (S, targets), zero where there is none.
+            Log density (S,); mean and variance of the discrepancy, (S, targets), zero where there
+            is none.
         """
-        if self.pointwise is not None:
-            return self.pointwise[:, rows].sum(axis=1), *self.off(
-                np.empty((0, 1)) if points is None else points
-            )
-        parts = [self._left_out(block, rows, points) for block in self._blocks(len(rows))]
-        density, mean, variance = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return density, mean, variance
+
+    @abstractmethod
+    def standardised(self) -> np.ndarray:
+        """Return residuals over the standard deviation of Normal noise that matches, (S, rows).
+
+        Where runs are not independent, the residual and its standard deviation are those given all
+        other runs.
+        """
+
+    @abstractmethod
+    def tail(self) -> np.ndarray:
+        """Return the probability of a residual as large under each draw, of either sign, (S, rows)."""
+
+    def points(self, inputs: Iterable[np.ndarray]) -> np.ndarray:
+        """Return inputs in units of the length, (targets, inputs), for `left_out` and `off`."""
+        values = np.column_stack(list(inputs))
+        if self.known is None:
+            return values  # there is no length, and nothing depends on them
+        return self.known.basis.scale(values.T)
 
     def off(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the discrepancy at points given all runs, (S, targets); zero where there is none."""
+        """Return mean and variance of the discrepancy at points given all runs, (S, targets).
+
+        Zero where there is none.
+        """
         if self.known is None or not len(points):
             nothing = np.zeros((len(self.residual), len(points)))
             return nothing, nothing
-        return self._given_all(slice(None), points)
+        return _given_all(self.known, slice(None), points)
+
+
+@dataclass(frozen=True, eq=False)
+class IndependentRuns(Likelihood):
+    """Runs that are independent given a draw.
+
+    Attributes
+    ----------
+    noise, parameters
+        Distribution of the residuals, and the draws of its parameters, (S, 1).
+    pointwise
+        Log density of each run's residual, (S, rows).
+    """
+
+    noise: Noise
+    parameters: Mapping[str, np.ndarray]
+    pointwise: np.ndarray
+
+    def joint(self) -> np.ndarray:
+        """Return the log density of all runs together, (S,), given a discrepancy that is sampled."""
+        return self.pointwise.sum(axis=1)
+
+    def left_out(
+        self, rows: np.ndarray, points: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log density of some rows, and the discrepancy, which does not change."""
+        if points is None:
+            points = np.empty((0, 1))
+        mean, variance = self.off(points)
+        return self.pointwise[:, rows].sum(axis=1), mean, variance
 
     def standardised(self) -> np.ndarray:
-        """Residual of each row given all others over its standard deviation, with a discrepancy, (S, rows)."""
-        basis, eta, sigma, rotated = self._process()
-        shrink = basis.values / (basis.values + (sigma / eta)[:, None] ** 2)
-        precision = 1.0 - shrink @ (basis.vectors**2).T
-        surprise = self.residual - (rotated * shrink) @ basis.vectors.T
+        """Return residuals over the standard deviation of the Normal with the same quartiles."""
+        return self.residual / self.noise.middle(**self.parameters)
+
+    def tail(self) -> np.ndarray:
+        """Return the probability of a residual as large under each draw, of either sign."""
+        return self.noise.tail(self.residual, **self.parameters)
+
+
+@dataclass(frozen=True, eq=False)
+class DependentRuns(Likelihood):
+    """Runs under Normal noise and a discrepancy that is integrated out."""
+
+    known: Conditional
+
+    def joint(self) -> np.ndarray:
+        """Return the marginal log density of all runs together, (S,)."""
+        basis, eta, sigma, rotated = self._process
+        variance = sigma[:, None] ** 2 + eta[:, None] ** 2 * basis.values
+        outside = (self.residual**2).sum(axis=1) - (rotated**2).sum(axis=1)
+        inside = (rotated**2 / variance + np.log(variance)).sum(axis=1)
+        rows, rank = basis.vectors.shape
+        twice = (
+            inside
+            + outside / sigma**2
+            + 2 * (rows - rank) * np.log(sigma)
+            + rows * np.log(2 * np.pi)
+        )
+        return -0.5 * twice
+
+    def left_out(
+        self, rows: np.ndarray, points: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log density of some rows given the others, and the discrepancy without them."""
+        if points is None:
+            points = np.empty((0, len(self.known.basis.points.T)))
+        blocks = [self._left_out(block, rows, points) for block in self._blocks(len(rows))]
+        densities, means, variances = zip(*blocks, strict=True)
+        return np.concatenate(densities), np.concatenate(means), np.concatenate(variances)
+
+    def standardised(self) -> np.ndarray:
+        """Return the residual of each row given all others over its standard deviation."""
+        basis, eta, sigma, rotated = self._process
+        shrinkage = basis.values / (basis.values + (sigma / eta)[:, None] ** 2)
+        precision = 1.0 - shrinkage @ (basis.vectors**2).T
+        surprise = self.residual - (rotated * shrinkage) @ basis.vectors.T
         return surprise / (sigma[:, None] * np.sqrt(precision))
 
+    def tail(self) -> np.ndarray:
+        """Return the probability of a residual as large given all other rows, of either sign."""
+        return NOISES["normal"].tail(self.standardised(), sigma=1.0)
+
+    @property
     def _process(self) -> tuple[Basis, np.ndarray, np.ndarray, np.ndarray]:
-        if self.known is None:
-            raise TypeError("this table has no discrepancy")
-        return self.known.basis, self.known.eta, self.known.sigma, self.known.rotated
+        known = self.known
+        return known.basis, known.eta, known.sigma, known.rotated
 
     def _blocks(self, rows: int) -> Iterator[slice]:
+        """Yield blocks of draws whose matrices (rows, rows) are held at once."""
         size = max(1, VALUES // max(1, rows**2))
-        return (slice(start, start + size) for start in range(0, len(self.residual), size))
+        for start in range(0, len(self.residual), size):
+            yield slice(start, start + size)
 
     def _left_out(
-        self, block: slice, rows: np.ndarray, points: np.ndarray | None
-    ) -> tuple[np.ndarray, ...]:
-        basis, eta, sigma, rotated = self._process()
-        residual, eta, sigma = self.residual[block], eta[block], sigma[block]
-        ours, weights = basis.vectors[rows], 1.0 / (basis.values + (sigma / eta)[:, None] ** 2)
-        shrink = basis.values * weights
-        noise = sigma[:, None, None] ** 2
-        surprise = (residual[:, rows] - (rotated[block] * shrink) @ ours.T) / sigma[
-            :, None
-        ] ** 2  # (Q r)_G
-        precision = (
-            np.eye(len(rows)) - np.einsum("gr,sr,hr->sgh", ours, shrink, ours, optimize=True)
-        ) / noise
+        self, block: slice, rows: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `left_out` for a block of draws."""
+        basis, eta, sigma, rotated = self._process
+        eta, sigma = eta[block], sigma[block]
+        vectors = basis.vectors[rows]
+        weights = 1.0 / (basis.values + (sigma / eta)[:, None] ** 2)
+        shrinkage = basis.values * weights
+
+        # (Q r)_G and Q_GG, by the inverse in the eigenbasis.
+        smooth = (rotated[block] * shrinkage) @ vectors.T
+        surprise = (self.residual[block][:, rows] - smooth) / sigma[:, None] ** 2
+        explained = np.einsum("gr,sr,hr->sgh", vectors, shrinkage, vectors, optimize=True)
+        precision = (np.eye(len(rows)) - explained) / sigma[:, None, None] ** 2
+
+        # With Q_GG = root root', z = root^-1 (Q r)_G has z'z = (Q r)_G' Q_GG^-1 (Q r)_G.
         root = np.linalg.cholesky(precision)
-        z = np.linalg.solve(root, surprise[..., None])  # z'z = (Q r)_G' Q_GG^-1 (Q r)_G
+        z = np.linalg.solve(root, surprise[..., None])
         log_root = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-        density = (
-            log_root - 0.5 * (z[..., 0] ** 2).sum(axis=1) - 0.5 * len(rows) * np.log(2 * np.pi)
-        )
-        if points is None:
-            return density, np.zeros((len(density), 0)), np.zeros((len(density), 0))
-        mean, variance = self._given_all(block, points)
-        y = np.linalg.solve(
-            root, np.einsum("gr,sr,tr->sgt", ours, weights, basis.project(points), optimize=True)
-        )
+        constant = 0.5 * len(rows) * np.log(2 * np.pi)
+        density = log_root - 0.5 * (z[..., 0] ** 2).sum(axis=1) - constant
+        if not len(points):
+            nothing = np.zeros((len(density), 0))
+            return density, nothing, nothing
+
+        # y = root^-1 b', so that b Q_GG^-1 (Q r)_G = y'z and b Q_GG^-1 b' = y'y.
+        mean, variance = _given_all(self.known, block, points)
+        projected = basis.project(points)
+        b = np.einsum("gr,sr,tr->sgt", vectors, weights, projected, optimize=True)
+        y = np.linalg.solve(root, b)
         return density, mean - (y * z).sum(axis=1), variance + (y**2).sum(axis=1)
 
-    def _given_all(self, block: slice, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        basis, eta, sigma, rotated = self._process()
-        weights = 1.0 / (basis.values + (sigma / eta)[block, None] ** 2)
-        c = basis.project(points)
-        mean = (weights * rotated[block]) @ c.T
-        return mean, (eta[block, None] ** 2 * (1.0 - weights @ (c**2).T)).clip(0.0)
+
+def _given_all(
+    known: Conditional, block: slice, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the discrepancy given all runs, for a block of draws."""
+    eta = known.eta[block, None]
+    weights = 1.0 / (known.basis.values + (known.sigma[block, None] / eta) ** 2)
+    projected = known.basis.project(points)
+    mean = (weights * known.rotated[block]) @ projected.T
+    unexplained = 1.0 - weights @ (projected**2).T
+    return mean, (eta**2 * unexplained).clip(0.0)
 
 
 def make_likelihood(fit: Fit) -> Likelihood:
-    """The runs of a fit under its draws."""
+    """Return the runs of a fit under its draws.
+
+    Raises
+    ------
+    QueryError
+        Of a view of a new group, which has no runs.
+    """
     refuse_view(fit, "a new group has no runs that could be weighed: ask a group", of_a_group=False)
-    residual, observation = residuals(fit), fit.spec.observation
+    observation = fit.spec.observation
+    residual, known = residuals(fit), fit.discrepancy
     if not observation.runs_are_independent:
-        return Likelihood(residual, None, fit.discrepancy)
-    delta = np.asarray(observation.delta_at_runs(fit.tree))
-    if delta.ndim:
-        residual = residual - delta.reshape(residual.shape)
-    scatter = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
-    return Likelihood(residual, observation.pointwise(residual, scatter, fit.runs), fit.discrepancy)
+        assert known is not None  # the discrepancy is why they are not
+        return DependentRuns(residual, known)
+    # One row a draw; a discrepancy that is not sampled is zero for all.
+    shape = (*fit.tree["posterior"]["sigma"].shape, len(fit.runs))
+    delta = np.broadcast_to(observation.delta_at_runs(fit.tree), shape)
+    residual = residual - delta.reshape(residual.shape)
+    parameters = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
+    pointwise = observation.pointwise(residual, parameters, fit.runs)
+    return IndependentRuns(residual, known, observation.noise, parameters, pointwise)

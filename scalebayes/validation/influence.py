@@ -187,8 +187,7 @@ def _expected_loss(
         ]
 
     def at(fit: Fit, table: Likelihood) -> np.ndarray:
-        inputs = (given[x] for x in fit.spec.law_object.inputs)
-        return np.zeros((1, 1)) if table.known is None else table.known.basis.scale(inputs)
+        return table.points(given[x] for x in fit.spec.law_object.inputs)
 
     def expected(fit: Fit, table: Likelihood) -> np.ndarray:
         mean, variance = table.off(at(fit, table))

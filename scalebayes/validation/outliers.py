@@ -17,7 +17,7 @@ import numpy as np
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
-from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.noise import NOISES
 
@@ -60,16 +60,9 @@ def find_outliers(fit: Fit) -> pd.DataFrame:
             "outliers are those of one fit's noise: ask each fit of the average by itself"
         )
     table, rows = make_likelihood(fit), len(fit.runs)
-    normal = NOISES["normal"]
-    if table.pointwise is None:
-        sds = table.standardised()
-        tail = plain = normal.tail(sds, sigma=1.0).mean(axis=0)
-    else:
-        scatter = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
-        noise = fit.spec.noise_object
-        sds = table.residual / noise.middle(**scatter)
-        tail = noise.tail(table.residual, **scatter).mean(axis=0)
-        plain = normal.tail(sds, sigma=1.0).mean(axis=0)
+    sds = table.standardised()
+    tail = table.tail().mean(axis=0)
+    plain = NOISES["normal"].tail(sds, sigma=1.0).mean(axis=0)
     runs = fit.runs.table
     out = runs[[x for x in ("N", "D", "C", "loss") if x in runs]].assign(
         sds=np.median(sds, axis=0),
