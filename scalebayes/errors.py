@@ -1,13 +1,15 @@
-"""What scalebayes raises: every error derives from `ScaleBayesError`, so one `except` catches them all."""
+"""Exceptions and warnings: every error derives from `ScaleBayesError`, so one `except` is enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_WHOLE, _KINDS, _MOST = (
-    6,
-    4,
-    12,
-)  # faults written out in full; of more, kinds and rows: one screen helps, two do not
+# A message should fit on a terminal of 24 lines by 80 columns.
+MAX_FULL_FAULTS = 6
+"""Faults that are written out in full, one line each; more are summarised."""
+MAX_KINDS = 4
+"""Kinds of faults in a summary."""
+MAX_ROWS = 12
+"""Rows with faults in a summary."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,14 @@ class Fault:
     Attributes
     ----------
     row : int or None
-        Row of the table, 1 for the first below the header; None where it is the table's or a whole column's fault.
+        Row of the table, 1 for the first below the header; None where the fault is that of the
+        table or of a whole column.
     column : str
-        The column's own name, or the part (N, D, C, loss ...) that no column plays.
+        Name of the column, or the role (N, D, C, loss ...) that no column has.
     got, allowed, hint : str
-        What is there, what may be there, and what to do about it.
+        What the table holds, what it may hold, and what to do about it.
     run : str
-        The run's id, where the table gives ids.
+        Id of the run, where the table gives ids.
     """
 
     row: int | None
@@ -35,38 +38,54 @@ class Fault:
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:
-    """Write one aligned line a fault; of many, what is allowed once and the first dozen: a screen of 24 lines of 80."""
-    if len(faults) <= _WHOLE:
-        return _align(
-            [(*_where(fault), f"allowed: {fault.allowed}", _hint(fault)) for fault in faults]
-        )
-    kinds = dict.fromkeys(
-        (fault.column, f"allowed: {fault.allowed}", _hint(fault)) for fault in faults
-    )
-    shown = [_align([*kinds][:_KINDS]), _align([_where(fault) for fault in faults[:_MOST]])]
-    return "\n".join(shown + [f"  ... and {len(faults) - _MOST} more"] * (len(faults) > _MOST))
+    """Return one aligned line for each fault, or a summary of many.
+
+    The summary has what is allowed, once for each kind, and then the first rows with faults.
+    """
+    if len(faults) <= MAX_FULL_FAULTS:
+        return _align([(*_where(fault), *_remedy(fault)) for fault in faults])
+    # A dictionary, unlike a set, keeps the kinds in the order of the rows.
+    kinds = dict.fromkeys((fault.column, *_remedy(fault)) for fault in faults)
+    parts = [
+        _align(list(kinds)[:MAX_KINDS]),
+        _align([_where(fault) for fault in faults[:MAX_ROWS]]),
+    ]
+    if len(faults) > MAX_ROWS:
+        parts.append(f"  ... and {len(faults) - MAX_ROWS} more")
+    return "\n".join(parts)
 
 
-def _where(fault: Fault) -> tuple[str, ...]:
-    row = (
-        "table"
-        if fault.row is None
-        else f"row {fault.row}" + (f" ({fault.run})" if fault.run else "")
-    )
-    return row, fault.column, f"got {fault.got}"
+def _where(fault: Fault) -> tuple[str, str, str]:
+    """Return the row, the column and what is there."""
+    place = "table"
+    if fault.row is not None:
+        place = f"row {fault.row}"
+        if fault.run:
+            place += f" ({fault.run})"
+    return place, fault.column, f"got {fault.got}"
 
 
-def _hint(fault: Fault) -> str:
-    return f"({fault.hint})" if fault.hint else ""
+def _remedy(fault: Fault) -> tuple[str, str]:
+    """Return what is allowed, and the hint."""
+    hint = f"({fault.hint})" if fault.hint else ""
+    return f"allowed: {fault.allowed}", hint
 
 
 def _align(lines: Sequence[tuple[str, ...]]) -> str:
+    """Return cells as left-aligned columns.
+
+    Rich and pandas would do it too, but an error should not wait for their import.
+    """
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    texts = []
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        texts.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(texts)
 
 
 class ScaleBayesError(Exception):
-    """Anything scalebayes refuses to do, in words meant for its user."""
+    """Base class of the errors that scalebayes raises."""
 
 
 class RunsError(ScaleBayesError):
@@ -77,7 +96,7 @@ class RunsError(ScaleBayesError):
     message : str
         What is wrong, in one sentence.
     faults : sequence of Fault
-        Every fault, each of which becomes a line below the message.
+        Every fault; each becomes a line below the message.
     """
 
     def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
@@ -85,17 +104,18 @@ class RunsError(ScaleBayesError):
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        return (
-            f"{self.args[0]}\n{describe_faults(self.faults)}" if self.faults else str(self.args[0])
-        )
+        message = str(self.args[0])
+        if not self.faults:
+            return message
+        return f"{message}\n{describe_faults(self.faults)}"
 
 
 class SpecError(ScaleBayesError):
-    """A specification (a law with priors and a noise model) that is not valid."""
+    """An invalid specification (a law with priors and a noise model)."""
 
 
 class FitError(ScaleBayesError):
-    """A fit that cannot be started or that produced no posterior."""
+    """A fit that cannot start, or that produced no posterior."""
 
 
 class QueryError(ScaleBayesError):
@@ -103,4 +123,4 @@ class QueryError(ScaleBayesError):
 
 
 class GateWarning(UserWarning):
-    """A fit that did not pass the gate, after all attempts: its draws are returned, and are not to be trusted."""
+    """A fit failed its convergence checks after all attempts; do not rely on its draws."""

@@ -1,4 +1,4 @@
-"""Messages: a stable code, a level and a sentence."""
+"""Messages: findings with a stable code, a level and a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Message:
-    """One finding. ``code`` is stable; level "failed" closes the gate, "warning" and "note" do not."""
+    """One finding about a fit or an answer.
+
+    Attributes
+    ----------
+    code
+        Name of the kind of finding, such as ``R_HAT``; it stays the same between versions.
+    level
+        ``"failed"`` for a failed convergence check; ``"warning"`` and ``"note"`` for what else a
+        reader should know.
+    text
+        The finding in words.
+    """
 
     code: str
     level: Literal["failed", "warning", "note"]

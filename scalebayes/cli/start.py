@@ -1,84 +1,94 @@
-"""What `scalebayes` says without a command: what to do next, from what lies in the folder."""
+"""What `scalebayes` prints without a command: what to do next, given the files in the folder."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 FITS = (".nc",)
-WIDTH = 44
+COMMAND_WIDTH = 44
+"""Columns of the commands; what a command is for stands to the right of them."""
 
 
 def next_steps(folder: Path) -> str:
-    """Say in a screen what to do next in a folder: ask the fits that are there, fit the tables, or begin."""
-    fits, tables = _newest(folder, FITS), _newest(folder, TABLES)
+    """Return what to do next in a folder, in one screen of 24 lines by 80 columns.
+
+    Fits that are there can be queried and tables can be fitted; without either, published runs are
+    a beginning.
+    """
+    fits = _newest_first(folder, FITS)
+    tables = _newest_first(folder, TABLES)
     lines = ["scalebayes: from a table of training runs to decisions with credible intervals"]
     if fits:
-        lines += ["", f"Ask a fit ({_listed(fits)} in this folder):", *_ask(fits)]
+        lines += ["", f"Ask a fit ({_short_list(fits)} in this folder):", *_ask(fits)]
     if tables:
-        lines += ["", f"Fit a table ({_listed(tables)} in this folder):", *_fit(tables[0])]
+        lines += ["", f"Fit a table ({_short_list(tables)} in this folder):", *_fit(tables[0])]
     if not fits:
-        lines += [
-            "",
-            "Try it on published runs:",
-            *_try(),
-            "",
-            "Then ask, for example:",
-            *_ask(["fit.nc"]),
-        ]
+        lines += ["", "Try it on published runs:", *_try()]
+        lines += ["", "Then ask, for example:", *_ask(["fit.nc"])]
     if not tables:
-        lines += [
-            "",
-            "With runs of your own, a CSV with columns for N, D and loss:",
-            *_fit("runs.csv"),
-        ]
-    return "\n".join(
-        [*lines, "", "scalebayes --help lists all commands, scalebayes models the laws."]
-    )
+        lines += ["", "With runs of your own, a CSV with columns for N, D and loss:"]
+        lines += _fit("runs.csv")
+    lines += ["", "scalebayes --help lists all commands, scalebayes models the laws."]
+    return "\n".join(lines)
 
 
-def _newest(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+def _newest_first(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Return the names of the files with some suffixes, the newest first."""
     try:
         found = [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
-    except OSError:  # a folder that may not be read holds nothing to name
+    except OSError:  # the folder cannot be read
         return []
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.name for path in found]
+
+
+def _short_list(names: list[str]) -> str:
+    """Return the first two names, and how many more there are."""
+    shown = []
+    for name in names[:2]:
+        if len(name) > COMMAND_WIDTH:
+            name = f"{name[: COMMAND_WIDTH - 3]}..."
+        shown.append(name)
+    text = ", ".join(shown)
+    if len(names) > 2:
+        text += f" and {len(names) - 2} more"
+    return text
+
+
+def _ask(fits: list[str]) -> list[str]:
+    first = shlex.quote(fits[0])
+    lines = [
+        *_line(f"summary {first}", "posterior and diagnostics"),
+        *_line(f"predict {first} --N 70B --D 1.4T", "loss of a planned run"),
+        *_line(f"frontier {first} --C 1e24", "optimal N and D"),
+    ]
+    if len(fits) > 1:
+        lines += _line(f"compare {first} {shlex.quote(fits[1])}", "if of the same runs")
+    return lines
+
+
+def _fit(table: str) -> list[str]:
+    runs = shlex.quote(table)
+    saved = shlex.quote(f"{Path(table).stem}.nc")
     return [
-        path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+        *_line(f"runs {runs}", "check it only"),
+        *_line(f"fit {runs} -o {saved}", "about a minute"),
     ]
 
 
-def _listed(names: list[str]) -> str:
-    shown = [name if len(name) <= WIDTH else f"{name[: WIDTH - 3]}..." for name in names[:2]]
-    return ", ".join(shown) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+def _try() -> list[str]:
+    return [
+        *_line("demo", "two laws, answers, figures"),
+        *_line("fit hoffmann2022 --quick -o fit.nc", "one fit to ask"),
+    ]
 
 
-def _ask(fits: list[str]) -> Iterator[str]:
-    first = shlex.quote(fits[0])
-    yield from _line(f"summary {first}", "did it fit, what does it say")
-    yield from _line(f"predict {first} --N 70B --D 1.4T", "the loss of a run not made")
-    yield from _line(f"frontier {first} --C 1e24", "how to split a budget")
-    if len(fits) > 1:
-        both = " ".join(map(shlex.quote, fits[:2]))
-        yield from _line(f"compare {both}", "if of the same runs")
-
-
-def _fit(table: str) -> Iterator[str]:
-    name = shlex.quote(table)
-    yield from _line(f"runs {name}", "check it, fit nothing")
-    yield from _line(f"fit {name} -o {shlex.quote(Path(table).stem + '.nc')}", "about a minute")
-
-
-def _try() -> Iterator[str]:
-    yield from _line("demo", "two laws, answers, figures")
-    yield from _line("fit hoffmann2022 --quick -o fit.nc", "one fit to ask")
-
-
-def _line(command: str, what: str) -> Iterator[str]:
-    """One command and what it is for, below it where the command is long."""
-    text = f"  scalebayes {command}"
-    if len(text) <= WIDTH + 4:
-        yield f"{text:<{WIDTH + 6}}{what}"
-    else:
-        yield from (text, f"{'':<{WIDTH + 6}}{what}")
+def _line(arguments: str, purpose: str) -> list[str]:
+    """Return a command and its purpose, on a line of its own where the command is long."""
+    command = f"  scalebayes {arguments}"
+    column = COMMAND_WIDTH + 6
+    if len(command) <= column - 2:
+        return [command.ljust(column) + purpose]
+    return [command, " " * column + purpose]

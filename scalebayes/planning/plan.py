@@ -1,4 +1,4 @@
-"""IsoFLOP sweeps laid out before any run exists, and refused in words where they would say little."""
+"""IsoFLOP sweeps laid out before any run exists, and refused where they would tell little."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, size_for
 from scalebayes.display import html
 from scalebayes.display.terminal import paragraph
 from scalebayes.errors import QueryError
+from scalebayes.planning.conditioning import ROUNDING
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
@@ -22,16 +23,24 @@ from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import align
 from scalebayes.units import format_quantity
 
-FEWEST_SIZES = 5
-"""A parabola has three coefficients; with fewer than two runs to spare its minimum has no error to speak of."""
-SHORTEST = 1.0
-"""Decades of compute below which an exponent of N* ~ C^a is hardly seen."""
-BRACKETED = 0.8
-"""Probability that a minimum lies inside its sweep below which the sweep is refused."""
-WITHIN = 3.0
-"""The guess in tokens per parameter holds N* to this factor with 90%, around 20 from 2 to 180 tokens per parameter.
-Published optima run from 14 (Kaplan et al. 2020, at 1e20 FLOP) to 73 (Hoffmann et al. 2022, approach 3, at 5.76e23)."""
+MIN_SIZES = 5
+"""Fewest sizes at a budget: a parabola has three coefficients, and two further runs give its
+minimum an error that can be estimated."""
+MIN_DECADES = 1.0
+"""Least range of compute, in decades, over which the exponent of N* ~ C^a can be estimated."""
+MIN_BRACKETED = 0.8
+"""Least probability that a minimum lies inside its sweep; less is refused."""
+MAX_LOG_RATIO = 50.0
+"""Largest |log(N / N*)| that a span is advised for; e^50 is beyond any model."""
+GUESS_FACTOR = 3.0
+"""A guess in tokens per parameter contains N* within this factor with probability 90%.
+
+Around 20 that is 2 to 180 tokens per parameter. Published optima run from 14 (Kaplan et al. 2020,
+at 1e20 FLOP) to 73 (Hoffmann et al. 2022, approach 3, at 5.76e23)."""
 NORMAL_95 = 1.6448536269514722
+"""The 95% quantile of the standard Normal: an interval of 90% ends there."""
+SCALES = {"N", "D", "C", "cost", "total_cost", "tokens_per_param"}
+"""Columns of a table of runs that are written as 70B."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Plan:
     Attributes
     ----------
     table
-        One row a run, in order.
+        One row for each run, in order.
     title, notes
         What they are for, and what to know before making them, in words.
     """
@@ -51,15 +60,11 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        notes = [paragraph(f"note: {note}") for note in self.notes]
-        return "\n".join(
-            [
-                paragraph(self.title),
-                "",
-                *([rows_as_text(self.table), ""] if len(self.table) else []),
-                *notes,
-            ]
-        ).rstrip()
+        lines = [paragraph(self.title), ""]
+        if len(self.table):
+            lines += [rows_as_text(self.table), ""]
+        lines += [paragraph(f"note: {note}") for note in self.notes]
+        return "\n".join(lines).rstrip()
 
     __repr__ = __str__
 
@@ -68,17 +73,14 @@ class Plan:
 
 
 def rows_as_text(table: Table) -> str:
-    """Lay out a table of runs for a terminal: quantities as 70B, probabilities and widths short."""
-    scales = {"N", "D", "C", "cost", "total_cost", "tokens_per_param"}
-    rows = [
-        {
-            str(name).replace("_", " "): format_quantity(float(value))
-            if name in scales
-            else f"{value:.3g}"
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    """Return a table of runs for a terminal: quantities as 70B, probabilities and widths short."""
+    rows = []
+    for record in table.to_dict("records"):
+        row = {}
+        for name, value in record.items():
+            heading = str(name).replace("_", " ")
+            row[heading] = format_quantity(value) if name in SCALES else f"{value:.3g}"
+        rows.append(row)
     return align(rows)
 
 
@@ -95,75 +97,85 @@ def plan(
     draws: int = 4000,
     seed: int = 0,
 ) -> Plan:
-    r"""Lay out isoFLOP sweeps: at each budget C, `sizes` values of N around a guess of N*, with cost(N, D) = C.
+    r"""Return isoFLOP sweeps: at each budget C, `sizes` values of N around a guess of N*.
 
-    Each sweep brackets its minimum if its best run is neither the smallest nor the largest. Near the optimum the loss
-    is all but a parabola in log N, so that is the case if N* lies between the geometric means of the two smallest and
-    of the two largest sizes; its probability is that of N* under the guess, before noise.
+    D follows from cost(N, D) = C. A sweep brackets its minimum if its best run is neither the
+    smallest nor the largest. Near the optimum the loss is nearly a parabola in log N, so the
+    minimum is bracketed if N* lies between the geometric means of the two smallest and of the two
+    largest sizes. The probability of that is taken under the guess of N*, before noise.
 
     Parameters
     ----------
     C
-        Budgets in FLOP of one run each, or with `levels` the least and the largest of that many, evenly spaced in log.
+        Budgets in FLOP of one run each; or, with `levels`, the least and the largest of that many
+        budgets, evenly spaced in log C.
     sizes, span
-        How many sizes a budget, and the largest over the smallest.
+        Number of sizes at a budget, and the ratio of the largest to the smallest.
     around
-        The guess of N*: tokens per parameter, which hold N* within a factor 3 with 90% (log-normal); a model, by name
-        or `Spec`, for its prior; ``"model: label"`` for values published for a model, within the same factor 3; or a
-        fit or an average, for its posterior.
+        The guess of N*: tokens per parameter, which contain N* within a factor 3 with probability
+        90% (log-normal); a model, by name or `Spec`, for its prior; ``"model: label"`` for values
+        published for a model, within the same factor 3; or a fit or an average, for its posterior.
     budget
         FLOP that all runs together may cost.
     cost
         What a run costs.
     strict
-        Whether a sweep that would say little is refused; else the reasons become notes.
+        Whether sweeps that would tell little are refused; otherwise the reasons become notes.
     draws, seed
-        Of the prior.
+        Number of draws of a prior, and their seed.
 
     Returns
     -------
     Plan
-        One row a run: ``C``, ``N``, ``D``, ``tokens_per_param``, ``cost``, ``total_cost`` so far, and ``p_bracketed``,
-        the probability that the minimum of its budget is bracketed. ``table.attrs["total_cost"]`` is the total.
+        One row for each run: ``C``, ``N``, ``D``, ``tokens_per_param``, ``cost``, ``total_cost`` so
+        far, and ``p_bracketed``, the probability that the minimum of its budget is bracketed.
+        ``table.attrs["total_cost"]`` is the total.
 
     Raises
     ------
     QueryError
-        With every reason: fewer than five sizes, less than a decade of compute, a minimum that is bracketed with a
-        probability under 0.8, a budget exceeded; or a guess that cannot be read.
+        With every reason: fewer than five sizes, less than a decade of compute, a minimum that is
+        bracketed with a probability under 0.8, a budget exceeded; or a guess that cannot be read.
     """
-    budgets = _budgets(C, levels)
-    if not (sizes >= 2 and span > 1):
+    budgets = _read_budgets(C, levels)
+    if sizes < 2 or not span > 1:
         raise QueryError(
             f"a sweep needs 2 sizes or more, over a span above 1; got {sizes} over {span:g}"
         )
-    optimum = guess_optimum(around, budgets, cost, draws, seed)  # (draws, budgets)
-    factors = np.geomspace(span**-0.5, span**0.5, sizes)
-    N = np.nanmedian(optimum, axis=0)[:, None] * factors
-    D = np.stack([cost.affordable_tokens(n, c) for n, c in zip(N, budgets, strict=True)])
-    inner = np.sqrt(factors[:-1] * factors[1:])[[0, -1]]
-    ratio = optimum / np.nanmedian(optimum, axis=0)
-    bracketed = ((ratio > inner[0]) & (ratio < inner[1])).mean(axis=0)
-    table = _rows(budgets, N, D, bracketed, sizes)
     allowed = None if budget is None else float(quantities(budget, "budget")[0])
-    faults = [
-        *_faults(budgets, sizes, allowed),
-        *_unbracketed(budgets, bracketed, ratio, sizes, span),
-    ]
+
+    optimum = guess_optimum(around, budgets, cost, draws, seed)
+    centre = np.nanmedian(optimum, axis=0)
+    factors = np.geomspace(span**-0.5, span**0.5, sizes)
+    N = centre[:, None] * factors
+    D = np.stack([cost.affordable_tokens(n, c) for n, c in zip(N, budgets, strict=True)])
     if np.isnan(D).any():
         raise QueryError(
-            f"at {cost.name} some budgets pay for no tokens at the sizes around the guess: lower the span"
+            f"at {cost.name} some budgets pay for no tokens at the sizes around the guess: "
+            "lower the span"
         )
+    # The best run is an inner one if N* lies between the midpoints, in log N, at either end.
+    lowest = np.sqrt(factors[0] * factors[1])
+    highest = np.sqrt(factors[-2] * factors[-1])
+    ratio = optimum / centre
+    bracketed = ((ratio > lowest) & (ratio < highest)).mean(axis=0)
+
+    faults = [
+        *_design_faults(budgets, sizes, allowed),
+        *_bracket_faults(budgets, bracketed, ratio, sizes, span),
+    ]
     if faults and strict:
-        raise QueryError("this sweep would say little: " + "; ".join(faults))
+        raise QueryError("these sweeps would tell little: " + "; ".join(faults))
+    table = _runs_table(budgets, N, D, bracketed)
     title = (
-        f"{len(budgets)} isoFLOP sweeps of {sizes} sizes, {len(table)} runs, {format_quantity(budgets.sum() * sizes)} "
-        f"FLOP in all; N* guessed from {_described(around)}"
+        f"{len(budgets)} isoFLOP sweeps of {sizes} sizes, {len(table)} runs, "
+        f"{format_quantity(budgets.sum() * sizes)} FLOP in all; "
+        f"N* guessed from {_describe_guess(around)}"
     )
     return Plan(table, title, tuple(faults))
 
 
-def _budgets(C: Any, levels: int | None) -> np.ndarray:
+def _read_budgets(C: Any, levels: int | None) -> np.ndarray:
     budgets = np.unique(quantities(C, "C"))
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: budgets of one run each")
@@ -171,7 +183,8 @@ def _budgets(C: Any, levels: int | None) -> np.ndarray:
         return budgets
     if len(budgets) != 2 or levels < 2:
         raise QueryError(
-            f"levels needs the least and the largest C and 2 levels or more; got {len(budgets)}, {levels}"
+            "levels needs the least and the largest C and 2 levels or more; "
+            f"got {len(budgets)}, {levels}"
         )
     return np.geomspace(float(budgets[0]), float(budgets[1]), levels)
 
@@ -179,7 +192,9 @@ def _budgets(C: Any, levels: int | None) -> np.ndarray:
 def guess_optimum(
     around: Any, budgets: np.ndarray, cost: Cost, draws: int, seed: int
 ) -> np.ndarray:
-    """Draws of N* at each budget under a guess, (draws, budgets); NaN where a draw has none.
+    """Return draws of N* at each budget under a guess, shape (draws, budgets).
+
+    A draw without an optimum is NaN.
 
     Raises
     ------
@@ -188,31 +203,36 @@ def guess_optimum(
     """
     if isinstance(around, Fit | Average):
         return frontier(around, C=budgets, cost=cost)["N"].values.reshape(-1, len(budgets))
-    if isinstance(around, Spec | str):
-        name, _, label = around.partition(":") if isinstance(around, str) else (around, "", "")
-        spec = read_model(name.strip() if isinstance(name, str) else name)
+    if isinstance(around, Spec):
+        return _law_optimum(around, prior_draws(around, draws, seed), budgets, cost)
+    if isinstance(around, str):
+        name, _, label = around.partition(":")
+        spec = read_model(name.strip())
         if not label:
             return _law_optimum(spec, prior_draws(spec, draws, seed), budgets, cost)
-        values = {k: np.array([v]) for k, v in _published(spec, label.strip()).items()}
-        centre = _law_optimum(spec, values, budgets, cost)[0]
-    elif isinstance(around, int | float) and around > 0 and np.isfinite(around):
-        centre = np.array([size_for(cost, float(around), c) for c in budgets])
-    else:
-        raise QueryError(f"around is tokens per parameter, a model or a fit; got {around!r}")
-    spread = np.log(WITHIN) / NORMAL_95
-    levels = (
-        np.arange(draws) + 0.5
-    ) / draws  # quantiles in place of draws: the same every time, without noise
-    return centre * np.exp(spread * _normal_quantiles(levels))[:, None]
+        published = _published_values(spec, label.strip())
+        values = {parameter: np.array([value]) for parameter, value in published.items()}
+        return _spread(_law_optimum(spec, values, budgets, cost)[0], draws)
+    if isinstance(around, int | float) and around > 0 and np.isfinite(around):
+        centre = np.array([size_for(cost, float(around), budget) for budget in budgets])
+        return _spread(centre, draws)
+    raise QueryError(f"around is tokens per parameter, a model or a fit; got {around!r}")
 
 
-def _normal_quantiles(levels: np.ndarray) -> np.ndarray:
+def _spread(centre: np.ndarray, draws: int) -> np.ndarray:
+    """Return log-normal draws around sizes, (budgets,), within `GUESS_FACTOR` with 90%.
+
+    They are evenly spaced quantiles, not random numbers: without noise, and always the same.
+    """
     from scipy import stats
 
-    return stats.norm.ppf(levels)
+    levels = (np.arange(draws) + 0.5) / draws
+    sd = np.log(GUESS_FACTOR) / NORMAL_95
+    return centre * np.exp(sd * stats.norm.ppf(levels))[:, None]
 
 
-def _published(spec: Spec, label: str) -> dict[str, float]:
+def _published_values(spec: Spec, label: str) -> dict[str, float]:
+    """Return the parameters published for a model under a label."""
     for entry in spec.published:
         if entry.label == label:
             return spec.law_object.from_notation(entry.values)
@@ -225,7 +245,7 @@ def _published(spec: Spec, label: str) -> dict[str, float]:
 def _law_optimum(
     spec: Spec, values: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost
 ) -> np.ndarray:
-    """N* of a law at the budgets for parameters (S,), shape (S, budgets)."""
+    """Return N* of a law at the budgets for parameters of shape (S,), shape (S, budgets)."""
     law = spec.law_object
     if law.inputs != ("N", "D"):
         raise QueryError(
@@ -233,16 +253,16 @@ def _law_optimum(
         )
     parameters = {name: values[name] for name in law.parameter_names}
     if cost is SIX_ND and law.optimal_N is not None:
-        with np.errstate(
-            all="ignore"
-        ):  # prior draws of almost no exponent have no optimum that is a number
-            return law.optimise(budgets / 6.0, {k: v[:, None] for k, v in parameters.items()})
+        columns = {name: value[:, None] for name, value in parameters.items()}
+        # Draws of a prior with an exponent near zero have an optimum beyond any number.
+        with np.errstate(all="ignore"):
+            return law.optimise(budgets / 6.0, columns)
     return np.stack([numeric_optimum(law, parameters, c, cost) for c in budgets], axis=-1)
 
 
-def _rows(
-    budgets: np.ndarray, N: np.ndarray, D: np.ndarray, bracketed: np.ndarray, sizes: int
-) -> Table:
+def _runs_table(budgets: np.ndarray, N: np.ndarray, D: np.ndarray, bracketed: np.ndarray) -> Table:
+    """Return one row for each run; N and D have shape (budgets, sizes)."""
+    sizes = N.shape[1]
     cost = np.repeat(budgets, sizes)
     columns = {
         "C": cost,
@@ -250,67 +270,76 @@ def _rows(
         "D": D.ravel(),
         "tokens_per_param": (D / N).ravel(),
         "cost": cost,
+        "total_cost": np.cumsum(cost),
+        "p_bracketed": np.repeat(bracketed, sizes),
     }
-    columns |= {"total_cost": np.cumsum(cost), "p_bracketed": np.repeat(bracketed, sizes)}
     table = Table(columns, index=pd.RangeIndex(1, len(cost) + 1, name="run"))
     table.attrs = {"total_cost": float(cost.sum())}
     return table
 
 
-def _faults(budgets: np.ndarray, sizes: int, allowed: float | None) -> list[str]:
+def _design_faults(budgets: np.ndarray, sizes: int, allowed: float | None) -> list[str]:
+    """Return what is wrong with the sweeps whatever N* is."""
     faults = []
-    if sizes < FEWEST_SIZES:
+    if sizes < MIN_SIZES:
         faults.append(
-            f"{sizes} sizes a budget: a parabola needs at least {FEWEST_SIZES} for a minimum with an error"
+            f"{sizes} sizes a budget: a parabola needs at least {MIN_SIZES} "
+            "for a minimum with an error"
         )
-    if (decades := np.log10(budgets.max() / budgets.min())) < SHORTEST:
+    decades = np.log10(budgets.max() / budgets.min())
+    if decades < MIN_DECADES:
         faults.append(
-            f"budgets over {decades:.2f} decades of compute: an exponent needs at least {SHORTEST:g}"
+            f"budgets over {decades:.2f} decades of compute: "
+            f"an exponent needs at least {MIN_DECADES:g}"
         )
     total = budgets.sum() * sizes
-    if allowed is not None and total > allowed * (1 + 1e-9):
-        scale = format_quantity(budgets.max() * allowed / total)
+    if allowed is not None and total > allowed * ROUNDING:
+        largest = format_quantity(budgets.max() * allowed / total)
         faults.append(
             f"{format_quantity(total)} FLOP in all, but the budget is {format_quantity(allowed)}: "
-            f"the same sweeps fit it up to C = {scale}"
+            f"the same sweeps fit it up to C = {largest}"
         )
     return faults
 
 
-def _unbracketed(
+def _bracket_faults(
     budgets: np.ndarray, bracketed: np.ndarray, ratio: np.ndarray, sizes: int, span: float
 ) -> list[str]:
-    """Say where a minimum is likely missed, and the span that would hold it."""
-    poor = bracketed < BRACKETED
+    """Return which minima are likely missed, and the span that would bracket them.
+
+    ratio: draws of N* over their median, shape (draws, budgets).
+    """
+    poor = bracketed < MIN_BRACKETED
     if not poor.any():
         return []
-    where = ", ".join(
-        f"{p:.0%} at C = {format_quantity(c)}"
-        for c, p in zip(budgets[poor], bracketed[poor], strict=True)
-    )
+    probabilities = []
+    for budget, probability in zip(budgets[poor], bracketed[poor], strict=True):
+        probabilities.append(f"{probability:.0%} at C = {format_quantity(budget)}")
+
+    # The bracket must reach the quantile of |log(N* / centre)| on both sides of the centre.
     distance = np.nan_to_num(np.abs(np.log(ratio)), nan=np.inf)
-    reach = float(
-        np.quantile(distance, BRACKETED, axis=0, method="higher").max()
-    )  # half of log(inner span)
-    steps = (sizes - 1) / max(sizes - 2, 1e-9)
-    needed = (
-        "no span would do"
-        if not np.isfinite(reach) or reach > 50
-        else f"a span of {format_quantity(np.exp(2 * reach * steps))}"
-    )
+    reach = float(np.quantile(distance, MIN_BRACKETED, axis=0, method="higher").max())
+    advice = "no span would do"
+    if reach <= MAX_LOG_RATIO:
+        # The bracket is narrower than the span by half a step at either end.
+        steps = (sizes - 1) / max(sizes - 2, 1e-9)
+        advice = f"a span of {format_quantity(np.exp(2 * reach * steps))}"
     return [
-        f"the minimum is bracketed with a probability of {where} only, for a span of {span:g}: "
-        f"{needed} would make it {BRACKETED:.0%}, or a better guess of N*"
+        f"the minimum is bracketed with a probability of {', '.join(probabilities)} only, "
+        f"for a span of {span:g}: {advice} would make it {MIN_BRACKETED:.0%}, "
+        "or a better guess of N*"
     ]
 
 
-def _described(around: Any) -> str:
+def _describe_guess(around: Any) -> str:
     if isinstance(around, Fit | Average):
-        return (
-            "the posterior of " + repr(around).strip("<>").removeprefix("Fit of ").partition(":")[0]
-        )
+        name, _, _ = repr(around).strip("<>").removeprefix("Fit of ").partition(":")
+        return f"the posterior of {name}"
     if isinstance(around, Spec):
         return f"the prior of {around.name}"
     if isinstance(around, str):
         return f"the values of {around}" if ":" in around else f"the prior of {around}"
-    return f"{around:g} tokens per parameter, within a factor {WITHIN:g} of N with 90%"
+    return (
+        f"{around:g} tokens per parameter, within a factor {GUESS_FACTOR:g} of N "
+        "with probability 90%"
+    )

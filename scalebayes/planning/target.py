@@ -1,4 +1,4 @@
-"""A target, and the runs that could narrow it: draws of both, and their covariances."""
+"""A target and the runs that could narrow it: draws of both, and their covariances."""
 
 from __future__ import annotations
 
@@ -22,20 +22,35 @@ from scalebayes.specs.discrepancy import TOGETHER
 from scalebayes.units import format_quantity
 
 HALVINGS = 10
-"""The default candidates cost the budget, half of it, a quarter and so on ..."""
-EQUAL = 7
-"""... and up to this one's share of it."""
+"""The default candidates cost the budget, half of it, a quarter ..., down to this power of 1/2."""
+MOST_EQUAL_RUNS = 7
+"""The default candidates also cost equal shares of the budget, for up to this many runs."""
 SHAPES = 11
-"""Tokens per parameter among the default candidates, over the range that the runs have."""
+"""Number of values of tokens per parameter among the default candidates, over the runs' range."""
+ROUNDING = 1 + 1e-9
+"""Factor by which a cost may exceed a budget, or fall below the least: costs are rounded."""
 
 
 @dataclass(frozen=True)
 class Question:
     """A target and the candidates that could narrow it, as draws and as covariances.
 
-    ``target`` are draws of its log, (S,), ``words`` names it, and ``at`` holds its N and D, or its C; ``table`` has
-    N, D, cost and decades_beyond of the candidates. ``off`` are draws of the discrepancy's part of the target, None
-    where there is none.
+    Attributes
+    ----------
+    belief
+        Joint covariance of the log of the target and of the curve at the candidates.
+    target
+        Draws of the log of the target, shape (S,).
+    table
+        ``N``, ``D``, ``tokens_per_param``, ``cost`` and ``decades_beyond`` of the candidates.
+    words
+        Name of the target.
+    at
+        N and D of the target, or its C.
+    of_size
+        Whether the target is N* at a budget, not the loss of a run.
+    discrepancy
+        Like `belief`, for the part of the target that is the discrepancy; None without one.
     """
 
     belief: Belief
@@ -44,10 +59,14 @@ class Question:
     words: str
     at: dict[str, float]
     of_size: bool
-    off: Belief | None
+    discrepancy: Belief | None
 
     def width(self, variance: float, ci_prob: float) -> float:
-        """Width of the target's interval with this variance left: nats of a loss, upper over lower bound of N*."""
+        """Return the width of the target's interval with this variance left.
+
+        In nats for a loss; the ratio of the upper to the lower bound for N*. The interval of the
+        draws shrinks in proportion to the standard deviation.
+        """
         tail = (1 - ci_prob) / 2
         low, high = np.quantile(self.target, [tail, 1 - tail])
         shrink = float(np.sqrt(max(variance, 0.0) / self.belief.variance))
@@ -56,8 +75,10 @@ class Question:
         return float((np.exp(high) - np.exp(low)) * shrink)
 
     def say(self, width: float) -> str:
-        """Write a width for people."""
-        return f"a factor {width:.3g} from end to end" if self.of_size else f"{width:.3g} nats wide"
+        """Return a width in words."""
+        if self.of_size:
+            return f"a factor {width:.3g} wide"
+        return f"{width:.3g} nats wide"
 
 
 def ask(
@@ -68,7 +89,7 @@ def ask(
     cost: Cost,
     seed: int,
 ) -> Question:
-    """Draw the target and the curve at all candidates in one go, and take their covariances.
+    """Return the target and the candidates, drawn jointly, with their covariances.
 
     Raises
     ------
@@ -77,38 +98,76 @@ def ask(
     """
     if not isinstance(target, Mapping) or not target or set(target) - {"N", "D", "C"}:
         raise QueryError(f"a target is {{'N': ..., 'D': ...}} or {{'C': ...}}; got {target!r}")
-    table = candidate_grid(fit, budget, cost) if candidates is None else _given(candidates, cost)
-    table = table[table["cost"] <= budget * (1 + 1e-9)].reset_index(drop=True)
+    table = _affordable_candidates(fit, candidates, budget, cost)
+    if set(target) == {"C"}:
+        return _ask_size(fit, target["C"], table, seed)
+    return _ask_loss(fit, target, table, seed)
+
+
+def _affordable_candidates(
+    fit: Fit | Average, candidates: Any, budget: float, cost: Cost
+) -> pd.DataFrame:
+    if candidates is None:
+        table = candidate_grid(fit, budget, cost)
+    else:
+        table = _read_candidates(candidates, cost)
+    table = table[table["cost"] <= budget * ROUNDING].reset_index(drop=True)
     if table.empty:
         raise QueryError(f"no candidate costs {format_quantity(budget)} FLOP or less")
     if len(table) >= TOGETHER:
         raise QueryError(
             f"{len(table)} candidates: at most {TOGETHER - 1} can be drawn jointly with the target"
         )
-    of_size = set(target) == {"C"}
-    at = [] if of_size else [_point(fit, target)]
-    N, D = np.transpose([*table[["N", "D"]].to_numpy(), *at])
-    answer = predict(fit, N=N, D=D, seed=seed)
-    table["decades_beyond"] = answer["decades_beyond"].values[: len(table)]
-    curves, noise = _log_draws(answer["loss"]), noise_variance(fit)
-    if of_size:
-        values, words, budget = _size_draws(fit, target["C"])
-        return Question(
-            believe(values, curves, noise), values, table, words, {"C": budget}, of_size, None
-        )
-    curves, values = curves[:, :-1], curves[:, -1]
-    off = (
-        believe(values - _log_draws(answer["law"])[:, -1], curves, noise)
-        if "law" in answer
-        else None
+    return table
+
+
+def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Question:
+    """Return the question of N* at a budget."""
+    answer = predict(fit, N=table["N"].to_numpy(), D=table["D"].to_numpy(), seed=seed)
+    best = frontier(fit, C=C)
+    if best.sizes["budget"] != 1:
+        raise QueryError(f"one target at a time; got {best.sizes['budget']}")
+    budget = float(best["C"][0])
+    # The draws are in the same order as those of the curve at the candidates.
+    sizes = np.log(best["N"].values.ravel())
+    return Question(
+        belief=believe(sizes, _log_draws(answer["loss"]), noise_variance(fit)),
+        target=sizes,
+        table=table.assign(decades_beyond=answer["decades_beyond"].values),
+        words=f"N* at {format_quantity(budget)} FLOP",
+        at={"C": budget},
+        of_size=True,
+        discrepancy=None,
     )
-    words = f"the loss of {format_quantity(N[-1])} parameters on {format_quantity(D[-1])} tokens"
-    place = {"N": float(N[-1]), "D": float(D[-1])}
-    return Question(believe(values, curves, noise), values, table, words, place, of_size, off)
+
+
+def _ask_loss(
+    fit: Fit | Average, target: Mapping[str, Any], table: pd.DataFrame, seed: int
+) -> Question:
+    """Return the question of the loss of a run."""
+    N, D = _read_point(fit, target)
+    # The target is the last of the points, so that its discrepancy is drawn jointly with theirs.
+    answer = predict(fit, N=np.append(table["N"], N), D=np.append(table["D"], D), seed=seed)
+    curves = _log_draws(answer["loss"])
+    candidates, loss = curves[:, :-1], curves[:, -1]
+    noise = noise_variance(fit)
+    discrepancy = None
+    if "law" in answer:
+        law = _log_draws(answer["law"])[:, -1]
+        discrepancy = believe(loss - law, candidates, noise)
+    return Question(
+        belief=believe(loss, candidates, noise),
+        target=loss,
+        table=table.assign(decades_beyond=answer["decades_beyond"].values[:-1]),
+        words=f"the loss of {format_quantity(N)} parameters on {format_quantity(D)} tokens",
+        at={"N": N, "D": D},
+        of_size=False,
+        discrepancy=discrepancy,
+    )
 
 
 def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd.DataFrame:
-    """N, D and cost of runs that a budget could pay for, as `next_runs` describes them.
+    """Return N, D and cost of runs that a budget could pay for, as `next_runs` describes them.
 
     Raises
     ------
@@ -116,36 +175,45 @@ def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd
         When the budget does not pay for the smallest of the runs already made.
     """
     runs = fit.runs
-    shape, smallest = runs.D / runs.N, float(cost.flop(runs.N, runs.D).min())
-    costs = budget / np.union1d(2.0 ** np.arange(HALVINGS + 1), np.arange(1.0, EQUAL + 1))
-    costs = costs[costs >= smallest * (1 - 1e-9)]
+    halved = 2.0 ** np.arange(HALVINGS + 1)
+    equal = np.arange(1.0, MOST_EQUAL_RUNS + 1)
+    costs = budget / np.union1d(halved, equal)
+    smallest = float(cost.flop(runs.N, runs.D).min())
+    costs = costs[costs * ROUNDING >= smallest]
     if not len(costs):
-        least = format_quantity(smallest)
         raise QueryError(
-            f"{format_quantity(budget)} FLOP pay for no run as large as the smallest of the table: {least}"
+            f"{format_quantity(budget)} FLOP pay for no run as large as the smallest of the table: "
+            f"{format_quantity(smallest)}"
         )
-    shapes = np.unique(np.geomspace(shape.min(), shape.max(), SHAPES).round(9))
-    rows = [(size_for(cost, s, c), s, c) for c in costs for s in shapes]
+    ratio = runs.D / runs.N
+    shapes = np.unique(np.geomspace(ratio.min(), ratio.max(), SHAPES).round(9))
+    rows = [(size_for(cost, shape, c), shape, c) for c in costs for shape in shapes]
     table = pd.DataFrame(rows, columns=["N", "tokens_per_param", "cost"])
     return table.assign(D=table["N"] * table["tokens_per_param"])
 
 
 def noise_variance(fit: Fit | Average) -> float:
-    """Variance of the Normal noise of log loss that leaves as much to learn from a run, mean over the draws."""
+    """Return the variance of Normal noise of the log loss equivalent to the fitted noise.
+
+    A run with that noise is as informative as one with the fitted noise; the mean over the draws.
+    """
     if isinstance(fit, Average):
-        return sum(fit.weights[label] * noise_variance(one) for label, one in fit.fits.items())
+        total = 0.0
+        for label, one in fit.fits.items():
+            total += fit.weights[label] * noise_variance(one)
+        return total
     return float(np.mean(fit.spec.noise_object.equivalent(**noise_parameters(fit))))
 
 
 def _log_draws(draws: xr.DataArray) -> np.ndarray:
-    """Logs of draws (chain, draw, target) as (S, targets)."""
+    """Return the logs of draws (chain, draw, target) in shape (S, targets)."""
     return np.log(draws.values.reshape(-1, draws.sizes["target"]))
 
 
-def _point(fit: Fit | Average, target: Mapping[str, Any]) -> tuple[float, float]:
-    """N and D of a target of the loss."""
+def _read_point(fit: Fit | Average, target: Mapping[str, Any]) -> tuple[float, float]:
+    """Return N and D of the run whose loss is the target."""
     coords = predict(fit, **target).coords
-    if not {"N", "D"} <= {*coords}:
+    if "N" not in coords or "D" not in coords:
         raise QueryError(
             f"a target of the loss needs N and D, as every run has both; got {', '.join(target)}"
         )
@@ -154,19 +222,11 @@ def _point(fit: Fit | Average, target: Mapping[str, Any]) -> tuple[float, float]
     return float(coords["N"][0]), float(coords["D"][0])
 
 
-def _size_draws(fit: Fit | Average, C: Any) -> tuple[np.ndarray, str, float]:
-    """Draws of log N* at a budget, in the order of those of `predict`, its name, and the budget."""
-    best = frontier(fit, C=C)
-    if best.sizes["budget"] != 1:
-        raise QueryError(f"one target at a time; got {best.sizes['budget']}")
-    budget = float(best["C"][0])
-    return np.log(best["N"].values.ravel()), f"N* at {format_quantity(budget)} FLOP", budget
-
-
-def _given(candidates: Any, cost: Cost) -> pd.DataFrame:
+def _read_candidates(candidates: Any, cost: Cost) -> pd.DataFrame:
     if not {"N", "D"} <= {*candidates}:
         raise QueryError(f"candidates have N and D; got {', '.join(map(str, candidates))}")
-    N, D = (quantities(candidates[x], x) for x in ("N", "D"))
+    N = quantities(candidates["N"], "N")
+    D = quantities(candidates["D"], "D")
     if len(N) != len(D) or not np.isfinite([N, D]).all():
         raise QueryError(
             f"candidates need finite N and D in equal numbers; got {len(N)} and {len(D)}"

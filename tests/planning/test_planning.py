@@ -335,7 +335,7 @@ def test_a_width_that_no_number_of_runs_reaches_is_said_so(linear):
     assert need.runs is None
     assert need.message.startswith("Never: ")
     assert (
-        f"stays {lowest:.3g} nats wide, which is what they cannot tell of the law's parameters"
+        f"stays {lowest:.3g} nats wide, because these runs cannot determine the law's parameters fully"
         in need.message
     )
     assert (
