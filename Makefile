@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 READY := .venv/.ready
 UV := $(shell command -v uv 2>/dev/null)
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 12))'
@@ -10,11 +11,13 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 12))'
 # What an activated environment leaves behind must not reach ours.
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
-.PHONY: help setup demo test check docs bench lowest clean
+.PHONY: help setup demo test test-all quick check docs bench lowest clean
 
 help:
 	@echo 'make demo     fit a published table: estimates, predictions and the frontier in demo/'
-	@echo 'make test     ruff, mypy and the tests'
+	@echo 'make test     the checks below, and the quick and standard tests (under 10 minutes)'
+	@echo 'make test-all the checks below, and all tests (about 20 minutes)'
+	@echo 'make quick    the quick tests alone: nothing is sampled'
 	@echo 'make check    ruff, mypy and the directions of imports'
 	@echo 'make docs     the pages as a site, in docs/_build/html'
 	@echo 'make bench    speed of fit, and what its intervals cover (about 15 minutes)'
@@ -27,7 +30,13 @@ demo: $(READY)
 	$(BIN)/scalebayes demo --out demo --force
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: check
+	$(PYTEST)
+
+quick: $(READY)
+	$(PYTEST) -m "not slow and not standard"
 
 check: $(READY)
 	$(BIN)/ruff check

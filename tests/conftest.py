@@ -1,28 +1,42 @@
+import contextlib
 import os
 import signal
-import tempfile
+import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
+import platformdirs
 import pytest
 
 import scalebayes as sb
 
-if worker := os.environ.get(
-    "PYTEST_XDIST_WORKER"
-):  # two processes must not compile into one folder
+CACHE = Path(platformdirs.user_cache_dir("scalebayes-tests"))
+"""Compiled kernels and saved fits of earlier test runs. Their keys hash the source they depend on."""
+
+# The processes of pytest-xdist must not compile into one PyTensor folder at the same time.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     flags = os.environ.get("PYTENSOR_FLAGS", "")
-    folder = Path(tempfile.gettempdir()) / f"scalebayes-tests-{os.getuid()}" / worker
+    folder = CACHE / "pytensor" / worker
     os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
 
-os.environ.setdefault(
-    "SCALEBAYES_CACHE_DIR", f"{tempfile.gettempdir()}/scalebayes-tests-{os.getuid()}/cache"
-)
+os.environ.setdefault("SCALEBAYES_CACHE_DIR", str(CACHE))
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a job in the background starts deaf to interrupts
+# A job that a shell runs in the background ignores interrupts; tests of interrupts need them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MONTH = 30 * 24 * 3600
+
+
+def pytest_sessionstart():
+    """Delete cached kernels and fits that are a month old: each change of the source adds new ones."""
+    folders = [Path(os.environ["SCALEBAYES_CACHE_DIR"]) / kind for kind in ("kernels", "fits")]
+    for folder in folders:
+        for path in folder.glob("*"):
+            with contextlib.suppress(OSError):  # another process may have deleted it
+                if path.is_file() and time.time() - path.stat().st_mtime > MONTH:
+                    path.unlink()
+
 
 SHARED = Path(
     os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")
@@ -64,7 +78,11 @@ def load_shared():
 
 @pytest.fixture(scope="session")
 def fitted():
-    """Fits of published points by (table, model), each sampled once a session."""
+    """Fits of published points by (table, model).
+
+    Each is sampled once for all processes of a test run: ``cache=True`` keeps it in a file whose
+    key hashes the source that its draws depend on, so a change there samples it again.
+    """
     kept = {}
 
     def get(table, model, seed=0):
@@ -72,7 +90,7 @@ def fitted():
         if key not in kept:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                kept[key] = sb.fit(public_runs(table), model, seed=seed)
+                kept[key] = sb.fit(public_runs(table), model, seed=seed, cache=True)
         return kept[key]
 
     return get

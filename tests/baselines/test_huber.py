@@ -127,7 +127,7 @@ def test_forecast_holds_the_residuals_of_the_fit():
     assert np.median(draws[:, 0]) == pytest.approx(huber.LAW.function(1e9, 2e10, **truth), rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_bootstrap_agrees_with_the_published_standard_errors(chinchilla_points):
     draws = huber.bootstrap(chinchilla_points, 400)
     values = {name: draws[name].values for name in draws}

@@ -175,7 +175,7 @@ def test_an_error_fits_on_one_screen(arguments, tmp_path, monkeypatch):
     assert sum(max(1, -(-len(line) // 80)) for line in done.stderr.splitlines()) <= 24
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_predict_and_frontier_print_the_python_answer(saved):
     text = run("predict", saved, "--N", "70B", "--D", "1.4T", "--D", "15T").stdout
     assert "90% equal-tailed" in text
@@ -196,17 +196,14 @@ def test_predict_and_frontier_print_the_python_answer(saved):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_wrong_questions_are_answered_in_words(saved):
     assert "any two of N, D and C; got N" in run("predict", saved, "--N", "70B", code=1).stderr
     assert "is not a quantity" in run("frontier", saved, "--C", "lots", code=1).stderr
 
 
-@pytest.mark.slow
-def test_fit_saves_summarises_and_does_not_overwrite(tmp_path, fitted):
-    fitted(
-        "hoffmann2022", "chinchilla"
-    )  # compiles the sampler that the command then finds in this process
+@pytest.mark.standard
+def test_fit_saves_summarises_and_does_not_overwrite(tmp_path):
     path = tmp_path / "fit.nc"
     result = run("fit", "pile2023", "-m", "chinchilla", "-o", path)
     assert "Gate passed" in result.stdout
@@ -223,9 +220,8 @@ def test_fit_saves_summarises_and_does_not_overwrite(tmp_path, fitted):
     assert answer["rows"][0]["Besiroglu et al. 2024"] == pytest.approx(1.8172)
 
 
-@pytest.mark.slow
-def test_failed_gate_is_exit_code_3_everywhere(tmp_path, fitted):
-    fitted("hoffmann2022", "chinchilla")
+@pytest.mark.standard
+def test_failed_gate_is_exit_code_3_everywhere(tmp_path):
     path = tmp_path / "fit.nc"
     run("fit", "pile2023", "-m", "chinchilla", "-o", path, "--draws", "5", "--tune", "20", code=3)
     assert "FAILED" in run("summary", path, code=3).stdout
@@ -235,7 +231,7 @@ def test_failed_gate_is_exit_code_3_everywhere(tmp_path, fitted):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
     command = [
         *SCALEBAYES,

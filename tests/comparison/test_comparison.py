@@ -27,7 +27,7 @@ from scalebayes.studies.kaplan_or_chinchilla import (
     write,
 )
 from scalebayes.studies.small_models import local_exponent, simulated_exponents
-from tests.handmade import INTEGRATED, fit_of, scattered
+from tests.fixtures import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 250
 VALUES = {

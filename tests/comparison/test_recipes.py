@@ -14,7 +14,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison import recipes
 from scalebayes.posterior.fit import law_parameters
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SHAPE = (4, 1000)
 LAW = {"L_inf": 1.8, "N_c": 4e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}

@@ -23,7 +23,7 @@ from scalebayes.costs.transformers import (
     transformer_cost,
 )
 from scalebayes.posterior.fit import law_parameters
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 ROOT = Path(__file__).parents[2]
 GRID = np.geomspace(1e6, 1e13, 15)

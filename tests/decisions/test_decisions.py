@@ -15,7 +15,7 @@ from scalebayes.cli import app
 from scalebayes.decisions.decide import LEAST, MEDIAN, shared_range
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.curves import curve_of, first_place
-from tests.handmade import INTEGRATED, fit_of, scattered
+from tests.fixtures import INTEGRATED, fit_of, scattered
 
 CHAINS, DRAWS = 2, 300
 VALUES = {

@@ -9,7 +9,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.display import html as display_html
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "path", "use"}

@@ -16,7 +16,7 @@ from scalebayes.messages import Message
 from scalebayes.posterior.diagnostics import Diagnosis
 from scalebayes.utils.progress import Progress
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.standard
 
 
 def posterior(fit):
@@ -39,9 +39,9 @@ def test_cores_do_not_change_the_draws(fitted, load_public):
 
 
 def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(
-    fitted, load_public, monkeypatch, tmp_path
+    load_public, monkeypatch, tmp_path
 ):
-    fitted("hoffmann2022", "chinchilla")
+    sb.fit(load_public("hoffmann2022"), "chinchilla", seed=0)
 
     def refuse(*_args, **_kwargs):
         raise AssertionError("compiled again")

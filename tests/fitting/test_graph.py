@@ -15,7 +15,7 @@ from scipy import stats
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.fitting.graph import pymc_model, sampler_data
 from scalebayes.specs.spec import read_model
-from tests.handmade import INTEGRATED
+from tests.fixtures import INTEGRATED
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}

@@ -12,7 +12,7 @@ import scalebayes as sb
 from scalebayes.fitting.kept_fits import keep, place, recall
 from scalebayes.posterior.diagnostics import Diagnosis
 from scalebayes.posterior.fit import METADATA
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SETTINGS = {"draws": 100, "tune": 50}
 

@@ -53,7 +53,7 @@ def test_the_skeletons_determinant_is_one(declared):
     assert np.linalg.slogdet(found).logabsdet == pytest.approx(log_jacobian, abs=1e-10)
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_the_skeleton_is_fitted_and_predicts(declared):
     truth = {"L_inf": 1.6, "L_1": 0.7, "p": 5.0}
     N = np.geomspace(1e6, 1e10, 40)

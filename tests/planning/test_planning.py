@@ -17,7 +17,7 @@ from scalebayes.cli import app
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
 from scalebayes.planning.target import candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SHAPE = (4, 1000)
 SIGMA = 0.02

@@ -13,17 +13,17 @@ from scalebayes.costs.cost import SIX_ND
 from scalebayes.decisions.regret import nats_lost
 from scalebayes.plots.decisions import _number_ranges
 from scalebayes.summaries.summary import exponents
-from tests.reported import made
+from tests.fixtures import report_fit
 
 
 @pytest.fixture(scope="module")
 def fit():
-    return made("coupled-discrepancy", draws=100)
+    return report_fit("coupled-discrepancy", draws=100)
 
 
 @pytest.fixture(scope="module")
 def law():
-    return made("chinchilla", draws=100)
+    return report_fit("chinchilla", draws=100)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def figures(fit, law):
     chosen = sb.next_runs(law, budget="1e21", target={"N": "70B", "D": "1.4T"}, batch=6)
     return {
         "kappa": sb.plots.kappa(fit),
-        "kappa of the law alone": sb.plots.kappa(sb.coupling(made("coupled", draws=100))),
+        "kappa of the law alone": sb.plots.kappa(sb.coupling(report_fit("coupled", draws=100))),
         "regret": sb.plots.regret(fit, ["1e22", "1e24"]),
         "regret at one budget": sb.plots.regret(law, "1e24"),
         "regret of an average": sb.plots.regret(
-            sb.average({"a": law, "b": made("coupled", draws=100)}), "1e24"
+            sb.average({"a": law, "b": report_fit("coupled", draws=100)}), "1e24"
         ),
         "next runs": sb.plots.next_runs(law, chosen),
         "next runs for a size": sb.plots.next_runs(

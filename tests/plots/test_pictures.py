@@ -22,7 +22,7 @@ from matplotlib.text import Text
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter, uniform_filter
 
 import scalebayes as sb
-from tests.handmade import fit_of, scattered
+from tests.fixtures import fit_of, scattered
 
 FOLDER = Path(__file__).parents[1] / "references" / "figures"
 DPI = 72

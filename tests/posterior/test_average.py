@@ -6,7 +6,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.posterior.average import by_weight
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 TABLE = pd.DataFrame(
     {"N": np.geomspace(1e8, 1e10, 12), "D": np.geomspace(2e9, 2e11, 12)[::-1].copy()}

@@ -8,7 +8,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.display.numbers import number
 from scalebayes.specs.spec import prior_draws
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SIX = sb.load_runs("pile2023").table
 SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
@@ -68,7 +68,7 @@ def test_the_command_line_says_how_wide(planted, tmp_path):
     assert "inflate must be 1 or more; got 0.5" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_six_runs_say_more_with_a_borrowed_prior(fitted):
     alone = sb.fit(SIX, "chinchilla", progress=False)
     borrowed = sb.fit(

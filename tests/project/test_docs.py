@@ -124,10 +124,18 @@ def run_once(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if list(examples(page))], ids=lambda page: page.name
-)
+SLOW_PAGES = (
+    "choosing-a-law.md", "decisions.md", "gallery.md", "questions.md", "reports.md", "tutorial.md",
+)  # fmt: skip
+"""Pages whose examples take ten seconds to two minutes; those of all others run in `make test`."""
+
+
+def page_parameter(page):
+    mark = pytest.mark.slow if page.name in SLOW_PAGES else pytest.mark.standard
+    return pytest.param(page, marks=mark, id=page.name)
+
+
+@pytest.mark.parametrize("page", [page_parameter(page) for page in PAGES if list(examples(page))])
 def test_the_examples_of_a_page_run(page, folder, run_once):
     namespace = {}
     for example in examples(page):

@@ -100,7 +100,7 @@ def test_installed_package_works_elsewhere(installed: Path, tmp_path: Path) -> N
     assert VERSION in run(scripts / "scalebayes", "--version", cwd=tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
     assert {name.split("/")[0] for name in names} == {

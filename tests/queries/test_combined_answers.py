@@ -11,7 +11,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison.compare import Comparison
 from scalebayes.summaries.table import Table
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SHAPE = (2, 200)
 

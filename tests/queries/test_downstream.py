@@ -18,7 +18,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.queries.downstream import _paired
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 STAGES = ["downstream", "downstream-logistic"]
 RED_PAJAMA = {"epsilon": 0.8570, "k": 2.206, "gamma": 0.7146}
@@ -454,7 +454,7 @@ def test_a_summary_of_a_stage_says_nothing_of_losses(saved):
     assert "ten times the largest run" not in run.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 @pytest.mark.parametrize("name", STAGES)
 def test_a_planted_curve_is_found_again(name):
     law = sb.read_model(name).law_object
@@ -473,7 +473,7 @@ def test_a_planted_curve_is_found_again(name):
         assert rows.loc[parameter, "eti99_lb"] < value < rows.loc[parameter, "eti99_ub"], parameter
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_the_command_fits_scores(tmp_path):
     scores().assign(error=lambda t: 100 * (1 - t["accuracy"])).drop(columns="accuracy").to_csv(
         tmp_path / "s.csv"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 TABLE = pd.DataFrame(
     {

@@ -14,7 +14,7 @@ from scalebayes.queries import optimum
 from scalebayes.queries.curves import Curve, curve_of, nodes_between
 from scalebayes.queries.optimum import expected_optimum, numeric_optimum, optimal_sizes
 from scalebayes.utils import parallel
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 CHAINS, DRAWS = 2, 300
 TERMS = {"N_c": 0.35, "D_c": 0.4}

@@ -18,7 +18,7 @@ from scalebayes.fitting.fit import _tree
 from scalebayes.fitting.samplers import named, trim
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.summaries.intervals import interval_columns
-from tests.handmade import scattered
+from tests.fixtures import scattered
 
 CHAINS, DRAWS = 4, 500
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}

@@ -14,7 +14,7 @@ from scalebayes.costs.cost import with_inference
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.optimum import numeric_optimum
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 LAW = LAWS["data-constrained"]
 PAPER = {"E": np.exp(0.6254804), "A": np.exp(6.255414), "B": np.exp(7.3049974), "alpha": 0.3526596}

@@ -11,7 +11,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 SHAPE = (2, 40)
 # Printed constants by equation (docs/constants.md).

@@ -15,7 +15,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.units import parse_quantity
-from tests.reported import hostile, made
+from tests.fixtures import hostile_fit, report_fit
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 AXE = Path(
@@ -49,7 +49,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def fit():
-    return made("coupled-discrepancy")
+    return report_fit("coupled-discrepancy")
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_without_scripts_the_page_still_stands(browser, written):
 
 
 def test_hostile_names_and_paths_are_shown_and_not_run(browser, tmp_path):
-    path = sb.report(hostile(), tmp_path / "a <b>'report'#?%20&.html")
+    path = sb.report(hostile_fit(), tmp_path / "a <b>'report'#?%20&.html")
     with opened(browser, path) as page:
         assert page.evaluate("window.hacked") is None
         assert "window.hacked='script'" in page.locator("h1").inner_text()

@@ -26,12 +26,12 @@ from scalebayes.reports.references import cite
 from scalebayes.reports.rendering import policy_hash, to_html, to_json, to_markdown
 from scalebayes.specs.spec import models_folder
 from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, _moves
-from tests.reported import HOSTILE, hostile, made
+from tests.fixtures import HOSTILE, hostile_fit, report_fit
 
 
 @pytest.fixture(scope="module")
 def fit():
-    return made()
+    return report_fit()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def told(fit):
 
 @pytest.fixture(scope="module")
 def hurt():
-    return content_of(hostile())
+    return content_of(hostile_fit())
 
 
 class Page(HTMLParser):
@@ -224,7 +224,7 @@ def test_a_model_of_ones_own_travels_whole(fit):
 
 
 def test_a_law_of_one_input_has_a_report_without_a_frontier():
-    content = content_of(made("compute-floor"))
+    content = content_of(report_fit("compute-floor"))
     keys = [section.key for section in content.sections]
     assert "frontier" not in keys
     assert content.live is None
@@ -236,7 +236,7 @@ def test_a_law_of_one_input_has_a_report_without_a_frontier():
 
 
 def test_a_failed_gate_is_the_verdict():
-    failed = content_of(made(gate_failures=("R_HAT",), draws=20))
+    failed = content_of(report_fit(gate_failures=("R_HAT",), draws=20))
     (verdict,) = failed.verdicts
     assert not verdict.ok
     assert "Sampling did not converge: do not rely on these numbers" in Page(to_html(failed)).text
@@ -270,7 +270,7 @@ def test_a_sensitivity_that_is_given_is_told(fit):
 
 @pytest.mark.filterwarnings("ignore:.*Pareto k")
 def test_a_comparison_answers_as_the_average_and_shows_both():
-    fits = {"sum": made(), "kappa": made("coupled")}
+    fits = {"sum": report_fit(), "kappa": report_fit("coupled")}
     for one in fits.values():  # of made-up draws: what matters here is that it is told
         loglik = np.random.default_rng(2).normal(3.0, 0.1, (4, 250, 24))
         one.tree["log_likelihood"] = xr.Dataset(
@@ -492,7 +492,7 @@ def test_a_page_of_a_default_fit_is_small_and_agrees_with_the_frontier(fitted):
 
 
 def test_a_law_with_an_edge_is_not_put_on_a_grid():
-    bottleneck = made("bottleneck")
+    bottleneck = report_fit("bottleneck")
     part, why = live_part(bottleneck, {"bottleneck": bottleneck}, 0.9)
     assert part is None
     assert re.fullmatch(
@@ -587,7 +587,7 @@ def test_the_command_says_what_is_wrong(saved, words, code, told):
 
 
 def test_the_command_ends_with_the_code_of_a_failed_gate(saved):
-    sb.save(made(gate_failures=("R_HAT",)), "failed.nc")
+    sb.save(report_fit(gate_failures=("R_HAT",)), "failed.nc")
     result = run("failed.nc", "-o", "report.json")
     assert result.exit_code == 3
     assert (saved / "report.json").exists()

@@ -149,7 +149,7 @@ def test_thousands_of_rows_keep_a_small_basis():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_prediction_follows_the_runs_and_widens_far_from_them(fitted):
     fit = fitted("hoffmann2022", "coupled-discrepancy")
     inside = sb.predict(fit, N=fit.runs.N, D=fit.runs.D)
@@ -163,7 +163,7 @@ def test_prediction_follows_the_runs_and_widens_far_from_them(fitted):
     assert float(width[0]) < 0.005 < 0.03 < float(width[2])
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_law_curve_and_new_run_are_kept_apart(fitted):
     fit = fitted("hoffmann2022", "coupled-discrepancy")
     loss = sb.predict(fit, N="70B", D="1.4T")

@@ -28,7 +28,7 @@ from scalebayes.specs.pooling import (
     turn_back,
     variable_names,
 )
-from tests.handmade import fit_of, pooled_spec
+from tests.fixtures import fit_of, pooled_spec
 
 PILE = sb.load_runs("pile2023")
 EVERY = {

@@ -10,7 +10,7 @@ from scipy import stats
 import scalebayes as sb
 from scalebayes.posterior.fit import SAMPLED
 from scalebayes.posterior.likelihood import make_likelihood
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 TRUTH = {"L_inf": 1.8, "N_c": 5.2e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "kappa": 0.9}
 

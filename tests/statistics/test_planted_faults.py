@@ -44,12 +44,12 @@ def codes(gate):
     return {message.code for message in gate.messages if message.level == "failed"}
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_a_sound_posterior_passes(sound):
     assert planted(sound, lambda tree: None).ok
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_a_stuck_chain_is_caught(sound):
     def stick(tree):
         for name in tree["posterior"].data_vars:
@@ -58,7 +58,7 @@ def test_a_stuck_chain_is_caught(sound):
     assert {"STUCK", "R_HAT"} <= codes(planted(sound, stick))
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_two_modes_are_caught(sound):
     def split(tree):
         values = tree["posterior"]["alpha_N"]
@@ -67,7 +67,7 @@ def test_two_modes_are_caught(sound):
     assert "R_HAT" in codes(planted(sound, split))
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_saturated_trees_are_caught(sound):
     def saturate(tree):
         tree["sample_stats"]["reached_max_treedepth"][0, :40] = True
@@ -75,7 +75,7 @@ def test_saturated_trees_are_caught(sound):
     assert "TREE_DEPTH" in codes(planted(sound, saturate))
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_a_trace_padded_with_nan_is_caught_and_trimmed(sound):
     def pad(tree):
         for name in tree["posterior"].data_vars:
@@ -108,7 +108,7 @@ def test_a_table_without_noise_is_refused_before_anything_compiles(model, monkey
         sb.fit(runs, spec)
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_a_millionth_of_noise_is_noise_enough(fitted):
     fitted("pile2023", "chinchilla")  # compiles the sampler
     fit = sb.fit(sb.read_runs(simulated(1e-6), name="quiet"), "chinchilla", draws=500)
@@ -138,7 +138,7 @@ def test_perplexities_are_refused():
         sb.read_runs(table.assign(loss=np.exp(table["loss"])))
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_duplicated_outliers_are_caught(fitted):
     table = simulated(0.01)
     bad = table.iloc[:1].assign(loss=table["loss"].iloc[0] * 1.6)
@@ -154,7 +154,7 @@ def test_duplicated_outliers_are_caught(fitted):
     assert not {"REPEATED_RUNS", "FAR_OFF"} & {m.code for m in clean.messages}
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_outliers_are_far_off_the_curve_with_a_discrepancy_too(fitted):
     fitted("hoffmann2022", "coupled-discrepancy")  # compiles the sampler
     runs = sb.read_runs(simulated(0.01), name="one bad")
@@ -166,7 +166,7 @@ def test_outliers_are_far_off_the_curve_with_a_discrepancy_too(fitted):
     assert found["FAR_OFF"].endswith("run 8")
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 @pytest.mark.parametrize(
     ("design", "expected"),
     [

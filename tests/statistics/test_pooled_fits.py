@@ -10,9 +10,7 @@ from scipy import stats
 import scalebayes as sb
 from scalebayes.posterior.diagnostics import log_size
 from scalebayes.specs.parts import Prior
-from tests.handmade import pooled_spec
-
-pytestmark = pytest.mark.slow
+from tests.fixtures import pooled_spec
 
 TRUTH = {
     "rich": {"L_inf": 1.75, "N_c": 6e7, "alpha_N": 0.35, "D_c": 1.1e9, "alpha_D": 0.36},
@@ -56,6 +54,7 @@ def z_between(a, b):
     }
 
 
+@pytest.mark.slow
 def test_groups_that_cannot_differ_are_the_stacked_table():
     runs = table(
         simulate("rich", 40, 1), simulate("rich", 30, 2).assign(group="other"), name="stacked"
@@ -67,6 +66,7 @@ def test_groups_that_cannot_differ_are_the_stacked_table():
         assert max(off.values()) < 0.2, off
 
 
+@pytest.mark.slow
 def test_groups_without_anything_in_common_are_separate_fits():
     parts = {"rich": simulate("rich", 40, 3), "other": simulate("other", 30, 4)}
     pooled = fit(table(*parts.values(), name="both"), spread(5.0))
@@ -76,6 +76,7 @@ def test_groups_without_anything_in_common_are_separate_fits():
         assert max(off.values()) < 0.35, off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [3, 10])
 def test_a_thin_group_is_surer_than_alone_and_right(rows):
     thin = simulate("other", rows, 5)
@@ -89,6 +90,7 @@ def test_a_thin_group_is_surer_than_alone_and_right(rows):
         assert high - low < float(own.quantile(0.99) - own.quantile(0.01))
 
 
+@pytest.mark.standard
 def test_two_published_families_pass_the_gate(load_public):
     pooled = fit(load_public("pile2023"), "chinchilla-pooled", seed=0)
     assert sb.diagnose(pooled).ok
@@ -133,6 +135,7 @@ def plant(spec, rng):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shifted", "data-constrained", "kaplan-steps"])
 def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
     """Of one input and bent, of three inputs, of steps: what was planted is as far off as a posterior lets expect."""

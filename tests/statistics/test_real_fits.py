@@ -9,11 +9,10 @@ import scalebayes as sb
 from scalebayes.specs.spec import prior_draws
 from scalebayes.summaries.summary import with_derived
 
-pytestmark = pytest.mark.slow
-
 TABLES = ("hoffmann2022", "pile2023", "gemstones2025", "misfitting2025", "muennighoff2023")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("model", ["chinchilla", "kaplan-floor", "coupled"])
 def test_default_settings_pass_the_gate_on_every_table(table, model, load_public):
@@ -25,11 +24,13 @@ def test_default_settings_pass_the_gate_on_every_table(table, model, load_public
         assert gate.table[["ess_bulk", "ess_tail"]].min(axis=None) >= 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["kaplan", "product", "kaplan-compute", "compute-floor"])
 def test_other_models_pass_the_gate_on_the_chinchilla_points(model, fitted):
     assert sb.diagnose(fitted("hoffmann2022", model)).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["overtraining", "routed"])
 def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_planted(model):
     spec, law = sb.read_model(model), sb.read_model(model).law_object
@@ -53,6 +54,7 @@ def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_plante
     assert inside > 0.65  # 90% of 20 to 30 values that come in correlated sets of one fit
 
 
+@pytest.mark.standard
 def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):
     fit = fitted("hoffmann2022", "chinchilla")
     means = with_derived(fit).mean()
@@ -68,6 +70,7 @@ def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):
         assert abs(float(ours[name]) - value) < published.standard_error[name], name
 
 
+@pytest.mark.standard
 def test_additive_posterior_agrees_with_an_independent_student_t_posterior(fitted):
     # Means and sds of a Student-t posterior on the same 240 rows, computed elsewhere with other priors and sampler.
     posterior = with_derived(fitted("hoffmann2022", "chinchilla"))
@@ -84,6 +87,7 @@ def test_additive_posterior_agrees_with_an_independent_student_t_posterior(fitte
     )
 
 
+@pytest.mark.standard
 def test_chinchilla_budget_holds_chinchillas_size(fitted):
     best = sb.frontier(fitted("hoffmann2022", "chinchilla"), C=5.76e23)
     row = sb.intervals(best).xs("N", level="quantity").iloc[0]
@@ -91,6 +95,7 @@ def test_chinchilla_budget_holds_chinchillas_size(fitted):
     assert (row["eti90_lb"], row["eti90_ub"]) == pytest.approx((60e9, 85e9), rel=0.02)
 
 
+@pytest.mark.standard
 def test_kappa_of_the_chinchilla_points(fitted):
     row = sb.intervals(
         fitted("hoffmann2022", "coupled").tree["posterior"].to_dataset()[["kappa"]]
@@ -100,6 +105,7 @@ def test_kappa_of_the_chinchilla_points(fitted):
     )
 
 
+@pytest.mark.slow
 def test_posterior_agrees_with_quadrature():
     """Natural coordinates, Jacobian, prior and likelihood against a plain grid over the parameters themselves."""
     runs = sb.load_runs("pile2023")
@@ -141,6 +147,7 @@ def quadrature(runs):
     return {"L_inf": L_inf, "alpha_N": alpha, "sigma": sigma}, weights / weights.sum()
 
 
+@pytest.mark.standard
 def test_planted_parameters_are_recovered():
     truth = {"L_inf": 1.8, "N_c": 5.2e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37}
     rng = np.random.default_rng(20261122)

@@ -7,7 +7,7 @@ import pytest
 import scalebayes as sb
 from scalebayes.studies.demo import FIGURES, demo
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.standard
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
 from scalebayes.specs.spec import prior_draws
 from scalebayes.validation.power_scaling import log_density, scaling_tree, stated_logs
-from tests.handmade import INTEGRATED
+from tests.fixtures import INTEGRATED
 
 SHAPE = (4, 1000)
 MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-floor"]

@@ -12,7 +12,7 @@ from scalebayes.cli import app
 from scalebayes.queries.ahead import ahead
 from scalebayes.validation import sensitivity
 from scalebayes.validation.sensitivity import AS_FITTED, sensitivity_table, variants
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 
 def test_variants_change_one_assumption_each():

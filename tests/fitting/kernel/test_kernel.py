@@ -32,7 +32,7 @@ from scalebayes.fitting.kernel.kernel import (
 from scalebayes.fitting.nutpie import KernelSampler
 from scalebayes.specs.pooling import variable_names
 from scalebayes.utils.cache_folder import cache_folder
-from tests.handmade import INTEGRATED
+from tests.fixtures import INTEGRATED
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "models").glob("*.toml"))
 QUICK = ("kaplan-size", "coupled-discrepancy")
@@ -310,7 +310,7 @@ assert arviz.from_dict is from_dict and "arviz_plots" in sys.modules
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_a_second_process_loads_neither_pymc_nor_pytensor(tmp_path):
     code = """
 import sys, scalebayes as sb

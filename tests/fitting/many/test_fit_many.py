@@ -26,7 +26,7 @@ from scalebayes.fitting.many.jobs import file_name
 from scalebayes.fitting.many.workers import DIED, connected
 from scalebayes.posterior.fit import METADATA
 from scalebayes.validation import sensitivity
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
@@ -410,7 +410,7 @@ def preparations():
     return len(getattr(samplers, "made", []))  # a worker that was started again has made none
 
 
-@pytest.mark.slow
+@pytest.mark.standard
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     """The longest fit loses its worker, the others are made, a worker prepares once, draws are those of `fit`."""
     client.wait_for_workers(

@@ -1,0 +1,206 @@
+"""Tables of runs and fits that tests share. The fits are draws made by hand: nothing is sampled."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import scalebayes as sb
+from scalebayes.fitting.fit import _tree
+from scalebayes.fitting.samplers import STATS, named
+from scalebayes.posterior.fit import METADATA
+from scalebayes.validation.sensitivity import variants
+
+BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+"""Constants of Besiroglu et al. 2024 (arXiv:2404.10102), in the paper's notation."""
+
+BESIROGLU_PARAMETERS = sb.LAWS["additive"].from_notation(BESIROGLU)
+"""The same constants as parameters of the additive law: L_inf, N_c, alpha_N, D_c, alpha_D."""
+
+INTEGRATED = variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
+"""The default model with Normal noise, which lets the discrepancy be integrated out."""
+
+HOSTILE = (
+    "<img src=x onerror=\"window.hacked='img'\"> $\\frac{a}$ | `x` "
+    "</script><script>window.hacked='script'</script>"
+)
+"""A name that would run or break whatever does not escape it."""
+
+
+def besiroglu_loss(N, D):
+    """Return the loss of Besiroglu's law at N and D."""
+    return 1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658
+
+
+def cross(N, D):
+    """Return every N with every D as two flat arrays; N varies fastest."""
+    N, D = np.meshgrid(N, D)
+    return N.ravel(), D.ravel()
+
+
+def grid_of_sizes(sizes=6, amounts=4):
+    """Return the N and D of a grid from 1e8 to 1e10 parameters and 1e9 to 1e11 tokens."""
+    return cross(np.geomspace(1e8, 1e10, sizes), np.geomspace(1e9, 1e11, amounts))
+
+
+def grid_runs(N=None, D=None, noise=0.01, name="grid", **columns):
+    """Return runs at every N with every D: losses of Besiroglu's law with Normal noise of seed 0."""
+    N, D = grid_of_sizes() if N is None else cross(N, D)
+    rng = np.random.default_rng(0)
+    loss = besiroglu_loss(N, D) * np.exp(noise * rng.standard_normal(len(N)))
+    table = pd.DataFrame({"N": N, "D": D, "loss": loss, **columns})
+    return sb.read_runs(table, name=name, strict=False)
+
+
+def noiseless_runs(name="grid", shift=0.0, **columns):
+    """Return runs at five sizes with four amounts of data: losses of a round law, without noise."""
+    N, D = grid_of_sizes(5, 4)
+    loss = 1.8 + 400 / N**0.35 + 2000 / D**0.37 + shift
+    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss, **columns}), name=name)
+
+
+def runs_of_every_input(rows, seed, **columns):
+    """Return runs of Hoffmann's law with 2% of noise and a column for every input of a law.
+
+    Further columns are callables of the number of rows.
+    """
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
+    loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
+    others = {
+        "S": D / 5e5,
+        "U": D / rng.choice([1, 3, 10], rows),
+        "E": rng.choice([1, 16, 256], rows),
+    }
+    table = pd.DataFrame({"N": N, "D": D, **columns, **others, "loss": loss})
+    runs = sb.read_runs(table, name=f"synthetic {seed}")
+    accuracy = 0.2 + 2.0 * np.exp(-0.7 * runs.loss)  # for the laws of accuracy
+    return sb.Runs(runs.table.assign(accuracy=accuracy), runs.name)
+
+
+def around(values, shape, rng, width=0.01):
+    """Return draws of each value: lognormal around it, with this standard deviation of the log."""
+    return {
+        name: value * np.exp(width * rng.standard_normal(shape)) for name, value in values.items()
+    }
+
+
+def constant(values, shape):
+    """Return draws that all equal each value."""
+    return {name: np.full(shape, value) for name, value in values.items()}
+
+
+def without_noise_parameters(spec):
+    """Return the stated priors of a spec except those of its noise."""
+    priors = spec.model_dump()["priors"]
+    return {name: prior for name, prior in priors.items() if name not in ("sigma", "nu")}
+
+
+def scattered(model, values, shape, rng, width=0.02):
+    """Return draws of every parameter of a spec around values, and around 0.4 where none is given.
+
+    The value of a scale such as N_c is the size of its term in nats at the prior's reference input.
+    """
+    spec = sb.read_model(model)
+    drawn = {
+        name: values.get(name, 0.4) * np.exp(width * rng.standard_normal(shape))
+        for name in spec.priors
+    }
+    for parameter in spec.law_object.parameters:
+        if parameter.scale_of:
+            at = spec.priors[parameter.name].at
+            drawn[parameter.name] = at * drawn[parameter.name] ** (1 / drawn[parameter.exponent])
+    return drawn
+
+
+def pooled_spec(model):
+    """Return the spec pooled by family, with groups about a tenth apart in every parameter.
+
+    A spec that is already pooled is returned as it is.
+    """
+    spec = sb.read_model(model)
+    if spec.pool:
+        return spec
+    tenth = {
+        "dist": "LogNormal",
+        "median": 0.12,
+        "sigma": 0.5,
+        "reason": "groups differ by about a tenth",
+    }
+    spread = dict.fromkeys((*spec.law_object.parameter_names, "sigma"), tenth)
+    stated = spec.model_dump() | {
+        "name": f"{spec.name}-by-family",
+        "pool": "family",
+        "spread": spread,
+    }
+    return sb.Spec.model_validate(stated)
+
+
+def fit_of(model, runs, gate_failures=(), **draws):
+    """Return a fit of given draws of its parameters, each of shape (chain, draw).
+
+    The weights of a sampled discrepancy, (chain, draw, vector), follow the runs unless given.
+    """
+    spec = sb.read_model(model)
+    if spec.observation.samples_discrepancy and "weights" not in draws:
+        draws["weights"] = likely_weights(spec, runs, draws)
+    shape = next(iter(draws.values())).shape
+    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+    dims = ("chain", "draw", "vector")  # the last of the weights
+    posterior = xr.Dataset(
+        {name: (dims[: value.ndim], value) for name, value in draws.items()}, coords
+    )
+    calm = {theirs: np.zeros(shape) for theirs in STATS.values()}
+    calm["energy"] = np.random.default_rng(0).standard_normal(shape)
+    statistics = xr.Dataset({name: (dims[:2], value) for name, value in calm.items()}, coords)
+    raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": statistics})
+    tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
+    metadata = {
+        "seed": 0,
+        "sampler": {"chains": shape[0], "draws": shape[1], "tune": 1000},
+        "attempts": 1,
+    }
+    metadata |= {"partial": False, "gate_failures": [*gate_failures], "versions": {"numpy": "2.1"}}
+    metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
+    tree.attrs[METADATA] = json.dumps(metadata)
+    return sb.Fit(spec, runs, tree)
+
+
+def likely_weights(spec, runs, draws):
+    """Return weights of the discrepancy given the runs, under Normal noise of equal information."""
+    law, noise, basis = spec.law_object, spec.noise_object, spec.observation.basis(runs)
+    values = {name: draws[name][..., None] for name in spec.priors}
+    curve = law.function(
+        *(getattr(runs, x) for x in law.inputs), **{x: values[x] for x in law.parameter_names}
+    )
+    variance = noise.equivalent(**{x: values[x] for x in noise.priors})
+    size = values["eta"] * np.sqrt(basis.values)
+    rotated = (law.log_response(runs) - np.log(curve)) @ basis.vectors
+    total = variance + size**2
+    chance = np.random.default_rng(0).standard_normal(rotated.shape)
+    return size * rotated / total + np.sqrt(variance / total) * chance
+
+
+def report_runs(name="grid", ids=None, source=None, notes=()):
+    """Return the grid of runs with half a percent of noise, for reports."""
+    runs = grid_runs(noise=0.005, name=name)
+    table = runs.table if ids is None else runs.table.set_axis(ids)
+    return sb.Runs(table, name, source, tuple(notes))
+
+
+def report_fit(model="chinchilla", runs=None, chains=4, draws=250, gate_failures=()):
+    """Return a fit whose draws lie independently around Besiroglu's values."""
+    runs = report_runs() if runs is None else runs
+    values = {"L_inf": 1.8172, "alpha_N": 0.3478, "alpha_D": 0.3658, "alpha_C": 0.06, "kappa": 0.95}
+    values |= {"N_c": 482.01 / 1e9**0.3478, "D_c": 2085.43 / 2e10**0.3658}
+    values |= {"sigma": 0.005, "nu": 8, "eta": 0.02}
+    drawn = scattered(model, values, (chains, draws), np.random.default_rng(1), width=0.03)
+    return fit_of(model, runs, gate_failures, **drawn)
+
+
+def hostile_fit(**options):
+    """Return a fit of runs with a hostile name, ids, source and notes."""
+    ids = [f"{i} {HOSTILE}" for i in range(24)]
+    runs = report_runs(HOSTILE, ids, source=HOSTILE, notes=(HOSTILE,))
+    return report_fit(runs=runs, **options)
