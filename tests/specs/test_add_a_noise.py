@@ -14,7 +14,7 @@ import scalebayes as sb
 from scalebayes.fitting.graph import pymc_model
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.noise import NOISES, register
-from tests.handmade import fit_of
+from tests.fixtures import fit_of
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "add-a-model.md").read_text("utf-8")
 LAW = ("L_inf", "N_c", "alpha_N", "D_c", "alpha_D")
