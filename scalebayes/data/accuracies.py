@@ -1,14 +1,16 @@
-"""Tables of loss and accuracy, or error, of models on tasks: what the stage from loss to accuracy is fitted to."""
+"""Tables with the loss and the accuracy, or error, of models on tasks (`read_scores`)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from scalebayes.data.columns import QUANTITIES, usual_columns
+from scalebayes.data.checks import CELL_LENGTH, count
+from scalebayes.data.columns import QUANTITIES, usual_columns, with_usual_name
 from scalebayes.data.runs import Runs
 from scalebayes.data.sources import open_table, short_name
 from scalebayes.errors import Fault, RunsError
@@ -24,7 +26,17 @@ ACCURACY = (
     "score",
 )
 ERROR = ("error", "err", "error rate", "top 1 error", "average error", "mean error", "avg error")
-"""Usual names, whatever the case and the separators."""
+"""Usual names of columns, compared without case and separators."""
+LEAST_PERCENT = 0.01
+"""Where all accuracies in percent are closer than this to 0 or 1, they were probably shares."""
+
+
+class _Columns(NamedTuple):
+    """Column of the loss, columns of accuracies or errors, and whether those are errors."""
+
+    loss: str
+    shares: list[str]
+    are_errors: bool
 
 
 def read_scores(
@@ -36,116 +48,136 @@ def read_scores(
     percent: bool = False,
     name: str | None = None,
 ) -> Runs:
-    """Read and check a table of models with the loss and the accuracy, or error, of each.
+    """Return a checked table of models with the loss and the accuracy of each.
 
     Parameters
     ----------
     source
         A file or a table, as `read_runs` takes it.
     loss
-        Column of losses in nats per token; by default the one with a usual name. They must be of the validation text
-        that the forecasts of loss will be of.
+        Column of losses in nats per token; by default the one with a usual name. The losses must be
+        measured on the same validation text as the losses that will be forecast.
     accuracy, error
-        Column of a share between 0 and 1, or several columns, whose mean is taken; by default one with a usual name.
-        One of the two; an error e is the accuracy 1 - e.
+        One of the two: a column of shares between 0 and 1, or several columns, which are averaged;
+        by default the column with a usual name. An error e is the accuracy 1 - e.
     percent
         Whether accuracies or errors are in percent.
     name
-        What to call the table; by default the file's name.
+        Name of the table; by default that of the file.
 
     Returns
     -------
     Runs
-        With columns ``loss`` and ``accuracy``, and N, D, C and the like where the table has them under these names,
-        for `scalebayes.fit` with a model such as ``downstream``.
+        With columns ``loss`` and ``accuracy``, for `scalebayes.fit` with a model such as
+        ``downstream``.
 
     Raises
     ------
     RunsError
-        With all faults at once: columns not found, cells that are no numbers, losses outside 0 to 20, accuracies not
-        between 0 and 1 (percents among them), fewer than two different losses or accuracies.
+        With all faults at once: missing columns, cells that are not numbers, losses outside 0 to
+        20, accuracies outside 0 to 1 (percentages, say), fewer than two different losses or
+        accuracies.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"val_loss": [3.4, 2.9, 2.5], "top1_error": [0.66, 0.60, 0.49]})
+    >>> errors = [0.66, 0.60, 0.49]
+    >>> table = pd.DataFrame({"val_loss": [3.4, 2.9, 2.5], "top1_error": errors})
     >>> read_scores(table, name="three")
     Runs 'three': 3 runs, loss 2.5 to 3.4, accuracy 0.34 to 0.51
     """
     frame, origin = open_table(source)
     name = name or (short_name(origin) if origin else "scores")
-    losses, columns, wrong = _columns(frame, loss, accuracy, error)
-    most = QUANTITIES["loss"].high
-    faults = [*_check(frame[losses], f"a loss in nats per token, 0 to {most:g}", most)]
-    top = 100.0 if percent else 1.0
-    allowed = f"{'an error' if wrong else 'an accuracy'} between 0 and {top:g}"
-    for column in columns:
-        faults += _check(frame[column], allowed, top)
+    columns = _find_columns(frame, loss, accuracy, error)
+    highest_share = 100.0 if percent else 1.0
+    kind = "an error" if columns.are_errors else "an accuracy"
+    allowed = f"{kind} between 0 and {highest_share:g}"
+    highest_loss = QUANTITIES["loss"].high
+    faults = _check_losses(frame[columns.loss], highest_loss)
+    for column in columns.shares:
+        faults += _check_shares(frame[column], allowed, highest_share)
     if faults:
-        raise RunsError(
-            f"{name}: {len(faults)} fault{'s' * (len(faults) > 1)} in {len(frame)} rows", faults
-        )
-    shares = np.mean([_numbers(frame[column]) / top for column in columns], axis=0)
-    given = {"loss": _numbers(frame[losses]), "accuracy": 1.0 - shares if wrong else shares}
-    _refuse_constant(name, given, percent)
-    table = pd.DataFrame(given, index=[str(row) for row in frame.index])
-    what = f"accuracy is {'1 - ' * wrong}{'the mean of ' * (len(columns) > 1)}{', '.join(columns)}"
-    return Runs(
-        table,
-        name,
-        origin,
-        (what + " in percent" * percent,) if wrong or percent or len(columns) > 1 else (),
-    )
+        raise RunsError(f"{name}: {count(faults, 'fault')} in {count(frame, 'row')}", faults)
+
+    shares = [_numbers(frame[column]) / highest_share for column in columns.shares]
+    accuracies = np.mean(shares, axis=0)
+    if columns.are_errors:
+        accuracies = 1.0 - accuracies
+    _refuse_constant(name, "loss", _numbers(frame[columns.loss]))
+    _refuse_constant(name, "accuracy", accuracies)
+    if percent:
+        _refuse_shares_as_percent(name, accuracies)
+    given = {"loss": _numbers(frame[columns.loss]), "accuracy": accuracies}
+    table = pd.DataFrame(given, index=frame.index.astype(str))
+    return Runs(table, name, origin, _notes(columns, percent))
 
 
-def _columns(
+def _notes(columns: _Columns, percent: bool) -> tuple[str, ...]:
+    """Return a note of how the accuracy was computed, none where a column was taken as it is."""
+    several = len(columns.shares) > 1
+    if not (columns.are_errors or percent or several):
+        return ()
+    note = "accuracy is "
+    if columns.are_errors:
+        note += "1 - "
+    if several:
+        note += "the mean of "
+    note += ", ".join(columns.shares)
+    if percent:
+        note += " in percent"
+    return (note,)
+
+
+def _find_columns(
     frame: pd.DataFrame,
     loss: str | None,
     accuracy: str | Sequence[str] | None,
     error: str | Sequence[str] | None,
-) -> tuple[str, list[str], bool]:
-    """Names of the column of losses and of those of accuracies or errors, and whether they are errors."""
+) -> _Columns:
+    """Return the columns that were asked for, else those with a usual name."""
     names = [str(column) for column in frame]
     if accuracy is not None and error is not None:
-        raise RunsError("give accuracy or error, not both: an error is 1 less the accuracy")
+        raise RunsError("give accuracy or error, not both: an error is 1 - accuracy")
     if accuracy is None and error is None:
-        found = {kind: _usual(names, kind) for kind in (ACCURACY, ERROR)}
-        several = [*found[ACCURACY], *found[ERROR]]
-        if len(several) != 1:
-            got = (
-                f"there are {', '.join(several)}"
-                if several
-                else f"the columns are {', '.join(names)}"
-            )
-            raise RunsError(
-                f"which column is the accuracy, or the error? {got}; say accuracy=COLUMN or error=COLUMN"
-            )
-        accuracy, error = (several, None) if found[ACCURACY] else (None, several)
-    asked = accuracy if error is None else error
-    chosen = [asked] if isinstance(asked, str) else list(asked or ())
-    losses = (
-        [loss] if loss is not None else usual_columns([n for n in names if n not in chosen], "loss")
-    )
+        shares, are_errors = _usual_shares(names)
+    else:
+        asked = accuracy if error is None else error
+        shares = [asked] if isinstance(asked, str) else list(asked or ())
+        are_errors = error is not None
+    if loss is None:
+        losses = usual_columns([name for name in names if name not in shares], "loss")
+    else:
+        losses = [loss]
     if len(losses) != 1:
         raise RunsError(
             f"which column is the loss? say loss=COLUMN; the columns are {', '.join(names)}"
         )
-    if missing := [column for column in (*losses, *chosen) if column not in names]:
+    missing = [column for column in (*losses, *shares) if column not in names]
+    if missing:
         raise RunsError(
             f"no column {', '.join(map(repr, missing))}; the columns are {', '.join(names)}"
         )
-    if not chosen:
+    if not shares:
         raise RunsError("no column of accuracies or errors was given")
-    return losses[0], chosen, error is not None
+    return _Columns(losses[0], shares, are_errors)
 
 
-def _usual(names: list[str], kind: tuple[str, ...]) -> list[str]:
-    plain = {name: "".join(filter(str.isalnum, name.lower())) for name in names}
-    return [
-        name for name in names if plain[name] in {"".join(filter(str.isalnum, k)) for k in kind}
-    ]
+def _usual_shares(names: list[str]) -> tuple[list[str], bool]:
+    """Return the column with a usual name of an accuracy or error; True for an error."""
+    accuracies = with_usual_name(names, ACCURACY)
+    errors = with_usual_name(names, ERROR)
+    found = [*accuracies, *errors]
+    if len(found) == 1:
+        return found, bool(errors)
+    got = f"the columns are {', '.join(names)}"
+    if found:
+        got = f"there are {', '.join(found)}"
+    raise RunsError(
+        f"which column is the accuracy, or the error? {got}; say accuracy=COLUMN or error=COLUMN"
+    )
 
 
 def _numbers(cells: pd.Series) -> np.ndarray:
+    """Return cells as numbers, NaN where a cell holds none."""
     return np.array([_number(cell) for cell in cells])
 
 
@@ -156,32 +188,47 @@ def _number(cell: object) -> float:
         return float("nan")
 
 
-def _check(cells: pd.Series, allowed: str, top: float) -> Iterator[Fault]:
-    """Find cells that are no numbers strictly between 0 and the top."""
-    values = _numbers(cells)
-    shares = top == 1.0
-    for row, cell, value in zip(cells.index, cells, values, strict=True):
-        if 0 < value < top:
+def _check_losses(cells: pd.Series, highest: float) -> list[Fault]:
+    """Return faults of cells that are not numbers strictly between 0 and the highest loss."""
+    allowed = f"a loss in nats per token, 0 to {highest:g}"
+    faults = []
+    for row, cell, value in zip(cells.index, cells, _numbers(cells), strict=True):
+        if not 0 < value < highest:
+            faults.append(Fault(row, str(cells.name), _quote(cell), allowed))
+    return faults
+
+
+def _check_shares(cells: pd.Series, allowed: str, highest: float) -> list[Fault]:
+    """Return faults of cells that are not numbers strictly between 0 and the highest share."""
+    faults = []
+    for row, cell, value in zip(cells.index, cells, _numbers(cells), strict=True):
+        if 0 < value < highest:
             continue
-        text = str(cell).strip()[:30] or "nothing"
-        if shares and (1 < value <= 100 or "%" in text):
-            why = "in percent? percent=True (--percent), without signs"
-        else:
-            why = (
-                "all right or all wrong says nothing of the curve: leave it out"
-                if value in (0.0, top)
-                else ""
-            )
-        yield Fault(row, str(cells.name), text, allowed, why)
+        text = _quote(cell)
+        hint = ""
+        if highest == 1.0 and (1 < value <= 100 or "%" in text):
+            hint = "in percent? percent=True (--percent), without % signs"
+        elif value in (0.0, highest):
+            hint = "0% and 100% do not determine the curve: leave the row out"
+        faults.append(Fault(row, str(cells.name), text, allowed, hint))
+    return faults
 
 
-def _refuse_constant(name: str, given: dict[str, np.ndarray], percent: bool) -> None:
-    for column, values in given.items():
-        if len(np.unique(values)) < 2:
-            raise RunsError(
-                f"{name}: {column} is {values[0]:g} in every row; a curve needs different ones"
-            )
-    if percent and max(min(v, 1 - v) for v in given["accuracy"]) < 0.01:
+def _quote(cell: object) -> str:
+    return str(cell).strip()[:CELL_LENGTH] or "nothing"
+
+
+def _refuse_constant(name: str, column: str, values: np.ndarray) -> None:
+    if len(np.unique(values)) < 2:
+        raise RunsError(
+            f"{name}: {column} is {values[0]:g} in every row; a curve needs different values"
+        )
+
+
+def _refuse_shares_as_percent(name: str, accuracies: np.ndarray) -> None:
+    """Refuse shares that were called percents: after division by 100 all are next to 0 or 1."""
+    from_end = np.minimum(accuracies, 1.0 - accuracies)
+    if from_end.max() < LEAST_PERCENT:
         raise RunsError(
             f"{name}: no accuracy lies between 1 and 99 percent; are they shares? leave percent out"
         )

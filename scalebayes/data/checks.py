@@ -1,11 +1,12 @@
-"""What a table of runs must hold: its columns found, its cells read, and all that is wrong with them said at once.
+"""Checks of a table of runs: find its columns, read its cells and report all faults at once.
 
-In plain Python: to import pandas takes longer than to refuse a table.
+In plain Python, because importing pandas takes longer than checking a table.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,16 @@ from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
 type Values = dict[str, list[Any]]
-"""By the part they play: numbers of N, D, C, S, U, E and loss, names of group and run."""
+"""By role: numbers of N, D, C, S, U, E and loss, and names of group and run."""
+
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Range of the numbers that a cell may hold, so that products of three of them stay finite."""
+COMPUTE_TOLERANCE = 0.1
+"""Relative difference of C from 6ND above which a note says that C was kept as given."""
+ROWS_NAMED = 8
+"""Incomplete rows that a note lists by number; it counts the others."""
+CELL_LENGTH = 30
+"""Characters of a faulty cell that an error quotes."""
 
 
 def check_table(
@@ -37,157 +47,185 @@ def check_table(
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
 ) -> tuple[Values, tuple[str, ...]]:
-    """Read the columns that play a part, as `read_runs` says, or raise all faults at once; say what was assumed."""
-    if unknown := set(asked) - {*QUANTITIES, *LABELS}:
+    """Return the values of the columns that have a role, and notes of what was assumed.
+
+    Parameters
+    ----------
+    table, name
+        Columns by name, and what errors call the table.
+    asked
+        Column chosen for each role; None or absent where it is to be recognised by its name.
+    strict, skip_incomplete, loss_unit, tokens_per_byte
+        As `scalebayes.read_runs` takes them.
+
+    Raises
+    ------
+    RunsError
+        With all faults of the table at once.
+    """
+    roles = (*QUANTITIES, *LABELS)
+    unknown = set(asked).difference(roles)
+    if unknown:
         raise RunsError(
-            f"no column is called for by {', '.join(sorted(unknown))}: allowed are {', '.join(QUANTITIES)}"
+            f"no such role of a column: {', '.join(sorted(unknown))}; "
+            f"allowed are {', '.join(QUANTITIES)}"
         )
-    columns, faults = match_columns(
-        table, {role: asked.get(role) for role in (*QUANTITIES, *LABELS)}
-    )
-    rows = list(range(1, 1 + len(table[str(next(iter(table)))])))
+    columns, faults = match_columns(table, {role: asked.get(role) for role in roles})
+    first_column = str(next(iter(table)))
+    rows = list(range(1, 1 + len(table[first_column])))
     cells = {role: list(table[column]) for role, column in columns.items()}
-    skipped: list[str] = []
+    notes: list[str] = []
     if skip_incomplete:
-        rows, cells, skipped = _complete(rows, cells, columns, name)
-    values: Values = {
-        role: list(map(_number if role in QUANTITIES else label, found))
-        for role, found in cells.items()
-    }
-    units = _to_nats(values, columns, loss_unit, tokens_per_byte)
-    ids = values.get("run")
-    every, notes = _with_third(values)
+        rows, cells = _complete(rows, cells, columns, name, notes)
+    values = {role: _read_cells(role, found) for role, found in cells.items()}
+    _convert_losses(values, columns, loss_unit, tokens_per_byte, notes)
+    with_third = _with_third(values, notes)
+
     suspicions = []
-    if not faults:  # of the columns: where one is wrong or missing the checks below would cry wolf
-        suspicions = [
-            *check_units(every, columns, rows, loss_unit == "nats"),
-            *_check_repeats(values, columns, rows),
-        ]
+    # With a column wrong or missing, these checks would report faults that are not there.
+    if not faults:
+        suspicions += check_units(with_third, columns, rows, in_nats=loss_unit == "nats")
+        suspicions += _check_repeats(values, columns, rows)
     faults += _check_cells(rows, cells, values, columns)
+    ids = values.get("run")
     if faults or (strict and suspicions):
         raise _refusal(name, rows, ids, faults, suspicions if strict else [])
-    return {**every, "run": ids or list(map(str, rows))}, (
-        *skipped,
-        *units,
-        *notes,
-        *_as_notes(suspicions),
-    )
+    notes += _as_notes(suspicions)
+    return {**with_third, "run": ids or [str(row) for row in rows]}, tuple(notes)
 
 
 def _complete(
-    rows: list[int], cells: Values, columns: dict[str, str], name: str
-) -> tuple[list[int], Values, list[str]]:
-    """Leave out rows without a value in a column that plays a part; the others keep their numbers."""
-    whole = [all(map(label, row)) for row in zip(*cells.values(), strict=True)] or [True] * len(
-        rows
-    )
-    if not any(whole):
+    rows: list[int], cells: Values, columns: dict[str, str], name: str, notes: list[str]
+) -> tuple[list[int], Values]:
+    """Return the rows, by their original numbers, that have a value in each column with a role."""
+    if not cells:
+        return rows, cells
+    is_complete = [all(map(label, row)) for row in zip(*cells.values(), strict=True)]
+    if not any(is_complete):
         raise RunsError(
-            f"{name}: all {count(rows, 'row')} miss a value in {', '.join(columns.values())}"
+            f"{name}: none of the {count(rows, 'row')} has a value in every one of "
+            f"{', '.join(columns.values())}"
         )
-    skipped = [row for row, sound in zip(rows, whole, strict=True) if not sound]
-    some = ", ".join(map(str, skipped[:8])) + (
-        f" and {len(skipped) - 8} more" if len(skipped) > 8 else ""
-    )
-    words = f"{len(skipped)} of {count(rows, 'row')} left out for missing values: {_plural(skipped, 'row')} {some}"
-    kept = {role: list(itertools.compress(found, whole)) for role, found in cells.items()}
-    return list(itertools.compress(rows, whole)), kept, [words] if skipped else []
+    skipped = [row for row, complete in zip(rows, is_complete, strict=True) if not complete]
+    if skipped:
+        which = ", ".join(map(str, skipped[:ROWS_NAMED]))
+        if len(skipped) > ROWS_NAMED:
+            which += f" and {len(skipped) - ROWS_NAMED} more"
+        notes.append(
+            f"{len(skipped)} of {count(rows, 'row')} skipped for missing values: "
+            f"{_plural(skipped, 'row')} {which}"
+        )
+    kept = {role: list(itertools.compress(found, is_complete)) for role, found in cells.items()}
+    return list(itertools.compress(rows, is_complete)), kept
 
 
-def _to_nats(
-    values: Values, columns: dict[str, str], unit: str, tokens_per_byte: float | None
-) -> list[str]:
-    """Turn losses into nats per token, NaN where that is not positive, and say how they became so."""
-    if unit == "nats" and tokens_per_byte is None:
-        return []
-    import numpy as np
-
-    losses = to_nats(np.array(values.get("loss", [])), unit, tokens_per_byte=tokens_per_byte)
-    if "loss" not in values:
-        return []
-    values["loss"] = np.where(losses > 0, losses, np.nan).tolist()
-    rate = f" ({tokens_per_byte:g})" if tokens_per_byte is not None else ""
-    return [f"loss in nats per token from {columns['loss']}: {UNITS[unit].formula}{rate}"]
+def _read_cells(role: str, cells: list[Any]) -> list[Any]:
+    """Return numbers, NaN where a cell holds no usable one, or names, empty where there is none."""
+    if role in QUANTITIES:
+        return [_number(cell) for cell in cells]
+    return [label(cell) for cell in cells]
 
 
 def _number(cell: object) -> float:
     try:
         number = parse_quantity(cell)
     except ValueError:
-        return float("nan")
-    return (
-        number if 1e-100 < number < 1e100 else float("nan")
-    )  # so that products of three stay finite
+        return math.nan
+    return number if SMALLEST < number < LARGEST else math.nan
 
 
-def _with_third(given: Values) -> tuple[Values, list[str]]:
-    """Add whichever of N, D and C the other two determine, and say so."""
-    values, notes = dict(given), []
+def _convert_losses(
+    values: Values,
+    columns: dict[str, str],
+    unit: str,
+    tokens_per_byte: float | None,
+    notes: list[str],
+) -> None:
+    """Convert losses to nats per token in place, NaN where the result is not positive."""
+    if unit == "nats" and tokens_per_byte is None:
+        return
+    import numpy as np
+
+    # Converted even without a column of losses, so that a wrong unit is always an error.
+    losses = to_nats(np.array(values.get("loss", [])), unit, tokens_per_byte=tokens_per_byte)
+    if "loss" not in values:
+        return
+    values["loss"] = np.where(losses > 0, losses, np.nan).tolist()
+    note = f"loss in nats per token from {columns['loss']}: {UNITS[unit].formula}"
+    if tokens_per_byte is not None:
+        note += f" ({tokens_per_byte:g})"
+    notes.append(note)
+
+
+def _with_third(given: Values, notes: list[str]) -> Values:
+    """Return the values by role, with N, D or C added where the two others are given."""
+    values = dict(given)
     N, D, C = (given.get(role) for role in BASIC)
     if N and D and C:
         ratios = known(c / (6 * n * d) for n, d, c in zip(N, D, C, strict=True))
-        if any(abs(ratio - 1) > 0.1 for ratio in ratios):
-            notes = [f"C is kept as given: {min(ratios):.3g} to {max(ratios):.3g} times 6ND"]
+        if any(abs(ratio - 1) > COMPUTE_TOLERANCE for ratio in ratios):
+            notes.append(f"C is kept as given: {min(ratios):.3g} to {max(ratios):.3g} times 6ND")
     elif N and D:
-        values["C"], notes = (
-            [6 * n * d for n, d in zip(N, D, strict=True)],
-            ["C = 6ND, from N and D"],
-        )
+        values["C"] = [6 * n * d for n, d in zip(N, D, strict=True)]
+        notes.append("C = 6ND, from N and D")
     elif N and C:
-        values["D"], notes = (
-            [c / (6 * n) for n, c in zip(N, C, strict=True)],
-            ["D = C/6N, from N and C"],
-        )
+        values["D"] = [c / (6 * n) for n, c in zip(N, C, strict=True)]
+        notes.append("D = C/6N, from N and C")
     elif D and C:
-        values["N"], notes = (
-            [c / (6 * d) for d, c in zip(D, C, strict=True)],
-            ["N = C/6D, from D and C"],
-        )
-    return {role: values[role] for role in (*QUANTITIES, "group") if role in values}, notes
+        values["N"] = [c / (6 * d) for d, c in zip(D, C, strict=True)]
+        notes.append("N = C/6D, from D and C")
+    return {role: values[role] for role in (*QUANTITIES, "group") if role in values}
 
 
 def _check_cells(
     rows: list[int], cells: Values, values: Values, columns: dict[str, str]
 ) -> Iterator[Fault]:
-    """Find what cannot be used at all: cells missing, no numbers, not positive; an id given twice; a constant loss."""
+    """Yield faults of unusable cells (missing or not positive), repeated ids, a constant loss."""
     for role, column in columns.items():
-        allowed = (
-            f"a positive number of {QUANTITIES[role].unit}" if role in QUANTITIES else "a name"
-        )
+        allowed = "a name"
+        if role in QUANTITIES:
+            allowed = f"a positive number of {QUANTITIES[role].unit}"
         for row, cell, value in zip(rows, cells[role], values[role], strict=True):
-            if value == "" or value != value:
-                got = label(cell)[:30] or "nothing"
-                percent = "a percent is no loss" if role == "loss" and "%" in got else ""
-                yield Fault(row, column, got, allowed, percent)
-    named = (
-        (row, name)
-        for row, name in zip(rows, values.get("run", [""] * len(rows)), strict=True)
-        if name
-    )
+            if not _is_missing(value):
+                continue
+            got = label(cell)[:CELL_LENGTH] or "nothing"
+            hint = ""
+            if role == "loss" and "%" in got:
+                hint = "a percentage is not a loss"
+            yield Fault(row, column, got, allowed, hint)
+    ids = values.get("run", [])
+    named = [(row, run) for row, run in zip(rows, ids, strict=False) if run]
     for row, earlier in _repeats(named):
-        yield Fault(row, columns["run"], f"the id of row {earlier}", "an id of its own")
+        yield Fault(row, columns["run"], f"the id of row {earlier}", "a different id for each run")
     losses = values.get("loss", [])
     if len(losses) > 1 and all(loss == losses[0] for loss in losses):
         yield Fault(None, columns["loss"], f"{losses[0]:g} in every row", "a loss that varies")
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether a value is an empty name or NaN, which alone differs from itself."""
+    return value == "" or bool(value != value)
+
+
 def _check_repeats(given: Values, columns: dict[str, str], rows: list[int]) -> Iterator[Fault]:
-    """Find runs with the very numbers of an earlier one: a copied row more often than a coincidence."""
+    """Yield rows with the numbers of an earlier row, most of which were copied by mistake."""
     names = ", ".join(columns[role] for role in QUANTITIES if role in given)
-    keys = zip(
-        rows,
-        zip(*(found for role, found in given.items() if role != "run"), strict=True),
-        strict=True,
-    )
-    for row, earlier in _repeats((row, key) for row, key in keys if all(x == x for x in key)):
+    compared = [found for role, found in given.items() if role != "run"]
+    keys = []
+    for row, key in zip(rows, zip(*compared, strict=True), strict=True):
+        has_nan = any(value != value for value in key)
+        if not has_nan:
+            keys.append((row, key))
+    for row, earlier in _repeats(keys):
         yield Fault(row, names, f"the values of row {earlier}", "each run once")
 
 
 def _repeats(rows: Iterable[tuple[int, Hashable]]) -> Iterator[tuple[int, int]]:
-    """Yield the rows whose key was met before, each with the first row that had it."""
+    """Yield each row whose key occurred before, with the first row of that key."""
     first: dict[Hashable, int] = {}
     for row, key in rows:
-        if (earlier := first.setdefault(key, row)) != row:
+        earlier = first.setdefault(key, row)
+        if earlier != row:
             yield row, earlier
 
 
@@ -198,33 +236,37 @@ def _refusal(
     faults: Sequence[Fault],
     suspicions: Sequence[Fault],
 ) -> RunsError:
-    """Gather what is wrong in the order of the rows, each with its run's id."""
+    """Return the error with all faults in the order of the rows, each with the id of its run."""
     found = sorted([*faults, *suspicions], key=lambda fault: fault.row or 0)
     if ids is not None:
-        called = dict(zip(rows, ids, strict=True))
-        found = [replace(fault, run=called[fault.row]) if fault.row else fault for fault in found]
-    way_out = "" if faults else "; strict=False (--lenient) keeps what is only suspicious"
-    if faults and all(fault.got == "nothing" for fault in found):
-        way_out = "; skip_incomplete=True (--skip-incomplete) leaves such rows out"
-    return RunsError(f"{name}: {count(found, 'fault')} in {count(rows, 'run')}{way_out}", found)
+        run_of = dict(zip(rows, ids, strict=True))
+        found = [replace(fault, run=run_of[fault.row]) if fault.row else fault for fault in found]
+    remedy = ""
+    if not faults:
+        remedy = "; strict=False (--lenient) keeps suspicious values"
+    elif all(fault.got == "nothing" for fault in found):
+        remedy = "; skip_incomplete=True (--skip-incomplete) skips such rows"
+    return RunsError(f"{name}: {count(found, 'fault')} in {count(rows, 'run')}{remedy}", found)
 
 
 def count(things: Sized, noun: str) -> str:
-    """Say how many, as ``2 runs``."""
+    """Return the number of things with their noun, as ``2 runs``."""
     return f"{len(things)} {_plural(things, noun)}"
 
 
 def _plural(things: Sized, noun: str) -> str:
-    return noun + "s" * (len(things) != 1)
+    return noun if len(things) == 1 else f"{noun}s"
 
 
 def _as_notes(suspicions: Iterable[Fault]) -> Iterator[str]:
-    """One note for all the rows that a check suspects."""
+    """Yield one note for all rows that one check suspects; their faults follow each other."""
     for (column, allowed), faults in itertools.groupby(
         suspicions, key=lambda fault: (fault.column, fault.allowed)
     ):
-        first, *more = faults
-        row = (
-            f" in row {first.row}" + (f" and {len(more)} more" if more else "") if first.row else ""
-        )
-        yield f"kept although suspicious: {column}, {first.got}{row} (expected {allowed})"
+        first, *others = faults
+        where = ""
+        if first.row:
+            where = f" in row {first.row}"
+            if others:
+                where += f" and {len(others)} more"
+        yield f"kept although suspicious: {column}, {first.got}{where} (expected {allowed})"

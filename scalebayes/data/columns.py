@@ -1,6 +1,8 @@
-"""The columns of a table of runs: what they are called, what they hold, and the units they are mistaken for."""
+"""Columns of a table of runs: their usual names, their units and ranges, and mistakes of unit."""
 
 import difflib
+import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from scalebayes.units import format_quantity, parse_quantity
 
 
 class Quantity(NamedTuple):
-    """What a numeric column holds, the range outside which its unit is suspect, and its usual names."""
+    """Unit of a numeric column, the range outside which the unit is suspect, and usual names."""
 
     unit: str
     low: float
@@ -20,177 +22,251 @@ class Quantity(NamedTuple):
     names: str
 
 
-# The ranges hold every language model scaled so far, and leave out the usual slips of unit:
-# N     sweeps start near 1e5, while a count in millions stays under 1e4 up to a model of 10B;
-# D     1e6 tokens are a batch or two, more than any count in billions, or in millions up to 1T;
-# C     1e10 is below 6ND at both floors, 1e34 above it at both ceilings; PF-days (3640 for GPT-3) stay far under 1e10;
-# S     a few steps are no training, and more than 1e9 were never made;
+# Each range contains every language model scaled so far and excludes the usual mistakes of unit:
+# N     sweeps start near 1e5; a count in millions stays under 1e4 for models of up to 10B;
+# D     1e6 tokens are a batch or two, above any count in billions, or in millions up to 1T;
+# C     1e10 is below and 1e34 above 6ND at the ends of both ranges; counts in PF-days (GPT-3: 3640)
+#       stay far below 1e10;
+# S     fewer than ten steps are no training, and more than 1e9 were never made;
 # U     as D, but a corpus may be small;
-# E     a single expert is a dense model.
-# loss  a model that learned nothing is at the logarithm of its vocabulary, 10 to 13 nats.
+# E     a dense model has one expert.
+# loss  the loss of an untrained model is the log of its vocabulary, 10 to 13 nats.
 QUANTITIES = {
     "N": Quantity(
-        *("parameters", 1e4, 1e15, "in millions or billions? write 70M or 7B"),
-        "N, params, n params, num params, param count, model params, total params, parameters, n parameters, "
-        "num parameters, number of parameters, parameter count, total parameters, model size",
+        unit="parameters",
+        low=1e4,
+        high=1e15,
+        hint="in millions or billions? write 70M or 7B",
+        names=(
+            "N, params, n params, num params, param count, model params, total params, parameters, "
+            "n parameters, num parameters, number of parameters, parameter count, "
+            "total parameters, model size"
+        ),
     ),
     "D": Quantity(
-        *("tokens", 1e6, 1e18, "in millions or billions? write 300B or 1.4T"),
-        "D, tokens, n tokens, num tokens, number of tokens, token count, total tokens, train tokens, n train tokens, "
-        "training tokens, tokens seen, tokens trained, dataset tokens, dataset size, data size",
+        unit="tokens",
+        low=1e6,
+        high=1e18,
+        hint="in millions or billions? write 300B or 1.4T",
+        names=(
+            "D, tokens, n tokens, num tokens, number of tokens, token count, total tokens, "
+            "train tokens, n train tokens, training tokens, tokens seen, tokens trained, "
+            "dataset tokens, dataset size, data size"
+        ),
     ),
     "C": Quantity(
-        *("FLOP", 1e10, 1e34, "in PF-days? multiply by 8.64e19"),
-        "C, flop, flops, n flops, num flops, total flops, model flops, train flop, train flops, training flop, "
-        "training flops, compute, train compute, training compute, training compute flop, total compute",
+        unit="FLOP",
+        low=1e10,
+        high=1e34,
+        hint="in PF-days? multiply by 8.64e19",
+        names=(
+            "C, flop, flops, n flops, num flops, total flops, model flops, train flop, "
+            "train flops, training flop, training flops, compute, train compute, "
+            "training compute, training compute flop, total compute"
+        ),
     ),
     "S": Quantity(
-        *("steps", 10, 1e9, "in thousands? write 250K"),
-        "S, steps, n steps, num steps, train steps, training steps, optimizer steps, updates, iterations",
+        unit="steps",
+        low=10,
+        high=1e9,
+        hint="in thousands? write 250K",
+        names=(
+            "S, steps, n steps, num steps, train steps, training steps, optimizer steps, "
+            "updates, iterations"
+        ),
     ),
     "U": Quantity(
-        *("unique tokens", 1e5, 1e18, "in millions or billions? write 300B or 1.4T"),
-        "U, unique tokens, n unique tokens, num unique tokens, unique training tokens, corpus tokens",
+        unit="unique tokens",
+        low=1e5,
+        high=1e18,
+        hint="in millions or billions? write 300B or 1.4T",
+        names=(
+            "U, unique tokens, n unique tokens, num unique tokens, unique training tokens, "
+            "corpus tokens"
+        ),
     ),
     "E": Quantity(
-        *("experts", 1, 1e6, "a dense model has 1"),
-        "E, experts, n experts, num experts, number of experts, expert count",
+        unit="experts",
+        low=1,
+        high=1e6,
+        hint="a dense model has 1",
+        names="E, experts, n experts, num experts, number of experts, expert count",
     ),
     "loss": Quantity(
-        *(
-            "nats per token",
-            0.0,
-            20.0,
-            "a perplexity? see loss_unit (take its logarithm). a percent is no loss",
+        unit="nats per token",
+        low=0.0,
+        high=20.0,
+        hint=("a perplexity? see loss_unit (take its logarithm). A percentage is not a loss"),
+        names=(
+            "loss, val loss, valid loss, validation loss, eval loss, evaluation loss, test loss, "
+            "heldout loss, train loss, training loss, final loss, final val loss, "
+            "final train loss, lm loss, ce loss, cross entropy, cross entropy loss, nll"
         ),
-        "loss, val loss, valid loss, validation loss, eval loss, evaluation loss, test loss, heldout loss, train loss, "
-        "training loss, final loss, final val loss, final train loss, lm loss, ce loss, cross entropy, "
-        "cross entropy loss, nll",
     ),
 }
-BASIC, OTHER = ("N", "D", "C"), ("S", "U", "E")
-"""Inputs that determine each other, and those that only some laws take: a table is never refused for one of these
-unless it was asked for."""
+BASIC = ("N", "D", "C")
+"""Inputs of which two determine the third."""
+OTHER = ("S", "U", "E")
+"""Inputs of some laws only: unless one was asked for, a table is never refused because of it."""
 LABELS = {"group": "group, family", "run": "run, run id, run name, id, name, model, model name"}
+"""Roles of columns of names, with their usual names."""
 
-_UNTRAINED = 8.0  # nats, a perplexity of 3000: a table where no run does better holds perplexities, not losses
+DERIVED = {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}
+"""How each of the basic inputs follows from the two others."""
+UNTRAINED = 8.0
+"""Loss in nats (perplexity 3000): if no run is below it, they are probably perplexities."""
+COMPUTE_FACTOR = 100.0
+"""Factor between the median C and 6ND beyond which the unit of C is suspect."""
+NAMES_LISTED = 12
+"""Columns that an error lists by name; it counts the others."""
+CHOOSE_LOSS = "name yours: loss=COLUMN (--map on the command line)"
+CHOOSE_SIZE = "name yours: N=COLUMN (--map on the command line)"
+
 _NOT_NATS = {
     "take its natural logarithm: loss_unit='perplexity'": {"ppl", "perplexity"},
-    "per byte is not per token, bits are not nats: see loss_unit and tokens_per_byte": {
+    "per byte is not per token, and bits are not nats: see loss_unit and tokens_per_byte": {
         "bits",
         "bpb",
         "bpc",
     },
-    "a share is no loss": {"accuracy", "percent", "pct", "%"},
+    "an accuracy or percentage is not a loss": {"accuracy", "percent", "pct", "%"},
 }
+"""Advice about a column, by words in its name that show that it holds no nats per token."""
 
 
 def match_columns(
     table: Table, chosen: Mapping[str, str | None]
 ) -> tuple[dict[str, str], list[Fault]]:
-    """Find the column that plays each part: the one `chosen`, else the only one with a usual name.
+    """Return the column of each role that has one, and faults of columns missing or ambiguous.
 
-    Nobody need know of `OTHER` inputs: such a column is taken unasked only if it is the only one and all of it can
-    serve.
+    The column of a role is the one `chosen`, else the only one with a usual name.
     """
     names = [str(name) for name in table]
     free = [name for name in names if name not in chosen.values()]
-    columns, faults = {}, []
+    columns: dict[str, str] = {}
+    faults: list[Fault] = []
     for role, asked in chosen.items():
-        found = [asked] if asked is not None else usual_columns(free, role)
-        if (
-            asked is None and role in LABELS
-        ):  # nobody asked for these: take the first that can serve, if any
-            found = [c for c in found if _labels(table[c], unique=role == "run")][:1]
-        if (
-            asked is None
-            and role in OTHER
-            and not (len(found) == 1 and _serves(table[found[0]], role))
-        ):
-            found = []
-        if asked is not None and asked not in names:
-            close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else ""
-            faults.append(
-                Fault(None, role, f"{asked!r}, no such column", f"one of {_listed(names)}", hint)
-            )
-        elif len(found) > 1:
-            faults.append(
-                Fault(
-                    None,
-                    role,
-                    " and ".join(found),
-                    "one column",
-                    f"choose {role}={found[0]} (--map on the command line)",
-                )
-            )
-        elif found:
-            columns[role] = found[0]
+        if asked is not None:
+            if asked in names:
+                columns[role] = asked
+            else:
+                faults.append(_no_such_column(role, asked, names))
+            continue
+        candidates = _candidates(table, free, role)
+        if len(candidates) == 1:
+            columns[role] = candidates[0]
+        elif candidates:
+            faults.append(ambiguous(role, candidates))
     sought = {*columns, *(fault.column for fault in faults)}
     got = f"only {_listed(names)}"
     if "loss" not in sought:
-        unfit = next((f"{name}: {why}" for name in names if (why := _not_nats(name))), "")
-        allowed = "a column such as loss or val_loss"
-        faults.append(
-            Fault(
-                None,
-                "loss",
-                got,
-                allowed,
-                unfit or "name yours: loss=COLUMN (--map on the command line)",
-            )
-        )
-    if sought.isdisjoint({"N", "D", "C"}):
-        allowed = "at least one, as params, tokens or flops"
-        faults.append(
-            Fault(None, "N, D, C", got, allowed, "name yours: N=COLUMN (--map on the command line)")
-        )
+        hint = _advice_on_loss(names) or CHOOSE_LOSS
+        faults.append(Fault(None, "loss", got, "a column such as loss or val_loss", hint))
+    if sought.isdisjoint(BASIC):
+        allowed = "at least one, such as params, tokens or flops"
+        faults.append(Fault(None, "N, D, C", got, allowed, CHOOSE_SIZE))
     return columns, faults
 
 
-def usual_columns(names: list[str], role: str) -> list[str]:
-    """Find the columns with a usual name for a role, most usual first; a bare N, D or C leaves no doubt."""
-    usual = (QUANTITIES[role].names if role in QUANTITIES else LABELS[role]).split(", ")
-    places = {_plain(name): place for place, name in enumerate(usual)}
-    found = sorted(
-        (name for name in names if _plain(name) in places), key=lambda name: places[_plain(name)]
-    )
-    return [role] if role in found and role in (*BASIC, *OTHER) else found
+def _candidates(table: Table, names: list[str], role: str) -> list[str]:
+    """Return the columns with a usual name of a role that no column was chosen for.
+
+    Labels and the inputs in `OTHER` are optional: of labels only the first usable column counts, of
+    other inputs a column only if it is the only one and every cell of it is usable.
+    """
+    found = usual_columns(names, role)
+    if role in LABELS:
+        usable = (name for name in found if _are_labels(table[name], unique=role == "run"))
+        return list(itertools.islice(usable, 1))
+    if role in OTHER:
+        is_usable = len(found) == 1 and _are_quantities(table[found[0]], role)
+        return found if is_usable else []
+    return found
+
+
+def _no_such_column(role: str, asked: str, names: list[str]) -> Fault:
+    close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    return Fault(None, role, f"{asked!r}, no such column", f"one of {_listed(names)}", hint)
+
+
+def ambiguous(role: str, columns: Sequence[str]) -> Fault:
+    """Return the fault of a role for which several columns have a usual name."""
+    hint = f"choose {role}={columns[0]} (--map on the command line)"
+    return Fault(None, role, " and ".join(columns), "one column", hint)
+
+
+def usual_columns(names: Iterable[str], role: str) -> list[str]:
+    """Return the columns with a usual name of a role, most usual first.
+
+    A column that is called exactly N, D, C, S, U or E is the only one returned for its role.
+    """
+    usual = QUANTITIES[role].names if role in QUANTITIES else LABELS[role]
+    found = with_usual_name(names, usual.split(", "))
+    if role in found and role in (*BASIC, *OTHER):
+        return [role]
+    return found
+
+
+def with_usual_name(names: Iterable[str], usual: Sequence[str]) -> list[str]:
+    """Return the names that equal a usual one, case and separators aside, in the order of `usual`."""
+    rank = {plain_name(name): place for place, name in enumerate(usual)}
+    found = [name for name in names if plain_name(name) in rank]
+    return sorted(found, key=lambda name: rank[plain_name(name)])
+
+
+def plain_name(name: str) -> str:
+    """Return the letters and digits of a name in lower case, for comparison with usual names."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def label(cell: object) -> str:
-    """Read a cell as a name, empty where there is none."""
+    """Return a cell as a name, empty where there is none."""
     text = " ".join(str(cell).split())
     return "" if text in {"nan", "NaN", "None", "<NA>", "NaT"} else text
 
 
-def _labels(column: Iterable[object], unique: bool) -> bool:
-    """Whether every cell is a name, where `unique` one of its own."""
+def _are_labels(column: Iterable[object], unique: bool) -> bool:
+    """Whether every cell is a name and, where `unique`, no two are equal."""
     names = [label(cell) for cell in column]
-    return all(names) and not (unique and len({*names}) < len(names))
+    if unique and len(set(names)) < len(names):
+        return False
+    return all(names)
 
 
-def _serves(column: Iterable[object], role: str) -> bool:
+def _are_quantities(column: Iterable[object], role: str) -> bool:
     """Whether every cell is a quantity within the range of a role."""
+    quantity = QUANTITIES[role]
     try:
         values = [parse_quantity(cell) for cell in column]
     except ValueError:
         return False
-    return all(QUANTITIES[role].low <= value <= QUANTITIES[role].high for value in values)
+    return all(quantity.low <= value <= quantity.high for value in values)
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    text = ", ".join(names[:NAMES_LISTED])
+    if len(names) > NAMES_LISTED:
+        text += f" and {len(names) - NAMES_LISTED} more"
+    return text
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def _advice_on_loss(names: list[str]) -> str:
+    """Return advice about the first column whose name is that of a loss in another unit, if any."""
+    for name in names:
+        why = _not_nats(name)
+        if why:
+            return f"{name}: {why}"
+    return ""
 
 
 def _not_nats(column: str) -> str:
-    """Say why a column of this name is no loss in nats per token, or nothing."""
+    """Return advice if the name of a column shows that it holds no nats per token, else nothing."""
     words = set(re.findall(r"[a-z]+|%", column.lower()))
-    return next((why for why, units in _NOT_NATS.items() if words & units), "")
+    for advice, units in _NOT_NATS.items():
+        if words & units:
+            return advice
+    return ""
 
 
 def check_units(
@@ -199,73 +275,77 @@ def check_units(
     rows: Sequence[int],
     in_nats: bool = True,
 ) -> list[Fault]:
-    """Find values whose unit is suspect; those worked out from others only where the others pass.
+    """Return faults of values whose unit is suspect.
 
-    Of a loss that was not given in nats (`in_nats`) the column's name says nothing any more.
+    A derived input (C = 6ND, say) is checked only if no given column is suspect. `in_nats` says
+    whether losses were given in nats; if not, the name of their column is not checked.
     """
-    names = dict(columns) if in_nats else {**columns, "loss": "loss"}
-    given = [
-        f
-        for role in QUANTITIES
-        if role in columns
-        for f in _suspects(values[role], role, names[role], rows)
-    ]
+    called = dict(columns)
+    if not in_nats:
+        called["loss"] = "loss"
+    faults: list[Fault] = []
+    for role in QUANTITIES:
+        if role in columns:
+            faults += _suspects(values[role], role, called[role], rows)
+    if faults:
+        return faults
     derived = [role for role in BASIC if role in values and role not in columns]
-    if not given and derived:
-        (role,) = derived
-        given = [
-            *_suspects(
-                values[role], role, {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}[role], rows
-            )
-        ]
-    if not given and {"N", "D", "C"} <= columns.keys():
-        from statistics import median
+    for role in derived:
+        faults += _suspects(values[role], role, DERIVED[role], rows)
+    if not derived and set(BASIC) <= columns.keys():
+        faults += _check_compute(values, columns["C"])
+    return faults
 
-        ratios = [
-            C / (6 * N * D) for N, D, C in zip(*(values[role] for role in BASIC), strict=True)
-        ]
-        ratio = median(known(ratios) or [1.0])
-        if ratio < 0.01 or ratio > 100:
-            wrong = "FLOP within a factor 100 of 6ND"
-            given = [
-                Fault(
-                    None, columns["C"], f"{ratio:.2g} times 6ND", wrong, "another unit of compute?"
-                )
-            ]
-    return given
+
+def _check_compute(values: Mapping[str, Sequence[float]], column: str) -> Iterator[Fault]:
+    """Yield a fault if C, given beside N and D, is far from 6ND in most rows."""
+    from statistics import median
+
+    N, D, C = (values[role] for role in BASIC)
+    ratios = known(c / (6 * n * d) for n, d, c in zip(N, D, C, strict=True))
+    if not ratios:
+        return
+    ratio = median(ratios)
+    if not 1 / COMPUTE_FACTOR <= ratio <= COMPUTE_FACTOR:
+        allowed = f"FLOP within a factor {COMPUTE_FACTOR:g} of 6ND"
+        got = f"{ratio:.2g} times 6ND"
+        yield Fault(None, column, got, allowed, "another unit of compute?")
 
 
 def _suspects(
     values: Sequence[float], role: str, column: str, rows: Sequence[int]
 ) -> Iterator[Fault]:
-    """Yield one fault for a column that is suspect throughout, else one a suspect row."""
+    """Yield one fault for a column that is suspect in every row, else one for each suspect row."""
     quantity = QUANTITIES[role]
     allowed = f"{format_quantity(quantity.low)} to {format_quantity(quantity.high)} {quantity.unit}"
-    outside = [
-        (row, x)
-        for row, x in zip(rows, values, strict=True)
-        if x < quantity.low or x > quantity.high
-    ]
-    if role == "loss" and (why := _not_nats(column)):
-        yield Fault(None, column, "a loss of this name", "nats per token", why)
-    elif role == "loss" and min(known(values), default=0.0) > _UNTRAINED:
-        yield Fault(
-            None, column, span(values), f"a run below {_UNTRAINED:g} {quantity.unit}", quantity.hint
-        )
-    elif len(outside) == len(values):
+    if role == "loss":
+        why = _not_nats(column)
+        if why:
+            yield Fault(None, column, "a loss of this name", "nats per token", why)
+            return
+        if min(known(values), default=0.0) > UNTRAINED:
+            below = f"a run below {UNTRAINED:g} {quantity.unit}"
+            yield Fault(None, column, span(values), below, quantity.hint)
+            return
+    outside = []
+    for row, value in zip(rows, values, strict=True):
+        if value < quantity.low or value > quantity.high:
+            outside.append((row, value))
+    if len(outside) == len(values):
         yield Fault(None, column, span(values), allowed, quantity.hint)
-    else:
-        for row, value in outside:
-            yield Fault(row, column, format_quantity(value), allowed, quantity.hint)
+        return
+    for row, value in outside:
+        yield Fault(row, column, format_quantity(value), allowed, quantity.hint)
 
 
 def known(values: Iterable[float]) -> list[float]:
-    """Leave NaN out."""
-    return [x for x in values if x == x]
+    """Return the values that are not NaN."""
+    return [value for value in values if not math.isnan(value)]
 
 
 def span(values: Iterable[float]) -> str:
-    """Write the range of some quantities, as ``70M to 16.2B``."""
+    """Return the range of some quantities, as ``70M to 16.2B``."""
     numbers = known(values)
-    low, high = format_quantity(min(numbers)), format_quantity(max(numbers))
+    low = format_quantity(min(numbers))
+    high = format_quantity(max(numbers))
     return low if low == high else f"{low} to {high}"

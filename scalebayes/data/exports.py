@@ -1,4 +1,4 @@
-"""Tables as trackers and training code leave them, to runs: exports of Weights & Biases, and one row a checkpoint."""
+"""Runs from exports of Weights & Biases, and from tables with a row for each checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalebayes.data.columns import QUANTITIES, usual_columns
+from scalebayes.data.columns import (
+    NAMES_LISTED,
+    QUANTITIES,
+    ambiguous,
+    usual_columns,
+    with_usual_name,
+)
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.data.sources import open_table, short_name
 from scalebayes.errors import Fault, RunsError
@@ -30,26 +36,32 @@ STEPS = (
     "iter",
 )
 RATES = ("lr", "learning rate", "train lr", "optimizer lr")
-RUNS = ("run", "run id", "run name", "hyper id", "model", "model name", "name", "id")
+IDS = ("run", "run id", "run name", "hyper id", "model", "model name", "name", "id")
 """Usual names of the columns of a table of checkpoints."""
 ANNEALED = 0.1
-"""Share of a run's peak learning rate at and below which a checkpoint counts as annealed."""
+"""Share of a run's peak learning rate at or below which a checkpoint counts as annealed."""
+KEPT_ID = "run @ step"
+KEPT_TOKENS = "step tokens"
+"""Columns that `read_checkpoints` adds: ids of the checkpoints kept, and their tokens."""
 
 
 def read_wandb(source: Source, *, state: str = "finished", **columns: Any) -> Runs:
-    """Read a table of runs exported from Weights & Biases: those in one state, columns found behind their prefixes.
+    """Return the runs of a Weights & Biases export that are in one state.
 
-    ``config.model.n_params`` and ``summary.eval/loss`` are recognised by what follows a dot or a slash, where no column
-    has a usual name as it stands. Where two could play one part, say which.
+    If no column has a usual name for a role, the part of each name behind a dot or a slash is
+    compared instead, so ``config.model.n_params`` and ``summary.eval/loss`` are recognised. If two
+    columns match one role, choose one.
 
     Parameters
     ----------
     source
-        A file or a table; a row a run.
+        A file or a table, one row for each run.
     state
-        Runs in another ``State`` (crashed, failed, killed, running) are dropped; how many is in the notes.
+        Runs in another ``State`` (crashed, failed, killed, running) are skipped and counted in the
+        notes.
     columns
-        Further arguments of `read_runs`: ``N="config.params"``, ``loss_unit``, ``skip_incomplete`` ...
+        Further arguments of `read_runs`: ``N="config.params"``, ``loss_unit``,
+        ``skip_incomplete`` ...
 
     Raises
     ------
@@ -60,45 +72,42 @@ def read_wandb(source: Source, *, state: str = "finished", **columns: Any) -> Ru
     kept, notes = _in_state(frame, state)
     names = [str(column) for column in frame]
     for role in QUANTITIES:
-        if columns.get(role) is None and not usual_columns(names, role):
-            found = [c for c in names if any(usual_columns([end], role) for end in _ends(c))]
-            if len(found) > 1:
-                fault = Fault(
-                    None,
-                    role,
-                    " and ".join(found),
-                    "one column",
-                    f"choose {role}={found[0]} (--map on the command line)",
-                )
-                raise RunsError(
-                    f"{origin or 'the table'}: more than one column could be {role}", [fault]
-                )
-            columns[role] = found[0] if found else None
+        is_chosen = columns.get(role) is not None
+        if is_chosen or usual_columns(names, role):
+            continue
+        found = [name for name in names if _ends_in_usual_name(name, role)]
+        if len(found) > 1:
+            raise RunsError(
+                f"{origin or 'the table'}: more than one column could be {role}",
+                [ambiguous(role, found)],
+            )
+        columns[role] = found[0] if found else None
     if columns.get("run") is None and "Name" in kept and kept["Name"].is_unique:
-        columns["run"] = "Name"  # which people know their runs by, rather than ID
+        columns["run"] = "Name"  # the name that people gave to a run, rather than its ID
     return _read(kept, origin, notes, columns)
 
 
 def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]:
-    column = next((c for c in frame if str(c).lower() == "state"), None)
+    """Return the rows in a state, and a note of how many rows in other states were skipped."""
+    column = next((name for name in frame if str(name).lower() == "state"), None)
     if column is None:
         return frame, ["no State column: every row is taken for a finished run"]
-    states = frame[column].fillna("none").astype(str).str.strip().str.lower()
-    kept = frame[states == state.lower()]
-    others = ", ".join(
-        f"{n} {name}" for name, n in states[states != state.lower()].value_counts().items()
-    )
+    states = frame[column].fillna("without a state").astype(str).str.strip().str.lower()
+    in_state = states == state.lower()
+    numbers = states[~in_state].value_counts()
+    others = ", ".join(f"{number} {name}" for name, number in numbers.items())
+    kept = frame[in_state]
     if kept.empty:
         raise RunsError(f"no run is {state!r}: there are {others}")
-    return kept, [
-        f"{len(kept)} {state} of {len(frame)} runs kept; dropped: {others}"
-    ] if others else []
+    if not others:
+        return kept, []
+    return kept, [f"{len(kept)} {state} of {len(frame)} runs kept; skipped: {others}"]
 
 
-def _ends(column: str) -> list[str]:
-    """What follows each dot or slash; never a bare letter, which may be anything's."""
+def _ends_in_usual_name(column: str, role: str) -> bool:
+    """Whether what follows a dot or slash is a usual name; single letters are too ambiguous."""
     ends = [column[match.end() :] for match in re.finditer(r"[./]", column)]
-    return [end for end in ends if len(end) > 1]
+    return any(usual_columns([end], role) for end in ends if len(end) > 1)
 
 
 def read_checkpoints(
@@ -111,108 +120,122 @@ def read_checkpoints(
     tokens_per_step: float | str | None = None,
     **columns: Any,
 ) -> Runs:
-    """Read a table with a row a step of every run, and keep the rows that are runs in the sense of a scaling law.
+    """Return the runs of a table that has one row for each step of each training.
 
-    A checkpoint in the middle of a training is not the end of a shorter one: its learning rate is still high, and so
-    is its loss (Hoffmann et al. 2022, section 3.1). ``final`` keeps the last step of each run; ``annealed`` the last
-    step of every stretch in which the learning rate is down to a tenth of the run's peak, so that several cooldowns
-    of one training count each; ``all`` keeps every row, which is right where each was cooled down already.
+    A checkpoint in the middle of a training is not a shorter run: its learning rate is still high,
+    and so is its loss (Hoffmann et al. 2022, section 3.1). ``final`` keeps the last step of each
+    training. ``annealed`` keeps the last step of every stretch in which the learning rate is at
+    most a tenth of its peak in that training, so that each of several cooldowns counts. ``all``
+    keeps every row, which is right if each checkpoint was cooled down.
 
     Parameters
     ----------
     source
         A file or a table.
     keep
-        ``"final"``, ``"annealed"`` or ``"all"``; which, and how many rows, is in the notes.
+        ``"final"``, ``"annealed"`` or ``"all"``. The notes give the rule and the number of rows.
     run, step, lr
-        Columns of the run's id, the step and the learning rate; by default those with usual names.
+        Columns of the id of the training, of the step and of the learning rate; by default those
+        with usual names.
     tokens_per_step
-        Where the table has no tokens: D is the step times this.
+        For tables without tokens: D is the step times this.
     columns
         Further arguments of `read_runs`: ``N="n_params"``, ``loss="loss_c4"`` ...
 
     Raises
     ------
     RunsError
-        As `read_runs`, or when a column is missing, a step is no number, or nothing is annealed.
+        As `read_runs`, or when a column is missing, a step is not a number, or no row is annealed.
 
     References
     ----------
-    Hoffmann et al. (2022), arXiv:2203.15556. Haegele et al. (2024), Scaling laws and compute-optimal training beyond
-    fixed training durations, arXiv:2405.18392.
+    Hoffmann et al. (2022), arXiv:2203.15556. Haegele et al. (2024), Scaling laws and
+    compute-optimal training beyond fixed training durations, arXiv:2405.18392.
     """
     if keep not in ("final", "annealed", "all"):
         raise RunsError(f"keep is 'final', 'annealed' or 'all'; got {keep!r}")
     frame, origin = open_table(source)
-    ids, steps = _column(frame, "run", run, RUNS), _column(frame, "step", step, STEPS)
-    at = _numbers(frame, steps, low=0.0)
-    order = pd.DataFrame(
-        {"run": frame[ids].astype(str), "step": at}, index=frame.index
-    ).sort_values(["run", "step"])
+    id_column = _column(frame, "run", run, IDS)
+    step_column = _column(frame, "step", step, STEPS)
+    steps = _numbers(frame, step_column)
+    checkpoints = pd.DataFrame({"run": frame[id_column].astype(str), "step": steps})
+    checkpoints = checkpoints.sort_values(["run", "step"])
     if keep == "annealed":
-        rate = _column(frame, "learning rate", lr, RATES)
-        order = order.assign(
-            low=_annealed(_numbers(frame, rate, low=0.0).loc[order.index], order["run"])
+        rate_column = _column(frame, "learning rate", lr, RATES)
+        rates = _numbers(frame, rate_column)
+        chosen = _last_annealed(checkpoints, rates.loc[checkpoints.index])
+        if chosen.empty:
+            raise RunsError(
+                f"no checkpoint is annealed: {rate_column} never falls to {ANNEALED:g} of its peak "
+                "(keep='final' keeps the last step of each run)"
+            )
+        rule = (
+            f"the last step of every stretch with {rate_column} at {ANNEALED:g} of the run's peak "
+            "or less"
         )
-        chosen = order[
-            order["low"] & ~(order.groupby("run")["low"].shift(-1, fill_value=False).astype(bool))
-        ]
-        how = (
-            f"the last step of every stretch with {rate} at {ANNEALED:g} of the run's peak or less"
-        )
+    elif keep == "final":
+        chosen = checkpoints.drop_duplicates("run", keep="last")
+        rule = f"the last {step_column} of each run"
     else:
-        chosen = order.drop_duplicates("run", keep="last") if keep == "final" else order
-        how = f"the last {steps} of each run" if keep == "final" else "every row"
-    if chosen.empty:
-        raise RunsError(
-            f"nothing is annealed: {rate} never falls to {ANNEALED:g} of its peak (keep='final' asks less)"
-        )
+        chosen = checkpoints
+        rule = "every row"
+
     kept = frame.loc[sorted(chosen.index)]
-    names = [f"{kept[ids][i]}" + f"@{at[i]:.0f}" * (keep != "final") for i in kept.index]
-    kept = kept.assign(**{"run @ step": names})
-    notes = [
-        f"{len(kept)} of {len(frame)} checkpoints of {order['run'].nunique()} runs kept: {how}"
-    ]
+    ids = kept[id_column].astype(str)
+    if keep != "final":
+        ids = ids + "@" + steps.loc[kept.index].map("{:.0f}".format)
+    kept = kept.assign(**{KEPT_ID: ids})
+    trainings = checkpoints["run"].nunique()
+    notes = [f"{len(kept)} of {len(frame)} checkpoints of {trainings} runs kept: {rule}"]
     if tokens_per_step is not None:
-        rate_ = parse_quantity(tokens_per_step)
-        kept = kept.assign(**{"step tokens": at[kept.index] * rate_})
-        columns["D"] = "step tokens"
-        notes.append(f"D = {rate_:g} tokens times {steps}")
-    return _read(kept, origin, notes, columns | {"run": "run @ step"})
+        tokens = parse_quantity(tokens_per_step)
+        kept = kept.assign(**{KEPT_TOKENS: steps[kept.index] * tokens})
+        columns["D"] = KEPT_TOKENS
+        notes.append(f"D = {tokens:g} tokens times {step_column}")
+    return _read(kept, origin, notes, columns | {"run": KEPT_ID})
 
 
-def _annealed(rates: pd.Series, runs: pd.Series) -> pd.Series:
-    return rates <= ANNEALED * rates.groupby(runs).transform("max")
+def _last_annealed(checkpoints: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:
+    """Return the last checkpoint of each stretch of a run with a low learning rate.
+
+    checkpoints: sorted by run and step; rates: the learning rate of each.
+    """
+    peaks = rates.groupby(checkpoints["run"]).transform("max")
+    is_low = rates <= ANNEALED * peaks
+    is_next_low = is_low.groupby(checkpoints["run"]).shift(-1, fill_value=False).astype(bool)
+    return checkpoints[is_low & ~is_next_low]
 
 
 def _column(frame: pd.DataFrame, what: str, asked: str | None, usual: Sequence[str]) -> str:
-    """Find the column asked for, else the first with a usual name."""
-    columns = [str(column) for column in frame]
-    plain = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(columns)}
-    names = (
-        [asked]
-        if asked
-        else [plain[key] for key in (re.sub(r"[^a-z0-9]", "", n) for n in usual) if key in plain]
-    )
-    if not names or names[0] not in frame:
-        got = f"{asked!r}, no such column" if asked else "none with a usual name"
-        allowed = f"one of {', '.join(columns[:12])}"
-        fault = Fault(
-            None, what, got, allowed, "" if asked else f"name yours: {what.split()[0]}=COLUMN"
-        )
-        raise RunsError(f"a table of checkpoints needs a column of the {what}", [fault])
-    return names[0]
+    """Return the column asked for, else the first with a usual name."""
+    names = [str(column) for column in frame]
+    if asked:
+        if asked in names:
+            return asked
+        got = f"{asked!r}, no such column"
+        hint = ""
+    else:
+        found = with_usual_name(names, usual)
+        if found:
+            return found[0]
+        got = "none with a usual name"
+        hint = f"name yours: {what.split()[0]}=COLUMN"
+    fault = Fault(None, what, got, f"one of {', '.join(names[:NAMES_LISTED])}", hint)
+    raise RunsError(f"a table of checkpoints needs a column of the {what}", [fault])
 
 
-def _numbers(frame: pd.DataFrame, column: str, low: float) -> pd.Series:
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column as finite numbers, zero or more."""
     numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
-    bad = frame.index[~(np.isfinite(numbers) & (numbers >= low))]
-    if len(bad):
-        faults = [
-            Fault(int(row), column, str(frame[column][row]), "a number, zero or more")
-            for row in bad
-        ]
-        raise RunsError(f"{len(bad)} of {len(frame)} checkpoints have no usable {column}", faults)
+    is_usable = np.isfinite(numbers) & (numbers >= 0.0)
+    faults = [
+        Fault(int(row), column, str(frame[column][row]), "a number, zero or more")
+        for row in frame.index[~is_usable]
+    ]
+    if faults:
+        raise RunsError(
+            f"{len(faults)} of {len(frame)} checkpoints have no usable {column}", faults
+        )
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Losses in other units: bits, bits per byte and perplexities, to nats per token."""
+"""Conversion of losses in bits, bits per byte or perplexities to nats per token."""
 
 import math
 from collections.abc import Callable
@@ -8,53 +8,62 @@ from scalebayes.errors import RunsError
 
 
 class Unit(NamedTuple):
-    """How a loss in this unit becomes one in nats: per token, or per byte where `per_byte`."""
+    """A unit of loss: its conversion to nats, whether it is per byte, and the formula in words."""
 
     nats: Callable[[Any], Any]
     per_byte: bool
     formula: str
 
 
-def _log(value: Any) -> Any:
+def _same(value: Any) -> Any:
+    return value
+
+
+def _from_bits(value: Any) -> Any:
+    return value * math.log(2.0)
+
+
+def _from_perplexity(value: Any) -> Any:
     import numpy as np  # here, so that tables in nats are checked without it
 
     return np.log(value)
 
 
 UNITS = {
-    "nats": Unit(lambda x: x, False, "as given"),
-    "bits": Unit(lambda x: x * math.log(2.0), False, "bits times ln 2"),
-    "perplexity": Unit(_log, False, "ln of the perplexity per token"),
-    "nats_per_byte": Unit(lambda x: x, True, "nats per byte over tokens per byte"),
-    "bits_per_byte": Unit(
-        lambda x: x * math.log(2.0), True, "bits per byte times ln 2, over tokens per byte"
+    "nats": Unit(_same, False, "as given"),
+    "bits": Unit(_from_bits, False, "bits times ln 2"),
+    "perplexity": Unit(_from_perplexity, False, "ln of the perplexity per token"),
+    "nats_per_byte": Unit(_same, True, "nats per byte over tokens per byte"),
+    "bits_per_byte": Unit(_from_bits, True, "bits per byte times ln 2, over tokens per byte"),
+    "perplexity_per_byte": Unit(
+        _from_perplexity, True, "ln of the perplexity per byte, over tokens per byte"
     ),
-    "perplexity_per_byte": Unit(_log, True, "ln of the perplexity per byte, over tokens per byte"),
 }
-"""What a loss may be given in."""
+"""Units that a loss may be given in."""
 
 
 def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> Any:
-    r"""Nats per token of a loss in another unit: :math:`L = \ln 2 \cdot bpb / r` of bits per byte, r tokens a byte.
+    r"""Return a loss in nats per token, :math:`L = \ln 2 \cdot bpb / r` from bits per byte.
 
-    A loss per byte says nothing of tokens, so it needs the r of the tokenizer on the same text: its tokens over its
-    bytes in UTF-8, .2 to .3 on English text. Losses per byte compare models with different tokenizers; losses per
-    token do not.
+    r is tokens per byte of the tokenizer on the same text (tokens over bytes in UTF-8, .2 to .3 on
+    English text); a loss per byte cannot be converted without it. Losses per byte can be compared
+    between models with different tokenizers, losses per token cannot.
 
     Parameters
     ----------
     value
         A number or an array.
     unit
-        ``"nats"``, ``"bits"`` or ``"perplexity"`` (each per token), or ``"nats_per_byte"``, ``"bits_per_byte"`` or
-        ``"perplexity_per_byte"``.
+        ``"nats"``, ``"bits"`` or ``"perplexity"`` (each per token), or ``"nats_per_byte"``,
+        ``"bits_per_byte"`` or ``"perplexity_per_byte"``.
     tokens_per_byte
-        r, for the three that are per byte.
+        r, for the three units per byte only.
 
     Raises
     ------
     RunsError
-        When the unit is none of these, or r is missing, given in vain, or not between 0 and 1.
+        When the unit is none of these, or r is missing, not between 0 and 1, or given for a unit
+        that is per token.
 
     References
     ----------
@@ -70,15 +79,20 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
     about = UNITS[unit]
     if not about.per_byte:
         if tokens_per_byte is not None:
-            raise RunsError(f"{unit} are per token: tokens_per_byte says nothing of them")
+            raise RunsError(
+                f"tokens_per_byte is for losses per byte; {unit} are per token: leave it out"
+            )
         return about.nats(value)
     if tokens_per_byte is None:
         raise RunsError(
             f"{unit} become nats per token by tokens_per_byte: the tokens of a text over its bytes"
         )
     if not 0 < tokens_per_byte <= 1:
-        raise RunsError(
-            f"tokens_per_byte lies between 0 and 1 (.2 to .3 on English text); got {tokens_per_byte:g}"
-            + ": bytes per token? give its inverse" * (tokens_per_byte > 1)
+        message = (
+            "tokens_per_byte lies between 0 and 1 (.2 to .3 on English text); "
+            f"got {tokens_per_byte:g}"
         )
+        if tokens_per_byte > 1:
+            message += ": bytes per token? give its inverse"
+        raise RunsError(message)
     return about.nats(value) / tokens_per_byte

@@ -1,4 +1,4 @@
-"""Runs: a table of training runs, read and checked before anything is fitted to it."""
+"""Tables of training runs, read and checked before a model is fitted to them."""
 
 import hashlib
 import json
@@ -25,15 +25,16 @@ class Runs:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a run, indexed by its id ("run"): float columns among N (parameters), D (tokens), C (FLOP), S (steps),
-        U (unique tokens) and E (experts), then loss (nats per token), all positive and finite; accuracy, a share,
-        where there are scores (`scalebayes.read_scores`); then group, where the runs belong to families.
+        One row for each run, indexed by its id ("run"). Columns of positive, finite floats: N
+        (parameters), D (tokens), C (FLOP), S (steps), U (unique tokens) and E (experts) as far as
+        the table has them, then loss (nats per token); accuracy, a share, in a table of
+        `scalebayes.read_scores`; then the names in group, if runs belong to families.
     name : str
-        A short name for titles and reports.
+        Short name for titles and reports.
     source : str, optional
-        Where the table comes from: a path or a citation.
+        Origin of the table: a path or a citation.
     notes : tuple of str
-        What was assumed while reading it.
+        Assumptions made while the table was read.
     """
 
     table: pd.DataFrame
@@ -42,7 +43,7 @@ class Runs:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Name the index and make its ids text, each once."""
+        """Name the index, convert ids to text, and refuse ids that occur twice."""
         table = self.table.rename_axis(index="run")
         table.index = table.index.astype(str)
         if not table.index.is_unique:
@@ -97,22 +98,24 @@ class Runs:
         return accuracy / (1.0 - accuracy)
 
     def log_inputs(self, columns: Iterable[str]) -> dict[str, NDArray[np.float64]]:
-        """Natural logs of columns by name."""
+        """Return the natural logs of columns, by name."""
         return {column: np.log(getattr(self, column)) for column in columns}
 
     @property
     def max_compute(self) -> float:
-        """The largest compute of a run in FLOP, NaN where compute is not known."""
-        return float(self.C.max()) if "C" in self.table else float("nan")
+        """Largest compute of a run in FLOP, NaN for a table without compute."""
+        if "C" not in self.table:
+            return float("nan")
+        return float(self.C.max())
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the table's contents, in hexadecimal: the same whatever file they came from."""
-        numbers = self.table[[role for role in (*QUANTITIES, "accuracy") if role in self.table]]
+        """SHA-256 of the table's contents in hexadecimal, independent of file, name and notes."""
+        names = [role for role in (*QUANTITIES, "accuracy") if role in self.table]
+        numbers = self.table[names]
         groups = list(self.table["group"]) if "group" in self.table else None
-        digest = hashlib.sha256(
-            json.dumps([list(numbers), list(self.table.index), groups]).encode()
-        )
+        texts = json.dumps([names, list(self.table.index), groups])
+        digest = hashlib.sha256(texts.encode())
         digest.update(numbers.to_numpy("<f8").tobytes())
         return digest.hexdigest()
 
@@ -120,10 +123,12 @@ class Runs:
         return len(self.table)
 
     def __repr__(self) -> str:
-        ranges = [f"{role} {span(self.table[role])}" for role in QUANTITIES if role in self.table]
-        ranges += [f"accuracy {span(self.table['accuracy'])}"] if "accuracy" in self.table else []
-        groups = [f"{self.table['group'].nunique()} groups"] if "group" in self.table else []
-        return f"Runs {self.name!r}: {count(self, 'run')}, {', '.join(ranges + groups)}"
+        names = [role for role in (*QUANTITIES, "accuracy") if role in self.table]
+        parts = [count(self, "run")]
+        parts += [f"{role} {span(self.table[role])}" for role in names]
+        if "group" in self.table:
+            parts.append(f"{self.table['group'].nunique()} groups")
+        return f"Runs {self.name!r}: {', '.join(parts)}"
 
     def _repr_html_(self) -> str:
         parts = html.table(self.table, most=8), self.source, html.entries(self.notes)
@@ -153,38 +158,43 @@ def read_runs(
     tokens_per_byte: float | None = None,
     **others: str,
 ) -> Runs:
-    r"""Read and check a table of runs; of N, D and C the missing one follows from :math:`C = 6 N D`.
+    r"""Return a checked table of runs; if one of N, D and C is missing, :math:`C = 6 N D` gives it.
 
-    Columns are recognised by their usual names, whatever the case and the separators: ``params``, ``Training tokens``,
-    ``train_flops``, ``val_loss`` and their like (`scalebayes.data.columns` has the list). Where two could play one part,
-    say which; only a column called exactly N, D or C beats the others.
+    Columns are recognised by their usual names, compared without case and separators: ``params``,
+    ``Training tokens``, ``train_flops``, ``val_loss`` and others (`scalebayes.data.columns` lists
+    them). If several columns match one role, choose one; only a column called exactly N, D or C is
+    preferred to the others.
 
     Parameters
     ----------
     source : path or pandas.DataFrame
         A .csv (or .csv.gz), .tsv, .parquet or .jsonl file, or a table.
     N, D, C, loss : str, optional
-        Columns of parameters, tokens, FLOP and loss (see `loss_unit`). Values may be text such as ``70B``.
+        Columns of parameters, tokens, FLOP and loss (see `loss_unit`). Values may be text such as
+        ``70B``.
     group : str, optional
-        Column of the family each run belongs to; by default ``group`` or ``family``, where there is one.
+        Column of the family of each run; by default ``group`` or ``family``, if there is one.
     run : str, optional
-        Column of ids; by default one such as ``run``, ``id`` or ``model`` with unique values, else 1, 2, 3 ...
+        Column of ids; by default one such as ``run``, ``id`` or ``model`` with unique values, else
+        1, 2, 3 ...
     name : str, optional
-        What to call the table; by default the file's name.
+        Name of the table; by default that of the file.
     strict : bool
-        Whether suspicious values (units, repeated runs) are errors. Otherwise they are kept, with a note.
+        Whether suspicious values (units, repeated runs) are errors. Otherwise they are kept, with a
+        note.
     skip_incomplete : bool
-        Whether rows without a value in a column that is read are left out, with a note, instead of being errors.
+        Whether rows without a value in a column that is read are skipped, with a note. Otherwise
+        they are errors.
     loss_unit, tokens_per_byte
-        What the losses are in, and the tokens of their text over its bytes, as `scalebayes.to_nats` takes them.
+        Unit of the losses, and tokens per byte of their text, as `scalebayes.to_nats` takes them.
     **others
-        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By default the one with a
-        usual name, if all of it can serve.
+        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By
+        default the column with a usual name, if every value in it is usable.
 
     Returns
     -------
     Runs
-        The table, with what was assumed in its notes.
+        The table, with the assumptions made in its notes.
 
     Raises
     ------
@@ -193,8 +203,8 @@ def read_runs(
 
     Examples
     --------
-    >>> table = pd.DataFrame({"params": ["70M", "1B"], "tokens": ["3B", "20B"], "val_loss": [3.4, 2.6]})
-    >>> read_runs(table, name="two")
+    >>> sizes = {"params": ["70M", "1B"], "tokens": ["3B", "20B"]}
+    >>> read_runs(pd.DataFrame(sizes | {"val_loss": [3.4, 2.6]}), name="two")
     Runs 'two': 2 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4
     """
     given, origin = read_source(source)

@@ -1,4 +1,4 @@
-"""Where a table of runs comes from: a file of one of the usual kinds, or a DataFrame, as it stands."""
+"""Sources of tables of runs: files of the usual kinds, and DataFrames; cells stay as they are."""
 
 from __future__ import annotations
 
@@ -20,40 +20,24 @@ if TYPE_CHECKING:
 type Table = Mapping[str, Sequence[Any]] | pd.DataFrame
 """Columns by name."""
 
-MISSING = {
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "<NA>",
-    "#N/A",
-    "#NA",
-    "NaN",
-    "nan",
-    "-NaN",
-    "-nan",
-    "NULL",
-    "null",
-    "None",
-}
-MISSING |= {"#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
-"""How text says that there is no value."""
-
-
+MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None"}
+MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+"""Text of cells without a value, as pandas reads them."""
 LONGEST = 2**31 - 1
-"""Characters of a cell, a configuration in a column of its own say: Python's own limit is low."""
+"""Most characters of a cell; Python's default of 131,072 is too few for a configuration in JSON."""
 
 
 def _read_text(path: Path, sep: str) -> dict[str, list[str | float]]:
-    """Text as it stands in the file, NaN where there is none: errors can then quote it, and no number is rounded."""
+    """Return cells as text, NaN where they are missing: errors quote them, no number is rounded."""
     csv.field_size_limit(LONGEST)
     opened: Callable[..., Any] = open
     if path.suffix.lower() == ".gz":
         from gzip import open as opened
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=sep, strict=True)
-        lines = (line for line in reader if len(line) > 1 or "".join(line).strip())
-        names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(next(lines, []))]
+        lines = (line for line in reader if not _is_blank(line))
+        header = next(lines, [])
+        names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
         if not names:
             raise ValueError("No columns to parse from file")
         if len(names) == 1 and ";" in names[0]:
@@ -61,15 +45,22 @@ def _read_text(path: Path, sep: str) -> dict[str, list[str | float]]:
             raise ValueError(f"its cells are separated by semicolons; {hint}")
         rows = []
         for line in lines:
-            if any(line[len(names) :]):
+            surplus = line[len(names) :]
+            if any(surplus):
                 where = f"Expected {len(names)} fields in line {reader.line_num}, saw {len(line)}"
                 raise ValueError(f"its rows have more cells than its header has names: {where}")
-            rows.append(line[: len(names)] + [""] * (len(names) - len(line)))
+            absent = [""] * (len(names) - len(line))
+            rows.append(line[: len(names)] + absent)
     _refuse_unfit(names, len(rows), str(path))
-    columns = zip(names, zip(*rows, strict=True), strict=True)
-    return {
-        name: [math.nan if cell in MISSING else cell for cell in column] for name, column in columns
-    }
+    columns: dict[str, list[str | float]] = {}
+    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+        columns[name] = [math.nan if cell in MISSING else cell for cell in cells]
+    return columns
+
+
+def _is_blank(line: list[str]) -> bool:
+    """Whether a line has no separator and no text; a line of separators alone is a row."""
+    return len(line) <= 1 and not "".join(line).strip()
 
 
 def _read_frame(path: Path, reader: str, **options: Any) -> pd.DataFrame:
@@ -85,11 +76,11 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": partial(_read_frame, reader="read_parquet"),
     ".csv.gz": partial(_read_text, sep=","),
 }
-"""By the end of a file's name."""
+"""By the ending of a file's name."""
 
 
 def open_table(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Read a source as a DataFrame, as `read_source` does; rows count from 1."""
+    """Return a source, as `read_source` reads it, as a DataFrame whose index counts from 1."""
     import pandas as pd
 
     table, origin = read_source(source)
@@ -99,12 +90,14 @@ def open_table(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFr
 
 
 def read_source(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[Table, str | None]:
-    """Read a source as it is, text without pandas, and say where it comes from; a named index becomes a column.
+    """Return the columns of a source, and the path of its file (None of a DataFrame).
+
+    Text files are read without pandas. A named index becomes a column.
 
     Raises
     ------
     RunsError
-        When there is no such file, it cannot be read, holds no rows or two columns of one name.
+        When there is no such file, or it cannot be read, has no rows or two columns of one name.
     """
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source)), os.fspath(source)
@@ -129,47 +122,49 @@ def _tidy(frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file is read without pandas, if at all."""
+    """Whether a file, if it can be read, is read without pandas."""
     return not path.name.lower().endswith((".jsonl", ".parquet"))
 
 
 def short_name(origin: str) -> str:
-    """Name a table after its file, as ``sweep`` of data/sweep.csv.gz."""
+    """Return the name of a file without its ending, as ``sweep`` of data/sweep.csv.gz."""
     name = Path(origin).name
-    return next((name[: -len(end)] for end in READERS if name.lower().endswith(end)), name)
+    ending = _ending(name)
+    return name if ending is None else name[: -len(ending)]
+
+
+def _ending(name: str) -> str | None:
+    """Return the first ending in `READERS` that a file's name has, or None."""
+    for ending in READERS:
+        if name.lower().endswith(ending):
+            return ending
+    return None
 
 
 def _refuse_unfit(columns: list[str], rows: int, where: str) -> None:
     if not rows or not columns:
-        raise RunsError(
-            f"{where} has no runs", [Fault(None, "every column", "no rows", "a row a run")]
-        )
-    if twice := sorted({column for column in columns if columns.count(column) > 1}):
-        raise RunsError(f"{where} has two columns called {', '.join(twice)}: rename one")
+        fault = Fault(None, "every column", "no rows", "one row for each run")
+        raise RunsError(f"{where} has no runs", [fault])
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise RunsError(f"{where} has two columns called {', '.join(repeated)}: rename one")
 
 
 def _read_file(path: Path) -> Table:
     if not path.exists():
         raise RunsError(not_there(path))
-    reader = next((read for end, read in READERS.items() if path.name.lower().endswith(end)), None)
-    if reader is None:
+    ending = _ending(path.name)
+    if ending is None:
         raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")
     try:
-        return reader(path)
+        return READERS[ending](path)
     except ImportError as error:
-        raise RunsError(
-            "reading Parquet needs pyarrow: pip install 'scalebayes[parquet]'"
-        ) from error
+        message = "reading Parquet needs pyarrow: pip install 'scalebayes[parquet]'"
+        raise RunsError(message) from error
     except csv.Error as error:
-        raise RunsError(
-            f"cannot read runs from {path}: {error}; is a quotation mark not closed?"
-        ) from error
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-    ) as error:  # pandas' own errors are ValueErrors
-        raise RunsError(
-            f"cannot read runs from {path}: {str(error).strip().splitlines()[0]}"
-        ) from error
+        message = f"cannot read runs from {path}: {error}; is a quotation mark not closed?"
+        raise RunsError(message) from error
+    # pandas' own errors are ValueErrors.
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunsError(f"cannot read runs from {path}: {reason}") from error

@@ -1,27 +1,35 @@
-"""Splits of a table of runs by compute: what to train on, what to predict."""
+"""Subsets of a table of runs: splits by compute, sizes, and runs of equal compute (isoFLOP)."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from scalebayes.data.runs import Runs
-
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from scalebayes.data.runs import Runs
 from scalebayes.errors import QueryError, RunsError
 
 SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)
+"""Shares of the runs, those of least compute, that a backtest trains on."""
 FEWEST = 10
 """Training runs below which no split is made."""
 SHORT = 1.0
 """Decades of training compute below which a split is noted."""
+SAME_SIZE = 0.01
+"""Difference of log N up to which runs have one size: N read off a figure is not exact."""
+
+AGREE = 1.15
+"""Largest ratio of C within an isoFLOP set."""
+SPAN = 3.0
+"""Smallest ratio of the largest to the smallest N of an isoFLOP set."""
+APART = 1.5
+"""Smallest ratio of C between one isoFLOP set and the runs of another."""
+SETS = 9
+"""Most isoFLOP sets that are returned: as many as one figure can show."""
+ENOUGH = 4
+"""Fewest runs of an isoFLOP set: a parabola through three leaves no error to judge it by."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,18 @@ def make_splits(
     *,
     fewest: int = FEWEST,
 ) -> tuple[list[Split], list[str]]:
-    """Split by compute; also give in words what was left undone, and what to read with care.
+    """Return splits by compute, and notes of splits that were not made or that are short.
+
+    Parameters
+    ----------
+    runs
+        The table to split.
+    shares
+        Shares of the runs to train on, those of least compute.
+    decades
+        Decades of compute, counted from the largest run down, to leave out of the training.
+    fewest
+        Training runs below which a split is not made.
 
     Raises
     ------
@@ -54,87 +73,100 @@ def make_splits(
     QueryError
         When a share does not lie between 0 and 1, or a distance is not positive.
     """
-    if bad := [s for s in shares if not 0 < s < 1] + [d for d in decades if not d > 0]:
+    bad = [share for share in shares if not 0 < share < 1]
+    bad += [distance for distance in decades if not distance > 0]
+    if bad:
         raise QueryError(
-            f"shares lie between 0 and 1, decades left out are positive; got {', '.join(map(str, bad))}"
+            "shares lie between 0 and 1, decades left out are positive; "
+            f"got {', '.join(map(str, bad))}"
         )
-    compute, ordered = runs.C, np.sort(runs.C)
-    edges = {
-        f"lowest {share:.0%}": ordered[max(round(share * len(runs)), 1) - 1] for share in shares
-    }
-    edges |= {f"{d:g} decades left out": ordered[-1] / 10**d for d in decades}
-    made: dict[int, Split] = {}
-    notes, refused = [], []
-    for label, edge in edges.items():
-        train = compute <= edge
-        if train.sum() < fewest or train.all():
-            why = (
-                "nothing to predict"
-                if train.all()
-                else f"{train.sum()} runs to train on; at least {fewest} needed"
+    splits: dict[int, Split] = {}
+    refused = []
+    notes = []
+    for label, largest in _edges(runs, shares, decades).items():
+        in_train = largest >= runs.C
+        number = int(in_train.sum())
+        if number == len(runs):
+            refused.append(f"{runs.name}, {label}: no runs left to predict")
+            continue
+        if number < fewest:
+            refused.append(
+                f"{runs.name}, {label}: {number} runs to train on; at least {fewest} needed"
             )
-            refused.append(f"{runs.name}, {label}: {why}")
-        elif int(train.sum()) not in made:
-            split = Split(label, rows_of(runs, train), rows_of(runs, ~train))
-            made[int(train.sum())] = split
-            if split.span < SHORT:
-                notes.append(
-                    f"{runs.name}, {label}: the training runs span {split.span:.2f} decades of compute only"
-                )
-    if not made:
-        raise RunsError(
-            f"{runs.name} ({len(runs)} runs) cannot be backtested: "
-            + ("; ".join(refused) or "no splits")
-        )
-    return list(made.values()), [*refused, *notes]
+            continue
+        # Two labels with as many training runs are one split, since runs are ordered by compute.
+        if number in splits:
+            continue
+        split = Split(label, rows_of(runs, in_train), rows_of(runs, ~in_train))
+        splits[number] = split
+        if split.span < SHORT:
+            notes.append(
+                f"{runs.name}, {label}: the training runs span only {split.span:.2f} decades "
+                "of compute"
+            )
+    if not splits:
+        reasons = "; ".join(refused) or "no splits were asked for"
+        raise RunsError(f"{runs.name} ({len(runs)} runs) cannot be backtested: {reasons}")
+    return list(splits.values()), [*refused, *notes]
+
+
+def _edges(runs: Runs, shares: Sequence[float], decades: Sequence[float]) -> dict[str, float]:
+    """Return the largest compute to train on, by the label of its split."""
+    ordered = np.sort(runs.C)
+    edges = {}
+    for share in shares:
+        number = max(round(share * len(runs)), 1)
+        edges[f"lowest {share:.0%}"] = float(ordered[number - 1])
+    for distance in decades:
+        edges[f"{distance:g} decades left out"] = float(ordered[-1] / 10**distance)
+    return edges
 
 
 def rows_of(runs: Runs, rows: np.ndarray, name: str | None = None) -> Runs:
-    """Some rows of a table, perhaps under a name of their own."""
+    """Return some rows of a table, under the same name unless another is given."""
     return replace(runs, table=runs.table[rows], name=name or runs.name)
 
 
-SAME_SIZE = 0.01
-"""Logs of N closer than this are one size; read off figures, N of one model differ in the last digits."""
-
-
 def size_labels(N: np.ndarray) -> np.ndarray:
-    """Number the sizes from the smallest on: N within 1% of the next are one size."""
+    """Return the rank of the size of each run, shape (runs,), from 0 for the smallest.
+
+    N: shape (runs,). Neighbours in order of N whose logs differ by at most `SAME_SIZE` have one
+    size.
+    """
     order = np.argsort(N, kind="stable")
+    log_N = np.log(N[order])
+    is_larger = np.diff(log_N, prepend=log_N[0]) > SAME_SIZE
     labels = np.empty(len(N), int)
-    labels[order] = np.cumsum(np.diff(np.log(N[order]), prepend=np.log(N[order[0]])) > SAME_SIZE)
+    labels[order] = np.cumsum(is_larger)
     return labels
 
 
-AGREE, SPAN, APART = 1.15, 3.0, 1.5
-"""Runs of one budget agree in C to this factor, spread over this factor of N, and budgets lie so far apart."""
-
-
-SETS = 9
-
-
-ENOUGH = 4
-"""Runs below which a parabola is not fitted: three give it no error."""
-
-
 def isoflop_sets(C: np.ndarray, N: np.ndarray) -> list[np.ndarray]:
-    """Find runs at equal compute: the indices of each set, in order of compute, of the nine largest sets at most.
+    """Return the indices of runs of equal compute, one array for each set, in order of compute.
 
-    A set is four runs or more whose C agree within 15% and whose N span a factor of three; sets lie 1.5 times apart.
+    A set has at least four runs, whose C agree within 15% and whose N span at least a factor of
+    three. The nine largest sets are returned, whose C are at least a factor of 1.5 apart.
     """
-    free, sets = np.arange(len(C)), list[np.ndarray]()
-    while len(sets) < SETS and (found := _largest(C, N, free)) is not None:
+    free = np.arange(len(C))
+    sets: list[np.ndarray] = []
+    while len(sets) < SETS:
+        found = _largest_set(C, N, free)
+        if found is None:
+            break
         sets.append(found)
-        free = free[np.abs(np.log(C[free] / np.median(C[found]))) > math.log(APART)]
-    return sorted(sets, key=lambda s: float(np.median(C[s])))
+        distance = np.abs(np.log(C[free] / np.median(C[found])))
+        free = free[distance > math.log(APART)]
+    return sorted(sets, key=lambda rows: float(np.median(C[rows])))
 
 
-def _largest(C: np.ndarray, N: np.ndarray, free: np.ndarray) -> np.ndarray | None:
-    """The most runs from one compute up to 15% above it that are a set; of equals the first in the table."""
+def _largest_set(C: np.ndarray, N: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+    """Return the largest isoFLOP set among the free runs; of equal ones the first in the table."""
     order = free[np.argsort(C[free], kind="stable")]
+    # A window begins at the C of one run and contains all runs of up to 15% more.
     first = np.searchsorted(C[order], C[free], "left")
     last = np.searchsorted(C[order], AGREE * C[free], "right")
-    for i in np.argsort(first - last, kind="stable"):
+    largest_first = np.argsort(first - last, kind="stable")
+    for i in largest_first:
         window = order[first[i] : last[i]]
         if len(window) < ENOUGH:
             break

@@ -31,14 +31,14 @@ def export(tmp_path):
     return path
 
 
-def test_an_export_keeps_finished_runs_and_says_what_it_dropped(export):
+def test_an_export_keeps_finished_runs_and_says_what_it_skipped(export):
     runs = sb.read_wandb(export)
     assert list(runs.table.index) == ["d12-lr3e-4", "d24"]
     assert runs.N.tolist() == [124439808, 353772544]
     assert runs.D.tolist() == [2.5e9, 7e9]
     assert runs.loss.tolist() == [3.2871, 2.9312]
     assert runs.notes == (
-        "2 finished of 4 runs kept; dropped: 1 crashed, 1 running",
+        "2 finished of 4 runs kept; skipped: 1 crashed, 1 running",
         "C = 6ND, from N and D",
     )
     assert (runs.name, runs.source) == ("wandb_export_2025-03-04T09_00_00.000+00_00", str(export))
@@ -115,7 +115,7 @@ def test_every_row_is_a_run_on_request():
         (
             {"lr": 1e-3},
             {"keep": "annealed"},
-            "nothing is annealed: lr never falls to 0.1 of its peak",
+            "no checkpoint is annealed: lr never falls to 0.1 of its peak",
         ),
         ({"step": "x"}, {}, "22 of 22 checkpoints have no usable step"),
         ({}, {"step": "steps"}, "'steps', no such column"),
@@ -172,7 +172,7 @@ def test_convert_turns_bits_per_byte_into_nats(tmp_path):
     assert "tokens_per_byte" in convert(*asked, code=1).stderr
     assert "row 3" in convert(*asked, "--tokens-per-byte", "0.25", code=1).stderr
     result = convert(*asked, "--tokens-per-byte", "0.25", "--skip-incomplete")
-    assert "1 of 3 rows left out for missing values: row 3" in result.stderr
+    assert "1 of 3 rows skipped for missing values: row 3" in result.stderr
     loss = pd.read_csv(io.StringIO((tmp_path / "runs.csv").read_text()))["loss"]
     np.testing.assert_allclose(loss, np.array([1.1, 1.0]) * np.log(2) / 0.25, rtol=1e-12)
 

@@ -251,8 +251,8 @@ def test_errors_survive_a_process_boundary():
         ({"C": [1.26e12, 1.92e13, 1.2e14]}, "C", "another unit of compute"),
         ({"loss": [60, 30, 16]}, "loss", "a perplexity"),
         ({"loss": [12.1, 10.5, 8.5]}, "loss", "a perplexity"),
-        ({"loss": [45.5, 40.1, 30.2]}, "loss", "a percent"),
-        ({"loss": None, "val_loss_%": [4.5, 4.1, 3.2]}, "val_loss_%", "a share"),
+        ({"loss": [45.5, 40.1, 30.2]}, "loss", "A percentage is not a loss"),
+        ({"loss": None, "val_loss_%": [4.5, 4.1, 3.2]}, "val_loss_%", "an accuracy or percentage is not a loss"),
         ({"loss": None, "valid perplexity": [7.5, 6.1, 5.2]}, "valid perplexity", "logarithm"),
         ({"loss": None, "bits_per_byte": [1.5, 1.1, 1.0]}, "bits_per_byte", "per byte"),
     ],
@@ -264,7 +264,7 @@ def test_a_column_in_other_units_is_one_fault_or_one_note(columns, where, hint):
     (fault,) = error.faults
     assert (fault.row, fault.column) == (None, where)
     assert hint in fault.hint
-    assert "strict=False (--lenient) keeps what is only suspicious" in str(error)
+    assert "strict=False (--lenient) keeps suspicious values" in str(error)
     (note,) = [
         note for note in read_runs(source, strict=False, **named).notes if note.startswith("kept")
     ]
@@ -454,10 +454,10 @@ def test_any_table_is_sound_runs_or_a_runs_error(rows, strict):
 
 def test_rows_without_a_value_are_left_out_on_request_and_keep_their_numbers():
     gaps = table(N=[70e6, None, 1e9], other=[1, 2, None])
-    assert "skip_incomplete=True (--skip-incomplete) leaves such rows out" in str(refuse(gaps))
+    assert "skip_incomplete=True (--skip-incomplete) skips such rows" in str(refuse(gaps))
     runs = read_runs(gaps, skip_incomplete=True)
     assert list(runs.table.index) == ["1", "3"]
-    assert "1 of 3 rows left out for missing values: row 2" in runs.notes
+    assert "1 of 3 rows skipped for missing values: row 2" in runs.notes
     assert read_runs(table(), skip_incomplete=True).hash == read_runs(table()).hash
     assert not any("left out" in note for note in read_runs(table(), skip_incomplete=True).notes)
 
@@ -465,7 +465,7 @@ def test_rows_without_a_value_are_left_out_on_request_and_keep_their_numbers():
 def test_what_is_wrong_is_not_missing():
     assert only_fault(table(N=[70e6, "x", 1e9]), skip_incomplete=True).row == 2
     assert "skip_incomplete" not in str(refuse(table(N=[70e6, None, -1])))
-    assert "all 3 rows miss a value in N, D, loss" in str(
+    assert "none of the 3 rows has a value in every one of N, D, loss" in str(
         refuse(table(loss=[None] * 3), skip_incomplete=True)
     )
 
@@ -502,7 +502,7 @@ def test_a_loss_in_other_units_must_be_positive_in_nats():
         ("bits_per_byte", None, "become nats per token by tokens_per_byte"),
         ("bits_per_byte", 4.2, "between 0 and 1 .*; got 4.2: bytes per token"),
         ("bits_per_byte", 0.0, "between 0 and 1"),
-        ("perplexity", 0.25, "per token: tokens_per_byte says nothing"),
+        ("perplexity", 0.25, "tokens_per_byte is for losses per byte; perplexity are per token"),
     ],
 )
 def test_units_that_cannot_be_converted_are_refused_in_words(unit, rate, message):

@@ -210,7 +210,7 @@ def test_several_tasks_are_averaged():
         (
             {"loss": [3, 2], "accuracy": [0.3, 1.0]},
             {},
-            "all right or all wrong says nothing of the curve",
+            "0% and 100% do not determine the curve",
         ),
         (
             {"loss": [30, 2], "accuracy": [0.3, 0.4]},
