@@ -1,8 +1,9 @@
-"""Backtest: refit on the runs of least compute, predict the others, and count how often the intervals were right.
+"""Backtest: fit the runs of least compute, predict the others, and score the predictions.
 
-Runs of one split share a fit, and splits of one table share runs, so no run counts as an independent trial. Averages
-here give every cluster the same weight, a cluster being a table, or a split where there is one table only, and their
-standard errors are those between clusters. The splits of one table overlap, so with one table these are too small.
+Runs of one split share a fit, and splits of one table share runs, so runs are not independent
+trials. Averages give every cluster the same weight. A cluster is a table, or a split where there is
+one table only. The standard errors are those between clusters. The splits of one table overlap, so
+for one table the standard errors are too small.
 """
 
 from __future__ import annotations
@@ -38,22 +39,37 @@ if TYPE_CHECKING:
 type Forecast = Callable[[Runs, np.ndarray, np.ndarray, int], np.ndarray]
 """From (training runs, N, D, seed) to draws of the loss of new runs, (draws, targets)."""
 type Method = str | Spec | Forecast | tuple[str, ...]
-"""A model to fit, a forecast of one's own, or names of other methods whose draws are pooled in equal numbers."""
+"""A model, a forecast function, or names of methods whose draws are pooled in equal numbers."""
 
 LOG_HUBER = "log-huber"
-"""Name of the field's own point fit with its bootstrap (`scalebayes.baselines.huber.forecast`)."""
+"""Name of the usual point fit with its bootstrap (`scalebayes.baselines.huber.forecast`)."""
 METHODS = ("coupled-discrepancy", "chinchilla", LOG_HUBER)
 EDGES = (0.25, 0.5, 1.0, 2.0)
-"""Decades beyond the training runs at which distances are told apart."""
+"""Bounds, in decades beyond the training runs, between bins of distance."""
 ROLLING_Z = 4.0
-"""Mean squared z above which a method is warned of: errors twice as large as their forecast says."""
+"""Mean squared z above which a warning is given: errors twice as large as the forecast states."""
 SAMPLER = {"draws": 1000, "chains": 2}
-"""Enough for the quantiles of a forecast; `scalebayes.fit` goes on by itself where its gate fails."""
+"""Default options of fits: enough draws for quantiles of a forecast. `scalebayes.fit` repeats fits
+that fail its convergence checks."""
+SCORES = ("crps", "interval_score", "bias")
+"""Scores that `Backtest.table` averages besides coverage."""
+LEAST_SPAN = 1e-9
+"""Decades that training runs of equal compute are taken to span, to avoid a division by zero."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Draws of the held-out losses, (draws, targets), whether a fit behind them failed its gate, and its scatter."""
+    """Forecast of the held-out runs of one split.
+
+    Attributes
+    ----------
+    losses
+        Draws of the losses, (draws, targets).
+    gate_failed
+        Whether a fit behind them failed its convergence checks.
+    scatter
+        Posterior median of the noise scale sigma, NaN without a fit.
+    """
 
     losses: np.ndarray
     gate_failed: bool = False
@@ -62,86 +78,105 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Backtest:
-    """Scores of forecasts of runs that the fits had not seen.
+    """Scores of forecasts of runs that were held out from the fits.
 
     Attributes
     ----------
     scores : pandas.DataFrame
-        One row a method, split and held-out run: ``table``, ``split``, ``train_runs``, ``method``, ``run``, the inputs,
-        ``loss``, the forecast's ``median``, ``inside50``, ``inside80`` and ``inside90``, ``crps``, ``interval_score``
-        (of 90%), ``bias`` (median less loss) and ``abs_error`` in nats, ``z`` (loss less the forecast's mean, in its
-        standard deviations), ``scatter`` (posterior median of sigma; NaN without a fit), ``decades_beyond`` the
-        training runs' largest compute, ``distance_ratio``, which is that over the decades they span, and
-        ``gate_failed``, whether the fit behind the forecast failed its gate (never, for a function of one's own).
+        One row for each method, split and held-out run: ``table``, ``split``, ``train_runs``,
+        ``method``, ``run``, the inputs, ``loss``, the forecast's ``median``, ``inside50``,
+        ``inside80`` and ``inside90``, ``crps``, ``interval_score`` (of 90%), ``bias`` (median minus
+        loss) and ``abs_error`` in nats, ``z`` (loss minus the forecast's mean, in standard
+        deviations of the forecast), ``scatter`` (posterior median of sigma; NaN without a fit),
+        ``decades_beyond`` the largest compute of the training runs, ``distance_ratio``, which is
+        that over the decades that the training runs span, and ``gate_failed``, whether the fit
+        failed its convergence checks (always false for forecast functions).
     notes : tuple of str
-        Splits that were not made, and those to read with care.
+        Splits that were not made, and splits to read with care.
     """
 
     scores: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     def table(self, by: Iterable[str] = (), baseline: str | None = None) -> pd.DataFrame:
-        """Summarise by method, and by ``"decades"`` beyond the training runs or ``"table"``.
+        """Summary by method, and by ``"decades"`` beyond the training runs or ``"table"``.
 
         Parameters
         ----------
         by
-            What to tell apart besides methods.
+            Further columns by which to group, besides the method.
         baseline
-            A method; adds the ratio of CRPS to its own, geometric mean over the clusters, and the worst ratio.
+            A method. Adds the ratio of the CRPS to that of this method (geometric mean over the
+            clusters) and the largest ratio.
 
         Returns
         -------
         pandas.DataFrame
-            Means over clusters (tables; splits where there is one table), standard errors (``_se``) between them,
-            ``cover90_worst``, the coverage of the worst of them, and ``gate_failed``, the share of failed fits.
+            Means over clusters (tables; splits where there is one table), standard errors (``_se``)
+            between them, ``cover90_worst``, the least coverage of a cluster, and ``gate_failed``,
+            the share of fits that failed their convergence checks.
+
+        Raises
+        ------
+        QueryError
+            When a column to group by, or the baseline, does not exist.
         """
         keys = ["method", *by]
-        if unknown := set(keys) - {"method", "decades", "table"}:
+        unknown = set(keys) - {"method", "decades", "table"}
+        if unknown:
             raise QueryError(f"by takes 'decades' and 'table'; got {', '.join(sorted(unknown))}")
-        scores = self._labelled()
-        cluster = "table" if "table" not in by and scores["table"].nunique() > 1 else "split"
-        groups = scores.groupby(keys, observed=True)
-        columns = {f"cover{level}": f"inside{level}" for level in LEVELS}
-        columns |= {name: name for name in ("crps", "interval_score", "bias")}
-        means = scores.groupby([*keys, cluster], observed=True)[[*columns.values()]].mean()
-        means = means.set_axis([*columns], axis=1)
-        by_key = means.groupby(keys, observed=True)
-        out = groups.size().rename("runs").to_frame().assign(clusters=by_key.size())
+        scores = self._with_groups()
+        has_tables = "table" not in keys and scores["table"].nunique() > 1
+        cluster = "table" if has_tables else "split"
+
+        renamed = scores.rename(columns={f"inside{level}": f"cover{level}" for level in LEVELS})
+        columns = [*(f"cover{level}" for level in LEVELS), *SCORES]
+        means = renamed.groupby([*keys, cluster], observed=True)[columns].mean()
+        means_by_key = means.groupby(keys, observed=True)
+        by_key = scores.groupby(keys, observed=True)
+        table = by_key.size().rename("runs").to_frame()
+        table["clusters"] = means_by_key.size()
         for name in columns:
-            out[name] = by_key[name].mean()
-            out[f"{name}_se"] = by_key[name].sem()
-        out["cover90_worst"] = by_key["cover90"].min()
-        out["median_abs_error"] = groups["abs_error"].median()
+            table[name] = means_by_key[name].mean()
+            table[f"{name}_se"] = means_by_key[name].sem()
+        table["cover90_worst"] = means_by_key["cover90"].min()
+        table["median_abs_error"] = by_key["abs_error"].median()
         if baseline is not None:
-            out = out.join(_ratios(means, baseline, keys))
+            table = table.join(_crps_ratios(means, baseline, keys))
         fits = scores.drop_duplicates([*keys, "table", "split"])
-        out["gate_failed"] = fits.groupby(keys, observed=True)["gate_failed"].mean()
-        return out
+        table["gate_failed"] = fits.groupby(keys, observed=True)["gate_failed"].mean()
+        return table
 
     def sentence(self, method: str | None = None, baseline: str | None = None) -> str:
-        """Say in one line to quote how a method did, by default the first, beside a baseline, by default the last."""
-        scores = self.scores
-        names = list(scores["method"].unique())
-        method, baseline = method or names[0], baseline or names[-1]
+        """One sentence about a method (default the first) and a baseline (default the last)."""
+        methods = list(self.scores["method"].unique())
+        method = method or methods[0]
+        baseline = baseline or methods[-1]
         row = self.table(baseline=baseline).loc[method]
-        own = scores[scores["method"] == method]
+        own = self.scores[self.scores["method"] == method]
         tables = list(own["table"].unique())
+        if len(tables) == 1:
+            where, held_out = tables[0], own["run"].nunique()
+        else:
+            where, held_out = f"{len(tables)} tables", len(own)
         splits = len(own.drop_duplicates(["table", "split"]))
-        where = tables[0] if len(tables) == 1 else f"{len(tables)} tables"
-        error = "" if np.isnan(row["cover90_se"]) else f" (s.e. {row['cover90_se']:.0%})"
+        over = "1 split" if splits == 1 else f"{splits} splits"
+        coverage = f"{row['cover90']:.0%}"
+        if not np.isnan(row["cover90_se"]):
+            coverage += f" (s.e. {row['cover90_se']:.0%})"
         text = (
-            f"{method} on {where}: over {splits} split{'s' * (splits > 1)} by compute its 90% intervals held "
-            f"{row['cover90']:.0%}{error} of the losses of {own['run'].nunique() if len(tables) == 1 else len(own)} "
-            f"held-out runs, up to {own['decades_beyond'].max():.1f} decades beyond the training runs; "
+            f"{method} on {where}: over {over} by compute its 90% intervals covered {coverage} "
+            f"of the losses of {held_out} held-out runs, up to "
+            f"{own['decades_beyond'].max():.1f} decades beyond the training runs; "
             f"CRPS {row['crps']:.3g} nats"
         )
-        return text + (f", {row['crps_ratio']:.2f} of {baseline}'s" if method != baseline else "")
+        if method != baseline:
+            text += f", {row['crps_ratio']:.2f} of {baseline}'s"
+        return text
 
     def __repr__(self) -> str:
-        return "\n".join(
-            [f"{self.sentence()}.", readable(self.table()).to_string(), *map(str, self.messages)]
-        )
+        table = readable(self.table()).to_string()
+        return "\n".join([f"{self.sentence()}.", table, *map(str, self.messages)])
 
     def _repr_html_(self) -> str:
         found = html.entries([*self.messages, *self.notes])
@@ -149,35 +184,36 @@ class Backtest:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """ROLLING_Z for each method whose mean squared z is above 4: its intervals are far too narrow here."""
-        squares = (
-            self.scores.assign(z=self.scores["z"] ** 2)
-            .groupby(["method", "table", "split"], sort=False)["z"]
-            .mean()
-        )
-        means = squares.groupby("method", sort=False).mean()
-        text = (
-            "the mean squared z of {} is {:.0f}, where 1 is right: on these runs its forecasts missed by far more than "
-            "their intervals say, and so they may again"
-        )
-        return tuple(
-            Message("ROLLING_Z", "warning", text.format(name, z))
-            for name, z in means.items()
-            if z > ROLLING_Z
-        )
+        """ROLLING_Z for each method whose mean squared z is above 4: its intervals are too narrow.
 
-    def _labelled(self) -> pd.DataFrame:
-        """Scores with methods in their order and distances in bins."""
+        The mean is over splits with equal weights.
+        """
+        squares = self.scores.assign(z=self.scores["z"] ** 2)
+        by_split = squares.groupby(["method", "table", "split"], sort=False)["z"].mean()
+        by_method = by_split.groupby("method", sort=False).mean()
+        messages = []
+        for method, z in by_method.items():
+            if z > ROLLING_Z:
+                text = (
+                    f"the mean squared z of {method} is {z:.0f}, where 1 is expected: on these "
+                    "runs its errors were far larger than its intervals state, and may be again"
+                )
+                messages.append(Message("ROLLING_Z", "warning", text))
+        return tuple(messages)
+
+    def _with_groups(self) -> pd.DataFrame:
+        """Return the scores with the methods in their order and the distances in bins."""
         import pandas as pd
 
-        edges = [-np.inf, *EDGES, np.inf]
-        labels = [f"{low:g}-{high:g}" for low, high in zip((0.0, *EDGES), EDGES, strict=False)]
+        lows = (0.0, *EDGES[:-1])
+        labels = [f"{low:g}-{high:g}" for low, high in zip(lows, EDGES, strict=True)]
         labels.append(f"over {EDGES[-1]:g}")
-        methods = pd.Categorical(
-            self.scores["method"], self.scores["method"].unique(), ordered=True
+        edges = [-np.inf, *EDGES, np.inf]
+        method = self.scores["method"]
+        return self.scores.assign(
+            method=pd.Categorical(method, method.unique(), ordered=True),
+            decades=pd.cut(self.scores["decades_beyond"], edges, labels=labels),
         )
-        decades = pd.cut(self.scores["decades_beyond"], edges, labels=labels)
-        return self.scores.assign(method=methods, decades=decades)
 
 
 def backtest(
@@ -192,24 +228,26 @@ def backtest(
     progress: bool | None = None,
     **sampler: Any,
 ) -> Backtest:
-    """Fit the runs of least compute, predict the others, and score the predictions.
+    """Scores of forecasts of the runs of most compute, by fits of the runs of least compute.
 
     Parameters
     ----------
     runs
         A table with N, D and C.
     methods
-        Models by name (and ``"log-huber"``, the field's point fit), or methods under names of one's own: a model, a
-        function from (training runs, N, D, seed) to draws (draws, targets), or a tuple of names to pool.
+        Names of models (and ``"log-huber"``, the usual point fit), or methods by label: a model, a
+        function from (training runs, N, D, seed) to draws (draws, targets), or a tuple of labels
+        whose forecasts are pooled.
     shares
-        Splits that train on these shares of the rows, those of least compute; runs of equal compute stay together.
+        Splits that train on these shares of the rows, those of least compute; runs of equal compute
+        stay together.
     decades
-        Splits that leave out all runs within so many decades of the largest compute.
+        Splits that hold out all runs within so many decades of the largest compute.
     seed
-        Of every fit and forecast.
+        Seed of every fit and forecast.
     workers, folder
-        As for `scalebayes.fit_many`: how many fits are made side by side, and where; and a folder that keeps them, from
-        which an interrupted backtest goes on.
+        As for `scalebayes.fit_many`: the number of fits made side by side, or where; and a folder
+        that keeps them, with which an interrupted backtest can be continued.
     progress
         Whether to show progress on stderr; by default when it is a terminal.
     **sampler
@@ -218,184 +256,202 @@ def backtest(
     Returns
     -------
     Backtest
-        Fits that fail their gate are scored like the others, and counted.
+        Scores of all fits. Those that fail their convergence checks are included and counted.
 
     Raises
     ------
     RunsError
-        When no split leaves enough runs to train on and any to predict, saying why for each.
+        When no split leaves enough runs to train on and any to predict, with the reason for each.
     QueryError
-        When a share or a distance is out of range, or a forecast has not the shape (draws, targets) or is not finite.
+        When a share or a distance is out of range, or a forecast is not finite or does not have the
+        shape (draws, targets).
     """
     chosen = _methods(methods)
-    sizes = [
-        len(method.law_object.parameters) + 1
-        for method in chosen.values()
-        if isinstance(method, Spec)
-    ]
-    cuts, notes = make_splits(runs, shares, decades, fewest=max([FEWEST, *sizes]))
-    pairs = {
-        (s.label, name): (s.train, m)
-        for s in cuts
-        for name, m in chosen.items()
-        if isinstance(m, Spec)
-    }
+    specs = {name: method for name, method in chosen.items() if isinstance(method, Spec)}
+    parameters = [len(spec.law_object.parameters) for spec in specs.values()]
+    fewest = max([FEWEST, *(count + 1 for count in parameters)])
+    splits, notes = make_splits(runs, shares, decades, fewest=fewest)
     options = SAMPLER | sampler | {"seed": seed}
-    beforehand = workers != 1 or folder is not None
-    fits = (
-        fit_all(pairs, workers=workers, folder=folder, progress=progress, **options)
-        if beforehand
-        else {}
-    )
 
-    def make(split: Split, name: str) -> Fit:
-        return (
-            fits[split.label, name]
-            if fits
-            else fit(*pairs[split.label, name], progress=False, **options)
-        )
+    # Fits by (split, method): made beforehand by workers, or one by one as they are needed.
+    kept: Mapping[tuple[str, str], Fit] = {}
+    if workers != 1 or folder is not None:
+        jobs = {}
+        for split in splits:
+            for name, spec in specs.items():
+                jobs[split.label, name] = (split.train, spec)
+        kept = fit_all(jobs, workers=workers, folder=folder, progress=progress, **options)
+
+    def fit_of(split: Split, name: str) -> Fit:
+        if kept:
+            return kept[split.label, name]
+        return fit(split.train, specs[name], progress=False, **options)
 
     scored = []
     with Progress(progress) as bar:
-        drawn: dict[str, dict[str, Drawn]] = {split.label: {} for split in cuts}
-        forecasts = [(split, name) for split in cuts for name in chosen]
-        for split, name in bar.steps(
-            "forecast", forecasts, lambda pair: f"{pair[1]}, {pair[0].label}"
-        ):
-            before = drawn[split.label]
-            before[name] = _draw(name, chosen[name], split, seed, before, make)
-            scored.append(_score_split(split, name, before[name]))
-    return combine([Backtest(scores) for scores in scored], notes)
+        drawn: dict[str, dict[str, Drawn]] = {split.label: {} for split in splits}
+        forecasts = [(split, name) for split in splits for name in chosen]
+        steps = bar.steps("forecast", forecasts, lambda step: f"{step[1]}, {step[0].label}")
+        for split, name in steps:
+            earlier = drawn[split.label]
+            method = chosen[name]
+            if isinstance(method, tuple):
+                forecast = _pooled([earlier[part] for part in method])
+            elif isinstance(method, Spec):
+                forecast = _predicted(fit_of, split, name, seed)
+            else:
+                forecast = _called(method, split, name, seed)
+            earlier[name] = forecast
+            scored.append(Backtest(_score_split(split, name, forecast)))
+    return combine(scored, notes)
 
 
 def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtest:
-    """Put several backtests into one, as of the same methods on several tables."""
+    """Backtest with the scores and notes of several, such as those of several tables."""
     import pandas as pd
 
     backtests = list(backtests)
     scores = pd.concat([one.scores for one in backtests], ignore_index=True)
-    return Backtest(scores, (*notes, *(note for one in backtests for note in one.notes)))
+    all_notes = [*notes]
+    for one in backtests:
+        all_notes.extend(one.notes)
+    return Backtest(scores, tuple(all_notes))
 
 
 def _methods(methods: Sequence[str | Spec] | Mapping[str, Method]) -> dict[str, Method]:
-    """Methods by name, models read."""
-    if isinstance(methods, str):
-        methods = [methods]
-    named = (
-        methods
-        if isinstance(methods, Mapping)
-        else {m if isinstance(m, str) else m.name: m for m in methods}
-    )
+    """Return methods by label, with models and the point fit in place of their names."""
+    named: Mapping[str, Method]
+    if isinstance(methods, Mapping):
+        named = methods
+    else:
+        listed = [methods] if isinstance(methods, str) else methods
+        named = {one if isinstance(one, str) else one.name: one for one in listed}
     if not named:
         raise QueryError("name at least one method to backtest")
     read: dict[str, Method] = {}
     for name, method in named.items():
         if isinstance(method, tuple) and not set(method) <= set(read):
             raise QueryError(
-                f"'{name}' pools {', '.join(method)}; allowed are methods before it: {', '.join(read)}"
+                f"'{name}' pools {', '.join(method)}; "
+                f"allowed are methods before it: {', '.join(read)}"
             )
-        known = huber.forecast if method == LOG_HUBER else method
-        read[name] = read_model(known) if isinstance(known, str) else known
+        if method == LOG_HUBER:
+            read[name] = huber.forecast
+        elif isinstance(method, str):
+            read[name] = read_model(method)
+        else:
+            read[name] = method
     return read
 
 
-def _draw(
-    name: str,
-    method: Method,
-    split: Split,
-    seed: int,
-    drawn: Mapping[str, Drawn],
-    make: Callable[[Split, str], Fit],
-) -> Drawn:
-    N, D = split.held_out.N, split.held_out.D
-    if isinstance(method, tuple):
-        parts = [drawn[part] for part in method]
-        return Drawn(pool([part.losses for part in parts]), any(part.gate_failed for part in parts))
-    if isinstance(method, Spec):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", GateWarning)  # counted instead
-            fitted = make(split, name)
-        losses = predict(fitted, N=N, D=D, seed=seed)["new_run"].values
-        scatter = float(fitted.tree["posterior"]["sigma"].median())
-        return Drawn(losses.reshape(-1, len(N)), bool(fitted.gate_failures), scatter)
-    losses = np.asarray(method(split.train, N, D, seed), float)  # type: ignore[operator]
-    if (
-        losses.ndim != 2
-        or losses.shape[1] != len(N)
-        or len(losses) < 2
-        or not np.isfinite(losses).all()
-    ):
-        wanted = f"finite draws of shape (draws, {len(N)})"
+def _pooled(parts: Sequence[Drawn]) -> Drawn:
+    """Return the forecast that pools others."""
+    losses = pool([part.losses for part in parts])
+    return Drawn(losses, any(part.gate_failed for part in parts))
+
+
+def _predicted(fit_of: Callable[[Split, str], Fit], split: Split, name: str, seed: int) -> Drawn:
+    """Return the posterior predictive forecast of a model."""
+    held_out = split.held_out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateWarning)  # counted in the scores instead
+        fitted = fit_of(split, name)
+    losses = predict(fitted, N=held_out.N, D=held_out.D, seed=seed)["new_run"].values
+    scatter = float(fitted.tree["posterior"]["sigma"].median())
+    return Drawn(losses.reshape(-1, len(held_out)), bool(fitted.gate_failures), scatter)
+
+
+def _called(method: Any, split: Split, name: str, seed: int) -> Drawn:
+    """Return the forecast of a function, checked."""
+    held_out = split.held_out
+    losses = np.asarray(method(split.train, held_out.N, held_out.D, seed), float)
+    targets = len(held_out)
+    has_shape = losses.ndim == 2 and losses.shape[1] == targets and len(losses) >= 2
+    if not has_shape or not np.isfinite(losses).all():
         raise QueryError(
-            f"forecast '{name}' must return {wanted}; got {losses.shape}, {np.isnan(losses).sum()} NaN"
+            f"forecast '{name}' must return finite draws of shape (draws, {targets}), two or more; "
+            f"got {losses.shape}, {np.isnan(losses).sum()} NaN"
         )
     return Drawn(losses)
 
 
 def pool(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Mix forecasts (draws, targets) with equal weights: the same number of draws of each, evenly thinned."""
-    chosen = by_weight([len(part) for part in parts], [1 / len(parts)] * len(parts))
+    """Mixture of forecasts (draws, targets) with equal weights.
+
+    The same number of draws is taken from each, evenly thinned.
+    """
+    weights = [1 / len(parts)] * len(parts)
+    chosen = by_weight([len(part) for part in parts], weights)
     return np.concatenate([part[rows] for part, rows in zip(parts, chosen, strict=True)])
 
 
 def _score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
-    held_out, decades = split.held_out, np.log10(split.held_out.C / split.train.C.max())
+    """Return the rows of `Backtest.scores` of one split and method."""
+    held_out = split.held_out
+    decades = np.log10(held_out.C / split.train.C.max())
     table = held_out.table[["N", "D", "C", "loss"]].rename_axis("run").reset_index()
-    about: dict[str, Any] = {
-        "table": held_out.name,
-        "split": split.label,
-        "train_runs": len(split.train),
-    }
-    distance = {"decades_beyond": decades, "distance_ratio": decades / max(split.span, 1e-9)}
-    fitted = {"scatter": drawn.scatter, "gate_failed": drawn.gate_failed}
     return table.assign(
-        **about, method=name, **score(drawn.losses, held_out.loss), **distance, **fitted
+        table=held_out.name,
+        split=split.label,
+        train_runs=len(split.train),
+        method=name,
+        **score(drawn.losses, held_out.loss),
+        decades_beyond=decades,
+        distance_ratio=decades / max(split.span, LEAST_SPAN),
+        scatter=drawn.scatter,
+        gate_failed=drawn.gate_failed,
     )
 
 
-def _ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.DataFrame:
-    """Ratio of CRPS to a baseline's, cluster by cluster: geometric mean, standard error, worst."""
+def _crps_ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.DataFrame:
+    """Return the ratio of CRPS to the baseline's: geometric mean, standard error, worst.
+
+    means : of the clusters; ratios are taken within clusters.
+    """
     index: Any = means.index
     methods = list(index.unique("method"))
     if baseline not in methods:
         raise QueryError(f"no method '{baseline}'; there are {', '.join(methods)}")
-    own, theirs = means["crps"], means["crps"].xs(baseline, level="method")
-    same = theirs.reindex(index.droplevel("method"))  # the baseline's, cluster by cluster
-    logs = means.assign(log=np.log(own.to_numpy() / same.to_numpy())).groupby(keys, observed=True)[
-        "log"
-    ]
-    out = logs.mean().to_frame("crps_ratio").apply(np.exp)
-    return out.assign(
-        crps_ratio_se=out["crps_ratio"] * logs.sem(), crps_ratio_worst=logs.max().map(np.exp)
-    )
+    crps = means["crps"].to_numpy()
+    of_baseline = means["crps"].xs(baseline, level="method")
+    baseline_crps = of_baseline.reindex(index.droplevel("method")).to_numpy()
+    log_ratios = means.assign(log_ratio=np.log(crps / baseline_crps))
+    by_key = log_ratios.groupby(keys, observed=True)["log_ratio"]
+    table = by_key.mean().to_frame("crps_ratio").apply(np.exp)
+    # By the delta method, the standard error of exp(x) is exp(x) times that of x.
+    table["crps_ratio_se"] = table["crps_ratio"] * by_key.sem()
+    table["crps_ratio_worst"] = by_key.max().map(np.exp)
+    return table
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Write the answer of `Backtest.table` for people: estimates with their standard errors, as texts."""
+    """Table of `Backtest.table` as text, with each estimate beside its standard error."""
     import pandas as pd
 
     text = {"runs": table["runs"].map("{:d}".format)}
-    pairs = {f"in {level}%": (f"cover{level}", ".2f") for level in LEVELS} | {
-        "CRPS": ("crps", ".4f")
-    }
+    for level in LEVELS:
+        text[f"in {level}%"] = _with_errors(table, f"cover{level}", ".2f")
+    text["CRPS"] = _with_errors(table, "crps", ".4f")
     if "crps_ratio" in table:
-        pairs["CRPS ratio"] = ("crps_ratio", ".2f")
-    for heading, (name, digits) in pairs.items():
-        both = zip(table[name], table[f"{name}_se"], strict=True)
-        text[heading] = pd.Series(
-            [with_error(value, error, digits) for value, error in both], table.index
-        )
-    plain = {
-        "worst 90%": "cover90_worst",
-        "interval score": "interval_score",
-        "median error": "median_abs_error",
-    }
-    text |= {heading: table[name].map("{:.3g}".format) for heading, name in plain.items()}
+        text["CRPS ratio"] = _with_errors(table, "crps_ratio", ".2f")
+    text["worst 90%"] = table["cover90_worst"].map("{:.3g}".format)
+    text["interval score"] = table["interval_score"].map("{:.3g}".format)
+    text["median error"] = table["median_abs_error"].map("{:.3g}".format)
     text["bias"] = table["bias"].map("{:+.4f}".format)
     text["gate failed"] = table["gate_failed"].map("{:.0%}".format)
     return pd.DataFrame(text)
 
 
+def _with_errors(table: pd.DataFrame, name: str, digits: str) -> pd.Series[str]:
+    """Return a column as text with its standard errors."""
+    import pandas as pd
+
+    pairs = zip(table[name], table[f"{name}_se"], strict=True)
+    return pd.Series([with_error(value, error, digits) for value, error in pairs], table.index)
+
+
 def with_error(value: float, error: float, digits: str = ".2f") -> str:
-    """Write an estimate with its standard error where there is one: 0.93 ± 0.02."""
-    return f"{value:{digits}}" + ("" if np.isnan(error) else f" ± {error:{digits}}")
+    """Text of an estimate with its standard error, where there is one: 0.93 ± 0.02."""
+    if np.isnan(error):
+        return f"{value:{digits}}"
+    return f"{value:{digits}} ± {error:{digits}}"

@@ -1,26 +1,29 @@
-r"""Which runs move a decision: the decision again without a run, or without all runs of a size.
+r"""Influence of runs on a decision: the decision again without a run, or without all of a size.
 
-Draws of the parameters given all runs become draws given all but the runs G by importance weights
+Draws of the parameters given all runs become draws given all runs but the rows G by importance
+weights
 
     w_s proportional to 1 / p(y_G | y_-G, theta_s),
 
-smoothed by a Pareto tail whose shape k says whether they can be trusted (Vehtari et al. 2024); where they cannot, the
-other runs are fitted again. Without a discrepancy p(y_G | y_-G, theta) is a product over the runs; with one it is a
-joint conditional density (`scalebayes.posterior.likelihood`), and the discrepancy too is conditioned on the other runs alone.
+whose tail is smoothed by a Pareto distribution. Its shape k says whether the weights can be trusted
+(Vehtari et al. 2024); where they cannot, the other runs are fitted again. Without a discrepancy
+p(y_G | y_-G, theta) is a product over the runs. With one it is a joint conditional density
+(`scalebayes.posterior.likelihood`), and the discrepancy is conditioned on the other runs too.
 
 References
 ----------
-Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
-Buerkner, Gabry and Vehtari (2021), Efficient leave-one-out cross-validation for non-factorized models,
-doi:10.1007/s00180-020-01045-4.
+Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
+arXiv:1507.02646.
+Buerkner, Gabry and Vehtari (2021), Efficient leave-one-out cross-validation for non-factorized
+models, doi:10.1007/s00180-020-01045-4.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, override
 
 import numpy as np
 import xarray as xr
@@ -39,30 +42,99 @@ from scalebayes.utils.progress import Progress
 if TYPE_CHECKING:
     import pandas as pd
 
-TRUSTED = 0.7
-"""Pareto k up to which weights are trusted; with few draws, up to 1 - 1/log10(draws) (Vehtari et al. 2024)."""
+TRUSTED_K = 0.7
+"""Pareto k up to which weights are trusted when there are many draws (Vehtari et al. 2024)."""
+
+
+class Decision(ABC):
+    """One number that depends on a fit, such as a loss or a log size."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What it is, as "loss at N = 70B, D = 1.4T"."""
+
+    @abstractmethod
+    def draws(self, fit: Fit) -> np.ndarray:
+        """Posterior draws of the decision, shape (draws,)."""
+
+    @abstractmethod
+    def expected(self, fit: Fit, likelihood: Likelihood) -> np.ndarray:
+        """Expectation of the decision under each draw, given all runs of the fit, (draws,)."""
+
+    @abstractmethod
+    def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
+        """Expectation under each draw, given all runs of the fit but these rows, (draws,)."""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """One number that a fit is asked for.
+class LogSize(Decision):
+    """The log of the compute-optimal N at a budget in FLOP."""
 
-    Attributes
-    ----------
-    words
-        What it is, as "loss of 70B parameters on 1.4T tokens, nats".
-    draws
-        Its posterior draws, chains one after the other.
-    expected
-        From a fit and its likelihood to the decision expected under each draw, given the runs of that fit.
-    without
-        The same with some rows left out: from a fit, its likelihood and the rows.
-    """
+    budget: float
 
-    words: str
-    draws: Callable[[Fit], np.ndarray]
-    expected: Callable[[Fit, Likelihood], np.ndarray]
-    without: Callable[[Fit, Likelihood, np.ndarray], np.ndarray]
+    @property
+    @override
+    def words(self) -> str:
+        return f"log N* at {format_quantity(self.budget)} FLOP"
+
+    @override
+    def draws(self, fit: Fit) -> np.ndarray:
+        return np.log(frontier(fit, C=self.budget)["N"].values).ravel()
+
+    @override
+    def expected(self, fit: Fit, likelihood: Likelihood) -> np.ndarray:
+        return self.draws(fit)
+
+    @override
+    def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
+        # The optimum depends on the runs beyond the parameters only through an integrated
+        # discrepancy, which a query conditions on the table.
+        if fit.spec.observation.samples_discrepancy:
+            return self.draws(fit)
+        return self.draws(keep(fit, rows))
+
+
+@dataclass(frozen=True)
+class Loss(Decision):
+    """The loss of the curve at one target, given by its inputs, each of shape (1,)."""
+
+    target: dict[str, Any]
+
+    @property
+    @override
+    def words(self) -> str:
+        inputs = [
+            f"{name} = {format_quantity(float(value[0]))}" for name, value in self.target.items()
+        ]
+        return f"loss at {', '.join(inputs)}"
+
+    @override
+    def draws(self, fit: Fit) -> np.ndarray:
+        return predict(fit, **self.target)["loss"].values.ravel()
+
+    @override
+    def expected(self, fit: Fit, likelihood: Likelihood) -> np.ndarray:
+        mean, variance = likelihood.off(self._scaled(fit, likelihood))
+        return self._with_discrepancy(fit, mean, variance)
+
+    @override
+    def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
+        _, mean, variance = likelihood.left_out(rows, self._scaled(fit, likelihood))
+        return self._with_discrepancy(fit, mean, variance)
+
+    def _inputs(self, fit: Fit) -> list[np.ndarray]:
+        return [self.target[name] for name in fit.spec.law_object.inputs]
+
+    def _scaled(self, fit: Fit, likelihood: Likelihood) -> np.ndarray:
+        """Return the target in the coordinates of the discrepancy, if there is one."""
+        return likelihood.points(self._inputs(fit))
+
+    def _with_discrepancy(self, fit: Fit, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """Return law exp(m + v/2), the mean over a discrepancy Normal(m, v) of log loss."""
+        parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
+        law = fit.spec.law_object(*self._inputs(fit), **parameters)[:, 0]
+        return law * np.exp(mean + variance / 2)[:, 0]
 
 
 def influence(
@@ -77,41 +149,44 @@ def influence(
     progress: bool | None = None,
     **sampler: Any,
 ) -> pd.DataFrame:
-    """Leave out each run, or all runs of each size, and say how far a decision moves.
+    """Shift of a decision when each run, or all runs of each size, are left out.
 
     Parameters
     ----------
     fit
         A fit, sampled or loaded.
     N, D, C
-        The decision. With C alone the compute-optimal size: log N* at that budget. With a target that
-        `scalebayes.predict` takes, the loss of the curve there (with its discrepancy, where the spec carries one).
+        The decision. C alone: the compute-optimal size, log N* at that budget. A target that
+        `scalebayes.predict` takes: the loss of the curve there (with its discrepancy, where the
+        spec has one).
     by
         ``"run"``, or ``"size"``: runs whose N agree within 1% of the next are one size.
     refit
-        Whether runs whose weights cannot be trusted are left out by fitting the others again; else the weights'
-        answer stands, and ``pareto_k`` warns of it.
+        Whether the other runs are fitted again where the weights cannot be trusted; without it the
+        estimate by weights is returned, and ``pareto_k`` shows that it is unreliable.
     seed, progress, **sampler
-        Of those fits, as `scalebayes.fit` takes them.
+        Options of these fits, as for `scalebayes.fit`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a run (its inputs and loss) or a size (the number of its runs), largest shift first. ``shift``:
-        posterior mean without less with, in nats or in log N; ``shift_sd``, the same in posterior standard deviations
-        of the decision; ``pareto_k``; ``refitted``; and ``gate_failed`` of that fit. Shifts of refits, and of log N*
-        where the spec carries a discrepancy, have sampling noise of about 0.03 standard deviations at 4000 draws;
+        One row for each run (its inputs and loss) or size (the number of its runs), largest shift
+        first. ``shift``: posterior mean without the rows minus that with them, in nats or in log N;
+        ``shift_sd``, the same in posterior standard deviations of the decision; ``pareto_k``;
+        ``refitted``; and ``gate_failed`` of that fit. Shifts of refits, and of log N* where the
+        spec has a discrepancy, have sampling noise of about 0.03 standard deviations at 4000 draws;
         shifts of a standard deviation by weights alone may be a tenth too small.
         ``attrs`` hold the decision in words (``decision``), its posterior ``mean`` and ``sd``.
 
     Raises
     ------
     QueryError
-        When the question has not one target or budget, or is asked of an average.
+        When the question has not exactly one target or budget, or is asked of an average.
 
     References
     ----------
-    Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, arXiv:1507.02646.
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
+    arXiv:1507.02646.
     """
     if isinstance(fit, Average):
         raise QueryError(
@@ -119,156 +194,134 @@ def influence(
         )
     if by not in ("run", "size"):
         raise QueryError(f"by is 'run' or 'size'; got {by!r}")
-    asked, table = decision(fit, N=N, D=D, C=C), make_likelihood(fit)
-    groups = [np.array([i]) for i in range(len(fit.runs))] if by == "run" else _sizes(fit)
-    values = asked.draws(fit)
-    mean, sd = asked.expected(fit, table).mean(), values.std()
-    rows = []
+    asked = decision(fit, N=N, D=D, C=C)
+    likelihood = make_likelihood(fit)
+    groups = _rows_by_size(fit) if by == "size" else [np.array([i]) for i in range(len(fit.runs))]
+    mean = asked.expected(fit, likelihood).mean()
+    sd = asked.draws(fit).std()
+    options = {"seed": seed} | sampler
+    found = []
     with Progress(progress) as bar:
-        for rows_out in bar.steps(
-            f"leaving out {by}", groups, lambda left: fit.runs.table.index[left[0]]
-        ):
-            row = _leave_out(fit, table, asked, rows_out, refit, {"seed": seed} | sampler)
-            rows.append(row | {"shift": row["shift"] - mean})
-    return _lay_out(
-        fit, groups, rows, by, {"decision": asked.words, "mean": float(mean), "sd": float(sd)}
-    )
+        steps = bar.steps(f"leaving out {by}", groups, lambda rows: fit.runs.table.index[rows[0]])
+        for rows in steps:
+            without = _leave_out(fit, likelihood, asked, rows, refit, options)
+            shift = without.mean - mean
+            found.append(
+                {
+                    "shift": shift,
+                    "shift_sd": shift / sd,
+                    "pareto_k": without.pareto_k,
+                    "refitted": without.refitted,
+                    "gate_failed": without.gate_failed,
+                }
+            )
+    table = _by_size(fit, groups, found) if by == "size" else _by_run(fit, found)
+    table = table.sort_values("shift", key=abs, ascending=False, kind="stable")
+    table.attrs.update({"decision": asked.words, "mean": float(mean), "sd": float(sd)})
+    return table
 
 
 def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decision:
-    """Read the decision asked for: log N* where C comes alone, else the loss of the curve at one target.
+    """Decision that was asked for: log N* where C comes alone, else the loss at one target.
 
     Raises
     ------
     QueryError
         As `scalebayes.frontier` and `scalebayes.predict`, and for more than one budget or target.
     """
-    if N is None and D is None and C is not None and fit.spec.law_object.inputs == ("N", "D"):
-        found = frontier(fit, C=C)
-        _one(found, "budget")
-        at = float(found["C"].item())
-
-        def log_size(one: Fit) -> np.ndarray:
-            return np.log(frontier(one, C=at)["N"].values).ravel()
-
-        return Decision(
-            f"log N* at {format_quantity(at)} FLOP",
-            log_size,
-            lambda one, _: log_size(one),
-            lambda one, _, rows: log_size(
-                one if one.spec.observation.samples_discrepancy else keep(one, rows)
-            ),
-        )
-    found = predict(fit, N=N, D=D, C=C)
-    _one(found, "target")
-    given = {x: found[x].values for x in ("N", "D", "C") if x in found.coords}
-    words = ", ".join(f"{x} = {format_quantity(float(value[0]))}" for x, value in given.items())
-    return Decision(f"loss at {words}", lambda one: _loss(one, given), *_expected_loss(given))
+    only_budget = N is None and D is None and C is not None
+    if only_budget and fit.spec.law_object.inputs == ("N", "D"):
+        answer = frontier(fit, C=C)
+        _require_one(answer, "budget")
+        return LogSize(float(answer["C"].item()))
+    answer = predict(fit, N=N, D=D, C=C)
+    _require_one(answer, "target")
+    return Loss({x: answer[x].values for x in ("N", "D", "C") if x in answer.coords})
 
 
-def _one(found: xr.Dataset, dim: str) -> None:
-    if found.sizes[dim] != 1:
-        raise QueryError(f"influence is that on one {dim}; got {found.sizes[dim]}")
-
-
-def _loss(fit: Fit, given: dict[str, np.ndarray]) -> np.ndarray:
-    return predict(fit, N=given.get("N"), D=given.get("D"), C=given.get("C"))["loss"].values.ravel()
-
-
-def _expected_loss(
-    given: dict[str, np.ndarray],
-) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
-    """Loss of the curve under each draw, its discrepancy averaged over: law exp(m + v/2)."""
-
-    def law(fit: Fit) -> np.ndarray:
-        parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
-        return fit.spec.law_object(*(given[x] for x in fit.spec.law_object.inputs), **parameters)[
-            :, 0
-        ]
-
-    def at(fit: Fit, table: Likelihood) -> np.ndarray:
-        return table.points(given[x] for x in fit.spec.law_object.inputs)
-
-    def expected(fit: Fit, table: Likelihood) -> np.ndarray:
-        mean, variance = table.off(at(fit, table))
-        return law(fit) * np.exp(mean + variance / 2)[:, 0]
-
-    def without(fit: Fit, table: Likelihood, rows: np.ndarray) -> np.ndarray:
-        _, mean, variance = table.left_out(rows, at(fit, table))
-        return law(fit) * np.exp(mean + variance / 2)[:, 0]
-
-    return expected, without
+def _require_one(answer: xr.Dataset, dim: str) -> None:
+    if answer.sizes[dim] != 1:
+        raise QueryError(f"influence is that on one {dim}; got {answer.sizes[dim]}")
 
 
 def keep(fit: Fit, out: np.ndarray) -> Fit:
-    """The same draws on a table without some rows, so that a query conditions its discrepancy on the others alone."""
+    """Fit with the same draws on a table without the rows `out`.
+
+    A query then conditions its discrepancy on the other rows alone.
+    """
     kept = np.delete(np.arange(len(fit.runs)), out)
     return replace(fit, runs=replace(fit.runs, table=fit.runs.table.iloc[kept]))
 
 
+@dataclass(frozen=True)
+class _Without:
+    """Posterior mean of a decision without some rows, and how it was found."""
+
+    mean: float
+    pareto_k: float
+    refitted: bool = False
+    gate_failed: bool = False
+
+
 def _leave_out(
     fit: Fit,
-    table: Likelihood,
+    likelihood: Likelihood,
     asked: Decision,
     rows: np.ndarray,
     refit: bool,
     sampler: dict[str, Any],
-) -> dict[str, Any]:
-    """Mean of the decision without some rows, and how it was found."""
-    log_density, *_ = table.left_out(rows)
+) -> _Without:
+    """Return the decision without some rows, by weights or, where they fail, by another fit."""
+    log_density, *_ = likelihood.left_out(rows)
     weights, k = smoothed_weights(fit, log_density)
-    found = {"pareto_k": k, "refitted": False, "gate_failed": False}
-    if not refit or k <= trusted(len(log_density)):
-        return found | {"shift": float(weights @ asked.without(fit, table, rows))}
+    if not refit or k <= trusted_k(len(log_density)):
+        return _Without(float(weights @ asked.expected_without(fit, likelihood, rows)), k)
     others = keep(fit, rows).runs
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GateWarning)  # the row says it
+        warnings.simplefilter("ignore", GateWarning)  # reported in the table
         again = sample(others, fit.spec, progress=False, **sampler)
     mean = float(asked.expected(again, make_likelihood(again)).mean())
-    return found | {"shift": mean, "refitted": True, "gate_failed": bool(again.gate_failures)}
+    return _Without(mean, k, refitted=True, gate_failed=bool(again.gate_failures))
 
 
 def smoothed_weights(fit: Fit, log_density: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights 1 / density, Pareto smoothed, one in sum, and the k of their tail."""
+    """Pareto-smoothed weights proportional to 1 / density, with sum one, and the tail's shape k."""
     import arviz_stats as azs
 
-    sizes = draws(fit).sizes
-    efficiency = azs.ess(draws(fit), method="mean").to_dataarray().mean() / log_density.size
-    array = xr.DataArray(log_density.reshape(sizes["chain"], sizes["draw"]), dims=("chain", "draw"))
+    posterior = draws(fit)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    efficiency = azs.ess(posterior, method="mean").to_dataarray().mean() / log_density.size
+    array = xr.DataArray(log_density.reshape(shape), dims=("chain", "draw"))
     log_weights, k = array.azstats.psislw(dim=["chain", "draw"], r_eff=float(efficiency))
     weights = np.exp(log_weights.values.ravel() - log_weights.values.max())
     return weights / weights.sum(), float(k)
 
 
-def trusted(size: int) -> float:
-    """The largest k at which so many draws give weights to be trusted."""
-    return min(TRUSTED, 1 - 1 / float(np.log10(size)))
+def trusted_k(size: int) -> float:
+    """Largest Pareto k at which weights of so many draws can be trusted (Vehtari et al. 2024)."""
+    return min(TRUSTED_K, 1 - 1 / float(np.log10(size)))
 
 
-def _sizes(fit: Fit) -> list[np.ndarray]:
+def _rows_by_size(fit: Fit) -> list[np.ndarray]:
+    """Return the row numbers of each model size."""
     labels = size_labels(fit.runs.N)
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-def _lay_out(
-    fit: Fit, groups: list[np.ndarray], rows: list[dict[str, Any]], by: str, about: dict[str, Any]
-) -> pd.DataFrame:
+def _by_run(fit: Fit, found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the shifts beside the inputs and the loss of each run."""
     import pandas as pd
 
     runs = fit.runs.table
-    found = pd.DataFrame(rows)
-    found.insert(1, "shift_sd", found["shift"] / about["sd"])
-    if by == "run":
-        inputs = runs[[*(x for x in ("N", "D") if x in runs), "loss"]]
-        table = inputs.join(
-            found[["shift", "shift_sd", "pareto_k", "refitted", "gate_failed"]].set_index(
-                runs.index
-            )
-        )
-    else:
-        index = pd.Index([float(np.median(fit.runs.N[g])) for g in groups], name="N")
-        table = found[["shift", "shift_sd", "pareto_k", "refitted", "gate_failed"]].set_index(index)
-        table.insert(0, "runs", [len(g) for g in groups])
-    table = table.sort_values("shift", key=abs, ascending=False, kind="stable")
-    table.attrs.update(about)
+    columns = [name for name in ("N", "D", "loss") if name in runs]
+    return runs[columns].join(pd.DataFrame(found, index=runs.index))
+
+
+def _by_size(fit: Fit, groups: list[np.ndarray], found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the shifts by the median N of each size, beside the number of its runs."""
+    import pandas as pd
+
+    sizes = [float(np.median(fit.runs.N[rows])) for rows in groups]
+    table = pd.DataFrame(found, index=pd.Index(sizes, name="N"))
+    table.insert(0, "runs", [len(rows) for rows in groups])
     return table

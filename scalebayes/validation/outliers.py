@@ -1,12 +1,17 @@
-r"""Rows that look wrong: outliers under the noise of a fit, and runs given twice.
+r"""Outliers under the noise of a fit, and duplicate rows.
 
-    tail_i = E[ P(|noise| >= |r_i| | theta) | y ],   r_i = log loss - log law (with a discrepancy: given the other rows,
-                                                                 or where it is sampled, given its draw at the row)
+The tail probability of row i is
 
-and times the number of rows (Bonferroni), since the largest of many residuals is large. A Student-t noise learns its
-tails from the very rows in question and then finds them ordinary, so the same is asked of Normal noise that agrees with
-it in the middle half. A row beyond that, though not beyond the fitted tails, is one that the fit has to live with: it
-has little weight, but it is no noise of the common kind, and often the law's fault rather than the row's.
+    tail_i = E[ P(|noise| >= |r_i| | theta) | y ],   r_i = log loss - log law.
+
+With a discrepancy, r_i is the residual given the other rows; where the discrepancy is sampled, the
+residual given its draw at the row. The probability is multiplied by the number of rows
+(Bonferroni), because the largest of many residuals is large.
+
+Student-t noise learns its tails from all rows, outliers included, and can then explain them.
+Therefore the probability is also computed under Normal noise with the same quartiles. A row that is
+unlikely under this Normal noise, but not under the fitted tails, gets little weight in the fit. It
+is often a fault of the law rather than of the row.
 """
 
 from __future__ import annotations
@@ -27,72 +32,84 @@ if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
 
 LEVEL = 0.05
-"""Bonferroni probability below which a row is called out."""
-SAME, DIFFERENT = 0.01, 0.02
-"""Inputs that agree to this share are the same; losses of the same inputs that differ by more than this disagree."""
-OUTLIER, TAIL = "outlier", "heavy tail"
+"""Bonferroni probability below which a row is an outlier: the error rate for the whole table."""
+SAME = 0.01
+"""Relative difference of inputs up to which they count as the same."""
+DIFFERENT = 0.02
+"""Relative difference of the losses of equal inputs above which they disagree."""
+OUTLIER = "outlier"
+TAIL = "heavy tail"
+IDENTICAL = "identical"
+DISAGREE = "losses disagree"
 
 
 def find_outliers(fit: Fit) -> pd.DataFrame:
-    """Find rows that the noise of a fit does not explain.
+    """Runs with the probability of their residuals under the noise of a fit.
 
-    With a discrepancy the residual is that from the curve through the *other* rows (where it is sampled, through all:
-    a row that it follows is not seen). A cluster of bad rows bends that
-    curve and inflates its noise, and so hides itself: look for outliers with a law alone under Student-t noise
-    (``chinchilla``, say).
+    With a discrepancy the residual is that from the curve through the *other* rows. Where the
+    discrepancy is sampled, the curve runs through all rows, and a row that it follows is not found.
+    A cluster of bad rows bends the curve and widens its noise, and so hides itself: look for
+    outliers with a law without discrepancy under Student-t noise, such as ``chinchilla``.
 
     Returns
     -------
     pandas.DataFrame
-        One row a run, least probable first: its inputs and ``loss``; ``sds``, the posterior median of the residual in
-        standard deviations of the noise's middle; ``tail``, the posterior mean of the probability of a residual as
-        large, under the fitted noise; ``tail_rows``, that times the number of rows, at most one; ``normal_tail_rows``,
-        the same under Normal noise with the fitted noise's quartiles; and ``verdict``: "outlier" where ``tail_rows`` is
-        under 0.05, "heavy tail" where only ``normal_tail_rows`` is, else "".
+        One row for each run, least probable first: its inputs and ``loss``; ``sds``, the posterior
+        median of the residual in standard deviations of the noise's middle; ``tail``, the posterior
+        mean of the probability of a residual at least as large under the fitted noise;
+        ``tail_rows``, that times the number of rows, at most one; ``normal_tail_rows``, the same
+        under Normal noise with the quartiles of the fitted noise; and ``verdict``: "outlier" where
+        ``tail_rows`` is below 0.05, "heavy tail" where only ``normal_tail_rows`` is, else "".
 
     Raises
     ------
     QueryError
-        For an average, which has no one noise.
+        For an average, whose fits have different noises.
     """
     if isinstance(fit, Average):
         raise QueryError(
-            "outliers are those of one fit's noise: ask each fit of the average by itself"
+            "outliers depend on the noise of one fit: ask each fit of the average by itself"
         )
-    table, rows = make_likelihood(fit), len(fit.runs)
-    sds = table.standardised()
-    tail = table.tail().mean(axis=0)
-    plain = NOISES["normal"].tail(sds, sigma=1.0).mean(axis=0)
+    likelihood = make_likelihood(fit)
+    sds = likelihood.standardised()
+    tail = likelihood.tail().mean(axis=0)
+    normal_tail = NOISES["normal"].tail(sds, sigma=1.0).mean(axis=0)
     runs = fit.runs.table
-    out = runs[[x for x in ("N", "D", "C", "loss") if x in runs]].assign(
+    rows = len(runs)
+    tail_rows = np.minimum(1.0, rows * tail)
+    normal_tail_rows = np.minimum(1.0, rows * normal_tail)
+    is_outlier = tail_rows < LEVEL
+    is_heavy_tail = normal_tail_rows < LEVEL
+    columns = [name for name in ("N", "D", "C", "loss") if name in runs]
+    table = runs[columns].assign(
         sds=np.median(sds, axis=0),
         tail=tail,
-        tail_rows=np.minimum(1.0, rows * tail),
-        normal_tail_rows=np.minimum(1.0, rows * plain),
+        tail_rows=tail_rows,
+        normal_tail_rows=normal_tail_rows,
+        verdict=np.select([is_outlier, is_heavy_tail], [OUTLIER, TAIL], ""),
     )
-    beyond, odd = out["tail_rows"] < LEVEL, out["normal_tail_rows"] < LEVEL
-    return out.assign(verdict=np.select([beyond, odd], [OUTLIER, TAIL], "")).sort_values(
-        "tail", kind="stable"
-    )
+    return table.sort_values("tail", kind="stable")
 
 
 def find_duplicates(runs: Runs, same: float = SAME, different: float = DIFFERENT) -> pd.DataFrame:
-    """Find pairs of runs with the very same numbers, or with the same inputs and losses that disagree.
+    """Pairs of runs with identical numbers, or with the same inputs and losses that disagree.
 
     Parameters
     ----------
     runs
         The table.
     same
-        Inputs that agree to this share, each of them, are the same.
+        Runs have the same inputs when each input agrees within this share.
     different
-        Losses of such runs that differ by more than this share disagree: more than seeds do, in runs of one recipe.
+        Losses of such runs disagree when they differ by more than this share, which is more than
+        seeds of one recipe do.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pair: ``first`` and ``second`` (ids), their losses, ``difference`` of the logs, and ``kind``:
-        "identical" or "losses disagree". Repeated runs that agree are not listed.
+        One row for each pair: ``first`` and ``second`` (ids), their losses, ``difference`` of the
+        log losses, and ``kind``: "identical" or "losses disagree". Repeated runs that agree are not
+        listed.
 
     Raises
     ------
@@ -106,21 +123,24 @@ def find_duplicates(runs: Runs, same: float = SAME, different: float = DIFFERENT
         raise QueryError(
             f"same and different must be positive shares; got {same:g} and {different:g}"
         )
-    inputs = [x for x in ("N", "D") if x in runs.table] or ["C"]
+    inputs = [name for name in ("N", "D") if name in runs.table] or ["C"]
     points = np.column_stack([*runs.log_inputs(inputs).values()])
     pairs = cKDTree(points).query_pairs(np.log1p(same), p=np.inf, output_type="ndarray")
-    i, j = pairs[np.lexsort(pairs.T[::-1])].T
-    difference = np.log(runs.loss[j] / runs.loss[i])
-    identical = (points[i] == points[j]).all(axis=1) & (difference == 0)
-    kind = np.select(
-        [identical, np.abs(difference) > np.log1p(different)], ["identical", "losses disagree"], ""
-    )
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    first, second = pairs[order].T
+
+    difference = np.log(runs.loss[second] / runs.loss[first])
+    is_identical = (points[first] == points[second]).all(axis=1) & (difference == 0)
+    disagrees = np.abs(difference) > np.log1p(different)
     ids = runs.table.index.to_numpy()
-    found = {
-        "first": ids[i],
-        "second": ids[j],
-        "loss_first": runs.loss[i],
-        "loss_second": runs.loss[j],
-    }
-    table = pd.DataFrame(found | {"difference": difference, "kind": kind})
+    table = pd.DataFrame(
+        {
+            "first": ids[first],
+            "second": ids[second],
+            "loss_first": runs.loss[first],
+            "loss_second": runs.loss[second],
+            "difference": difference,
+            "kind": np.select([is_identical, disagrees], [IDENTICAL, DISAGREE], ""),
+        }
+    )
     return table[table["kind"] != ""].reset_index(drop=True)

@@ -1,26 +1,30 @@
-r"""Whether the prior or the data decides: how the posterior moves when either is raised to a power.
+r"""Power-scaling: sensitivity of the posterior to the prior and to the data.
 
-    p_a(theta) proportional to prior(theta)^a likelihood(theta)      and      prior(theta) likelihood(theta)^a
+The prior or the likelihood is raised to a power a near 1,
 
-for a near 1, by importance weights on the draws; the sensitivity is the rate at which a marginal distribution moves
-away from the posterior (Kallioinen et al. 2024: a cumulative Jensen-Shannon distance, per doubling of a). Below 0.05 it
-is called none.
+    p_a(theta) proportional to prior(theta)^a likelihood(theta)   (power-scaled prior),
+    p_a(theta) proportional to prior(theta) likelihood(theta)^a   (power-scaled likelihood),
 
-Raising a density to a power is not the same in every parametrisation: the Jacobian is raised too, or not. Here the
-prior is the density of the *logarithm* of what the spec states it on: of L_inf, of the exponents, of the size in nats
-of a term at its reference input (not of N_c), of sigma, of nu - 2. All of these are positive scales, on which a person
-judges factors. So a LogNormal of median m and log width s becomes one of median m and width s/sqrt(a), and a Gamma
-keeps its mean: the prior is more or less sure of the same value. In the density of the value itself, a LogNormal's
-median would move too, by a factor exp(s^2 (1 - a)/a).
+by importance weights on the draws. The sensitivity is the rate at which a marginal distribution
+moves away from the posterior, a cumulative Jensen-Shannon distance per doubling of a (Kallioinen
+et al. 2024). A sensitivity below 0.05 counts as none.
 
-The likelihood of a spec with a discrepancy is that of all runs together, the discrepancy integrated out; the pointwise
-values of `Fit.tree`, each given all other runs, do not add up to it. Where the discrepancy is sampled, runs are
-independent given its draw at them, and the values add up.
+The result of raising a density to a power depends on the parametrisation, because the Jacobian is
+raised too. Here the prior is the density of the *logarithm* of the quantity on which the spec
+states it: of L_inf, of the exponents, of the size in nats of a term at its reference input (not of
+N_c), of sigma, of nu - 2. All of these are positive scales, which are judged by factors. A
+LogNormal of median m and log width s then becomes one of median m and width s/sqrt(a), and a Gamma
+keeps its mean: the prior becomes more or less sure of the same value. In the density of the value
+itself, the median of a LogNormal would move too, by a factor exp(s^2 (1 - a)/a).
+
+With a discrepancy, the likelihood is that of all runs together, with the discrepancy integrated
+out. The pointwise values of `Fit.tree`, each given all other runs, do not add up to it. Where the
+discrepancy is sampled, runs are independent given its draw at them, and the values add up.
 
 References
 ----------
-Kallioinen, Paananen, Buerkner and Vehtari (2024), Detecting and diagnosing prior and likelihood sensitivity with
-power-scaling, doi:10.1007/s11222-023-10366-5, arXiv:2107.14054.
+Kallioinen, Paananen, Buerkner and Vehtari (2024), Detecting and diagnosing prior and likelihood
+sensitivity with power-scaling, doi:10.1007/s11222-023-10366-5, arXiv:2107.14054.
 """
 
 from __future__ import annotations
@@ -40,129 +44,148 @@ from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
 
 THRESHOLD = 0.05
-"""Sensitivity below which a distribution is said not to move (Kallioinen et al. 2024)."""
+"""Sensitivity below which a distribution counts as unmoved (Kallioinen et al. 2024)."""
 WORDS = {
     (True, True): "both: prior and data may conflict",
     (True, False): "prior: the data say little",
     (False, True): "data",
     (False, False): "neither moves it",
 }
-"""Whether the prior and whether the data move a quantity -> what that means."""
+"""Meaning by (whether the prior moves the quantity, whether the data do)."""
 
 
 def power_scaling(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, threshold: float = THRESHOLD
 ) -> Table:
-    """Say of each parameter, and of a decision, whether the prior or the data decides it.
+    """Sensitivity of each parameter, and of a decision, to the prior and to the likelihood.
 
     Parameters
     ----------
     fit
         A fit, sampled or loaded.
     N, D, C
-        The decision: budgets C alone, for the compute-optimal size and the loss there; or targets as
-        `scalebayes.predict` takes them, for the loss of the curve. Without any, parameters alone.
+        The decision. Budgets C alone: the compute-optimal size and the loss there. Targets as
+        `scalebayes.predict` takes them: the loss of the curve. Without any: parameters alone.
     threshold
-        Sensitivity from which a quantity is said to move.
+        Sensitivity from which a quantity counts as moved.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by quantity: ``prior`` and ``likelihood``, the sensitivity to each; ``strongest``, the parameter whose
-        prior alone moves the quantity most, and ``strongest_prior``, by how much; ``decides``, in words. The
-        sensitivities are those of `arviz_stats.psense`. Sizes are compared as logs, scales such as N_c by the log size
-        of their term at the reference.
+        Indexed by quantity: ``prior`` and ``likelihood``, the sensitivity to each; ``strongest``,
+        the parameter whose prior alone moves the quantity most, and ``strongest_prior``, the
+        sensitivity to it; ``decides``, the conclusion in words. The sensitivities are those of
+        `arviz_stats.psense`. Sizes are compared by their logs, scales such as N_c by the log size
+        of their term at the reference input.
 
     Raises
     ------
     QueryError
-        For an average, which has no one prior, and as `scalebayes.predict` and `scalebayes.frontier`.
+        For an average, whose fits have different priors, for a group of a pooled fit, and as
+        `scalebayes.predict` and `scalebayes.frontier`.
     """
     import arviz_stats as azs
 
     if isinstance(fit, Average):
         raise QueryError(
-            "power-scaling is that of one prior and one likelihood: ask each fit of the average by itself"
+            "power-scaling is of one prior and one likelihood: "
+            "ask each fit of the average by itself"
         )
     refuse_view(
-        fit, "the prior of a group is the other groups: power-scaling of it is not there yet"
+        fit, "power-scaling is not supported: the prior of a group depends on the other groups"
     )
     tree = scaling_tree(fit, _decisions(fit, N, D, C))
     names = [str(name) for name in tree["posterior"].data_vars]
-    alone = {
-        name: azs.psense(tree, group="prior", group_var_names=[name])
-        for name in tree["log_prior"].data_vars
-    }
-    sensitivity = {group: azs.psense(tree, group=group) for group in ("prior", "likelihood")}
-    table = Table(
-        {group: [float(values[n]) for n in names] for group, values in sensitivity.items()},
-        index=names,
-    )
-    by_prior = Table(
-        {name: [float(values[n]) for n in names] for name, values in alone.items()}, index=names
-    )
+    table = Table(index=names)
+    for group in ("prior", "likelihood"):
+        sensitivity = azs.psense(tree, group=group)
+        table[group] = [float(sensitivity[name]) for name in names]
+    by_prior = Table(index=names)
+    for parameter in tree["log_prior"].data_vars:
+        sensitivity = azs.psense(tree, group="prior", group_var_names=[parameter])
+        by_prior[parameter] = [float(sensitivity[name]) for name in names]
     table["strongest"] = by_prior.idxmax(axis=1)
     table["strongest_prior"] = by_prior.max(axis=1)
-    moved = zip(table["prior"] >= threshold, table["likelihood"] >= threshold, strict=True)
-    table["decides"] = [WORDS[bool(prior), bool(data)] for prior, data in moved]
+    prior_moves = table["prior"] >= threshold
+    data_move = table["likelihood"] >= threshold
+    table["decides"] = [
+        WORDS[bool(prior), bool(data)] for prior, data in zip(prior_moves, data_move, strict=True)
+    ]
     return Table(table.rename_axis("quantity"))
 
 
 def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
-    """Posterior, log_prior and log_likelihood, (chain, draw) each, as `arviz_stats.psense` takes them.
+    """Posterior, log_prior and log_likelihood, (chain, draw) each, for `arviz_stats.psense`.
 
-    The posterior holds the logs of what the priors are stated on, and the decisions.
+    The posterior holds the logs of the quantities on which the priors are stated, and the
+    decisions.
     """
     stated = stated_logs(fit)
-    joint = make_likelihood(fit).joint().reshape(next(iter(stated.values())).shape)
+    shape = next(iter(stated.values())).shape
+    log_prior = {name: log_density(fit, name, value) for name, value in stated.items()}
     groups = {
         "posterior": stated | decisions,
-        "log_prior": {name: log_density(fit, name, value) for name, value in stated.items()},
-        "log_likelihood": {"log_loss": joint},
+        "log_prior": log_prior,
+        "log_likelihood": {"log_loss": make_likelihood(fit).joint().reshape(shape)},
     }
-    labels = draw_labels(fit)
-    made = {
-        k: xr.Dataset({n: (("chain", "draw"), x) for n, x in v.items()}, labels)
-        for k, v in groups.items()
-    }
-    return xr.DataTree.from_dict(made)
+    datasets = {}
+    for group, values in groups.items():
+        variables = {name: (("chain", "draw"), value) for name, value in values.items()}
+        datasets[group] = xr.Dataset(variables, draw_labels(fit))
+    return xr.DataTree.from_dict(datasets)
 
 
 def stated_logs(fit: Fit) -> dict[str, np.ndarray]:
-    """Log of what each prior is stated on, above its shift, (chain, draw)."""
-    posterior, spec = draws(fit), fit.spec
-    out = {}
+    """Log of the quantity on which each prior is stated, above its shift, (chain, draw).
+
+    The prior of a scale such as N_c is stated on the size of its term (N_c / N)^alpha_N at a
+    reference input N.
+    """
+    posterior = draws(fit)
+    spec = fit.spec
+    logs = {}
     for parameter in spec.law_object.parameters:
-        log, at = np.log(posterior[parameter.name].values), spec.priors[parameter.name].at
-        exponent = (
-            posterior[parameter.exponent].values if parameter.exponent and at is not None else 1.0
-        )
-        out[parameter.name] = log if at is None else exponent * (log - np.log(at))
-    return out | {
-        name: np.log(posterior[name].values - spec.priors[name].shift)
-        for name in spec.scatter_names
-    }
+        log = np.log(posterior[parameter.name].values)
+        reference = spec.priors[parameter.name].at
+        if reference is not None:
+            log = log - np.log(reference)
+            if parameter.exponent:
+                log = posterior[parameter.exponent].values * log
+        logs[parameter.name] = log
+    for name in spec.scatter_names:
+        logs[name] = np.log(posterior[name].values - spec.priors[name].shift)
+    return logs
 
 
 def log_density(fit: Fit, name: str, log_value: np.ndarray) -> np.ndarray:
-    """Log prior density of the log of what a prior is stated on."""
+    """Log prior density of the log of the quantity on which a prior is stated."""
     prior = fit.spec.priors[name]
-    return prior.logpdf(prior.shift + np.exp(log_value)) + log_value
+    log_jacobian = log_value
+    return prior.logpdf(prior.shift + np.exp(log_value)) + log_jacobian
 
 
 def _decisions(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:
-    """Draws of the decision by its words, (chain, draw)."""
+    """Return draws of the decision by its description, (chain, draw)."""
     if N is None and D is None and C is None:
         return {}
     if N is None and D is None and fit.spec.law_object.inputs == ("N", "D"):
-        best = frontier(fit, C=C)
-        at = [format_quantity(float(c)) for c in best["C"]]
-        sizes = {f"N* at {c}": np.log(best["N"].values[..., i]) for i, c in enumerate(at)}
-        return sizes | {f"loss at {c}": best["loss"].values[..., i] for i, c in enumerate(at)}
-    loss = predict(fit, N=N, D=D, C=C)
-    inputs = [x for x in ("N", "D") if x in loss.coords] or ["C"]
-    out = {}
-    for i in range(loss.sizes["target"]):
-        words = ", ".join(f"{x} {format_quantity(float(loss[x][i]))}" for x in inputs)
-        out[f"loss at {words}"] = loss["loss"].values[..., i]
-    return out
+        return _decisions_at_budgets(fit, C)
+    answer = predict(fit, N=N, D=D, C=C)
+    inputs = [name for name in ("N", "D") if name in answer.coords] or ["C"]
+    decisions = {}
+    for i in range(answer.sizes["target"]):
+        words = [f"{name} {format_quantity(float(answer[name][i]))}" for name in inputs]
+        decisions[f"loss at {', '.join(words)}"] = answer["loss"].values[..., i]
+    return decisions
+
+
+def _decisions_at_budgets(fit: Fit, C: Any) -> dict[str, np.ndarray]:
+    """Return draws of log N* at each budget, then of the loss there."""
+    best = frontier(fit, C=C)
+    sizes = {}
+    losses = {}
+    for i, budget in enumerate(best["C"]):
+        at = format_quantity(float(budget))
+        sizes[f"N* at {at}"] = np.log(best["N"].values[..., i])
+        losses[f"loss at {at}"] = best["loss"].values[..., i]
+    return sizes | losses

@@ -1,17 +1,16 @@
-"""How far a decision moves when what was assumed is changed: the noise, the discrepancy, the width of the priors."""
+"""Sensitivity of a decision to the assumptions: the noise, the discrepancy, the priors' widths."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scalebayes.display import html
-from scalebayes.display.terminal import align as align
-from scalebayes.display.terminal import wrap as wrap
+from scalebayes.display.terminal import align, wrap
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.fitting.fit import fit as sample
 from scalebayes.fitting.many.fit_many import fit_all
@@ -29,6 +28,7 @@ from scalebayes.units import format_quantity
 from scalebayes.utils.progress import Progress
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from scalebayes.data.runs import Runs
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 AS_FITTED = "as fitted"
 DEFAULT_DISCREPANCY = "coupled-discrepancy"
-"""The model whose discrepancy is added to a law that has none."""
+"""Model whose discrepancy is added to a law that has none."""
+LOG_QUANTITIES = ("N", "D")
+"""Quantities whose shifts are measured on the log scale, because they range over decades."""
+NAMES = {"N": "N*", "loss": "the loss"}
+"""Names of quantities in messages."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,13 +51,15 @@ class Sensitivity:
     Attributes
     ----------
     fits
-        By what was assumed, ``"as fitted"`` first.
+        Fits by assumption, ``"as fitted"`` first.
     table
-        One row an assumption, quantity and target: median, interval, and ``moved``, the median's distance from that as
-        fitted in half widths of the interval as fitted (of logs, for N and D).
+        One row for each target, quantity and assumption: median, interval, and ``moved``, the
+        distance of the median from that as fitted, in half widths of the interval as fitted (on the
+        log scale for N and D).
     messages
-        DECISION_MOVES for each assumption that takes a median out of the interval as fitted, GATE_FAILED for each
-        refit that failed its gate, and NO_ANSWER for each that has none, a law without an optimum say.
+        DECISION_MOVES for each assumption whose median lies outside the interval as fitted,
+        GATE_FAILED for each refit that failed its convergence checks, and NO_ANSWER for each that
+        has no answer, such as a law without an optimum.
     """
 
     fits: dict[str, Fit]
@@ -71,7 +77,7 @@ class Sensitivity:
         )
 
     def average(self) -> Average:
-        """Equal pool of all fits: a forecast that does not bet on one set of assumptions."""
+        """Average of all fits with equal weights, which does not rely on one set of assumptions."""
         return average(self.fits)
 
 
@@ -86,173 +92,206 @@ def sensitivity(
     progress: bool | None = None,
     **sampler: Any,
 ) -> Sensitivity:
-    """Refit with the noise, the discrepancy and the priors changed, and see how far the decision moves.
+    """Shifts of a decision when the noise, the discrepancy or the priors are changed.
 
-    Refits are of the law alone with Normal and with Student-t noise, of the law with a discrepancy, and of the model as
-    it is with every prior twice as wide (`scalebayes.specs.priors`), except what is the model itself.
+    The runs are fitted again by the law without discrepancy under Normal and under Student-t noise,
+    by the law with a discrepancy, and by the model itself with every prior twice as wide
+    (`scalebayes.specs.priors`). Of these, the model of the fit itself is left out.
 
     Parameters
     ----------
     fit
         A fit.
     N, D, C
-        The decision. C alone: compute-optimal N* and its loss at these budgets; any two: the loss there, as in
-        `predict`. By default N* and the loss at ten times the largest run's compute (the loss at ten times the largest
-        input, for a law of one).
+        The decision. C alone: compute-optimal N* and its loss at these budgets. Any two: the loss
+        there, as in `predict`. By default N* and the loss at ten times the largest run's compute
+        (for a law of one input, the loss at ten times the largest).
     ci_prob
         Probability of the equal-tailed intervals.
     workers
-        As for `scalebayes.fit_many`: how many refits are made side by side, and where.
+        Number of refits made side by side, or where, as for `scalebayes.fit_many`.
     progress
         As in `scalebayes.fit`.
     **sampler
-        Passed on to `scalebayes.fit`; by default the seed of the fit.
+        Passed on to `scalebayes.fit`; the default seed is that of the fit.
 
     Raises
     ------
     QueryError
         As `predict` and `frontier`.
     """
-    refuse_view(fit, "assumptions are not varied yet: refit with another pooled model and compare")
-    asked = {
-        name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None
-    } or _ahead(fit)
-    fits = {AS_FITTED: fit}
-    first = intervals(
-        _decision(fit, asked), ci_prob
-    )  # a wrong question is refused before minutes go into refits
-    sampler = {"seed": fit.metadata["seed"]} | sampler
-    others = {label: (fit.runs, spec) for label, spec in variants(fit.spec).items()}
-    fits |= _refits(others, workers, progress, sampler)
-    tables, unanswered = {AS_FITTED: first}, []
-    for label, one in list(fits.items())[1:]:
+    refuse_view(
+        fit, "sensitivity is not supported: refit with another pooled model and compare the fits"
+    )
+    given = {"N": N, "D": D, "C": C}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if not asked:
+        asked = _ahead(fit)
+    # Asked before the refits, which take minutes, so that an invalid question is refused at once.
+    tables = {AS_FITTED: intervals(_decision(fit, asked), ci_prob)}
+
+    specs = variants(fit.spec)
+    options = {"seed": fit.metadata["seed"]} | sampler
+    refits = _refit(fit.runs, specs, workers, progress, options)
+    messages = []
+    for label, refit in refits.items():
         try:
-            tables[label] = intervals(_decision(one, asked), ci_prob)
-        except QueryError as error:  # a refit without an optimum is an answer too
-            unanswered.append(Message("NO_ANSWER", "warning", f"under '{label}': {error}"))
-    table = _moves(tables, ci_prob)
-    return Sensitivity(fits, table, (*_messages(table, fits, ci_prob), *unanswered))
+            tables[label] = intervals(_decision(refit, asked), ci_prob)
+        except QueryError as error:  # the refit may have no optimum, which is a finding too
+            messages.append(Message("NO_ANSWER", "warning", f"under '{label}': {error}"))
+    table = table_of_moves(tables, ci_prob)
+    messages = [*_moved_messages(table, ci_prob), *_gate_messages(refits), *messages]
+    return Sensitivity({AS_FITTED: fit} | refits, table, tuple(messages))
 
 
-def _refits(
-    pairs: Mapping[str, tuple[Runs, Spec]],
+def _refit(
+    runs: Runs,
+    specs: Mapping[str, Spec],
     workers: Workers,
     progress: bool | None,
-    sampler: dict[str, Any],
+    options: dict[str, Any],
 ) -> dict[str, Fit]:
+    """Return fits of the same runs by each spec, by label."""
     if workers != 1:
-        return fit_all(pairs, workers=workers, progress=progress, **sampler)
+        jobs = {label: (runs, spec) for label, spec in specs.items()}
+        return fit_all(jobs, workers=workers, progress=progress, **options)
+    fits = {}
     with warnings.catch_warnings(), Progress(progress) as bar:
-        warnings.simplefilter("ignore", GateWarning)  # said in the messages
-        return {
-            label: sample(*pairs[label], progress=False, **sampler)
-            for label in bar.steps("refit", pairs, str)
-        }
+        warnings.simplefilter("ignore", GateWarning)  # reported in the messages
+        for label in bar.steps("refit", specs, str):
+            fits[label] = sample(runs, specs[label], progress=False, **options)
+    return fits
 
 
 def variants(spec: Spec) -> dict[str, Spec]:
-    """Other assumptions about the same law, by what they assume."""
-    law_priors = {name: spec.priors[name] for name in spec.law_object.parameter_names}
-    out = {}
+    """Specs of the same law under other assumptions, by a description of what is changed."""
+    specs = {}
     if spec.discrepancy is not None:
-        other = spec.noise_object.alternative
-        words = f"{NOISES[other].label} noise"
-        kept = {
-            name: spec.priors[name]
-            for name in (*NOISES[other].priors, "eta")
-            if name in spec.priors
-        }
-        out[words] = _changed(spec, other, noise=other, priors=law_priors | kept)
+        noise = spec.noise_object.alternative
+        priors = _priors_kept(spec, (*NOISES[noise].priors, "eta"))
+        specs[f"{NOISES[noise].label} noise"] = _changed(spec, noise, noise=noise, priors=priors)
     for noise in ("normal", "student_t"):
-        words = f"law alone, {NOISES[noise].label} noise"
-        if spec.discrepancy is not None or spec.noise != noise:
-            kept = {name: spec.priors[name] for name in NOISES[noise].priors if name in spec.priors}
-            out[words] = _changed(
-                spec, f"{noise}-alone", noise=noise, discrepancy=None, priors=law_priors | kept
-            )
+        if spec.discrepancy is None and spec.noise == noise:
+            continue
+        specs[f"law alone, {NOISES[noise].label} noise"] = _changed(
+            spec,
+            f"{noise}-alone",
+            noise=noise,
+            discrepancy=None,
+            priors=_priors_kept(spec, NOISES[noise].priors),
+        )
     if spec.discrepancy is None:
         added: Discrepancy | None = read_model(DEFAULT_DISCREPANCY).discrepancy
-        out["with a discrepancy"] = _changed(spec, "discrepancy", discrepancy=added)
+        specs["with a discrepancy"] = _changed(spec, "discrepancy", discrepancy=added)
     wide = {name: _widened(prior) for name, prior in spec.priors.items()}
-    out["priors twice as wide"] = _changed(spec, "wide", priors=wide)
-    return out
+    specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)
+    return specs
+
+
+def _priors_kept(spec: Spec, others: Iterable[str]) -> dict[str, Prior]:
+    """Return the priors of the law's parameters, and of these others where the spec has them."""
+    names = [*spec.law_object.parameter_names, *others]
+    return {name: spec.priors[name] for name in names if name in spec.priors}
 
 
 def _changed(spec: Spec, suffix: str, **changes: Any) -> Spec:
-    """A spec with something changed, validated again; default priors come in for new parameters."""
-    kept = {
-        name: getattr(spec, name)
-        for name in ("title", "law", "noise", "about", "discrepancy", "priors")
-    }
+    """Return a spec with changed fields, validated again; new parameters get default priors."""
+    fields = ("title", "law", "noise", "about", "discrepancy", "priors")
+    kept = {name: getattr(spec, name) for name in fields}
     return Spec(name=f"{spec.name}-{suffix}", **kept | changes)
 
 
 def _widened(prior: Prior) -> Prior:
+    """Return a prior of twice the width, validated again."""
     arguments = asdict(prior.distribution.widened())
-    return Prior.model_validate(
-        prior.model_dump() | arguments | {"reason": f"twice as wide: {prior.reason}"}
-    )
+    reason = {"reason": f"twice as wide: {prior.reason}"}
+    return Prior.model_validate(prior.model_dump() | arguments | reason)
 
 
 def _decision(fit: Fit, asked: dict[str, Any]) -> xr.Dataset:
-    """N* and the loss at budgets, or the loss at targets."""
+    """Return N* and the loss at budgets, or the loss at targets."""
     answer = _answer(fit, asked)
     return answer[[name for name in ("N", "loss") if name in answer.data_vars]]
 
 
-def _moves(tables: dict[str, Table], ci_prob: float) -> Table:
-    """One row a target, quantity and assumption, and how far each median moved in half widths of the first interval."""
+def table_of_moves(tables: Mapping[str, Table], ci_prob: float) -> Table:
+    """Table with a row for each target, quantity and assumption, as `Sensitivity.table`.
+
+    tables : of `intervals` by assumption, with the same rows; that as fitted among them.
+    """
     import pandas as pd
 
-    columns = ["median", *interval_columns(ci_prob)]
-    cells = np.stack(
-        [table[columns].to_numpy() for table in tables.values()], axis=1
-    )  # (rows, assumptions, 3)
-    keys = tables[AS_FITTED].index.to_frame(index=False)
-    scale = keys["quantity"].isin(["N", "D"]).to_numpy()[:, None, None]
-    logs = np.where(scale, np.log(cells), cells)
-    half = (logs[:, :1, 2] - logs[:, :1, 1]) / 2
-    table = pd.DataFrame(cells.reshape(-1, 3), columns=columns)
-    table["moved"] = ((logs[..., 0] - logs[:, :1, 0]) / half).ravel()
-    again = keys.loc[keys.index.repeat(len(tables))].reset_index(drop=True)
-    again["assumed"] = [*tables] * len(keys)
-    out = Table(table.set_index(pd.MultiIndex.from_frame(again)))
+    lower, upper = interval_columns(ci_prob)
+    columns = ["median", lower, upper]
+    fitted = _on_scale(tables[AS_FITTED][columns])
+    half_width = (fitted[upper] - fitted[lower]) / 2
+    parts = {}
+    for label, table in tables.items():
+        part = table[columns].copy()
+        shift = _on_scale(part)["median"] - fitted["median"]
+        part["moved"] = shift / half_width
+        parts[label] = part
+    stacked = pd.concat(parts, names=["assumed"])
+    keys = [str(name) for name in tables[AS_FITTED].index.names]
+    # Bring the assumptions of one target and quantity together, in their order.
+    rows = np.arange(len(stacked)).reshape(len(tables), -1).T.ravel()
+    out = Table(stacked.reorder_levels([*keys, "assumed"]).iloc[rows])
     out.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     return out
 
 
-def _messages(table: Table, fits: dict[str, Fit], ci_prob: float) -> Iterator[Message]:
+def _on_scale(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of a table, as logs for sizes and tokens."""
+    is_log = table.index.get_level_values("quantity").isin(LOG_QUANTITIES)
+    numbers = table.copy()
+    numbers.loc[is_log] = np.log(numbers.loc[is_log])
+    return numbers
+
+
+def _moved_messages(table: Table, ci_prob: float) -> Iterator[Message]:
+    """Yield a message for each median outside the interval as fitted."""
     lower, upper = interval_columns(ci_prob)
-    keys = [str(name) for name in table.index.names if name != "assumed"]
-    base: dict[Any, Any] = {}
+    keys = [str(name) for name in table.index.names if name not in ("assumed", "quantity")]
+    fitted: dict[Any, Any] = {}
     for row in table.reset_index().to_dict("records"):
-        base = row if row["assumed"] == AS_FITTED else base
-        if not base[lower] <= row["median"] <= base[upper]:
-            where = ", ".join(
-                f"{x} = {format_quantity(float(row[x]))}" for x in keys if x != "quantity"
+        if row["assumed"] == AS_FITTED:
+            fitted = row  # first of the rows of its target and quantity
+        if not fitted[lower] <= row["median"] <= fitted[upper]:
+            text = (
+                f"{NAMES[str(row['quantity'])]} at {_inputs(row, keys)} leaves its interval under "
+                f"'{row['assumed']}': the decision depends on this assumption"
             )
-            what = {"N": "N*", "loss": "the loss"}[str(row["quantity"])]
-            text = f"{what} at {where} leaves its interval under '{row['assumed']}': it rests on what was assumed"
             yield Message("DECISION_MOVES", "warning", text)
-    for label, fit in fits.items():
-        if label != AS_FITTED and fit.gate_failures:
-            text = f"the refit '{label}' failed its gate ({', '.join(fit.gate_failures)})"
+
+
+def _gate_messages(refits: Mapping[str, Fit]) -> Iterator[Message]:
+    """Yield a message for each refit that failed its convergence checks."""
+    for label, fit in refits.items():
+        if fit.gate_failures:
+            failures = ", ".join(fit.gate_failures)
+            text = f"the refit '{label}' failed its convergence checks ({failures})"
             yield Message("GATE_FAILED", "warning", text)
 
 
-def sensitivity_table(moved: Sensitivity) -> str:
-    """Lay out the answer of `sensitivity`: one line an assumption, one column a quantity, with how far it moved."""
-    from scalebayes.validation.sensitivity import AS_FITTED
+def _inputs(row: Mapping[Any, Any], keys: list[str]) -> str:
+    """Return the inputs of a row as text, such as "N = 70B, D = 1.4T"."""
+    return ", ".join(f"{name} = {format_quantity(float(row[name]))}" for name in keys)
 
-    ci_prob = moved.table.attrs["ci_prob"]
-    keys = [str(name) for name in moved.table.index.names if name not in ("quantity", "assumed")]
-    answered = dict.fromkeys(moved.table.index.get_level_values("assumed"))
-    lines: dict[str, dict[str, str]] = {label: {"assumed": label} for label in answered}
-    for row in moved.table.reset_index().to_dict("records"):
-        scale = row["quantity"] == "N"
-        where = ", ".join(f"{x} = {format_quantity(float(row[x]))}" for x in keys)
-        shift = "" if row["assumed"] == AS_FITTED else f"  ({row['moved']:+.1f})"
-        lines[row["assumed"]][f"{LABELS[row['quantity']]} at {where}"] = (
-            f"{cell(row, ci_prob, scale)}{shift}"
-        )
+
+def sensitivity_table(moved: Sensitivity) -> str:
+    """Text table of a sensitivity: a line for each assumption, a column for each quantity.
+
+    Each cell holds the median, its interval and, in parentheses, how far the median moved.
+    """
+    table = moved.table
+    ci_prob = table.attrs["ci_prob"]
+    keys = [str(name) for name in table.index.names if name not in ("quantity", "assumed")]
+    lines: dict[str, dict[str, str]] = {}
+    for row in table.reset_index().to_dict("records"):
+        label = row["assumed"]
+        text = cell(row, ci_prob, scale=row["quantity"] == "N")
+        if label != AS_FITTED:
+            text += f"  ({row['moved']:+.1f})"
+        line = lines.setdefault(label, {"assumed": label})
+        line[f"{LABELS[row['quantity']]} at {_inputs(row, keys)}"] = text
     return "\n".join([align([*lines.values()]), *map(wrap, moved.messages)])

@@ -25,7 +25,7 @@ from scalebayes.reports.live.surfaces import Grid
 from scalebayes.reports.references import cite
 from scalebayes.reports.rendering import policy_hash, to_html, to_json, to_markdown
 from scalebayes.specs.spec import models_folder
-from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, _moves
+from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, table_of_moves
 from tests.fixtures import HOSTILE, hostile_fit, report_fit
 
 
@@ -250,7 +250,7 @@ def moved(fit):
         "DECISION_MOVES", "warning", "N* leaves its interval under 'priors twice as wide'"
     )
     return Sensitivity(
-        {AS_FITTED: fit, "priors twice as wide": fit}, _moves(tables, 0.9), (message,)
+        {AS_FITTED: fit, "priors twice as wide": fit}, table_of_moves(tables, 0.9), (message,)
     )
 
 

@@ -121,7 +121,7 @@ def test_moves_are_counted_in_half_widths_and_told(planted):
         ("GATE_FAILED", "warning"),
     ]
     assert "'law alone, Normal noise'" in moved.messages[0].text
-    assert "'with a discrepancy' failed its gate (R_HAT)" in moved.messages[1].text
+    assert "'with a discrepancy' failed its convergence checks (R_HAT)" in moved.messages[1].text
     assert moved.average().weights == dict.fromkeys(moved.fits, 0.25)
 
 
