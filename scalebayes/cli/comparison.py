@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scalebayes.posterior.fit import Fit
 
 COMPARISON = "Comparison"
-SOURCES = "RUNS | FIT FIT ..."
+SOURCES = "RUNS | FIT"
 
 
 @command("compare", COMPARISON)

@@ -96,7 +96,9 @@ def decide_command(
 @command("probability", DECISIONS)
 def probability_command(
     *,
-    loss: list[str] = option("--loss", "Target loss in nats per token; may be repeated.", REQUIRED),
+    loss: list[str] = option(
+        "--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED
+    ),
     points: PointsOrBudgets,
     of: Literal["new_run", "curve", "law"] = option(
         "--of", "Loss to ask for: of a new run, of the curve, or of the law alone.", "new_run"

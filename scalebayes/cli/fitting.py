@@ -146,7 +146,7 @@ def summary_command(*, fit: Path = FIT_FILE, output: Output) -> None:
 @command("fit-many", FITTING)
 def fit_many_command(
     *,
-    runs: list[str] = argument("RUNS...", "Files (CSV, Parquet ...) or published tables."),
+    runs: list[str] = argument("RUNS", "Files (CSV, Parquet ...) or published tables."),
     folder: Path = option(
         "--output -o FOLDER", "Folder for the fits, each TABLE-MODEL.nc.", REQUIRED
     ),

@@ -131,7 +131,7 @@ class SavedFits:
     """One saved fit, or several whose forecasts are averaged."""
 
     fits: list[Path] = argument(
-        "FIT...", "Files written by `scalebayes fit -o`; the forecasts of several are averaged."
+        "FIT", "Files written by `scalebayes fit -o`; the forecasts of several are averaged."
     )
     weights: str | None = option(
         "--weights A=2,B=1", "Weights of several fits: equal (the default), stacking, or numbers."

@@ -30,7 +30,7 @@ def next_runs_command(
     saved: SavedFit,
     output: Output,
 ) -> None:
-    """Choose the new runs, within a compute budget, that narrow a forecast most.
+    """Choose the new runs within a compute budget that narrow a forecast most.
 
     The forecast is the loss at two of N, D and C, or the compute-optimal size N* at C.
     """
@@ -62,7 +62,7 @@ def next_runs_command(
 def runs_needed_command(
     *,
     width: float = option(
-        "--width", "Target width: nats of a loss, or upper over lower bound of N*.", REQUIRED
+        "--width WIDTH", "Target width: nats of a loss, or upper over lower bound of N*.", REQUIRED
     ),
     run_budget: str = option("--run-budget FLOP", "Largest compute of one run.", REQUIRED),
     target: Target,
@@ -96,7 +96,9 @@ def runs_needed_command(
 @command("plan", PLANNING)
 def plan_command(
     *,
-    C: list[str] = option("--C FLOP", "Compute of one run, such as 1e20; repeatable.", REQUIRED),
+    C: list[str] = option(
+        "--C FLOP", "Compute of one run, such as 1e20; may be repeated.", REQUIRED
+    ),
     levels: int | None = option(
         "--levels", "Number of budgets, evenly spaced in log C between the two given.", min=2
     ),

@@ -104,7 +104,9 @@ def frontier_command(
 @command("reach", QUERIES)
 def reach_command(
     *,
-    loss: list[str] = option("--loss", "Target loss in nats per token; may be repeated.", REQUIRED),
+    loss: list[str] = option(
+        "--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED
+    ),
     N: Values = option("--N PARAMETERS", "Fix the model size and find the tokens."),
     D: Values = option("--D TOKENS", "Fix the tokens and find the model size."),
     costs: CostOptions,
@@ -168,7 +170,9 @@ def downstream_command(
 def returns_command(
     *,
     points: PointsOrBudgets,
-    factor: Values = option("--factor", "Factor of increase (default: 10); may be repeated."),
+    factor: Values = option(
+        "--factor FACTOR", "Factor of increase (default: 10); may be repeated."
+    ),
     costs: CostOptions,
     fits: SavedFits,
     output: Output,
@@ -193,7 +197,7 @@ def returns_command(
 def isoloss_command(
     *,
     N: list[str] = option("--N PARAMETERS", "Model size, such as 70B; may be repeated.", REQUIRED),
-    loss: str | None = option("--loss", "Target loss in nats per token."),
+    loss: str | None = option("--loss NATS", "Target loss in nats per token."),
     like: str | None = option(
         "--like N=70B,D=1.4T", "Use the loss of this run, given by two of N, D and C."
     ),

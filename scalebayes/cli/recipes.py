@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def contrast_command(
     *,
     fits: list[str] = argument(
-        "[LABEL=]FIT...",
+        "[LABEL=]FIT",
         "Saved fits, one for each recipe, labelled by file name unless given a label.",
     ),
     points: PointsOrBudgets,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def report_command(
     *,
     fits: list[Path] = argument(
-        "FIT...", "Files written by `scalebayes fit -o`; several are compared and averaged."
+        "FIT", "Files written by `scalebayes fit -o`; several are compared and averaged."
     ),
     target: Path = option("--output -o FILE", "File to write: .html, .md or .json.", REQUIRED),
     points: PointsOrBudgets,

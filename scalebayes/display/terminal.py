@@ -34,10 +34,14 @@ def align(rows: list[dict[str, str]], keys: int = 1) -> str:
     The headings of a table wider than the terminal are broken into lines. Where that is not enough,
     the remaining columns follow in further tables, each beginning with the first `keys` columns.
     """
-    cells = {heading: max(len(row[heading]) for row in rows) for heading in rows[0]}
-    widths = {heading: max(cells[heading], len(heading)) for heading in cells}
+    widths = {}
+    least_widths = {}
+    for heading in rows[0]:
+        cells = max(len(row[heading]) for row in rows)
+        widths[heading] = max(cells, len(heading))
+        least_widths[heading] = _least_width(heading, cells)
     if _table_width(list(widths.values())) > available_width():
-        widths = {heading: _least_width(heading, cells[heading]) for heading in cells}
+        widths = least_widths
     blocks = [_render(rows, columns) for columns in _split(widths, keys)]
     return "\n\n".join(blocks)
 
@@ -57,14 +61,14 @@ def _split(widths: dict[str, int], keys: int) -> list[dict[str, int]]:
 
     A column too wide for any terminal stands alone beside the keys.
     """
-    headings = list(widths)
-    front = {heading: widths[heading] for heading in headings[:keys]}
+    columns = list(widths.items())
+    front = dict(columns[:keys])
     blocks = [dict(front)]
-    for heading in headings[keys:]:
-        width = _table_width([*blocks[-1].values(), widths[heading]])
-        if width > available_width() and len(blocks[-1]) > keys:
+    for heading, width in columns[keys:]:
+        total = _table_width([*blocks[-1].values(), width])
+        if total > available_width() and len(blocks[-1]) > keys:
             blocks.append(dict(front))
-        blocks[-1][heading] = widths[heading]
+        blocks[-1][heading] = width
     return blocks
 
 
