@@ -32,7 +32,7 @@ HEADINGS = {
     "compute_factor": "compute over what is needed",
     "data_ratio": "D / optimal D",
     "next_tenfold": "gain from 10x the data",
-    "pays_from": "pays off from, tokens served",
+    "pays_from": "break-even, tokens served",
     "gain": "loss at b - a (curve)",
     "gain_law": "loss at b - a (law alone)",
     "gain_new_run": "loss at b - a (new runs)",

@@ -743,7 +743,7 @@ def test_decisions_from_several_files_are_from_their_average(files):
         (["prefer", "--a", "N=70B,D=1.4T", "--b", "N=140B,D=0.7T"], "positive where a is better"),
         (["regret", "--N", "280B", "--D", "300B"], "D / optimal D"),
         (["regret", "--N", "70B", "--D", "3T", "--serve", "10T"], "C = 6 N D + 2 N T, T = 10T"),
-        (["overtrain", "--N", "8B", "--D", "15T"], "pays off from, tokens"),
+        (["overtrain", "--N", "8B", "--D", "15T"], "break-even,"),
     ],
 )
 def test_every_command_prints_its_question_and_json(files, arguments, words):
