@@ -107,11 +107,10 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     prior_seed, noise_seed = seed.generate_state(2)
     truth = prior_draws(spec, 1, int(prior_seed))
     rng = np.random.default_rng(noise_seed)
-    parameters = {name: truth[name] for name in law.parameter_names}
     inputs = pd.concat(
         [table, pd.DataFrame([TARGET])]
     )  # the target last: its delta goes with those of the table
-    log_law = np.log(law.function(*(inputs[x].to_numpy() for x in law.inputs), **parameters))
+    log_law = np.log(law.evaluate({x: inputs[x].to_numpy() for x in law.inputs}, truth))
     delta = np.zeros(len(inputs))
     if spec.discrepancy is not None:
         at = points(spec, inputs)
@@ -158,10 +157,7 @@ def log_likelihood(
     """
     law, noise = spec.law_object, spec.noise_object
     column = {name: value[:, None] for name, value in values.items()}
-    curve = law.function(
-        *(getattr(runs, x) for x in law.inputs), **{p: column[p] for p in law.parameter_names}
-    )
-    residual = law.log_response(runs) - np.log(curve) - delta
+    residual = law.log_residual(runs, column) - delta
     if spec.observation.runs_are_independent:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)

@@ -171,12 +171,9 @@ def likely_weights(spec, runs, draws):
     """Return weights of the discrepancy given the runs, under Normal noise of equal information."""
     law, noise, basis = spec.law_object, spec.noise_object, spec.observation.basis(runs)
     values = {name: draws[name][..., None] for name in spec.priors}
-    curve = law.function(
-        *(getattr(runs, x) for x in law.inputs), **{x: values[x] for x in law.parameter_names}
-    )
     variance = noise.equivalent(**{x: values[x] for x in noise.priors})
     size = values["eta"] * np.sqrt(basis.values)
-    rotated = (law.log_response(runs) - np.log(curve)) @ basis.vectors
+    rotated = law.log_residual(runs, values) @ basis.vectors
     total = variance + size**2
     chance = np.random.default_rng(0).standard_normal(rotated.shape)
     return size * rotated / total + np.sqrt(variance / total) * chance

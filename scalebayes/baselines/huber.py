@@ -102,11 +102,9 @@ def forecast(
     table = _table(train)
     best = _minimum(table)
     resampled = _parameters(_resampled(best, table, draws, seed)[..., None], table)
-    residual = np.log(train.loss) - np.log(
-        LAW.function(train.N, train.D, **_parameters(best, table))
-    )
+    residual = LAW.log_residual(train, _parameters(best, table))
     scatter = np.random.default_rng([seed, 1]).choice(residual, (draws, len(N)))
-    return LAW.function(N, D, **resampled) * np.exp(scatter)
+    return LAW(N, D, **resampled) * np.exp(scatter)
 
 
 def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Dataset:
@@ -139,7 +137,7 @@ def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Data
     at = _resampled(best, table, draws, seed) if draws else best[:, None]
     values = _parameters(at[..., None], table)
     N = LAW.optimise(C / 6.0, values)
-    loss = LAW.function(N, C / (6.0 * N), **values)
+    loss = LAW(N, C / (6.0 * N), **values)
     a = LAW.derive(values)["a_opt"][:, 0]
     return answer(runs, C, N, loss, a, method="log-huber", budgets="", lost="0", notes="")
 

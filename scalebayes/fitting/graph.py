@@ -66,8 +66,8 @@ def _add_law(spec: Spec, data: Mapping[str, Symbol]) -> None:
     for name in spec.scatter_names:
         further[name] = add_parameter(name, spec.priors[name], data)
 
-    inputs = [pt.exp(data[f"log_{x}"]) for x in law.inputs]
-    log_curve = pt.log(law.function(*inputs, **parameters))
+    inputs = {x: pt.exp(data[f"log_{x}"]) for x in law.inputs}
+    log_curve = pt.log(law.evaluate(inputs, parameters))
     spec.observation.add_log_loss(pm, data, log_curve, further)
 
 

@@ -94,9 +94,9 @@ def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     noise = {"sigma": member @ sigma}
     for name in shared_names(spec):
         noise[name] = add_parameter(name, spec.priors[name], data)
-    inputs = [pt.exp(data[f"log_{x}"]) for x in law.inputs]
+    inputs = {x: pt.exp(data[f"log_{x}"]) for x in law.inputs}
     of_runs = {name: member @ value for name, value in parameters.items()}
-    log_curve = pt.log(law.function(*inputs, **of_runs))
+    log_curve = pt.log(law.evaluate(inputs, of_runs))
     spec.observation.add_log_loss(pm, data, log_curve, noise)
 
 

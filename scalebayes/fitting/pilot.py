@@ -127,8 +127,8 @@ class _Problem:
         """Return log loss minus log law of a group's runs."""
         logs = self.logs(group, zeta)
         parameters = {name: np.exp(logs[name]) for name in self.parameters}
-        inputs = [np.exp(values) for values in self.inputs[group].values()]
-        residual = self.loss[group] - np.log(self.law.function(*inputs, **parameters))
+        inputs = {x: np.exp(values) for x, values in self.inputs[group].items()}
+        residual = self.loss[group] - np.log(self.law.evaluate(inputs, parameters))
         return np.nan_to_num(residual, nan=FAR).clip(-FAR, FAR)
 
 

@@ -93,7 +93,7 @@ def least_noise_scale(runs: Runs, spec: Spec) -> float:
     law = spec.law_object
     rows = np.unique(np.linspace(0, len(runs) - 1, MOST_ROWS).astype(int))
     log_inputs = {x: values[rows] for x, values in runs.log_inputs(law.inputs).items()}
-    inputs = [np.exp(values) for values in log_inputs.values()]
+    inputs = {x: np.exp(values) for x, values in log_inputs.items()}
     centre = {x: values.mean() for x, values in log_inputs.items()}
     log_loss = law.log_response(runs)[rows]
     start = law.coordinates.start(log_inputs, log_loss)
@@ -103,7 +103,7 @@ def least_noise_scale(runs: Runs, spec: Spec) -> float:
         z = {name: start[name] + steps[name] * u for name, u in zip(steps, unit, strict=True)}
         logs, _ = law.coordinates.recover(z, centre)
         parameters = {name: np.exp(logs[name]) for name in law.parameter_names}
-        residual = np.log(law.function(*inputs, **parameters)) - log_loss
+        residual = np.log(law.evaluate(inputs, parameters)) - log_loss
         # Finite wherever the search wanders.
         return np.nan_to_num(residual, nan=FAR).clip(-FAR, FAR)
 

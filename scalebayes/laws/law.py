@@ -86,15 +86,32 @@ class Law:
         """Loss in nats; an infinite input stands for its limit, so ``law(N, inf)`` is the loss with data to spare."""
         return self.function(*(np.minimum(x, LIMIT) for x in inputs), **parameters)
 
+    def evaluate(
+        self, inputs: Mapping[str, Numeric] | Any, parameters: Mapping[str, Numeric]
+    ) -> Numeric:
+        """Return the law's value at inputs and parameters given by name.
+
+        Parameters
+        ----------
+        inputs
+            `Runs`, or a mapping from names of inputs to finite values.
+        parameters
+            Values of the parameters by name; entries that are no parameter of this law are ignored.
+        """
+        if isinstance(inputs, Mapping):
+            arguments = [inputs[name] for name in self.inputs]
+        else:
+            arguments = [getattr(inputs, name) for name in self.inputs]
+        own = {name: parameters[name] for name in self.parameter_names}
+        return self.function(*arguments, **own)
+
     def log_response(self, runs: Any) -> np.ndarray:
         """Log of what this law says of runs, as they have it: their loss, or the odds of their accuracy."""
         return np.log(getattr(runs, self.response))
 
     def log_residual(self, runs: Any, parameters: Mapping[str, Numeric]) -> np.ndarray:
         """Log of the observed response minus log of this law, at runs; parameters broadcast against (runs,)."""
-        inputs = [getattr(runs, x) for x in self.inputs]
-        own = {name: parameters[name] for name in self.parameter_names}
-        return self.log_response(runs) - np.log(self.function(*inputs, **own))
+        return self.log_response(runs) - np.log(self.evaluate(runs, parameters))
 
     def derive(self, parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
         """Quantities the papers print (A, B, a_opt ...) from this law's parameters."""

@@ -54,7 +54,7 @@ def simulated_exponents(law: Law, parameters: Mapping[str, Any]) -> dict[str, An
     for counted, size in {"total": N_total, "non_embedding": SIZES}.items():
         C = BUDGETS[counted]
         nearest = np.abs(6 * size[:, None] * TOKENS - C[:, None, None]).argmin(axis=-1)
-        loss = law.function(N_total, TOKENS[nearest], **last)
+        loss = law(N_total, TOKENS[nearest], **last)
         best = loss.argmin(axis=-1)
         out[counted] = _slope(np.log(C), np.log(size[best]))
         out[f"loss_{counted}"] = _slope(np.log(C), np.log(loss.min(axis=-1)))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
-from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps, summaries
+from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps
 from scalebayes.queries.optimum import numeric_optimum
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -125,6 +125,8 @@ def test_backends_agree(law, compiled, data):
     np.testing.assert_allclose(labelled.values, arrays, rtol=1e-12)
     np.testing.assert_allclose(symbolic, arrays, rtol=1e-12)
     np.testing.assert_allclose(law(*x.values(), **values), arrays, rtol=0)
+    by_name = law.evaluate(x | {"other": 1.0}, values | {"other": 1.0})
+    np.testing.assert_allclose(by_name, arrays, rtol=0)
 
 
 @EVERY
@@ -462,27 +464,6 @@ def test_experts_help_up_to_the_cutoff(values, x):
     )
     alone = values["L_0"] * (x["N"] / 1e9) ** -values["alpha_N"] * np.exp(log_start)
     assert few_experts == pytest.approx(alone, rel=1e-9)
-
-
-@few
-@given(parameters_of(LAWS["kaplan"]), inputs_of(LAWS["kaplan"]))
-def test_overfitting_is_kaplans_formula(values, x):
-    N, D, N_c, alpha_N, D_c, alpha_D = (*x.values(), *(values[name] for name in (*SIZE, *DATA)))
-    printed = (1 + (N / N_c) ** (alpha_N / alpha_D) * D_c / D) ** alpha_D - 1
-    ours = summaries.overfitting(N, D, **take(values, *SIZE, *DATA))
-    assert ours == pytest.approx(printed, rel=1e-6, abs=1e-9)
-
-
-def test_kaplans_rule_of_thumb_keeps_overfitting_under_two_percent():
-    """D >= 5e3 N^0.74 (Kaplan et al. 2020, eq. 4.4)."""
-    values = {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}
-    for N in (1e6, 1e9, 1e12):
-        assert summaries.overfitting(N, 5e3 * N**0.74, **values) == pytest.approx(0.02, abs=0.0025)
-    N = 1e9
-    alone = LAWS["size"](N, N_c=8.8e13, alpha_N=0.076)
-    assert summaries.secondary_form(N, 2e10, N_c=8.8e13, alpha_N=0.076) == pytest.approx(
-        alone + 0.05**0.38
-    )
 
 
 def test_product_is_a_plane_in_logs():
