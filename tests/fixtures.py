@@ -86,12 +86,7 @@ def around(values, shape, rng, width=0.01):
     }
 
 
-def constant(values, shape):
-    """Return draws that all equal each value."""
-    return {name: np.full(shape, value) for name, value in values.items()}
-
-
-def without_noise_parameters(spec):
+def priors_without_noise(spec):
     """Return the stated priors of a spec except those of its noise."""
     priors = spec.model_dump()["priors"]
     return {name: prior for name, prior in priors.items() if name not in ("sigma", "nu")}
@@ -177,6 +172,16 @@ def likely_weights(spec, runs, draws):
     total = variance + size**2
     chance = np.random.default_rng(0).standard_normal(rotated.shape)
     return size * rotated / total + np.sqrt(variance / total) * chance
+
+
+def bare_fit(spec, runs, values):
+    """Return a fit of draws, each of shape (chain, draw), whose tree has the posterior alone."""
+    chains, draws = next(iter(values.values())).shape
+    coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    variables = {name: (("chain", "draw"), value) for name, value in values.items()}
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(variables, coords)})
+    tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
+    return sb.Fit(sb.read_model(spec), runs, tree)
 
 
 def report_runs(name="grid", ids=None, source=None, notes=()):

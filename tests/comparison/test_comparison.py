@@ -27,7 +27,7 @@ from scalebayes.studies.kaplan_or_chinchilla import (
     write,
 )
 from scalebayes.studies.small_models import local_exponent, simulated_exponents
-from tests.fixtures import INTEGRATED, fit_of, scattered
+from tests.fixtures import INTEGRATED, fit_of, grid_runs, scattered
 
 CHAINS, DRAWS = 2, 250
 VALUES = {
@@ -41,17 +41,7 @@ VALUES = {
 }
 
 
-def grid(N, D, name="grid"):
-    """Runs at every N with every D, losses those of Besiroglu's law with a little scatter."""
-    N, D = (x.ravel() for x in np.meshgrid(N, D))
-    rng = np.random.default_rng(0)
-    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(
-        0.01 * rng.standard_normal(len(N))
-    )
-    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name=name)
-
-
-RUNS = grid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4))
+RUNS = grid_runs()
 
 
 def make_fit(
@@ -207,7 +197,7 @@ def test_a_refit_with_a_discrepancy_scores_the_run_given_all_others():
 def test_leave_one_out_is_brute_force_on_a_small_table(fitted):
     """Refit without each run in turn; the estimate with few refits must agree with the whole of it."""
     fitted("hoffmann2022", "chinchilla")  # compiles the sampler
-    runs = grid(np.geomspace(1e8, 1e10, 4), [1e9, 1e10, 1e11], name="small")
+    runs = grid_runs(np.geomspace(1e8, 1e10, 4), [1e9, 1e10, 1e11], name="small")
     fit = sb.fit(runs, "chinchilla", seed=3, progress=False)
     other = make_fit("kaplan", runs, draws=500)
     exact = []
@@ -239,7 +229,7 @@ def test_one_fit_compares_with_nothing(fits):
 
 
 def test_different_runs_do_not_compare(fits):
-    other = make_fit("kaplan", grid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
+    other = make_fit("kaplan", grid_runs(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
     with pytest.raises(sb.QueryError, match="were fitted to different runs"):
         sb.compare({"a": fits["chinchilla"], "b": other})
 

@@ -4,7 +4,6 @@ import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from scipy import integrate, stats
@@ -14,18 +13,12 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison import recipes
 from scalebayes.posterior.fit import law_parameters
-from tests.fixtures import fit_of
+from tests.fixtures import fit_of, noiseless_runs
 
 SHAPE = (4, 1000)
 LAW = {"L_inf": 1.8, "N_c": 4e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}
 AT = {"N": 1e9, "D": 2e10}
 """Where the loss of `product` is L_0."""
-
-
-def table(name, shift=0.0, **columns):
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
-    loss = 1.8 + 400 / N**0.35 + 2000 / D**0.37 + shift
-    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss, **columns}), name=name)
 
 
 def normal(mean, sd, seed):
@@ -45,7 +38,7 @@ def product():
             "sigma": np.full(SHAPE, 0.01),
         }
         draws |= {"nu": np.full(SHAPE, 5.0), "L_0": normal(mean, sd, seed)}
-        return fit_of("product", table(name, mean / 10), **draws, **options)
+        return fit_of("product", noiseless_runs(name, mean / 10), **draws, **options)
 
     return make
 
@@ -59,7 +52,7 @@ def additive():
         spec = sb.read_model(model)
         draws = {key: np.full(SHAPE, float(values[key])) for key in spec.priors}
         draws["N_c"], draws["D_c"] = draws["N_c"] / share, draws["D_c"] / share
-        return fit_of(spec, table(name, shift), **draws)
+        return fit_of(spec, noiseless_runs(name, shift), **draws)
 
     return make
 
@@ -233,8 +226,8 @@ def test_laws_of_compute_alone_are_their_own_frontier():
     values = {"L_inf": 1.5, "alpha_C": 0.15, "sigma": 0.01, "nu": 5.0}
     draws = {k: np.full(SHAPE, v) for k, v in values.items()}
     arms = {
-        "A": fit_of("compute-floor", table("A"), C_c=np.full(SHAPE, 1e20), **draws),
-        "B": fit_of("compute-floor", table("B", 0.1), C_c=np.full(SHAPE, 0.4e20), **draws),
+        "A": fit_of("compute-floor", noiseless_runs("A"), C_c=np.full(SHAPE, 1e20), **draws),
+        "B": fit_of("compute-floor", noiseless_runs("B", 0.1), C_c=np.full(SHAPE, 0.4e20), **draws),
     }
     np.testing.assert_allclose(sb.multiplier(arms, C=1e22)["multiplier"], 2.5, rtol=1e-3)
     assert float(sb.contrast(arms, C=1e22)["p_best"].sel(arm="B")[0]) == 1.0
@@ -267,12 +260,13 @@ def test_what_cannot_be_contrasted_is_told_why(product, additive):
         sb.QueryError, match="'kaplan-size' is a law of N alone: it has no frontier"
     ):
         sb.multiplier(
-            {"A": additive("A"), "B": fit_of("kaplan-size", table("B", 0.1), **sizes)}, C=1e21
+            {"A": additive("A"), "B": fit_of("kaplan-size", noiseless_runs("B", 0.1), **sizes)},
+            C=1e21,
         )
 
 
 def test_runs_in_two_tables_are_pointed_out(product):
-    whole = table("whole")
+    whole = noiseless_runs("whole")
     part = sb.Runs(whole.table.iloc[:15], "part")
     draws = law_parameters(product("A", 3.0, 0.02)) | {
         "sigma": np.full(SHAPE, 0.01),
@@ -285,7 +279,7 @@ def test_runs_in_two_tables_are_pointed_out(product):
 
 
 def test_groups_are_fitted_one_by_one(monkeypatch):
-    runs = table("two", group=["old"] * 8 + ["new"] * 12)
+    runs = noiseless_runs("two", group=["old"] * 8 + ["new"] * 12)
     seen = {}
 
     def fit(part, spec, **options):
@@ -297,8 +291,8 @@ def test_groups_are_fitted_one_by_one(monkeypatch):
     assert seen["two, old"] == (["old"], 8, "chinchilla", {"seed": 3})
     assert seen["two, new"] == (["new"], 12, "chinchilla", {"seed": 3})
     with pytest.raises(sb.RunsError, match="none has no group: its columns are N, D, C, loss"):
-        sb.fit_groups(table("none"), "chinchilla")
-    few = table("few", group=["a"] * 3 + ["b"] * 12 + ["c"] * 5)
+        sb.fit_groups(noiseless_runs("none"), "chinchilla")
+    few = noiseless_runs("few", group=["a"] * 3 + ["b"] * 12 + ["c"] * 5)
     with pytest.raises(
         sb.RunsError,
         match=re.escape("'chinchilla' needs at least 6 runs a group; few has a: 3, c: 5"),

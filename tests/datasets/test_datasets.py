@@ -5,6 +5,7 @@ import pytest
 
 from scalebayes.datasets import TABLES, allocations, known_models, list_runs, load_runs
 from scalebayes.errors import RunsError
+from tests.fixtures import besiroglu_loss
 
 
 @pytest.mark.parametrize("name", [name for name, about in TABLES.items() if about.upstream is None])
@@ -59,9 +60,8 @@ def test_an_unknown_name_gets_the_nearest_and_the_list():
 
 
 def test_the_additive_law_at_its_published_values_fits_hoffmann_to_a_percent():
-    # Besiroglu et al. 2024 (arXiv:2404.10102): E 1.8172, A 482.01, B 2085.43, alpha .3478, beta .3658.
     runs = load_runs("hoffmann2022")
-    law = 1.8172 + 482.01 / runs.N**0.3478 + 2085.43 / runs.D**0.3658
+    law = besiroglu_loss(runs.N, runs.D)
     assert np.median(np.abs(np.log(runs.loss / law))) < 0.005
     assert np.abs(np.log(runs.loss / law)).max() < 0.1
 

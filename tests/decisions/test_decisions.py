@@ -4,7 +4,6 @@ import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from scipy import optimize, stats
@@ -15,7 +14,7 @@ from scalebayes.cli import app
 from scalebayes.decisions.decide import LEAST, MEDIAN, shared_range
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.curves import curve_of, first_place
-from tests.fixtures import INTEGRATED, fit_of, scattered
+from tests.fixtures import INTEGRATED, fit_of, grid_runs, scattered
 
 CHAINS, DRAWS = 2, 300
 VALUES = {
@@ -31,14 +30,7 @@ VALUES |= {"nu": 6.0, "eta": 0.02}
 JOINT = ["chinchilla", "coupled", "kaplan", "kaplan-floor", "bottleneck"]
 
 
-def table():
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4)))
-    loss = 1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658
-    loss *= np.exp(0.01 * np.random.default_rng(0).standard_normal(len(N)))
-    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid", strict=False)
-
-
-RUNS = table()
+RUNS = grid_runs()
 
 
 def handmade(model="chinchilla", width=0.02, **planted):

@@ -9,7 +9,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.display import html as display_html
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of, grid_of_sizes
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "path", "use"}
@@ -41,7 +41,7 @@ def tags(html):
 
 @pytest.fixture
 def runs():
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5)))
+    N, D = grid_of_sizes(5, 5)
     rng = np.random.default_rng(0)
     loss = (1.8 + 480 / N**0.35 + 2080 / D**0.37) * np.exp(0.01 * rng.standard_normal(len(N)))
     return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name=HOSTILE, strict=False)
@@ -59,10 +59,7 @@ def fit(runs):
         "sigma": 0.01,
         "nu": 6.0,
     }
-    draws = {
-        name: value * np.exp(0.02 * rng.standard_normal((4, 200))) for name, value in centre.items()
-    }
-    return fit_of("chinchilla", runs, **draws)
+    return fit_of("chinchilla", runs, **around(centre, (4, 200), rng, width=0.02))
 
 
 @pytest.fixture

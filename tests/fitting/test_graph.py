@@ -12,10 +12,10 @@ import pytest
 from pytensor.compile.mode import Mode
 from scipy import stats
 
-from scalebayes.data.runs import Runs, read_runs
+from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import pymc_model, sampler_data
 from scalebayes.specs.spec import read_model
-from tests.fixtures import INTEGRATED
+from tests.fixtures import INTEGRATED, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
@@ -35,25 +35,7 @@ SCIPY = {
 }
 
 
-def table(rows, seed):
-    """Runs of Hoffmann's law with 2% of scatter, at sizes and budgets of their own."""
-    rng = np.random.default_rng(seed)
-    N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
-    loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
-    others = {
-        "S": D / 5e5,
-        "U": D / rng.choice([1, 3, 10], rows),
-        "E": rng.choice([1, 16, 256], rows),
-    }
-    runs = read_runs(
-        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
-    )
-    return Runs(
-        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
-    )  # for laws of accuracy
-
-
-A, B = table(9, seed=0), table(14, seed=1)
+A, B = runs_of_every_input(9, seed=0), runs_of_every_input(14, seed=1)
 RANK = 16
 """Weights of a discrepancy that is sampled on so few rows, those that only fill up included."""
 

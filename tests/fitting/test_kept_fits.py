@@ -12,7 +12,7 @@ import scalebayes as sb
 from scalebayes.fitting.kept_fits import keep, place, recall
 from scalebayes.posterior.diagnostics import Diagnosis
 from scalebayes.posterior.fit import METADATA
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of
 
 SETTINGS = {"draws": 100, "tune": 50}
 
@@ -33,7 +33,7 @@ def made(runs, tmp_path, monkeypatch):
     fit = fit_of(
         "kaplan-size",
         runs,
-        **{k: v * np.exp(0.01 * rng.standard_normal((4, 50))) for k, v in draws.items()},
+        **around(draws, (4, 50), rng),
     )
     counted = []
 

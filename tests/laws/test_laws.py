@@ -11,6 +11,7 @@ from pytensor.compile.mode import Mode
 
 from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps
 from scalebayes.queries.optimum import numeric_optimum
+from tests.fixtures import BESIROGLU
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
@@ -530,9 +531,7 @@ def test_the_frontier_of_hoffmann_in_the_papers_own_terms():
 
 def test_the_optimum_of_draws_is_an_array_of_their_shape():
     law = LAWS["additive"]
-    values = law.from_notation(
-        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    )
+    values = law.from_notation(BESIROGLU)
     draws = {k: np.full((2, 5), v) for k, v in values.items()}
     assert numeric_optimum(law, draws, 1e21).shape == (2, 5)
     assert law.optimise(1e21 / 6, draws).shape == (2, 5)

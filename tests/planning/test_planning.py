@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import integrate, stats
 from typer.testing import CliRunner
@@ -17,17 +16,11 @@ from scalebayes.cli import app
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
 from scalebayes.planning.target import candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
-from tests.fixtures import fit_of
+from tests.fixtures import BESIROGLU, fit_of, noiseless_runs, priors_without_noise
 
 SHAPE = (4, 1000)
 SIGMA = 0.02
 TARGET = {"N": 70e9, "D": 1.4e12}
-
-
-def runs_of(name="grid"):
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
-    loss = 1.8 + 400 / N**0.35 + 2000 / D**0.37
-    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name=name)
 
 
 @pytest.fixture
@@ -39,13 +32,13 @@ def linear():
         root = np.diag(sd) @ np.linalg.cholesky([[1, 0.5, -0.3], [0.5, 1, 0.2], [-0.3, 0.2, 1]])
         theta = rng.standard_normal((SHAPE[0] * SHAPE[1], 3)) @ root.T + [np.log(2.6), 0.3, 0.3]
         spec = sb.read_model("product").model_dump() | {"noise": noise}
-        spec["priors"] = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")}
+        spec["priors"] = priors_without_noise(sb.read_model("product"))
         draws = {"L_0": np.exp(theta[:, 0]), "alpha_N": theta[:, 1], "alpha_D": theta[:, 2]}
         draws |= {"sigma": np.full(len(theta), SIGMA)} | (
             {} if noise == "normal" else {"nu": np.full(len(theta), 4.0)}
         )
         draws = {k: v.reshape(SHAPE) for k, v in draws.items()}
-        return fit_of(sb.Spec.model_validate(spec), runs_of(), **draws, **more), theta
+        return fit_of(sb.Spec.model_validate(spec), noiseless_runs(), **draws, **more), theta
 
     return make
 
@@ -202,7 +195,9 @@ def additive():
         spec = sb.read_model(model)
         draws = {k: values[k] * np.exp(width * rng.standard_normal(SHAPE)) for k in spec.priors}
         return fit_of(
-            spec, runs or runs_of(), **(draws | {k: np.full(SHAPE, v) for k, v in changed.items()})
+            spec,
+            runs or noiseless_runs(),
+            **(draws | {k: np.full(SHAPE, v) for k, v in changed.items()}),
         )
 
     return make
@@ -395,7 +390,7 @@ def test_guesses_of_the_optimum(additive):
     N = float(sb.frontier(fit, C=1e20)["N"].median())
     middle = {"sizes": 7, "strict": False}
     assert sb.plan([1e20, 1e22], around=fit, **middle).table["N"].iloc[3] == pytest.approx(N)
-    values = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
+    values = BESIROGLU
     G = (values["alpha"] * values["A"] / (values["beta"] * values["B"])) ** (
         1 / (values["alpha"] + values["beta"])
     )

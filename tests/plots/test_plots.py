@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +7,6 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.text import Text
 
@@ -18,11 +16,11 @@ from scalebayes.datasets import load_runs
 from scalebayes.errors import QueryError
 from scalebayes.plots.labels import mark_models
 from scalebayes.plots.style import log_log_axes
-from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.specs.spec import read_model
+from tests.fixtures import BESIROGLU, around, bare_fit
 
 PAPERS = {
-    "chinchilla": {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
+    "chinchilla": BESIROGLU,
     "kaplan": {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103},
     "kaplan-compute": {"C_c": 2.68e27, "alpha_C": 0.05},
 }
@@ -33,14 +31,7 @@ def synthetic(model="chinchilla", runs="hoffmann2022"):
     """A fit with draws scattered around published values: nothing is sampled."""
     spec, table, rng = read_model(model), load_runs(runs), np.random.default_rng(1)
     values = spec.law_object.from_notation(PAPERS[model]) | {"sigma": 0.01, "nu": 5.0}
-    scattered = {
-        k: (("chain", "draw"), v * np.exp(0.02 * rng.standard_normal((2, 100))))
-        for k, v in values.items()
-    }
-    posterior = xr.Dataset(scattered, coords={"chain": np.arange(2), "draw": np.arange(100)})
-    tree = xr.DataTree.from_dict({"posterior": posterior})
-    tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
-    return Fit(spec, table, tree)
+    return bare_fit(spec, table, around(values, (2, 100), rng, width=0.02))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison.compare import Comparison
 from scalebayes.summaries.table import Table
-from tests.fixtures import fit_of
+from tests.fixtures import fit_of, scattered
 
 SHAPE = (2, 200)
 
@@ -33,8 +33,7 @@ def runs_up_to(largest, decades, seed=0):
 @pytest.fixture(scope="module")
 def make():
     def handmade(runs, model="chinchilla", gate_failures=(), sigma=0.02):
-        rng, spec = np.random.default_rng(2), sb.read_model(model)
-        scatter = lambda value: value * np.exp(0.02 * rng.standard_normal(SHAPE))  # noqa: E731
+        rng = np.random.default_rng(2)
         middle = {
             "L_inf": 1.8,
             "alpha_N": 0.35,
@@ -44,13 +43,7 @@ def make():
             "sigma": sigma,
             "nu": 6,
         }
-        values = {name: scatter(middle.get(name, 0.4)) for name in spec.priors}
-        for parameter in spec.law_object.parameters:
-            if parameter.scale_of:
-                size = values[parameter.name]
-                values[parameter.name] = spec.priors[parameter.name].at * size ** (
-                    1 / values[parameter.exponent]
-                )
+        values = scattered(model, middle, SHAPE, rng)
         return fit_of(model, runs, gate_failures, **values)
 
     return handmade

@@ -18,7 +18,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.queries.downstream import _paired
-from tests.fixtures import fit_of
+from tests.fixtures import BESIROGLU_PARAMETERS, around, fit_of
 
 STAGES = ["downstream", "downstream-logistic"]
 RED_PAJAMA = {"epsilon": 0.8570, "k": 2.206, "gamma": 0.7146}
@@ -67,12 +67,10 @@ def losses():
     N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 4)))
     rng = np.random.default_rng(2)
     law = LAWS["additive"]
-    values = law.from_notation(
-        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    )
+    values = BESIROGLU_PARAMETERS
     loss = law(N, D, **values) * np.exp(0.01 * rng.standard_normal(len(N)))
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid")
-    draws = {x: v * np.exp(0.01 * rng.standard_normal((CHAINS, 400))) for x, v in values.items()}
+    draws = around(values, (CHAINS, 400), rng)
     noise = {"sigma": np.full((CHAINS, 400), 0.01), "nu": np.full((CHAINS, 400), 5.0)}
     return fit_of("chinchilla", runs, **draws, **noise)
 

@@ -14,7 +14,7 @@ from scalebayes.queries import optimum
 from scalebayes.queries.curves import Curve, curve_of, nodes_between
 from scalebayes.queries.optimum import expected_optimum, numeric_optimum, optimal_sizes
 from scalebayes.utils import parallel
-from tests.fixtures import fit_of
+from tests.fixtures import fit_of, scattered
 
 CHAINS, DRAWS = 2, 300
 TERMS = {"N_c": 0.35, "D_c": 0.4}
@@ -37,15 +37,7 @@ def make(load_public):
             "eta": 0.01,
         }
         middle |= TERMS | REPEATS | {"alpha_ND": 0.36}
-        values = {
-            x: middle[x] * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for x in spec.priors
-        }
-        for parameter in spec.law_object.parameters:
-            if parameter.scale_of:
-                size = values[parameter.name]
-                values[parameter.name] = spec.priors[parameter.name].at * size ** (
-                    1 / values[parameter.exponent]
-                )
+        values = scattered(model, middle, (CHAINS, DRAWS), rng, width)
         runs = load_public("hoffmann2022")
         if "U" in spec.law_object.inputs:
             runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)

@@ -18,10 +18,9 @@ from scalebayes.fitting.fit import _tree
 from scalebayes.fitting.samplers import named, trim
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.summaries.intervals import interval_columns
-from tests.fixtures import scattered
+from tests.fixtures import BESIROGLU, grid_runs, scattered
 
 CHAINS, DRAWS = 4, 500
-BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 VALUES = {
     "L_inf": 1.8,
     "L_0": 2.6,
@@ -34,18 +33,7 @@ VALUES = {
 }
 
 
-def grid(N, D, **columns):
-    """Runs at every N with every D, losses those of Besiroglu's law with a little scatter."""
-    N, D = (x.ravel() for x in np.meshgrid(N, D))
-    rng = np.random.default_rng(0)
-    loss = (1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658) * np.exp(
-        0.01 * rng.standard_normal(len(N))
-    )
-    table = pd.DataFrame({"N": N, "D": D, "loss": loss, **columns})
-    return sb.read_runs(table, name="grid", strict=False)
-
-
-RUNS = grid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4))
+RUNS = grid_runs()
 LARGEST = 6e21
 
 
@@ -478,7 +466,7 @@ def test_a_stored_fit_is_the_same(fit, stored):
 
 def test_ids_and_groups_are_stored(tmp_path):
     names = [f"run {i}" for i in range(12)]
-    runs = grid(np.geomspace(1e8, 1e10, 4), [1e9, 1e10, 1e11], group=["a", "é"] * 6, run=names)
+    runs = grid_runs(np.geomspace(1e8, 1e10, 4), [1e9, 1e10, 1e11], group=["a", "é"] * 6, run=names)
     fit = make_fit("coupled", runs)
     loaded = sb.load(sb.save(fit, tmp_path / "fit.nc"))
     assert loaded.runs.hash == runs.hash
@@ -683,7 +671,7 @@ def test_one_chain_cannot_pass(fit):
 
 
 def test_failures_come_before_warnings():
-    runs = grid([1e9], np.geomspace(1e9, 1e12, 16))
+    runs = grid_runs([1e9], np.geomspace(1e9, 1e12, 16))
     levels = [m.level for m in sb.diagnose(make_fit(runs=runs, partial=True)).messages]
     assert levels == ["failed", "warning"]
 
@@ -695,17 +683,17 @@ SIZES = np.geomspace(1e8, 1e10, 16)
     ("model", "runs", "expected"),
     [
         ("chinchilla", RUNS, []),
-        ("chinchilla", grid([1e9], np.geomspace(1e9, 1e12, 16)), ["ONE_N"]),
-        ("chinchilla", grid(SIZES, [2e10]), ["ONE_D"]),
-        ("kaplan-size", grid(SIZES, [2e10]), []),
-        ("kaplan-size", grid([1e9], np.geomspace(1e9, 1e12, 16)), ["ONE_N"]),
-        ("chinchilla", grid(SIZES[:8], np.geomspace(1e10, 3e10, 3)), []),
+        ("chinchilla", grid_runs([1e9], np.geomspace(1e9, 1e12, 16)), ["ONE_N"]),
+        ("chinchilla", grid_runs(SIZES, [2e10]), ["ONE_D"]),
+        ("kaplan-size", grid_runs(SIZES, [2e10]), []),
+        ("kaplan-size", grid_runs([1e9], np.geomspace(1e9, 1e12, 16)), ["ONE_N"]),
+        ("chinchilla", grid_runs(SIZES[:8], np.geomspace(1e10, 3e10, 3)), []),
         (
             "chinchilla",
-            grid(np.geomspace(1e9, 2e9, 4), np.geomspace(1e10, 2e10, 4)),
+            grid_runs(np.geomspace(1e9, 2e9, 4), np.geomspace(1e10, 2e10, 4)),
             ["NARROW_COMPUTE"],
         ),
-        ("chinchilla", grid(SIZES[:7], np.geomspace(1e10, 3e11, 2)), ["FEW_RUNS"]),
+        ("chinchilla", grid_runs(SIZES[:7], np.geomspace(1e10, 3e11, 2)), ["FEW_RUNS"]),
     ],
 )
 def test_designs_are_judged(model, runs, expected):
@@ -734,7 +722,7 @@ def test_one_budget_is_narrow_but_does_not_follow():
 def test_the_words_of_a_narrow_design():
     texts = [
         m.text
-        for m in sb.diagnose(make_fit(runs=grid([1e9], np.geomspace(1e10, 4e10, 16)))).messages
+        for m in sb.diagnose(make_fit(runs=grid_runs([1e9], np.geomspace(1e10, 4e10, 16)))).messages
     ]
     assert texts == [
         "all runs have N = 1B: the exponent alpha_N comes from the prior alone",

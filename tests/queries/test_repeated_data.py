@@ -14,7 +14,7 @@ from scalebayes.costs.cost import with_inference
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.optimum import numeric_optimum
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of, grid_of_sizes
 
 LAW = LAWS["data-constrained"]
 PAPER = {"E": np.exp(0.6254804), "A": np.exp(6.255414), "B": np.exp(7.3049974), "alpha": 0.3526596}
@@ -25,7 +25,7 @@ CHAINS, DRAWS = 2, 60
 
 def handmade(model="data-constrained", width=0.05):
     rng = np.random.default_rng(0)
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5)))
+    N, D = grid_of_sizes(5, 5)
     U = D / np.tile([1, 2, 8, 30, 100], 5)
     loss = LAW(N, D, U, **VALUES) * np.exp(0.01 * rng.standard_normal(len(N)))
     runs = sb.read_runs(
@@ -33,7 +33,7 @@ def handmade(model="data-constrained", width=0.05):
     )
     spec = sb.read_model(model)
     own = {k: VALUES[k] for k in spec.law_object.parameter_names}
-    draws = {k: v * np.exp(width * rng.standard_normal((CHAINS, DRAWS))) for k, v in own.items()}
+    draws = around(own, (CHAINS, DRAWS), rng, width)
     noise = {"sigma": 0.02, "nu": 6.0}
     return fit_of(
         model, runs, **draws, **{k: np.full((CHAINS, DRAWS), noise[k]) for k in spec.scatter_names}

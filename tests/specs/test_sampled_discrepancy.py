@@ -10,7 +10,7 @@ from scipy import stats
 import scalebayes as sb
 from scalebayes.posterior.fit import SAMPLED
 from scalebayes.posterior.likelihood import make_likelihood
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of
 
 TRUTH = {"L_inf": 1.8, "N_c": 5.2e7, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37, "kappa": 0.9}
 
@@ -33,9 +33,7 @@ def fit():
     loss = sb.LAWS["coupled"](N, D, **TRUTH) * np.exp(0.01 * rng.standard_normal(30))
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="by hand")
     shape = (2, 300)
-    values = {
-        name: value * np.exp(0.01 * rng.standard_normal(shape)) for name, value in TRUTH.items()
-    }
+    values = around(TRUTH, shape, rng)
     scatter = {
         "sigma": np.full(shape, 0.01),
         "nu": np.full(shape, 5.0),

@@ -15,9 +15,10 @@ import scalebayes as sb
 from scalebayes.fitting import samplers
 from scalebayes.fitting.samplers import trim
 from scalebayes.posterior.diagnostics import convergence
+from tests.fixtures import BESIROGLU_PARAMETERS
 
 LAW = sb.LAWS["additive"]
-TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+TRUTH = BESIROGLU_PARAMETERS
 
 
 def simulated(scatter, rows=60, seed=0, N=None, D=None):

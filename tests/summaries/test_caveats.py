@@ -6,10 +6,10 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.datasets import coverage
-from tests.fixtures import fit_of
+from tests.fixtures import BESIROGLU_PARAMETERS, fit_of
 
 LAW = sb.LAWS["additive"]
-TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+TRUTH = BESIROGLU_PARAMETERS
 DRAWS = (2, 200)
 
 

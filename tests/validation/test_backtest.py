@@ -17,9 +17,10 @@ from scalebayes.laws import LAWS
 from scalebayes.plots.backtest import calibration
 from scalebayes.validation import scoring_rules
 from scalebayes.validation.backtest import EDGES, Backtest, backtest, combine, pool
+from tests.fixtures import BESIROGLU_PARAMETERS
 
 LAW = LAWS["additive"]
-TRUTH = LAW.from_notation({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658})
+TRUTH = BESIROGLU_PARAMETERS
 SCATTER = 0.02
 
 

@@ -14,6 +14,7 @@ from scalebayes.posterior import likelihood as likelihood_module
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.posterior.likelihood import make_likelihood, residuals
 from scalebayes.validation.influence import smoothed_weights
+from tests.fixtures import BESIROGLU_PARAMETERS, grid_of_sizes
 
 CHAINS, DRAWS = 4, 1500
 MANY = 10_000  # a chain: weights that move a mean by its own standard deviation leave few draws to speak
@@ -182,10 +183,8 @@ def chinchilla():
     """Draws around Besiroglu's values; the runs are theirs with noise."""
     rng = np.random.default_rng(4)
     spec = sb.read_model("chinchilla")
-    best = spec.law_object.from_notation(
-        {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    )
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 4)))
+    best = BESIROGLU_PARAMETERS
+    N, D = grid_of_sizes(5, 4)
     loss = spec.law_object(N, D, **best) * np.exp(0.01 * rng.standard_t(5, len(N)))
     runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid")
     width = {"L_inf": 0.003, "N_c": 0.02, "alpha_N": 0.004, "D_c": 0.02, "alpha_D": 0.004}

@@ -1,17 +1,14 @@
 """Outliers under the noise of a fit, against scipy, and runs given twice."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.likelihood import residuals
 from scalebayes.specs.noise import NOISES
+from tests.fixtures import BESIROGLU_PARAMETERS, around, bare_fit, priors_without_noise
 
 SHAPE = (2, 300)
 
@@ -19,18 +16,12 @@ SHAPE = (2, 300)
 def make_fit(runs, model="chinchilla", **update):
     """Draws close to Besiroglu's values and to a scatter of 0.4%."""
     spec = sb.read_model(model)
-    priors = {k: v for k, v in spec.model_dump()["priors"].items() if k not in ("sigma", "nu")}
+    priors = priors_without_noise(spec)
     spec = sb.Spec.model_validate(spec.model_dump() | {"priors": priors} | update)
     rng = np.random.default_rng(0)
-    besiroglu = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    values = sb.LAWS["additive"].from_notation(besiroglu) | {"sigma": 0.004, "nu": 3.0, "eta": 0.01}
-    names = spec.priors
-    scattered = {k: values[k] * np.exp(0.001 * rng.standard_normal(SHAPE)) for k in names}
-    coords = {"chain": np.arange(SHAPE[0]), "draw": np.arange(SHAPE[1])}
-    posterior = xr.Dataset({k: (("chain", "draw"), v) for k, v in scattered.items()}, coords)
-    tree = xr.DataTree.from_dict({"posterior": posterior})
-    tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
-    return sb.Fit(spec, runs, tree)
+    values = BESIROGLU_PARAMETERS | {"sigma": 0.004, "nu": 3.0, "eta": 0.01}
+    values = {name: values[name] for name in spec.priors}
+    return bare_fit(spec, runs, around(values, SHAPE, rng, width=0.001))
 
 
 @pytest.fixture(scope="module")

@@ -19,19 +19,10 @@ from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
 from scalebayes.specs.spec import prior_draws
 from scalebayes.validation.power_scaling import log_density, scaling_tree, stated_logs
-from tests.fixtures import INTEGRATED
+from tests.fixtures import BESIROGLU_PARAMETERS, INTEGRATED, around, bare_fit
 
 SHAPE = (4, 1000)
 MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-floor"]
-
-
-def make_fit(model, values, runs):
-    spec = sb.read_model(model)
-    coords = {"chain": np.arange(SHAPE[0]), "draw": np.arange(SHAPE[1])}
-    posterior = xr.Dataset({k: (("chain", "draw"), v) for k, v in values.items()}, coords)
-    tree = xr.DataTree.from_dict({"posterior": posterior})
-    tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": []})
-    return sb.Fit(spec, runs, tree)
 
 
 def from_prior(model):
@@ -40,7 +31,7 @@ def from_prior(model):
     values = {
         k: v.reshape(SHAPE) for k, v in prior_draws(spec, SHAPE[0] * SHAPE[1], seed=3).items()
     }
-    return make_fit(model, values, sb.load_runs("pile2023"))
+    return bare_fit(model, sb.load_runs("pile2023"), values)
 
 
 PRIORS = [
@@ -135,7 +126,7 @@ def plane(rows, shift):
     spec = sb.read_model("product").model_dump()
     priors = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")}
     normal = sb.Spec.model_validate(spec | {"noise": "normal", "priors": priors})
-    fit = make_fit("product", {"L_0": np.exp(log_L_0)} | still, runs)
+    fit = bare_fit("product", runs, {"L_0": np.exp(log_L_0)} | still)
     return replace(fit, spec=normal), residual.mean()
 
 
@@ -188,10 +179,9 @@ def test_words_follow_the_threshold():
 @pytest.fixture(scope="module")
 def chinchilla():
     rng = np.random.default_rng(1)
-    besiroglu = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
-    values = sb.LAWS["additive"].from_notation(besiroglu) | {"sigma": 0.004, "nu": 4.0}
-    scattered = {k: v * np.exp(0.002 * rng.standard_normal(SHAPE)) for k, v in values.items()}
-    return make_fit("chinchilla", scattered, sb.load_runs("pile2023"))
+    values = BESIROGLU_PARAMETERS | {"sigma": 0.004, "nu": 4.0}
+    draws = around(values, SHAPE, rng, width=0.002)
+    return bare_fit("chinchilla", sb.load_runs("pile2023"), draws)
 
 
 def test_the_table_is_arviz_psense_on_a_tree_by_hand(chinchilla):

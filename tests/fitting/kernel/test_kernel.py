@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytensor
 import pytensor.gradient
 import pytensor.tensor as pt
@@ -32,7 +31,7 @@ from scalebayes.fitting.kernel.kernel import (
 from scalebayes.fitting.nutpie import KernelSampler
 from scalebayes.specs.pooling import variable_names
 from scalebayes.utils.cache_folder import cache_folder
-from tests.fixtures import INTEGRATED
+from tests.fixtures import INTEGRATED, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "models").glob("*.toml"))
 QUICK = ("kaplan-size", "coupled-discrepancy")
@@ -40,22 +39,8 @@ EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 
 
 def table(rows, seed):
-    """Runs of Hoffmann's law with 2% of scatter, with every input that a law may take."""
-    rng = np.random.default_rng(seed)
-    N, D = 10 ** rng.uniform(7.5, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
-    loss = (1.7 + 400 / N**0.34 + 410 / D**0.28) * np.exp(0.02 * rng.standard_normal(rows))
-    others = {
-        "group": np.where(np.arange(rows) % 3, "a", "b"),
-        "S": D / 5e5,
-        "U": D / rng.choice([1, 3, 10], rows),
-        "E": rng.choice([1, 16, 256], rows),
-    }
-    runs = sb.read_runs(
-        pd.DataFrame({"N": N, "D": D, **others, "loss": loss}), name=f"synthetic {seed}"
-    )
-    return sb.Runs(
-        runs.table.assign(accuracy=0.2 + 2.0 * np.exp(-0.7 * runs.loss)), runs.name
-    )  # for laws of accuracy
+    groups = np.where(np.arange(rows) % 3, "a", "b")
+    return runs_of_every_input(rows, seed, group=groups)
 
 
 A, B, C = table(9, seed=0), table(53, seed=1), table(50, seed=2)
