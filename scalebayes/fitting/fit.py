@@ -51,10 +51,10 @@ def fit(
 ) -> Fit:
     """Return the posterior of a spec given runs, sampled.
 
-    The convergence checks of `scalebayes.diagnose` are made for every fit. Where they fail, sampling
-    is repeated with twice the tuning, and with smaller steps and twice the draws where it diverged
-    or three times the draws where not, twice at most. `Fit.metadata` counts the attempts, and the
-    last one is returned either way.
+    The convergence checks of `scalebayes.diagnose` are made for every fit. Where they fail,
+    sampling is repeated with twice the tuning, and with smaller steps and twice the draws where it
+    diverged or three times the draws where not, twice at most. `Fit.metadata` counts the attempts,
+    and the last one is returned either way.
 
     Parameters
     ----------
@@ -71,16 +71,16 @@ def fit(
         600 draws, with a discrepancy for 1000, or for 2000 where Normal noise lets it be integrated
         out (`scalebayes.specs.observation`).
     backend
-        The sampler: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at once,
-        on a GPU where JAX has one (extra ``gpu``). The second is for tables of very many runs: it
-        compiles for each table anew.
+        The sampler: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at
+        once, on a GPU where JAX has one (extra ``gpu``). The second is for tables of very many
+        runs: it compiles for each table anew.
     progress
         Whether to show progress on stderr; by default when it is a terminal or a notebook.
     cache
         Whether to return the same fit (spec, runs, settings, seed and versions) from the user's
         cache folder if it is there, and to keep it there if it is not. Its metadata then has
-        ``cached``, the file. A fit takes a few megabytes; SCALEBAYES_CACHE_DIR moves the folder, and
-        its content may be deleted at any time.
+        ``cached``, the file. A fit takes a few megabytes; SCALEBAYES_CACHE_DIR moves the folder,
+        and its content may be deleted at any time.
     **sampler
         Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with
         ``backend="jax"`` to `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
@@ -207,10 +207,10 @@ def _sample_until_the_gate_passes(
 
 
 def _more_careful(settings: dict[str, Any], gate: Diagnosis) -> dict[str, Any]:
-    """Return settings for a retry: twice the tuning, and smaller steps after divergences or more draws.
+    """Return settings for a retry: twice the tuning, and smaller steps or more draws.
 
-    Steps that were small enough are left alone: smaller ones take longer, and give no more effective
-    draws.
+    Steps that were small enough are left alone: smaller ones take longer, and give no more
+    effective draws.
     """
     careful = settings | {"tune": 2 * settings["tune"]}
     if any(message.code == "DIVERGENCES" for message in gate.messages):

@@ -1,7 +1,9 @@
-"""The `pm.Model` of a spec on a table. This and the other graph modules import PyMC, and only inside functions.
+"""The `pm.Model` of a spec on a table.
 
-Everything that comes from the table, and every number in a prior, is data of the graph. So one compiled sampler serves
-every table, and every spec that differs only in the numbers of its priors.
+This and the other graph modules import PyMC, and only inside functions.
+
+Everything that comes from the table, and every number in a prior, is data of the graph. So one
+compiled sampler serves every table, and every spec that differs only in the numbers of its priors.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
-    """Return the `pm.Model` of a spec on a table of runs, for those who want to sample or inspect it themselves.
+    """Return the `pm.Model` of a spec on a table of runs, to sample or inspect it yourself.
 
-    The free variables are the natural coordinates of the law (`scalebayes.laws.coordinates`), flat, in units of rough
-    posterior widths around a least-squares start. The potential ``prior`` holds the prior of the spec on the
-    parameters and the Jacobian between the two.
+    The free variables are the natural coordinates of the law (`scalebayes.laws.coordinates`), flat,
+    in units of rough posterior widths around a least-squares start. The potential ``prior`` holds
+    the prior of the spec on the parameters and the Jacobian between the two.
     """
     import pymc as pm
 
@@ -73,7 +75,7 @@ def _add_law(spec: Spec, data: Mapping[str, Symbol]) -> None:
 
 @dataclass(frozen=True)
 class Symbols:
-    """The graph of a spec as PyTensor variables, for those who compile it themselves (`scalebayes.fitting.kernel`).
+    """The graph of a spec as PyTensor variables, for `scalebayes.fitting.kernel` to compile.
 
     Attributes
     ----------
@@ -115,7 +117,7 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
         return_transformed=True,
     )
 
-    # PyMC copies the data that initial values depend on: put the model's own variables in their place.
+    # PyMC copies the data that initial values depend on: put the model's own variables back.
     data = {variable.name: variable for variable in model.data_vars}
     originals = {}
     for variable in graph_inputs(initial):
@@ -135,8 +137,8 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
 
 
 def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
-    """Return everything that a compiled sampler takes from a table and from the priors, as named float arrays."""
-    # The last bits of linear algebra depend on the number of threads, and draws depend on the last bits.
+    """Return all data of a compiled sampler, from table and priors, as named float arrays."""
+    # The last bits of linear algebra depend on the number of threads, and draws depend on them.
     with one_thread():
         return _sampler_data(runs, spec)
 
@@ -164,8 +166,8 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
 def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
     """Return what a compiled sampler depends on: specs and tables that agree in it share one.
 
-    Of the table only the rounded size of a sampled discrepancy matters, and of a pooled spec the number of groups: each
-    has variables of its own.
+    Of the table only the rounded size of a sampled discrepancy matters, and of a pooled spec the
+    number of groups: each has variables of its own.
     """
     priors = []
     for name, prior in spec.priors.items():

@@ -15,7 +15,7 @@ type Symbol = Any
 
 
 def prior_data(name: str, prior: Prior) -> dict[str, np.ndarray]:
-    """Return the numbers of one prior: PyMC's arguments, and the log of its reference input if it has one."""
+    """Return the numbers of one prior: PyMC's arguments, and the log of its reference input."""
     data = {}
     for key, value in prior.distribution.pymc_arguments().items():
         data[f"prior_{name}_{key}"] = np.asarray(value)
@@ -25,7 +25,7 @@ def prior_data(name: str, prior: Prior) -> dict[str, np.ndarray]:
 
 
 def log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]) -> Symbol:
-    """Return the log prior density in the logs of the parameters, those of scales in the log size of their term."""
+    """Return the log prior density of the logs of what priors are stated on."""
     import pymc as pm
 
     total = 0

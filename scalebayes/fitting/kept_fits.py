@@ -39,7 +39,7 @@ def place(
 
 
 def recall(path: Path, spec: Spec, runs: Runs) -> Fit | None:
-    """Return the fit in a file, with the spec and runs that were asked for; None where there is none.
+    """Return the fit in a file, with the spec and runs that were asked for, or None.
 
     Its metadata have ``cached``, the file. A file that is not whole, or of another spec or table,
     counts as none.

@@ -1,6 +1,7 @@
 """NumPyro samples the same `pm.Model` through JAX, all chains at once, on a GPU if there is one.
 
-JAX, NumPyro and PyMC's bridge to them come with the extra ``gpu`` and are imported inside functions.
+JAX, NumPyro and PyMC's bridge to them come with the extra ``gpu``. They are imported inside
+functions.
 """
 
 from __future__ import annotations

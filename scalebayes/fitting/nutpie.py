@@ -61,7 +61,7 @@ class KernelSampler:
     kernel: Kernel
 
     def with_data(self, **data: np.ndarray) -> Any:
-        """Return a model of nutpie's whose functions are the kernel's: it samples without Python."""
+        """Return a model for nutpie with the kernel's functions: it samples without Python."""
         return _nutpie_model(self.kernel.bind(data))
 
 

@@ -75,7 +75,7 @@ class Pilot:
 
 
 class _Problem:
-    """The least-squares problem of each group; that of the population, with all runs, comes last."""
+    """The least-squares problem of each group, and last of the population, with all runs."""
 
     def __init__(self, runs: Runs, spec: Spec, grouping: Grouping) -> None:
         self.law = spec.law_object

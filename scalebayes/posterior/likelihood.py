@@ -84,7 +84,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def tail(self) -> np.ndarray:
-        """Return the probability of a residual as large under each draw, of either sign, (S, rows)."""
+        """Return the probability of a residual at least as large in absolute value, (S, rows)."""
 
     def points(self, inputs: Iterable[np.ndarray]) -> np.ndarray:
         """Return inputs in units of the length, (targets, inputs), for `left_out` and `off`."""
@@ -121,7 +121,7 @@ class IndependentRuns(Likelihood):
     pointwise: np.ndarray
 
     def joint(self) -> np.ndarray:
-        """Return the log density of all runs together, (S,), given a discrepancy that is sampled."""
+        """Return the log density of all runs together, (S,), given a sampled discrepancy."""
         return self.pointwise.sum(axis=1)
 
     def left_out(
@@ -138,7 +138,7 @@ class IndependentRuns(Likelihood):
         return self.residual / self.noise.middle(**self.parameters)
 
     def tail(self) -> np.ndarray:
-        """Return the probability of a residual as large under each draw, of either sign."""
+        """Return the probability of a residual at least as large in absolute value, (S, rows)."""
         return self.noise.tail(self.residual, **self.parameters)
 
 
@@ -166,7 +166,7 @@ class DependentRuns(Likelihood):
     def left_out(
         self, rows: np.ndarray, points: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the log density of some rows given the others, and the discrepancy without them."""
+        """Return the log density of some rows given the others, and the discrepancy then."""
         if points is None:
             points = np.empty((0, len(self.known.basis.points.T)))
         blocks = [self._left_out(block, rows, points) for block in self._blocks(len(rows))]
@@ -182,7 +182,7 @@ class DependentRuns(Likelihood):
         return surprise / (sigma[:, None] * np.sqrt(precision))
 
     def tail(self) -> np.ndarray:
-        """Return the probability of a residual as large given all other rows, of either sign."""
+        """Return the probability of a residual at least as large, given all other rows."""
         return NOISES["normal"].tail(self.standardised(), sigma=1.0)
 
     @property

@@ -1,1 +1,1 @@
-"""Specs: a law with priors, a noise model, perhaps a discrepancy and pooling, read from a TOML file."""
+"""Specs: a law with priors, noise, perhaps a discrepancy and pooling, from a TOML file."""

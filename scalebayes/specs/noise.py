@@ -1,7 +1,8 @@
 """Noise models: the distribution of a run's log loss around the curve.
 
-A noise is one class with everything that the package asks of a noise: default priors of its parameters, its
-distribution in PyMC, and its density, draws and quantiles in NumPy. `docs/add-a-model.md` has a skeleton to copy.
+A noise is one class with everything that the package asks of a noise: default priors of its
+parameters, its distribution in PyMC, and its density, draws and quantiles in NumPy.
+`docs/add-a-model.md` has a skeleton to copy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ SIGMA: DefaultPrior = {
     "dist": "HalfNormal",
     "sigma": 0.1,
     "reason": (
-        "scatter of log loss between runs of one recipe; 10% is already a noisy sweep, 30% is not one recipe"
+        "scatter of log loss between runs of one recipe; 10% is already a noisy sweep, "
+        "30% is not one recipe"
     ),
 }
 NU: DefaultPrior = {
@@ -28,7 +30,8 @@ NU: DefaultPrior = {
     "beta": 0.1,
     "shift": 2.0,
     "reason": (
-        "from heavy tails to near Normal (Juarez and Steel 2010); above 2 so that the variance exists"
+        "from heavy tails to near Normal (Juarez and Steel 2010); "
+        "above 2 so that the variance exists"
     ),
 }
 
@@ -38,7 +41,8 @@ UPPER_QUARTILE = 0.75
 class Noise(ABC):
     """Distribution of the residual, log loss minus log curve, given the noise's parameters.
 
-    Parameters are passed by name, as arrays that broadcast against the residual. The first is always ``sigma``.
+    Parameters are passed by name, as arrays that broadcast against the residual. The first is
+    always ``sigma``.
 
     Attributes
     ----------
@@ -61,10 +65,10 @@ class Noise(ABC):
     alternative: ClassVar[str] = "normal"
 
     def pymc_arguments(self, *args: Any, **parameters: Any) -> dict[str, Any]:
-        """Return the arguments of PyMC's distribution other than ``mu``: by default the parameters themselves."""
+        """Return the arguments of PyMC's distribution other than ``mu``."""
         return parameters
 
-    # Subclasses name their parameters: "*args: Any, **parameters: Any" allows that to a type checker.
+    # Subclasses name their parameters, which a type checker accepts for "*args, **parameters".
 
     @abstractmethod
     def draw(
@@ -86,9 +90,10 @@ class Noise(ABC):
 
     @abstractmethod
     def equivalent(self, *args: Any, **parameters: Any) -> Any:
-        """Return the variance of the Normal noise from which a run would tell as much of the log curve.
+        """Return the variance of Normal noise of equal information on the log curve.
 
-        It is the inverse of the Fisher information of the log curve. Parameters may be PyTensor variables.
+        It is the inverse of the Fisher information of the log curve. Parameters may be PyTensor
+        variables.
         """
 
 
@@ -129,7 +134,8 @@ class Normal(Noise):
     def logpdf(self, residual: np.ndarray, *, sigma: Any) -> np.ndarray:
         """Return -(residual/sigma)^2/2 - log sigma - log(2 pi)/2.
 
-        A third of the time of SciPy's, which checks its arguments; this is asked for every run and draw.
+        A third of the time of SciPy's, which checks its arguments; this is asked for every run and
+        draw.
         """
         return -0.5 * (residual / sigma) ** 2 - (np.log(sigma) + 0.5 * np.log(2 * np.pi))
 
@@ -159,16 +165,17 @@ class StudentT(Noise):
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, ...], *, sigma: Any, nu: Any
     ) -> np.ndarray:
-        """Return random residuals of a shape, by the polar method (Bailey 1994, doi:10.2307/2153537).
+        """Return random residuals of a shape, by the polar method of Bailey (1994).
 
-        sigma sqrt(nu (U^(-2/nu) - 1)) cos(2 pi V), with U and V uniform. A third of the time of NumPy's, which draws a
-        Gamma variate for each. Works in place, because the array may take a gigabyte.
+        doi:10.2307/2153537: sigma sqrt(nu (U^(-2/nu) - 1)) cos(2 pi V), with U and V uniform. A
+        third of the time of NumPy's, which draws a Gamma variate for each. Works in place, because
+        the array may take a gigabyte.
         """
         radius = rng.random(shape)
         # V needs no more than single precision, which halves the time of the cosine.
         angle = rng.random(shape, dtype=np.float32)
 
-        # U is 1 - radius, which is never zero. expm1 of -2/nu log U keeps the digits where U is near 1.
+        # U is 1 - radius, which is never zero; expm1 keeps the digits where U is near 1.
         np.negative(radius, out=radius)
         np.log1p(radius, out=radius)
         radius *= -2 / nu
@@ -183,9 +190,13 @@ class StudentT(Noise):
         return radius
 
     def logpdf(self, residual: np.ndarray, *, sigma: Any, nu: Any) -> np.ndarray:
-        """Return log(Gamma((nu+1)/2) / Gamma(nu/2)) - log(pi nu)/2 - log sigma - (nu+1)/2 log(1 + (residual/sigma)^2/nu).
+        """Return the log density of residuals.
 
-        A seventh of the time of SciPy's, which checks its arguments; this is asked for every run and draw.
+        log(Gamma((nu+1)/2) / Gamma(nu/2)) - log(pi nu)/2 - log sigma
+        - (nu+1)/2 log(1 + (residual/sigma)^2/nu).
+
+        A seventh of the time of SciPy's, which checks its arguments; this is asked for every run
+        and draw.
         """
         from scipy.special import gammaln
 
@@ -200,7 +211,7 @@ class StudentT(Noise):
         return 2 * stats.t.sf(np.abs(residual), df=nu, scale=sigma)
 
     def middle(self, *, sigma: Any, nu: Any) -> np.ndarray:
-        """Return sigma times the upper quartile of Student's t over that of the Normal distribution."""
+        """Return sigma times the upper quartile of Student's t over that of a Normal variable."""
         from scipy import stats
 
         quartile = stats.t.ppf(UPPER_QUARTILE, df=nu)

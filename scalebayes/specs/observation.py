@@ -1,10 +1,11 @@
-r"""How observed losses are distributed around a law: noise alone, or noise and a discrepancy of the law.
+r"""Distribution of observed losses around a law: noise, perhaps with a discrepancy of the law.
 
     log L_i = log law(x_i) + delta(x_i) + noise_i
 
-`scalebayes.specs.discrepancy` has the Gaussian process delta, and derives the two ways to treat it. Each class here is
-one way, with its piece of the PyMC graph, the data of that piece, what a fit keeps of it, the density of each run and
-what the draws tell of delta. Everything else asks these classes, and never which of them it has.
+`scalebayes.specs.discrepancy` has the Gaussian process delta, and derives the two ways to treat it.
+Each class here is one way, with its piece of the PyMC graph, the data of that piece, what a fit
+keeps of it, the density of each run and what the draws tell of delta. Everything else asks these
+classes, and never which of them it has.
 
 PyMC is passed in as ``pm``, so that this module imports without it.
 """
@@ -105,17 +106,19 @@ class Observation(ABC):
         """
 
     def delta_from_trace(self, posterior: xr.Dataset, runs: Runs) -> np.ndarray | None:
-        """Return the discrepancy at the runs, (chain, draw, run), from a sampler's trace; None if it is not sampled."""
+        """Return a sampled discrepancy at the runs from a trace, (chain, draw, run), or None."""
         return None
 
     def delta_at_runs(self, tree: xr.DataTree) -> np.ndarray | float:
-        """Return the discrepancy at the runs from a fit's tree, (chain, draw, run); zero if it is not sampled."""
+        """Return a sampled discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
         return 0.0
 
     def pointwise(
         self, residual: np.ndarray, parameters: Mapping[str, np.ndarray], runs: Runs
     ) -> np.ndarray:
-        """Return the log density of each run, (draws, runs); where runs are not independent, given all other runs.
+        """Return the log density of each run, (draws, runs).
+
+        Where runs are not independent it is that given all other runs.
 
         Parameters
         ----------
@@ -142,7 +145,7 @@ class Observation(ABC):
     def expected_at_runs(
         self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
     ) -> np.ndarray | float:
-        """Return the expected discrepancy at the runs, (runs,), with the law at its median parameters.
+        """Return the expected discrepancy at the runs, (runs,), at the median parameters.
 
         Parameters
         ----------
@@ -196,7 +199,7 @@ class WithDiscrepancy(Observation):
         return {**self.noise.priors, **ETA_PRIORS}
 
     def basis(self, runs: Runs) -> Basis:
-        """Return the eigenbasis of the discrepancy on a table, found once and kept as long as the table is."""
+        """Return the eigenbasis of the discrepancy on a table, kept as long as the table is."""
         return BASES.get(self, runs)
 
     def make_basis(self, runs: Runs) -> Basis:
@@ -213,7 +216,7 @@ class WithDiscrepancy(Observation):
 class IntegratedDiscrepancy(WithDiscrepancy):
     """Normal noise and a discrepancy that is integrated out of the likelihood."""
 
-    # The posterior of an amplitude whose process is integrated out bends more, and takes smaller steps.
+    # The posterior of the amplitude of an integrated process bends more, and takes smaller steps.
     tune = 2000
     target_accept = 0.97
     adaptation = "low_rank"
@@ -263,7 +266,7 @@ class IntegratedDiscrepancy(WithDiscrepancy):
     def expected_at_runs(
         self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
     ) -> np.ndarray | float:
-        """Return the expected discrepancy at the runs given their residuals, at the median amplitude and noise."""
+        """Return the expected discrepancy at the runs given their residuals, (runs,)."""
         basis = self.basis(runs)
         median = tree["posterior"].to_dataset()[["sigma", "eta"]].median()
         noise_to_signal = float(median["sigma"] / median["eta"]) ** 2
@@ -273,9 +276,13 @@ class IntegratedDiscrepancy(WithDiscrepancy):
 
 @dataclass(frozen=True)
 class SampledDiscrepancy(WithDiscrepancy):
-    """Any noise and a discrepancy that is sampled, as weights of the leading eigenvectors at the runs."""
+    """Any noise and a discrepancy that is sampled at the runs.
 
-    # Some hundred coordinates, all nearly standard Normal: their correlations would cost more to estimate than they save.
+    The graph has weights of the leading eigenvectors.
+    """
+
+    # Some hundred coordinates, all nearly standard Normal: to estimate their correlations would
+    # cost more than it saves.
     tune = 1000
     target_accept = 0.97
     adaptation = "draw_diag"
@@ -307,9 +314,10 @@ class SampledDiscrepancy(WithDiscrepancy):
         log_curve: Symbol,
         parameters: Mapping[str, Symbol],
     ) -> None:
-        """Add the weights of the discrepancy and, as a potential, the density of the log losses given them.
+        """Add the weights of the discrepancy, and the density of the log losses given them.
 
-        No observed random variable: PyMC would write the law twice, in two forms.
+        The density is a potential and no observed random variable, because PyMC would write the law
+        twice, in two forms.
         """
         noise = {name: parameters[name] for name in self.noise.priors}
         residual = data["observed"] - log_curve
@@ -332,7 +340,7 @@ class SampledDiscrepancy(WithDiscrepancy):
         size = eta * pm.math.sqrt(values)
         total = variance + size**2
 
-        # The free variable v is nearly standard Normal: see the change of variables in specs/discrepancy.py.
+        # The free variable v is nearly standard Normal (the change of variables in discrepancy.py).
         rank = len(values.get_value())
         v = pm.Flat("v", shape=rank, initval=np.zeros(rank))
         narrowing = pm.math.sqrt(variance / total)

@@ -136,5 +136,6 @@ class Discrepancy(BaseModel):
     def describe(self) -> list[str]:
         """Return two lines: the Gaussian process, and the reason for its length."""
         kernel = self.kernel.replace("_", " ")
-        process = f"a Gaussian process over the logs of the inputs ({kernel}, length {self.length:g} decades)"
+        size = f"{kernel}, length {self.length:g} decades"
+        process = f"a Gaussian process over the logs of the inputs ({size})"
         return [f"discrepancy: {process}", f"           {self.reason}"]

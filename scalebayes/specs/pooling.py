@@ -219,7 +219,7 @@ def pooled_prior_draws(spec: Spec, groups: int, draws: int, seed: int = 0) -> di
 def around_population(
     values: Mapping[str, np.ndarray], spec: Spec, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Return the parameters of a new group for each draw of population and spreads, exp(mu + tau z).
+    """Return the parameters of a new group, exp(mu + tau z), for each draw of the population.
 
     values: draws of the population's medians and spreads by their names in the tree, (chain, draw).
     """
@@ -268,7 +268,7 @@ class Pooling(ABC):
 
     @abstractmethod
     def prior(self, runs: Runs, draws: int, seed: int) -> xr.Dataset:
-        """Return draws from the prior, (chain, draw) and where each group has its own (..., group)."""
+        """Return draws from the prior, (chain, draw) or (chain, draw, group)."""
 
     @abstractmethod
     def label(self, posterior: xr.Dataset, runs: Runs) -> xr.Dataset:
@@ -276,7 +276,7 @@ class Pooling(ABC):
 
     @abstractmethod
     def for_runs(self, draws: Mapping[str, np.ndarray], runs: Runs) -> RunDraws:
-        """Return what gives the parameters of each run, from draws of shape (draws, groups or 1)."""
+        """Return the parameters of each run, from draws of shape (draws, groups or 1)."""
 
 
 @dataclass(frozen=True)
@@ -375,7 +375,7 @@ class ByGroup(Pooling):
         return len(read_grouping(runs, self.spec).names), spreads
 
     def sampler_settings(self) -> dict[str, Any]:
-        """Return settings with long tuning and small steps: there are as many parameters a group."""
+        """Return settings with long tuning and small steps: each group has its own parameters."""
         return {"tune": 2000, "target_accept": 0.98, "adaptation": "low_rank"}
 
     def prior(self, runs: Runs, draws: int, seed: int) -> xr.Dataset:

@@ -1,7 +1,7 @@
 """Prior distributions that a spec may name.
 
-All have the positive real numbers as support, as all parameters of our laws do. Arguments are stated in terms that a
-person can check: a median, not the mean of a logarithm.
+All have the positive real numbers as support, as all parameters of our laws do. Arguments are
+stated in terms that a person can check: a median, not the mean of a logarithm.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Distribution(ABC):
-    """A prior distribution; the fields of a subclass are its arguments in a spec, each a positive number.
+    """A prior distribution: the fields of a subclass are its arguments in a spec, all positive.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class Distribution(ABC):
     def widened(self) -> Self:
         """Return a distribution twice as wide.
 
-        The standard deviation doubles: of the log about the same median for a LogNormal, about the same mean for a
-        Gamma. A distribution with a scale alone has it doubled.
+        The standard deviation doubles: of the log about the same median for a LogNormal, about the
+        same mean for a Gamma. A distribution with a scale alone has it doubled.
         """
 
 

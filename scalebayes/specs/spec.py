@@ -215,7 +215,7 @@ def _describe_priors(priors: Mapping[str, Prior]) -> list[str]:
 
 
 def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Observation:
-    """Return the distribution of the log losses: the one place that chooses how delta is treated."""
+    """Return the distribution of the log losses: here alone its kind is chosen."""
     if discrepancy is None:
         return NoiseOnly(noise)
     kind = IntegratedDiscrepancy if noise.integrates_discrepancy else SampledDiscrepancy
