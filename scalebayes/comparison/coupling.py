@@ -1,4 +1,4 @@
-"""Kappa read out: how a law's two terms combine, and which named law that is close to."""
+"""Kappa, the coupling between the N and D terms of a law, and the named laws it is close to."""
 
 from __future__ import annotations
 
@@ -18,57 +18,83 @@ from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell, kind_of_interval
 
 NEAR = 0.1
-"""Close: within this factor, |log ratio| at most log(1 + NEAR)."""
+"""Kappa is near a value within this relative distance: |log ratio| at most log(1 + NEAR)."""
 BOTTLENECK = 0.1
-"""Below this, kappa is nearly that of the larger of the two terms."""
+"""Kappa below which the sum of the terms is nearly the larger of the two."""
 NO_FLOOR = 0.1
-"""A floor under this share of the lowest observed loss counts as none."""
+"""Share of the lowest observed loss below which a floor counts as none."""
 
 
-def _near(ratio: xr.DataArray) -> xr.DataArray:
+def _is_near(ratio: xr.DataArray) -> xr.DataArray:
+    """Return whether a ratio is near one."""
     return np.abs(np.log(ratio)) <= np.log1p(NEAR)
 
 
+def _is_additive(draws: xr.Dataset) -> xr.DataArray:
+    return _is_near(draws["kappa"])
+
+
+def _has_kaplan_coupling(draws: xr.Dataset) -> xr.DataArray:
+    return _is_near(draws["kappa_over_alpha_D"])
+
+
+def _is_kaplan(draws: xr.Dataset) -> xr.DataArray:
+    return _has_kaplan_coupling(draws) & (draws["floor_share"] < NO_FLOOR)
+
+
+def _is_bottleneck(draws: xr.Dataset) -> xr.DataArray:
+    return draws["kappa"] < BOTTLENECK
+
+
+def _is_between(draws: xr.Dataset) -> xr.DataArray:
+    above_kaplan = draws["kappa_over_alpha_D"] > 1 + NEAR
+    below_chinchilla = draws["kappa"] < 1 / (1 + NEAR)
+    return above_kaplan & below_chinchilla
+
+
 NEIGHBOURHOODS: dict[str, tuple[str, Callable[[xr.Dataset], xr.DataArray]]] = {
-    "additive": ("kappa within 10% of 1, Chinchilla's sum", lambda d: _near(d["kappa"])),
+    "additive": ("kappa within 10% of 1, Chinchilla's sum", _is_additive),
     "kaplan": (
         "kappa within 10% of alpha_D and a floor under 10% of the lowest loss, Kaplan's law",
-        lambda d: _near(d["kappa_over_alpha_D"]) & (d["floor_share"] < NO_FLOOR),
+        _is_kaplan,
     ),
     "kaplan-coupling": (
         "kappa within 10% of alpha_D, Kaplan's coupling over any floor",
-        lambda d: _near(d["kappa_over_alpha_D"]),
+        _has_kaplan_coupling,
     ),
-    "bottleneck": (
-        "kappa below 0.1, nearly the larger of the two terms",
-        lambda d: d["kappa"] < BOTTLENECK,
-    ),
+    "bottleneck": ("kappa below 0.1, nearly the larger of the two terms", _is_bottleneck),
     "between": (
         "kappa above Kaplan's alpha_D and below Chinchilla's 1, close to neither",
-        lambda d: (d["kappa_over_alpha_D"] > 1 + NEAR) & (d["kappa"] < 1 / (1 + NEAR)),
+        _is_between,
     ),
 }
-"""What is close to what, by name. They may overlap, and leave a rest: the probabilities need not add up to 1."""
+"""Meaning and test of each neighbourhood, by name.
+
+They can overlap and do not cover all values, so their probabilities need not add up to 1.
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coupling:
-    """How the terms of a law combine, as `coupling` reads it.
+    """How the terms of a law combine, the answer of `coupling`.
 
     Attributes
     ----------
     draws : xarray.Dataset
-        ``kappa``; ``kappa_over_alpha_D``, 1 in Kaplan's law; ``floor_share``, L_inf over the lowest observed loss;
-        dims (chain, draw), for `scalebayes.intervals`, whose ``p_below`` is the probability of being below 1.
+        ``kappa``; ``kappa_over_alpha_D``, 1 in Kaplan's law; ``floor_share``, L_inf over the lowest
+        observed loss; dims (chain, draw), for `scalebayes.intervals`, whose ``p_below`` is the
+        probability of being below 1.
     chances : pandas.DataFrame
-        By neighbourhood (`NEIGHBOURHOODS`): ``posterior`` and ``prior`` probability, and ``meaning``. A narrow
-        neighbourhood has little of either: it is their ratio that the runs have moved.
+        By neighbourhood (`NEIGHBOURHOODS`): ``posterior`` and ``prior`` probability, and
+        ``meaning``. A narrow neighbourhood has a small probability under both; their ratio shows
+        what the runs say.
     prior : xarray.Dataset
-        The same under the prior.
+        The same quantities as ``draws`` under the prior.
     model, runs : str
         Names of the spec and the table.
     discrepancy : bool
-        Whether the spec carries one. It can take up part of what the coupling would, so kappa is known less well.
+        Whether the spec has one. It can explain part of what the coupling would explain, which
+        makes kappa less certain.
     """
 
     draws: xr.Dataset
@@ -79,25 +105,29 @@ class Coupling:
     discrepancy: bool
 
     def sentence(self, ci_prob: float = CI_PROB) -> str:
-        """Say kappa, its interval, and what it means, in a sentence to quote."""
+        """Kappa, its interval and their meaning, in a sentence."""
         table = intervals(self.draws, ci_prob)
         bounds = ["median", *interval_columns(ci_prob)]
-        kappa, ratio = (
-            table.loc[name, bounds].to_numpy(float) for name in ("kappa", "kappa_over_alpha_D")
-        )
         alpha_D = float((self.draws["kappa"] / self.draws["kappa_over_alpha_D"]).median())
-        words = _beside(
-            {"Chinchilla's sum (1)": kappa, f"Kaplan's law (alpha_D = {alpha_D:.2f})": ratio}
+        comparison = _compare_with_laws(
+            {
+                "Chinchilla's sum (1)": table.loc["kappa", bounds].to_numpy(float),
+                f"Kaplan's law (alpha_D = {alpha_D:.2f})": table.loc[
+                    "kappa_over_alpha_D", bounds
+                ].to_numpy(float),
+            }
         )
-        chances = ", ".join(
+        probabilities = [
             f"{name} {row['posterior']:.3f} (prior {row['prior']:.3f})"
             for name, row in self.chances.iterrows()
-        )
+        ]
+        subject = f"kappa of {self.model} on {self.runs}"
+        if self.discrepancy:
+            subject += " (beside a discrepancy)"
         interval = f"{cell(table.loc['kappa'], ci_prob)} ({kind_of_interval(ci_prob)})"
-        beside = " (beside a discrepancy)" * self.discrepancy
         return (
-            f"kappa of {self.model} on {self.runs}{beside} is {interval}: {words}. "
-            f"Posterior probability of being close to a named law: {chances}."
+            f"{subject} is {interval}: {comparison}. "
+            f"Posterior probability of being close to a named law: {', '.join(probabilities)}."
         )
 
     def __repr__(self) -> str:
@@ -108,9 +138,10 @@ class Coupling:
 
 
 def coupling(fit: Fit) -> Coupling:
-    """Read how the terms combine: kappa = 1 adds them, kappa = alpha_D is Kaplan's way, towards 0 the larger rules.
+    """Summary of kappa, the coupling between the N and D terms.
 
-    It is the law's kappa, in a spec with a discrepancy too; the discrepancy lies on top of the law.
+    kappa = 1 adds the terms, kappa = alpha_D is Kaplan's coupling, and towards 0 the larger term
+    alone counts. It is the kappa of the law; a discrepancy is added to the law.
 
     Parameters
     ----------
@@ -124,57 +155,72 @@ def coupling(fit: Fit) -> Coupling:
 
     References
     ----------
-    Kaplan et al. (2020), arXiv:2001.08361, eq. 1.5. Hoffmann et al. (2022), arXiv:2203.15556, eq. 2. Videau et al.
-    (2026), arXiv:2608.07222.
+    Kaplan et al. (2020), arXiv:2001.08361, eq. 1.5. Hoffmann et al. (2022), arXiv:2203.15556, eq.
+    2. Videau et al. (2026), arXiv:2608.07222.
     """
     if not isinstance(fit, Fit):
         raise QueryError(f"kappa is read from one fit at a time; got {type(fit).__name__}")
-    if not {"kappa", "alpha_D"} <= {*fit.spec.law_object.parameter_names}:
-        free = [
-            name for name, law in LAWS.items() if {"kappa", "alpha_D"} <= {*law.parameter_names}
-        ]
+    needed = {"kappa", "alpha_D"}
+    if not needed <= {*fit.spec.law_object.parameter_names}:
+        allowed = [name for name, law in LAWS.items() if needed <= {*law.parameter_names}]
         raise QueryError(
-            f"'{fit.spec.name}' has no free kappa; fit a model of the law {' or '.join(free)}"
+            f"'{fit.spec.name}' has no free kappa; fit a model of the law {' or '.join(allowed)}"
         )
     lowest = float(fit.runs.loss.min())
-    posterior, prior = (_read(draws(fit, group), lowest) for group in ("posterior", "prior"))
-    rows = {
-        name: (float(inside(posterior).mean()), float(inside(prior).mean()), meaning)
-        for name, (meaning, inside) in NEIGHBOURHOODS.items()
-    }
-    chances = pd.DataFrame.from_dict(
-        rows, orient="index", columns=["posterior", "prior", "meaning"]
-    )
+    posterior = _read(draws(fit), lowest)
+    prior = _read(draws(fit, "prior"), lowest)
+    rows = {}
+    for name, (meaning, is_inside) in NEIGHBOURHOODS.items():
+        rows[name] = {
+            "posterior": float(is_inside(posterior).mean()),
+            "prior": float(is_inside(prior).mean()),
+            "meaning": meaning,
+        }
+    chances = pd.DataFrame.from_dict(rows, orient="index")
     return Coupling(
-        posterior,
-        Table(chances.rename_axis("neighbourhood")),
-        prior,
-        fit.spec.name,
-        fit.runs.name,
-        fit.spec.discrepancy is not None,
+        draws=posterior,
+        chances=Table(chances.rename_axis("neighbourhood")),
+        prior=prior,
+        model=fit.spec.name,
+        runs=fit.runs.name,
+        discrepancy=fit.spec.discrepancy is not None,
     )
 
 
 def _read(parameters: xr.Dataset, lowest: float) -> xr.Dataset:
+    """Return kappa, its ratio to alpha_D and the floor's share of the lowest loss."""
     kappa = parameters["kappa"]
     floor = parameters.get("L_inf", 0.0 * kappa)
-    out = {
+    quantities = {
         "kappa": kappa,
         "kappa_over_alpha_D": kappa / parameters["alpha_D"],
         "floor_share": floor / lowest,
     }
-    return xr.Dataset({name: values.assign_attrs(reference=1.0) for name, values in out.items()})
+    # `intervals` gives the probability of being below the reference.
+    return xr.Dataset(
+        {name: values.assign_attrs(reference=1.0) for name, values in quantities.items()}
+    )
 
 
-def _beside(intervals: Mapping[str, np.ndarray]) -> str:
-    """Compare kappa with named laws, from median, low and high of its ratio to theirs: a larger one couples less."""
-    clear, unclear = [], []
-    for named, (middle, low, high) in intervals.items():
-        if low <= 1 <= high:
-            unclear.append(named)
+def _compare_with_laws(ratios: Mapping[str, np.ndarray]) -> str:
+    """Return how kappa compares with that of named laws.
+
+    ratios : median, lower and upper bound of kappa over each law's kappa. A larger kappa means a
+    weaker coupling.
+    """
+    clear = []
+    unclear = []
+    for law, (median, lower, upper) in ratios.items():
+        if lower <= 1 <= upper:
+            unclear.append(law)
             continue
-        far = "far " if not 0.5 < middle < 2 else ""
-        clear.append(f"{far}{'less' if low > 1 else 'more'} than in {named}")
-    told = [f"the terms couple {' and '.join(clear)}"] * bool(clear)
-    told += [f"the interval does not tell it from {' nor from '.join(unclear)}"] * bool(unclear)
-    return "; ".join(told)
+        amount = "less" if lower > 1 else "more"
+        if not 0.5 < median < 2:
+            amount = f"far {amount}"
+        clear.append(f"{amount} than in {law}")
+    parts = []
+    if clear:
+        parts.append(f"the terms couple {' and '.join(clear)}")
+    if unclear:
+        parts.append(f"the interval does not distinguish it from {' nor from '.join(unclear)}")
+    return "; ".join(parts)
