@@ -1,4 +1,4 @@
-"""Jobs made, in this process or on workers, each a file as soon as it is there; what goes wrong is told by name."""
+"""Fit jobs in this process or on workers; save each fit at once, and report each error by job."""
 
 from __future__ import annotations
 
@@ -23,29 +23,32 @@ from scalebayes.utils.files import write_whole
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """Where a fit of that name is or will be."""
+    """Return the path of the fit with this name, whether it exists or not."""
     return folder / f"{name}.nc"
 
 
 def here(jobs: Iterable[Job], folder: Path) -> Generator[tuple[str, str]]:
-    """Fit in this process, jobs that share a compiled sampler in a row; names, with what went wrong."""
+    """Fit in this process, and yield each job's name with its error, empty after a success.
+
+    Jobs that share a compiled sampler are fitted one after another.
+    """
     alike: dict[Any, list[Job]] = {}
     for job in jobs:
         alike.setdefault(structure(job.spec, job.runs), []).append(job)
     for job in itertools.chain.from_iterable(alike.values()):
         try:
             made = make_fit(job)
-        except Exception as error:  # one fit may not cost the others, whatever is wrong with it
+        except Exception as error:  # a failed fit must not stop the others
             yield job.name, in_words(error)
             continue
         if made.partial:
-            raise KeyboardInterrupt  # half a fit is none of the batch's
+            raise KeyboardInterrupt  # an interrupted fit is not saved
         save(made, file_of(folder, job.name))
         yield job.name, ""
 
 
 def there(jobs: Iterable[Job], folder: Path, workers: crew.Workers) -> Generator[tuple[str, str]]:
-    """Fit on workers and write what they send back."""
+    """Fit on workers, save the files that they send back, and yield as `here` does."""
     tasks = [
         crew.Task(job.name, _fit_to_bytes, (job, job.record), structure(job.spec, job.runs))
         for job in jobs
@@ -69,7 +72,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _fit_to_bytes(job: Job, record: dict[str, Any]) -> tuple[bytes, str]:
-    """On a worker: the content of the fit's file, or what went wrong in words."""
+    """Return the content of the fit's file, or an error message; runs on a worker."""
     if (ours := job.record) != record:
         changed = [part for part, value in ours.items() if record[part] != value]
         return b"", f"the worker has another scalebayes ({', '.join(changed)} differ)"
@@ -78,19 +81,19 @@ def _fit_to_bytes(job: Job, record: dict[str, Any]) -> tuple[bytes, str]:
         made = make_fit(replace(job, settings=own | dict(job.settings)))
         with tempfile.TemporaryDirectory(prefix="scalebayes-") as folder:
             return save(made, Path(folder) / "fit.nc").read_bytes(), ""
-    except Exception as error:  # some do not survive the way back
+    except Exception as error:  # some exceptions cannot be pickled
         return b"", in_words(error)
 
 
 def in_words(error: Exception) -> str:
-    """Our own errors as they are, others with what they are."""
+    """Return the message of an exception, with its type unless it is one of scalebayes."""
     return str(error) if isinstance(error, ScaleBayesError) else f"{type(error).__name__}: {error}"
 
 
 def make_fit(job: Job) -> Fit:
-    """Make the fit of one job and note in its metadata what the job was."""
+    """Return the fit of one job, with the job's record in its metadata."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GateWarning)  # in the metadata; told once for the batch
+        warnings.simplefilter("ignore", GateWarning)  # kept in the metadata; `fit_many` warns once
         made = fit(job.runs, job.spec, seed=job.seed, progress=False, **job.settings)
     made.tree.attrs[METADATA] = json.dumps(
         made.metadata | {"job": job.record}, sort_keys=True, default=str

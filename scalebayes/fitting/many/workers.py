@@ -1,6 +1,7 @@
-"""Workers of `dask.distributed`, started here or by others: one task at a time each, so that none dies of another.
+"""Run tasks on workers of `dask.distributed`, started here or by a given scheduler.
 
-The only file that imports distributed, and only inside functions: it comes with the extra ``distributed``.
+Each worker runs one task at a time, so a crash loses only that task. No other file imports
+distributed, and only functions do so here: it is installed with the extra ``distributed``.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ type Workers = int | str | Client
 """How many local processes to start, the address of a scheduler, or a client of one."""
 
 POLL = 0.5
-"""Seconds after which the workers are counted again while none has finished."""
+"""Seconds between two counts of the workers while no task ends."""
 PATIENCE = 90.0
-"""Seconds to wait for a worker where there is none: to start, or after the last one died."""
+"""Seconds to wait for a first worker to start, or for a new one after the last has died."""
 
 HERE = "127.0.0.1"
-"""Where local workers listen: who reaches one may run anything on it."""
+"""Address at which local workers listen: local, as they run any code they get."""
 DIED = "its worker died while it ran: killed, out of memory, or lost"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A call to make on some worker; those of one kind are best made on the same, which has compiled for them."""
+    """A function call for some worker; tasks of one kind share a compiled sampler."""
 
     name: str
     function: Callable[..., Any]
@@ -51,7 +52,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that is over: its value, or in words why it has none."""
+    """A finished task: its value, or a message that says why there is none."""
 
     name: str
     value: Any = None
@@ -60,9 +61,9 @@ class Ended:
 
 @contextmanager
 def connected(workers: Workers) -> Iterator[Client]:
-    """Give a client: of new local workers, so many, of the scheduler at an address, or the one given.
+    """Return a client of new local workers, of the scheduler at an address, or the given client.
 
-    Local workers are processes of one thread each; they end with the block.
+    Local workers are processes of one thread each; they stop when the block ends.
 
     Raises
     ------
@@ -94,11 +95,8 @@ def _client(address: str) -> Client:
 
     try:
         return Client(address, timeout="10s", set_as_default=False)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-    ) as error:  # TypeError: no such protocol as what stands before ://
+    except (OSError, ValueError, TypeError) as error:
+        # distributed raises TypeError when the protocol before :// is unknown.
         raise FitError(
             f"no scheduler answers at {address!r}, which should be like tcp://host:8786: {error}"
         ) from None
@@ -106,10 +104,10 @@ def _client(address: str) -> Client:
 
 @contextmanager
 def _local(workers: int) -> Iterator[Client]:
-    """A scheduler in this process, and workers in processes of their own.
+    """Return a client of a scheduler in this process, with each worker in a separate process.
 
-    The workers are started as a command, not by multiprocessing: that would run a user's script again in each of them.
-    They are a session of their own, so that Ctrl-C reaches this process alone.
+    A command starts the workers, because multiprocessing would run the user's script again in each.
+    They form a separate session, so Ctrl-C reaches this process only.
     """
     from distributed import Client, LocalCluster
 
@@ -123,7 +121,7 @@ def _local(workers: int) -> Iterator[Client]:
             dashboard_address=f"{HERE}:0",
             host=HERE,
             silence_logs=logging.ERROR,
-        ) as cluster,  # it would warn of each worker that dies, which we tell ourselves
+        ) as cluster,  # silenced, because `Ended.error` reports each worker that dies
         Client(cluster, set_as_default=False) as client,
         _started(cluster.scheduler_address, workers, Path(folder)) as process,
     ):
@@ -133,6 +131,7 @@ def _local(workers: int) -> Iterator[Client]:
 
 @contextmanager
 def _started(address: str, workers: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start workers as a subprocess, and stop them when the block ends."""
     options = {
         "host": HERE,
         "dashboard-address": f"{HERE}:0",
@@ -142,21 +141,15 @@ def _started(address: str, workers: int, folder: Path) -> Iterator[subprocess.Po
         "death-timeout": 60,
         "local-directory": folder,
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_worker",
-        address,
-        "--no-dashboard",
-        *words,
-    ]
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
         yield process
     finally:
-        process.terminate()  # which ends the workers in order
+        process.terminate()  # lets the workers stop in order
         try:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -167,6 +160,7 @@ def _started(address: str, workers: int, folder: Path) -> Iterator[subprocess.Po
 def _await_workers(
     client: Client, workers: int, process: subprocess.Popen[bytes], folder: Path
 ) -> None:
+    """Wait until all workers are connected, or raise with the last line of their log."""
     started = time.monotonic()
     while len(client.nthreads()) < workers:
         if process.poll() is not None or time.monotonic() > started + PATIENCE:
@@ -176,17 +170,18 @@ def _await_workers(
 
 
 def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
-    """Run every task once and yield them as they end; a worker that dies takes its running task with it, no other.
+    """Run every task once, and yield each as it ends; a dead worker loses only its running task.
 
-    A worker is given its next task when it has ended one, of a kind that it has run before as long as there are such.
-    Dask by itself would queue tasks on the workers ahead of time and try those of a dead worker again elsewhere: one
-    task that kills its worker would then kill several.
+    A worker receives its next task when it has finished one, preferably of a kind that it has run
+    before. Dask alone would queue tasks on workers in advance and retry those of a dead worker
+    elsewhere, so a task that kills its worker would kill several.
 
     Raises
     ------
     FitError
-        When there are no workers for a minute and a half, or the scheduler is gone.
+        When there is no worker for `PATIENCE` seconds, or the scheduler is gone.
     """
+    # "known" are the kinds that each worker has run, and so has compiled for.
     waiting: dict[Hashable, list[Task]] = defaultdict(list)
     for task in tasks:
         waiting[task.kind].append(task)
@@ -196,19 +191,13 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
     try:
         while waiting or running:
             alive = _alive(client)
-            for address in [
-                one for one, (_, future) in running.items() if future.done() or one not in alive
-            ]:
-                yield _end(*running.pop(address))
-            for address in [address for address in alive if address not in running][
-                : _count(waiting)
-            ]:
-                task = _take(
-                    waiting, known[address], Counter(kind for one in alive for kind in known[one])
-                )
-                known[address].add(task.kind)
-                running[address] = task, _submit(client, task, address)
-            seen = time.monotonic() if alive else seen
+            for address, (task, future) in list(running.items()):
+                if future.done() or address not in alive:
+                    del running[address]
+                    yield _end(task, future)
+            _start_tasks(client, alive, waiting, running, known)
+            if alive:
+                seen = time.monotonic()
             if time.monotonic() > seen + PATIENCE:
                 raise FitError(f"there has been no worker for {PATIENCE:.0f} seconds")
             if running:
@@ -220,27 +209,45 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
             client.cancel([future for _, future in running.values()])
 
 
-def _count(waiting: Mapping[Hashable, list[Task]]) -> int:
-    return sum(map(len, waiting.values()))
+def _start_tasks(
+    client: Client,
+    alive: Iterable[str],
+    waiting: dict[Hashable, list[Task]],
+    running: dict[str, tuple[Task, Future]],
+    known: dict[str, set[Hashable]],
+) -> None:
+    """Give each idle worker its next task, as long as tasks are waiting."""
+    for address in alive:
+        if address in running or not waiting:
+            continue
+        holders = Counter(kind for worker in alive for kind in known[worker])
+        task = _take(waiting, known[address], holders)
+        known[address].add(task.kind)
+        running[address] = task, _submit(client, task, address)
 
 
 def _alive(client: Client) -> Mapping[str, int]:
-    """Addresses of the workers there are, in order."""
+    """Return the connected workers, by address in sorted order."""
     try:
         return dict(sorted(client.nthreads().items()))
-    except (
-        OSError,
-        TimeoutError,
-        RuntimeError,
-    ) as error:  # distributed's CommClosedError is an OSError
+    except (OSError, TimeoutError, RuntimeError) as error:
+        # CommClosedError of distributed is an OSError.
         raise FitError(f"the scheduler is gone: {error or type(error).__name__}") from error
 
 
 def _take(
     waiting: dict[Hashable, list[Task]], known: set[Hashable], holders: Counter[Hashable]
 ) -> Task:
-    """Take the next task for a worker: of a kind it knows, else of that with most tasks a worker that knows it."""
-    kind = max(waiting, key=lambda kind: (kind in known, len(waiting[kind]) / (1 + holders[kind])))
+    """Remove and return the next task for a worker.
+
+    A kind that the worker knows comes first, then the kind with most tasks per worker that knows
+    it.
+    """
+
+    def preference(kind: Hashable) -> tuple[bool, float]:
+        return kind in known, len(waiting[kind]) / (1 + holders[kind])
+
+    kind = max(waiting, key=preference)
     task = waiting[kind].pop(0)
     if not waiting[kind]:
         del waiting[kind]
@@ -249,9 +256,8 @@ def _take(
 
 def _submit(client: Client, task: Task, address: str) -> Future:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Sending large graph", UserWarning
-        )  # a long table goes to one worker, once
+        # The warning suggests scattering data, but a table goes to one worker, once.
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         return client.submit(
             _call,
             task.function,
@@ -265,7 +271,10 @@ def _submit(client: Client, task: Task, address: str) -> Future:
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Make a call on a worker, whose processes each compile into a folder of their own: two in one get in the way."""
+    """Call a function on a worker.
+
+    Each worker process compiles into a separate folder: two processes would wait for one lock.
+    """
     from distributed import get_worker
 
     if "pytensor" not in sys.modules:
@@ -276,32 +285,32 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
 
 def threads() -> int:
-    """Threads of the worker that this runs on."""
+    """Return the number of threads of the worker that runs this."""
     from distributed import get_worker
 
     return int(get_worker().state.nthreads)
 
 
 def _end(task: Task, future: Future) -> Ended:
-    """How a task ended. Its worker may have died with the value, or before there was one."""
+    """Return the outcome of a task, whose worker may have died before or after it had the value."""
     from distributed import KilledWorker
 
     try:
         if future.status == "finished":
             return Ended(task.name, future.result(timeout=PATIENCE))
-        if future.status == "error" and not isinstance(
-            error := future.exception(timeout=POLL), KilledWorker
-        ):
-            return Ended(task.name, error=f"{type(error).__name__}: {error}")
+        if future.status == "error":
+            error = future.exception(timeout=POLL)
+            if not isinstance(error, KilledWorker):
+                return Ended(task.name, error=f"{type(error).__name__}: {error}")
     except (TimeoutError, OSError):
         pass
     finally:
-        future.release()  # else the worker keeps the value
+        future.release()  # otherwise the worker keeps the value in memory
     return Ended(task.name, error=DIED)
 
 
 def _wait_for_one(client: Client, running: list[Future]) -> None:
-    """Wait until a task ends, for half a second at most."""
+    """Wait until a task ends, for `POLL` seconds at most."""
     from distributed import wait
 
     with contextlib.suppress(TimeoutError), client.as_current():
