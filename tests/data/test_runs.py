@@ -252,7 +252,11 @@ def test_errors_survive_a_process_boundary():
         ({"loss": [60, 30, 16]}, "loss", "a perplexity"),
         ({"loss": [12.1, 10.5, 8.5]}, "loss", "a perplexity"),
         ({"loss": [45.5, 40.1, 30.2]}, "loss", "A percentage is not a loss"),
-        ({"loss": None, "val_loss_%": [4.5, 4.1, 3.2]}, "val_loss_%", "an accuracy or percentage is not a loss"),
+        (
+            {"loss": None, "val_loss_%": [4.5, 4.1, 3.2]},
+            "val_loss_%",
+            "an accuracy or percentage is not a loss",
+        ),
         ({"loss": None, "valid perplexity": [7.5, 6.1, 5.2]}, "valid perplexity", "logarithm"),
         ({"loss": None, "bits_per_byte": [1.5, 1.1, 1.0]}, "bits_per_byte", "per byte"),
     ],

@@ -235,7 +235,9 @@ def test_sentence_and_figure_say_what_was_measured():
         planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7]
     )
     sentence = result.sentence()
-    assert sentence.startswith("knows on planted: over 2 splits by compute its 90% intervals covered ")
+    assert sentence.startswith(
+        "knows on planted: over 2 splits by compute its 90% intervals covered "
+    )
     assert "30 held-out runs" in sentence
     assert sentence.endswith("of too sure's")
     axes = calibration(result).axes[0]
