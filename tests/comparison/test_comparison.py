@@ -169,7 +169,9 @@ def test_runs_with_high_pareto_k_are_refitted_without_them(monkeypatch):
         np.log(run["loss"] / law), posterior["nu"].values, scale=posterior["sigma"].values
     )
     assert float(found.loo["a"].elpd_i.sel(run=names[0])) == pytest.approx(np.log(density.mean()))
-    assert any("refits without" in note and "failed the convergence checks" in note for note in found.notes)
+    assert any(
+        "refits without" in note and "failed the convergence checks" in note for note in found.notes
+    )
 
 
 def test_a_refit_with_a_discrepancy_scores_the_run_given_all_others():
@@ -649,7 +651,8 @@ def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
     assert "failed the convergence checks (R_HAT)" in run("coupling", bad, code=3).stderr
     good = sb.save(make_fit("chinchilla"), tmp_path / "good.nc")
     assert (
-        "note: bad failed its convergence checks: R_HAT" in run("compare", bad, good, "--no-reloo", code=3).stderr
+        "note: bad failed its convergence checks: R_HAT"
+        in run("compare", bad, good, "--no-reloo", code=3).stderr
     )
 
     def half(runs, spec, *, seed):
