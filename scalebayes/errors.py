@@ -1,4 +1,4 @@
-"""Exceptions and warnings: every error derives from `ScaleBayesError`, so one `except` is enough."""
+"""Exceptions and warnings; every error derives from `ScaleBayesError`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ class Html(str):
 
 
 def panel(title: str, *parts: Html | str | None) -> str:
-    """Return one object as HTML: a title, then its parts; a part that is plain text is a paragraph."""
+    """Return one object as HTML: a title, then its parts; plain text becomes a paragraph."""
     body = [paragraph(title, bold=True)]
     for part in parts:
         if isinstance(part, Html):

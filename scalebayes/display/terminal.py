@@ -51,7 +51,7 @@ def _table_width(widths: list[int]) -> int:
 
 
 def _least_width(heading: str, cells: int) -> int:
-    """Return the width of a column whose heading may break between words, but whose cells may not."""
+    """Return the width of a column whose heading may be broken, but whose cells may not."""
     longest_word = max(map(len, heading.split()), default=0)
     return max(cells, longest_word, min(len(heading), LEAST_HEADING))
 

@@ -90,7 +90,7 @@ class Progress:
             self._bars.update(task, completed=done + 1)
 
     def bar(self, label: str) -> Callable[[list[Any]], None]:
-        """Return a function that shows the progress of nutpie's chains, summed, with divergences."""
+        """Return a function that shows nutpie's chains as one bar, with divergences."""
         task = self._bars.add_task(label, total=None)
 
         def update(chains: list[Any]) -> None:
@@ -106,7 +106,7 @@ class Progress:
 
 
 def _time_left_column() -> Any:
-    """Return a column with Rich's estimate of the time left, in words; empty without an estimate."""
+    """Return a column with Rich's estimate of the time left; empty without an estimate."""
     from rich.progress import Task, TimeRemainingColumn
     from rich.text import Text
 
