@@ -140,7 +140,6 @@ def answer(
     decades = np.maximum(0.0, np.log10(C / runs.max_compute))
     out.attrs = {
         "cost": SIX_ND.name,
-        "gate_failures": "",
         "runs": f"{runs.name} ({len(runs)} runs)",
     } | about
     return out.assign_coords(

@@ -110,7 +110,7 @@ def _print_forecasts(fit: Fit, ci_prob: float) -> None:
 
     views = [group(fit, name) for name in fit.groups] or [fit]
     for view in views:
-        of_group = f" of {view.view}" if view.view else ""
+        of_group = f" of {view.view}" if view.view is not None else ""
         typer.echo(f"\nAt ten times the largest run{of_group}")
         typer.echo(draws_table(ahead(view), ci_prob))
 

@@ -78,11 +78,12 @@ def _load_groups(fits: list[str], groups: list[str]) -> dict[str, Fit]:
 
 def _print_answers(answers: dict[str, xr.Dataset], output: Output) -> None:
     """Print the answers and notes on them, and exit with their code."""
+    from scalebayes.posterior.provenance import provenance
     from scalebayes.summaries.text import draws_table
 
     # All answers are about the same fits, so the first has the attributes of all.
     about = next(iter(answers.values())).attrs
-    failures = about["gate_failures"].split("; ") if about["gate_failures"] else []
+    failures = provenance(next(iter(answers.values()))).failures
     if output.as_json:
         said: dict[str, Any] = {"baseline": about["baseline"], "notes": about["notes"]}
         said |= describe_answers(failures, *answers.values())

@@ -16,7 +16,7 @@ from scalebayes.display.terminal import align
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.posterior.average import Average, average, by_weight, named_fits
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import of_several
+from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import at_budget
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
@@ -158,9 +158,8 @@ class Comparison:
             f"{label} is a law of C alone: it gives a loss, and has no N* to compare"
             for label in without_N
         ]
-        failures = dict.fromkeys(code for fit in self.fits.values() for code in fit.gate_failures)
-        attrs = {"gate_failures": ", ".join(failures), "notes": "; ".join(notes)}
-        return xr.Dataset(quantities, coords, of_several(answers) | attrs)
+        difference = xr.Dataset(quantities, coords, {"notes": "; ".join(notes)})
+        return with_provenance(difference, combine(answers))
 
     def sentence(self) -> str:
         """Scores of the models on runs left out, in a few sentences, with their limits."""

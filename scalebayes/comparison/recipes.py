@@ -22,7 +22,8 @@ from scalebayes.fitting.fit import fit
 from scalebayes.fitting.many.fit_many import fit_all
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import label, of_several
+from scalebayes.posterior.provenance import combine, with_provenance
+from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.frontier import frontier, loss_at_budget
 from scalebayes.queries.inputs import quantities
 from scalebayes.queries.predict import predict
@@ -151,8 +152,7 @@ def contrast(
     out["p_best"] = (first == xr.DataArray(np.arange(len(fits)), dims="arm")).mean(
         ("chain", "draw")
     )
-    out.attrs |= {"baseline": base, "notes": "; ".join(_shared_rows(fits)), "joint": _joint(fits)}
-    return out.transpose("chain", "draw", "target", "arm")
+    return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
 def multiplier(
@@ -216,11 +216,15 @@ def multiplier(
         },
         {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms, "C": ("budget", budgets)},
     )
-    out.attrs = of_several(answers) | {"baseline": base, "notes": "; ".join(_shared_rows(fits))}
-    out.attrs["joint"] = _joint(fits)
-    return out.assign_coords(
-        decades_beyond=(("budget", "arm"), np.stack(beyond, axis=1), {"of": "C"})
-    )
+    decades = (("budget", "arm"), np.stack(beyond, axis=1), {"of": "C"})
+    out = with_provenance(out.assign_coords(decades_beyond=decades), combine(answers))
+    return _about(out, fits, base)
+
+
+def _about(answer: xr.Dataset, fits: Mapping[str, Arm], baseline: str) -> xr.Dataset:
+    """The answer with its baseline, notes on shared runs, and whether the arms share draws."""
+    notes = "; ".join(_shared_rows(fits))
+    return answer.assign_attrs(baseline=baseline, notes=notes, joint=_joint(fits))
 
 
 def _baseline(fits: Mapping[str, Arm], baseline: str | None) -> str:
@@ -275,7 +279,7 @@ def _origins(fits: Mapping[str, Arm]) -> dict[str, str]:
     """Where each arm's draws come from: groups of one pooled fit come from that fit, any other arm from itself."""
     return {
         name: f"pooled {arm.tree.attrs['pooled']}"
-        if isinstance(arm, Fit) and arm.view
+        if isinstance(arm, Fit) and arm.view is not None
         else f"arm {name}"
         for name, arm in fits.items()
     }
@@ -318,7 +322,7 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
     out = out.assign_coords(
         draw=np.arange(size), decades_beyond=(("arm", "target"), beyond, {"of": of})
     )
-    out.attrs |= of_several(answers)
+    out = with_provenance(out, combine(answers))
     return out.expand_dims(chain=[0]).transpose("chain", "draw", "arm", "target")
 
 
@@ -342,8 +346,7 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
         N = np.exp(np.interp(np.log(path), np.log(anchors), np.log(medians)))
         answer = predict(fit, N=N, C=path, new_run=False, seed=seed)
         values = {name: answer[name].values for name in ("loss", "law")}
-    out = xr.Dataset({name: (("chain", "draw", "target"), value) for name, value in values.items()})
-    return label(out, fit, "target", {"C": path}, {"N": N, "C": path})
+    return to_dataset(fit, values, "target", {"C": path}, {"N": N, "C": path})
 
 
 def _search_path(budgets: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import xarray as xr
 from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import Fit
+from scalebayes.posterior.provenance import combine, with_provenance
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -105,29 +106,9 @@ def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Data
             for part in parts
         ]
     mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
-    failures = dict.fromkeys(
-        code
-        for a in answers.values()
-        for code in a.attrs.get("gate_failures", "").split(", ")
-        if code
-    )
-    mixed.attrs |= {
-        "gate_failures": ", ".join(failures),
-        "model": f"the average of {', '.join(answers)}",
-    }
-    if all(
-        "spec" in answer.attrs for answer in answers.values()
-    ):  # answers that say how far they reach
-        mixed.attrs["scatter"] = min(answer.attrs["scatter"] for answer in answers.values())
-        if len(set(weights)) == 1:
-            mixed.attrs["spec"] = "+".join(
-                sorted(answer.attrs["spec"] for answer in answers.values())
-            )
-    return (
-        mixed.assign_coords(draw=np.arange(mixed.sizes["draw"]))
-        .expand_dims(chain=[0])
-        .transpose("chain", "draw", ...)
-    )
+    mixed = with_provenance(mixed, combine(answers, weights))
+    mixed = mixed.assign_coords(draw=np.arange(mixed.sizes["draw"]))
+    return mixed.expand_dims(chain=[0]).transpose("chain", "draw", ...)
 
 
 def by_weight(sizes: Sequence[int], weights: Sequence[float]) -> list[np.ndarray]:

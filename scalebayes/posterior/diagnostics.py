@@ -11,7 +11,7 @@ import xarray as xr
 
 from scalebayes.display import html
 from scalebayes.messages import Message
-from scalebayes.posterior.fit import NEW_GROUP, SAMPLED, Fit, draws
+from scalebayes.posterior.fit import SAMPLED, Fit, draws
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     gate = convergence(fit.tree, partial=fit.partial)
     if fit.groups:
         return Diagnosis((*gate.messages, *_of_groups(fit)), gate.table)
-    if fit.view == NEW_GROUP:
+    if fit.view is not None and fit.view.is_new:
         return gate
     return Diagnosis((*gate.messages, *_design(fit), *_rows(fit), *_prior_decides(fit)), gate.table)
 

@@ -22,10 +22,29 @@ if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
     from scalebayes.specs.spec import Spec
 
-NEW_GROUP = "new group"
-"""The view of a group without runs."""
 METADATA = "scalebayes"
 """Root attribute of the tree: how the fit was made, as canonical JSON."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One group of a pooled fit.
+
+    Attributes
+    ----------
+    group
+        The group's name; None for a new group, which has no runs.
+    """
+
+    group: str | None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this is a group without runs, drawn from the population."""
+        return self.group is None
+
+    def __str__(self) -> str:
+        return "a new group" if self.group is None else self.group
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,9 +95,11 @@ class Fit:
         )
 
     @property
-    def view(self) -> str:
-        """What of a pooled fit this is: a group's name, "new group", or nothing where it is no view."""
-        return str(self.metadata.get("view", ""))
+    def view(self) -> View | None:
+        """The group of a pooled fit that this fit is a view of; None where it is no view."""
+        if "view" not in self.metadata:
+            return None
+        return View(self.metadata["view"]["group"])
 
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
@@ -144,7 +165,8 @@ def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:
     QueryError
         With those words.
     """
-    if fit.spec.pool is not None and (of_a_group or fit.view == NEW_GROUP):
+    is_new_group = fit.view is not None and fit.view.is_new
+    if fit.spec.pool is not None and (of_a_group or is_new_group):
         raise QueryError(f"of a pooled fit, {what}")
 
 

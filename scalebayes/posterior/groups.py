@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.posterior.fit import METADATA, NEW_GROUP, Fit
+from scalebayes.posterior.fit import METADATA, Fit, View
 from scalebayes.specs.pooling import around_population, pooled_names, shared_names
 
 
@@ -46,7 +46,7 @@ def group(fit: Fit, name: str) -> Fit:
     }
     of_runs = ("observed_data", "constant_data", "log_likelihood")
     parts |= {k: fit.tree[k].to_dataset().isel(run=rows) for k in of_runs if k in fit.tree.children}
-    return _view(replace(fit, runs=runs), parts, name)
+    return _view(replace(fit, runs=runs), parts, View(name))
 
 
 def new_group(fit: Fit, *, seed: int = 0) -> Fit:
@@ -76,27 +76,27 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
         values = xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items()}, labels)
         parts[k] = values.assign({n: given[n] for n in shared_names(fit.spec)})
     parts |= {k: fit.tree[k].to_dataset() for k in ("observed_data", "constant_data")}
-    return _view(fit, parts, NEW_GROUP)
+    return _view(fit, parts, View(None))
 
 
 def _check_pooled(fit: Fit) -> None:
     if not isinstance(fit, Fit):
         raise QueryError("groups are those of one fit: ask each fit of the average by itself")
     if not fit.groups:
-        what = f"a view of {fit.view} already" if fit.view else "not of a pooled model"
+        what = f"a view of {fit.view} already" if fit.view is not None else "not of a pooled model"
         raise QueryError(
             f"{fit!r} is {what}: groups are of a fit of a model with pool, such as chinchilla-pooled"
         )
 
 
-def _view(fit: Fit, parts: dict[str, xr.Dataset], name: str) -> Fit:
+def _view(fit: Fit, parts: dict[str, xr.Dataset], view: View) -> Fit:
     """Put the parts together, marked as a view of its fit."""
     tree = xr.DataTree.from_dict({**parts, "sample_stats": fit.tree["sample_stats"].to_dataset()})
     origin = hashlib.sha256(
         fit.tree["posterior"].to_dataset()["sigma_population"].values.tobytes()
     ).hexdigest()
     tree.attrs = {
-        METADATA: json.dumps(fit.metadata | {"view": name}, sort_keys=True),
+        METADATA: json.dumps(fit.metadata | {"view": asdict(view)}, sort_keys=True),
         "pooled": origin,
     }
     return replace(fit, tree=tree)

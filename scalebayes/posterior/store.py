@@ -29,7 +29,7 @@ def save(fit: Fit, path: str | Path) -> Path:
     FitError
         When the folder does not exist or cannot be written, or the fit is a view of a pooled one.
     """
-    if fit.view:
+    if fit.view is not None:
         raise FitError(
             "a view of a pooled fit is not saved by itself: save the pooled fit, and make the view again"
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
+from scalebayes.posterior.provenance import provenance, with_provenance
 
 KEPT = ("N", "D", "tokens_per_param", "epochs")
 """Of an answer, what stands beside the accuracy; the loss is kept anyway."""
@@ -108,13 +111,11 @@ def _share(odds: np.ndarray) -> np.ndarray:
 
 def _labelled(out: xr.Dataset, stage: Fit, answer: xr.Dataset) -> xr.Dataset:
     """Say whose answer it is, what either fit failed, and which losses the stage has seen."""
-    failed = dict.fromkeys(
-        c for c in (*answer.attrs.get("gate_failures", "").split(", "), *stage.gate_failures) if c
-    )
+    record = provenance(answer)
+    failures = tuple(dict.fromkeys((*record.failures, *stage.gate_failures)))
     scores = stage.runs.loss
-    out.attrs = dict(answer.attrs) | {
-        "gate_failures": ", ".join(failed),
-        "stage": stage.spec.name,
-        "loss_of_scores": [float(scores.min()), float(scores.max())],
-    }
-    return out
+    out = out.assign_attrs(answer.attrs)
+    out = out.assign_attrs(
+        stage=stage.spec.name, loss_of_scores=[float(scores.min()), float(scores.max())]
+    )
+    return with_provenance(out, replace(record, failures=failures))

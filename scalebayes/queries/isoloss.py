@@ -12,10 +12,10 @@ from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import label
+from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import curve_of
 from scalebayes.queries.inputs import quantities, read_inputs
-from scalebayes.queries.reach import UNITS, along_input
+from scalebayes.queries.reach import along_input
 
 
 def isoloss(
@@ -123,23 +123,10 @@ def _contour(
             "data_ratio": D / run["D"],
             "compute_ratio": values["C"] / SIX_ND.flop(run["N"], run["D"]),
         }
-    counts = fit.tree["posterior"].sizes
-    shape = (counts["chain"], counts["draw"], len(sizes))
-    out = xr.Dataset(
-        {
-            name: (("chain", "draw", "target"), value.reshape(shape))
-            for name, value in values.items()
-        }
-    )
-    for name in ("D", "C"):
-        out[name].attrs["units"] = UNITS[name]
-    return label(
-        out,
-        fit,
-        "target",
-        {"N": sizes} | along,
-        {"N": sizes, "C": np.full(len(sizes), fit.runs.max_compute)},
-    )
+    about = {name: {"units": UNITS[name]} for name in ("D", "C")}
+    # The distance is that of the draws that reach the loss: `isoloss` puts it in.
+    reached = {"N": sizes, "C": np.full(len(sizes), fit.runs.max_compute)}
+    return to_dataset(fit, values, "target", {"N": sizes} | along, reached, about)
 
 
 def _run(like: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:

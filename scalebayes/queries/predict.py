@@ -10,7 +10,7 @@ import xarray as xr
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
-from scalebayes.queries.answers import LONG_NAMES, label
+from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
 from scalebayes.queries.inputs import read_inputs
 from scalebayes.utils.parallel import parts_of, side_by_side
 
@@ -67,12 +67,8 @@ def predict(
     curves = _draw(
         fit, [inputs[x] for x in fit.spec.law_object.inputs], np.random.default_rng(seed), new_run
     )
-    out = xr.Dataset(
-        {name: (("chain", "draw", "target"), values) for name, values in curves.items()}
-    )
-    for name in out:
-        out[str(name)].attrs = {"long_name": LONG_NAMES[str(name)], "units": "nats per token"}
-    return label(out, fit, "target", inputs, inputs)
+    about = {name: {"long_name": LONG_NAMES[name], "units": NATS} for name in curves}
+    return to_dataset(fit, curves, "target", inputs, inputs, about)
 
 
 def _draw(

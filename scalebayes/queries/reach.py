@@ -12,13 +12,11 @@ from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import label
+from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of, first_place
 from scalebayes.queries.frontier_path import CEILING, optimal_path
 from scalebayes.queries.inputs import quantities
 from scalebayes.units import format_quantity, share_in_words
-
-UNITS = {"N": "parameters", "D": "tokens", "C": "FLOP"}
 
 
 def reach(
@@ -158,20 +156,16 @@ def _asked(fit: Fit, loss: Any, given: dict[str, Any]) -> tuple[np.ndarray, dict
 def _answer(
     fit: Fit, values: dict[str, np.ndarray], along: dict[str, np.ndarray], cost: Cost
 ) -> xr.Dataset:
-    sizes = fit.tree["posterior"].sizes
-    shape = (sizes["chain"], sizes["draw"], len(along["loss"]))
-    full = {
-        name: np.broadcast_to(value, (shape[0] * shape[1], shape[2]))
-        for name, value in values.items()
-    }
-    out = xr.Dataset(
-        {name: (("chain", "draw", "target"), value.reshape(shape)) for name, value in full.items()}
-    )
-    for name in set(UNITS) & set(full):
-        out[name].attrs["units"] = UNITS[name]
-    out.attrs["cost"] = cost.name
-    middle = {x: np.quantile(full[x], 0.5, axis=0, method="higher") for x in UNITS if x in full}
-    return label(out, fit, "target", along, along | middle)
+    medians, about = {}, {}
+    for name in UNITS:
+        if name not in values:
+            continue
+        # "higher" keeps the median infinite where half of the draws never reach the loss.
+        by_draw = np.atleast_2d(values[name])
+        medians[name] = np.quantile(by_draw, 0.5, axis=0, method="higher")
+        about[name] = {"units": UNITS[name]}
+    out = to_dataset(fit, values, "target", along, along | medians, about)
+    return out.assign_attrs(cost=cost.name)
 
 
 def along_input(

@@ -12,7 +12,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import label
+from scalebayes.queries.answers import NATS, to_dataset
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import quantities, read_inputs
 from scalebayes.queries.predict import predict
@@ -97,14 +97,11 @@ def returns(
     if alone:
         shape = values["loss"].shape
         values = {name: np.broadcast_to(here[name], shape) for name in ("N", "D")} | values
-    out = xr.Dataset({name: (("chain", "draw", "target"), value) for name, value in values.items()})
-    for name in {"loss"} | set(GAINS):
-        out[name].attrs = {"units": "nats per token"} | (
-            {"long_name": GAINS[name]} if name in GAINS else {}
-        )
-    out.attrs["cost"] = rule.name
+    about = {name: {"units": NATS, "long_name": words} for name, words in GAINS.items()}
+    about["loss"] = {"units": NATS}
     larger = {"N": steps * here["N"], "C": steps * SIX_ND.flop(here["N"], here["D"])}
-    return label(out, fit, "target", given | {"factor": steps}, larger)
+    out = to_dataset(fit, values, "target", given | {"factor": steps}, larger, about)
+    return out.assign_attrs(cost=rule.name)
 
 
 def _gains(

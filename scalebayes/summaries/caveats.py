@@ -11,6 +11,7 @@ import xarray as xr
 from scalebayes.datasets import coverage
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
+from scalebayes.posterior.provenance import provenance
 from scalebayes.units import format_quantity, share_in_words
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
 
 
 def _distance(answer: xr.Dataset) -> Iterator[Message]:
-    furthest, span = _furthest(answer), answer.attrs.get("span", np.inf)
+    furthest, span = _furthest(answer), provenance(answer).span
     if furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the {span:.1f} that the runs "
@@ -83,10 +84,11 @@ def _furthest(answer: xr.Dataset) -> float:
 
 def _outside(answer: xr.Dataset) -> Iterator[Message]:
     near = answer["decades_beyond"] < APART
+    ranges = provenance(answer).ranges
     for x in ("N", "D", "S", "U", "E"):
-        if x not in answer.coords or f"{x}_of_runs" not in answer.attrs:
+        if x not in answer.coords or x not in ranges:
             continue
-        low, high = answer.attrs[f"{x}_of_runs"]
+        low, high = ranges[x]
         asked = answer[x].where(near & np.isfinite(answer[x])).values
         asked = asked[np.isfinite(asked)]
         off = np.maximum(np.log10(asked / high), np.log10(low / asked))
@@ -141,23 +143,23 @@ def _disagreement(answer: xr.Dataset) -> Iterator[Message]:
 
 def _measured(answer: xr.Dataset) -> Iterator[Message]:
     furthest = _furthest(answer)
-    if furthest == 0 or "model" not in answer.attrs:
+    record = provenance(answer)
+    if furthest == 0 or not record.models:
         return
     table = coverage()
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
-    own = here[here["spec"] == answer.attrs.get("spec")]
+    own = here[here["spec"] == record.calibration_key]
     if len(own):
         yield Message("CALIBRATION", "note", f"{_held(own.iloc[0])} (docs/calibration.md)")
     else:
         others = "; ".join(
             _held(row) for _, row in here[here["method"].isin(["chinchilla", "coupled"])].iterrows()
         )
-        what = f"what intervals of {answer.attrs['model']} hold beyond the runs was not measured"
+        what = f"what intervals of {record.name} hold beyond the runs was not measured"
         yield Message("CALIBRATION", "note", f"{what}; {others}" if others else what)
-    scatter = answer.attrs.get("scatter", np.inf)
-    if scatter < SMALL_SCATTER:
+    if record.noise_scale < SMALL_SCATTER:
         text = (
-            f"the runs scatter by only {scatter:.1%} around the fit, which is no reassurance: on public tables a "
+            f"the runs scatter by only {record.noise_scale:.1%} around the fit, which is no reassurance: on public tables a "
             "smaller scatter went with worse coverage beyond the runs"
         )
         yield Message("SMALL_RESIDUALS", "note", text)

@@ -13,6 +13,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.decisions.decide import LEAST, MEDIAN, shared_range
 from scalebayes.posterior.fit import law_parameters
+from scalebayes.posterior.provenance import provenance
 from scalebayes.queries.curves import curve_of, first_place
 from tests.fixtures import INTEGRATED, fit_of, grid_runs, scattered
 
@@ -667,7 +668,9 @@ def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
 def test_a_chance_carries_what_its_distance_says():
     answer = sb.probability(handmade("chinchilla"), loss=2.0, C=1e27)
     assert "NOT_VALIDATED" in [message.code for message in sb.caveats(answer)]
-    assert {"model", "span", "scatter"} <= answer.attrs.keys()
+    record = provenance(answer)
+    assert record.models == ("chinchilla",)
+    assert 0 < record.noise_scale < record.span < 10
 
 
 # command line

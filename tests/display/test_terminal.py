@@ -5,6 +5,7 @@ import xarray as xr
 
 import scalebayes as sb
 from scalebayes.display.terminal import paragraph
+from scalebayes.posterior.provenance import Provenance, with_provenance
 from scalebayes.summaries.text import WIDTH, align, beyond, cell, draws_table
 
 
@@ -67,7 +68,8 @@ def answer_at(decades):
     draws = xr.DataArray(np.full((1, 4, len(decades)), np.inf), dims=("chain", "draw", "target"))
     coords = {"loss": ("target", np.arange(2.0, 2.0 + len(decades)))}
     coords |= {"decades_beyond": ("target", np.array(decades), {"of": "C"})}
-    return xr.Dataset({"C": draws}, coords, {"model": "coupled", "spec": "", "span": 4.0})
+    record = Provenance(models=("coupled",), span=4.0)
+    return with_provenance(xr.Dataset({"C": draws}, coords), record)
 
 
 def test_what_half_of_the_draws_never_reach_is_at_no_distance():

@@ -6,6 +6,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.posterior.average import by_weight
+from scalebayes.posterior.provenance import provenance
 from tests.fixtures import fit_of
 
 TABLE = pd.DataFrame(
@@ -80,7 +81,7 @@ def test_the_law_of_a_fit_without_discrepancy_is_its_curve(constant):
 def test_an_average_tells_what_its_fits_failed(constant):
     both = sb.average({"a": constant(), "b": constant(gate_failures=["R_HAT"])})
     assert both.gate_failures == ("R_HAT",)
-    assert sb.predict(both, N=1e9, D=2e10).attrs["gate_failures"] == "R_HAT"
+    assert provenance(sb.predict(both, N=1e9, D=2e10)).failures == ("R_HAT",)
     assert repr(both) == "<Average of 2 fits to twelve: a 0.50, b 0.50>"
 
 

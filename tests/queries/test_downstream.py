@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
+from scalebayes.posterior.provenance import provenance
 from scalebayes.queries.downstream import _paired
 from tests.fixtures import BESIROGLU_PARAMETERS, around, fit_of
 
@@ -391,7 +392,8 @@ def test_failures_of_either_fit_are_told(losses):
         ("R_HAT",),
         **{k: np.full(shape, v) for k, v in values.items()},
     )
-    assert sb.downstream(bad, sb.predict(losses, N="1B", D="20B")).attrs["gate_failures"] == "R_HAT"
+    chained = sb.downstream(bad, sb.predict(losses, N="1B", D="20B"))
+    assert provenance(chained).failures == ("R_HAT",)
 
 
 # The command

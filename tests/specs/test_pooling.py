@@ -1,6 +1,7 @@
 """Partial pooling: the density is the hierarchical one, groups answer as fits do, and what cannot be asked is said."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from scalebayes.fitting.preflight import least_noise_scale
 from scalebayes.fitting.samplers import STATS, named
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import METADATA
+from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.pooling import (
     pooled_prior_draws,
     read_grouping,
@@ -339,6 +341,37 @@ def test_a_group_answers_with_its_own_parameters_and_runs(pooled):
         m.text for m in sb.caveats(far)
     )  # not the coverage of an unpooled law
     assert repr(view).startswith("<Fit of chinchilla-pooled to pile2023, pythia: 8 runs")
+
+
+def test_a_group_that_is_called_new_group_is_a_group_like_any_other(pooled):
+    renamed = with_group_renamed(pooled, "pythia", "new group")
+    view, same = sb.group(renamed, "new group"), sb.group(pooled, "pythia")
+    assert not view.view.is_new
+    assert sb.new_group(renamed).view.is_new
+    given, expected = (make_likelihood(fit).pointwise for fit in (view, same))
+    np.testing.assert_array_equal(given, expected)
+    assert [m.code for m in sb.diagnose(view).messages] == [
+        m.code for m in sb.diagnose(same).messages
+    ]
+    far = {"C": 1000 * view.runs.max_compute, "N": "12B"}
+    assert sb.caveats(sb.predict(view, **far)) == sb.caveats(sb.predict(same, **far))
+    with pytest.raises(sb.QueryError, match="no runs that could be weighed"):
+        make_likelihood(sb.new_group(renamed))
+
+
+def with_group_renamed(fit, old, new):
+    """The pooled fit, one of its groups under another name."""
+    table = fit.runs.table.assign(group=fit.runs.table["group"].astype(str).replace(old, new))
+    parts = {}
+    for name, part in fit.tree.children.items():
+        dataset = part.to_dataset()
+        if "group" in dataset.coords:
+            names = [new if one == old else one for one in map(str, dataset["group"].values)]
+            dataset = dataset.assign_coords(group=names)
+        parts[name] = dataset
+    tree = xr.DataTree.from_dict(parts)
+    tree.attrs = dict(fit.tree.attrs)
+    return sb.Fit(fit.spec, replace(fit.runs, table=table), tree)
 
 
 def test_log_likelihoods_are_of_each_runs_own_group(pooled):

@@ -1,0 +1,167 @@
+"""What an answer rests on: the models, their convergence checks, and the reach of their runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.posterior.fit import Fit, noise_parameters
+
+if TYPE_CHECKING:
+    from typing import Self
+
+ATTRIBUTE = "provenance"
+"""The one attribute of an answer that holds its provenance, as JSON."""
+HASH_DIGITS = 12
+"""Digits of a spec's hash that identify it in the table of measured coverage."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What an answer rests on; `scalebayes.caveats` and the printed warnings read nothing else.
+
+    Attributes
+    ----------
+    models
+        Names of the models, or labels of the fits of an average.
+    spec_hashes
+        First digits of the hashes of their specs; empty where weights of an average differ.
+    failures
+        Codes of failed convergence checks, each behind the label of its fit where fits are compared.
+    span
+        Decades between the smallest and the largest run, in compute or the law's furthest input.
+    noise_scale
+        Median of sigma, the noise scale of log loss.
+    ranges
+        Least and largest value among the runs of each input of the law.
+    is_average
+        Whether the draws of the models are mixed into one answer.
+    """
+
+    models: tuple[str, ...] = ()
+    spec_hashes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    span: float = math.inf
+    noise_scale: float = math.inf
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    is_average: bool = False
+
+    @property
+    def name(self) -> str:
+        """The models in words; empty where they are not known."""
+        if self.is_average:
+            return f"the average of {', '.join(self.models)}"
+        return " and ".join(self.models)
+
+    @property
+    def calibration_key(self) -> str | None:
+        """The key of this model or average in the table of measured coverage, or None."""
+        if not self.spec_hashes:
+            return None
+        if self.is_average:
+            return "+".join(sorted(self.spec_hashes))
+        if len(self.models) == 1 and len(self.spec_hashes) == 1:
+            return self.spec_hashes[0]
+        return None
+
+    def to_json(self) -> str:
+        """Text for the attribute of a dataset."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        stored = json.loads(text)
+        for name in ("models", "spec_hashes", "failures"):
+            stored[name] = tuple(stored[name])
+        stored["ranges"] = {x: tuple(limits) for x, limits in stored["ranges"].items()}
+        return cls(**stored)
+
+
+def provenance(answer: xr.Dataset) -> Provenance:
+    """Provenance of an answer; an empty one for a dataset of other origin."""
+    if ATTRIBUTE not in answer.attrs:
+        return Provenance()
+    return Provenance.from_json(answer.attrs[ATTRIBUTE])
+
+
+def with_provenance(answer: xr.Dataset, record: Provenance) -> xr.Dataset:
+    """The answer with its provenance replaced."""
+    return answer.assign_attrs({ATTRIBUTE: record.to_json()})
+
+
+def provenance_of_fit(fit: Fit, span: float) -> Provenance:
+    """Provenance of an answer of one fit whose runs span so many decades."""
+    ranges = {}
+    for x in fit.spec.law_object.inputs:
+        values = getattr(fit.runs, x)
+        ranges[x] = (float(values.min()), float(values.max()))
+    return Provenance(
+        models=(fit.spec.name,),
+        spec_hashes=(fit.spec.hash[:HASH_DIGITS],),
+        failures=fit.gate_failures,
+        span=span,
+        noise_scale=float(np.median(noise_parameters(fit)["sigma"])),
+        ranges=ranges,
+    )
+
+
+def combine(
+    answers: Mapping[str, xr.Dataset], weights: Sequence[float] | None = None
+) -> Provenance:
+    """Provenance of an answer made of the answers of several fits: that of the worst of them.
+
+    The fewest decades that runs span, the inputs that the runs of all fits cover, the smallest
+    noise scale, and all failed convergence checks.
+
+    Parameters
+    ----------
+    answers
+        Answers by label.
+    weights
+        The weight of each in an average; None where the answers stand side by side.
+    """
+    records = {label: provenance(answer) for label, answer in answers.items()}
+    failures: list[str] = []
+    for label, record in records.items():
+        prefix = f"{label}: " if weights is None else ""
+        failures += [f"{prefix}{code}" for code in record.failures]
+
+    keys = [record.calibration_key for record in records.values()]
+    hashes = tuple(key for key in keys if key is not None)
+    if weights is None:
+        models = [record.name for record in records.values()]
+        hashes = tuple(dict.fromkeys(hashes))
+    else:
+        models = list(records)
+        # Coverage was measured for equal weights, of averages whose every model is known.
+        if len(set(weights)) > 1 or None in keys:
+            hashes = ()
+    return Provenance(
+        models=tuple(dict.fromkeys(models)),
+        spec_hashes=hashes,
+        failures=tuple(dict.fromkeys(failures)),
+        span=min(record.span for record in records.values()),
+        noise_scale=min(record.noise_scale for record in records.values()),
+        ranges=_common_ranges(list(records.values())),
+        is_average=weights is not None,
+    )
+
+
+def _common_ranges(records: Sequence[Provenance]) -> dict[str, tuple[float, float]]:
+    """Ranges of inputs that all runs cover; an input without a common range is left out."""
+    common = {}
+    for x in records[0].ranges:
+        if not all(x in record.ranges for record in records):
+            continue
+        low = max(record.ranges[x][0] for record in records)
+        high = min(record.ranges[x][1] for record in records)
+        if low <= high:
+            common[x] = (low, high)
+    return common
