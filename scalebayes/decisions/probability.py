@@ -1,4 +1,4 @@
-"""Probabilities: of a loss at given inputs or within a budget, and of one allocation being better than another."""
+"""Probability of a loss, at inputs or within a budget, and of one allocation beating another."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.inputs import quantities, read_inputs
+from scalebayes.queries.inputs import BASIC, Budgets, quantities, read_inputs, read_question
 from scalebayes.queries.predict import predict
 
 KINDS = {"new_run": "new_run", "curve": "loss", "law": "law"}
-"""What may be asked for -> its variable in an answer of `predict`."""
+"""Readings of the loss -> variables in an answer of `predict`."""
+GAINS = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
+"""Variables in an answer of `predict` -> the gains of `prefer`."""
 
 
 def probability(
@@ -29,11 +31,12 @@ def probability(
     of: Literal["new_run", "curve", "law"] = "new_run",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Probability that the loss is at or below a value: P(L <= loss | N, D), or at the optimum of a budget C.
+    """Return P(L <= loss | N, D), the probability of a loss, or that at the optimum of a budget C.
 
-    With C alone, N and D are each draw's own optimum: then ``of="curve"`` is the probability of reaching the loss
-    within the budget by the best split of it, the share of draws that `reach` finds at or below C. For the split that
-    one would choose without knowing which draw is true, give the N and D of `decide`.
+    With C alone, N and D are each draw's own optimum: then ``of="curve"`` is the probability of
+    reaching the loss within the budget by the best split of it, the share of draws that `reach`
+    finds at or below C. For the split that one would choose without knowing which draw is true,
+    give the N and D of `decide`.
 
     Parameters
     ----------
@@ -44,16 +47,17 @@ def probability(
     N, D, C
         As in `predict`, any two of them; or C alone.
     of
-        ``"new_run"``, one further run with its noise; ``"curve"``, the law with its discrepancy where the spec carries
-        one, without noise; ``"law"``, the law alone.
+        ``"new_run"``, one further run with its noise; ``"curve"``, the law with its discrepancy
+        where the spec carries one, without noise; ``"law"``, the law alone.
     seed
         Of the discrepancy and of new runs.
 
     Returns
     -------
     xarray.Dataset
-        ``margin``, loss asked for minus the loss that comes about, with dims (chain, draw, target); along target the
-        inputs, ``loss``, ``chance``, the share of draws with a margin of zero or more, and ``decades_beyond``.
+        ``margin``, loss asked for minus the loss that comes about, with dims (chain, draw, target);
+        along target the inputs, ``loss``, ``chance``, the share of draws with a margin of zero or
+        more, and ``decades_beyond``.
 
     Raises
     ------
@@ -63,8 +67,11 @@ def probability(
     if of not in KINDS:
         raise QueryError(f"of is one of {', '.join(KINDS)}; got {of!r}")
     losses = quantities(loss, "loss")
-    alone = C is not None and N is None and D is None and _has_frontier(fit)
-    answer = _at_optimum(fit, C=C, seed=seed) if alone else predict(fit, N=N, D=D, C=C, seed=seed)
+    question = read_question(fit, N=N, D=D, C=C)
+    if isinstance(question, Budgets):
+        answer = _at_optimum(fit, C=question.C, seed=seed)
+    else:
+        answer = predict(fit, **question.given, seed=seed)
     targets = answer.sizes["target"]
     if targets == 1 < len(losses):
         answer = answer.isel(target=np.zeros(len(losses), int))
@@ -82,19 +89,13 @@ def probability(
     )
 
 
-def _has_frontier(fit: Fit | Average) -> bool:
-    fits = [fit] if isinstance(fit, Fit) else fit.fits.values()
-    return all(one.spec.law_object.inputs == ("N", "D") for one in fits)
-
-
 @over_average
 def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
     """Loss at each draw's optimum as `predict` has it: law, curve, new run."""
     best = frontier(fit, C=C, seed=seed).rename(budget="target")
     scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
-    rng = np.random.default_rng(
-        [seed, 2]
-    )  # [seed, 1] is the discrepancy's, beyond the runs: `frontier`
+    # The discrepancy beyond the runs uses the stream [seed, 1] (`frontier`).
+    rng = np.random.default_rng([seed, 2])
     noise = fit.spec.noise_object.draw(rng, best["loss"].shape, **scatter)
     kept = [name for name in ("law", "loss") if name in best]
     return best[kept].assign(new_run=best["loss"] * np.exp(noise))
@@ -105,64 +106,70 @@ def prefer(
 ) -> xr.Dataset:
     """Probability that allocation a is better than b, and by how much: loss at b minus loss at a.
 
-    Both are asked in one call, so that each draw takes the same parameters for both, and the discrepancy jointly:
-    near each other a and b share most of the law's error, and it cancels.
+    Both are asked in one call, so that each draw takes the same parameters for both, and the
+    discrepancy jointly: near each other a and b share most of the law's error, and it cancels.
 
     Parameters
     ----------
     fit
         A fit, or an average of several.
     a, b
-        Inputs as `predict` takes them, ``{"N": "70B", "D": "1.4T"}``: any two of N, D and C; sequences of one length
-        make several comparisons.
+        Inputs as `predict` takes them, ``{"N": "70B", "D": "1.4T"}``: any two of N, D and C;
+        sequences of one length make several comparisons.
     seed
         Of the discrepancy and of new runs.
 
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target), in nats per token and positive where a is better: ``gain`` of the curve,
-        ``gain_law`` of the law alone where the spec carries a discrepancy, and ``gain_new_run``, one run against
-        another. Along target the inputs ``N_a``, ``D_a``, ``N_b``, ``D_b``, ``a_better`` and ``a_better_new_run``, the
-        shares of draws with a gain, and ``decades_beyond`` of the further one.
+        With dims (chain, draw, target), in nats per token and positive where a is better: ``gain``
+        of the curve, ``gain_law`` of the law alone where the spec carries a discrepancy, and
+        ``gain_new_run``, one run against another. Along target the inputs ``N_a``, ``D_a``,
+        ``N_b``, ``D_b``, ``a_better`` and ``a_better_new_run``, the shares of draws with a gain,
+        and ``decades_beyond`` of the further one.
 
     Raises
     ------
     QueryError
         As `predict`, or when a and b ask for different numbers of runs.
     """
-    unknown = sorted({*a, *b} - {"N", "D", "C"})
+    sides = {"a": _read_side(fit, a), "b": _read_side(fit, b)}
+    n, other = (len(next(iter(side.values()))) for side in sides.values())
+    if n != other:
+        raise QueryError(f"a and b must have equally many runs; got {n} and {other}")
+    inputs = [x for x in sides["a"] if x in sides["b"]]
+    joined: dict[str, Any] = {}
+    for x in inputs:
+        joined[x] = np.concatenate([sides["a"][x], sides["b"][x]])
+    both = predict(fit, **joined, seed=seed)
+    of_a, of_b = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
+    out = xr.Dataset(coords={name: both[name] for name in ("chain", "draw")}, attrs=both.attrs)
+    for name, gain in GAINS.items():
+        if name in both:
+            difference = of_b[name].values - of_a[name].values
+            out[gain] = (both[name].dims, difference, {"units": "nats per token"})
+    coords: dict[str, Any] = {}
+    for name, side in sides.items():
+        for x in inputs:
+            coords[f"{x}_{name}"] = ("target", side[x])
+    coords["a_better"] = ("target", _share_positive(out["gain"]))
+    coords["a_better_new_run"] = ("target", _share_positive(out["gain_new_run"]))
+    decades = both["decades_beyond"]
+    further = np.maximum(of_a["decades_beyond"].values, of_b["decades_beyond"].values)
+    coords["decades_beyond"] = ("target", further, decades.attrs)
+    return out.assign_coords(coords)
+
+
+def _read_side(fit: Fit | Average, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the inputs of one allocation, (targets,) each."""
+    unknown = sorted(set(given) - set(BASIC))
     if unknown:
         raise QueryError(f"a and b are given by any two of N, D and C; got {', '.join(unknown)}")
     one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
-    sides = [
-        read_inputs(
-            {x: side.get(x) for x in ("N", "D", "C")}, one.spec.law_object.inputs, one.spec.name
-        )
-        for side in (a, b)
-    ]
-    n, other = (len(next(iter(side.values()))) for side in sides)
-    if n != other:
-        raise QueryError(f"a and b must be as many; got {n} and {other}")
-    inputs = [x for x in sides[0] if x in sides[1]]
-    asked: dict[str, Any] = {x: np.concatenate([side[x] for side in sides]) for x in inputs}
-    both = predict(fit, **asked, seed=seed)
-    first, second = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
-    names = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
-    kept = {name: ours for name, ours in names.items() if name in both}
-    gains = {
-        ours: (both[name].dims, second[name].values - first[name].values)
-        for name, ours in kept.items()
-    }
-    out = xr.Dataset(gains, {k: both[k] for k in ("chain", "draw")}, both.attrs)
-    for gain in out.values():
-        gain.attrs["units"] = "nats per token"
-    named = dict(zip("ab", sides, strict=True))
-    coords: dict[str, Any] = {
-        f"{x}_{name}": ("target", side[x]) for name, side in named.items() for x in inputs
-    }
-    for share, of in {"a_better": "gain", "a_better_new_run": "gain_new_run"}.items():
-        coords[share] = ("target", (out[of].values > 0).mean(axis=(0, 1)))
-    further = np.maximum(first["decades_beyond"].values, second["decades_beyond"].values)
-    coords["decades_beyond"] = ("target", further, both["decades_beyond"].attrs)
-    return out.assign_coords(coords)
+    inputs = {x: given.get(x) for x in BASIC}
+    return read_inputs(inputs, one.spec.law_object.inputs, one.spec.name)
+
+
+def _share_positive(gain: xr.DataArray) -> np.ndarray:
+    """Return the share of draws with a gain, (targets,)."""
+    return (gain.values > 0).mean(axis=(0, 1))

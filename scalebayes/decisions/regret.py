@@ -1,8 +1,9 @@
-"""What it costs not to train at the optimum: in loss, in compute, and when a longer training pays for itself."""
+"""Regret of a run away from the optimum, in loss and compute, and when longer training pays off."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scalebayes.queries.answers import label
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.frontier_path import optimal_path
-from scalebayes.queries.inputs import read_inputs
+from scalebayes.queries.inputs import has_frontier, read_inputs
 from scalebayes.queries.predict import predict
 
 UNITS = {
@@ -36,12 +37,12 @@ def regret(
     cost: Cost | Callable[[Any, Any], Any] = SIX_ND,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Posterior of what a run loses against the compute-optimal run of the same cost.
+    """Return the posterior of a run's excess loss over the compute-optimal run of equal cost.
 
-    Each draw's curve is compared with itself: at (N, D) and at that draw's optimum. Where the spec carries a
-    discrepancy, the curve is the law times what the draw expects of it, as in `frontier`. So the interval is about
-    where the optimum lies and how sharp it is; how the law may be off between two nearby points that no run has
-    seen is left out, and `prefer` puts it in.
+    Each draw's curve at (N, D) is compared with the same curve at that draw's optimum. With a
+    discrepancy the curve is the law times the discrepancy that the draw expects, as in `frontier`.
+    So the interval tells where the optimum lies and how sharp it is. It leaves out the error of the
+    law between nearby points without runs; `prefer` includes it.
 
     Parameters
     ----------
@@ -57,60 +58,70 @@ def regret(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target): ``nats_lost``, loss at (N, D) minus loss at the optimum of the same cost;
-        ``compute_factor``, its cost over the least that reaches the same loss, 1 at the optimum; ``data_ratio``, D over
-        the optimal D of the same cost, above 1 for an overtrained run and below 1 for an undertrained one.
+        With dims (chain, draw, target): ``nats_lost``, loss at (N, D) minus loss at the optimum of
+        the same cost; ``compute_factor``, its cost over the least that reaches the same loss, 1 at
+        the optimum; ``data_ratio``, D over the optimal D of the same cost, above 1 for an
+        overtrained run and below 1 for an undertrained one.
 
     Raises
     ------
     QueryError
         As `predict` and `frontier`.
     """
-    asked = read_inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
-    values = _against_frontier(fit, asked, as_cost(cost), seed)
-    kept = ("nats_lost", "compute_factor", "data_ratio")
-    return _answer(fit, {name: values[name] for name in kept}, asked, as_cost(cost))
+    rule = as_cost(cost)
+    inputs = _read(fit, N, D, C)
+    against = _against_frontier(fit, inputs, _cost_of(inputs, rule), rule, seed)
+    return _answer(fit, against.regret, inputs, rule)
+
+
+@over_average
+def regret_at_budgets(
+    fit: Fit, *, N: np.ndarray, D: np.ndarray, budgets: np.ndarray, cost: Cost, seed: int = 0
+) -> xr.Dataset:
+    """Return `regret` of runs that use up given budgets, (targets,), so that optima are shared."""
+    inputs = _read(fit, N, D, None)
+    against = _against_frontier(fit, inputs, budgets, cost, seed)
+    return _answer(fit, against.regret, inputs, cost)
 
 
 @over_average
 def nats_lost(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
-    """Posterior of ``nats_lost`` alone, as `regret` gives it at (N, D), without the compute that would do as well.
-
-    That compute takes most of the time of `regret`; a curve through many sizes has no need of it.
-    """
-    asked = read_inputs({"N": N, "D": D, "C": None}, fit.spec.law_object.inputs, fit.spec.name)
-    _, _, here, there = _on_curve(fit, asked, cost, seed)
-    return _answer(fit, {"nats_lost": _lost(here, there)}, asked, cost)
+    """Return the excess loss alone, ``nats_lost`` of `regret`, in a fraction of its time."""
+    inputs = _read(fit, N, D, None)
+    compared = _compare(fit, inputs, _cost_of(inputs, cost), cost, seed)
+    return _answer(fit, {"nats_lost": compared.excess_loss}, inputs, cost)
 
 
 @over_average
 def overtrain(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0
 ) -> xr.Dataset:
-    """Posterior of what training a fixed N for longer brings, what it wastes, and the serving that pays for it.
+    """Return the gain and the waste of training N for longer, and the serving that pays for it.
 
-    A run of (N, D) past the optimum is compared with the compute-optimal run (N_o, D_o) of the same loss: it is
-    smaller and took more compute. With T tokens served at 2 N each it is the cheaper one from
+    A run of (N, D) past the optimum is compared with the compute-optimal run (N_o, D_o) of equal
+    loss, which is larger and took less compute. A token served costs 2 N FLOP, so the run (N, D) is
+    cheaper over its life when it serves more tokens than
 
         T = (6 N D - 6 N_o D_o) / (2 (N_o - N))
 
-    on (after Sardana et al. 2023), and never where N is not below N_o.
+    (after Sardana et al. 2023), and never cheaper when N is not below N_o.
 
     Parameters
     ----------
     fit
         A fit of a law of N and D, or an average of several.
     N, D, C
-        Any two of them, as in `predict`; one N with many D follows a training.
+        Any two of them, as in `predict`; one N with many D follows a training run.
     seed
-        Of the discrepancy in ``loss``.
+        Seed of the discrepancy in ``loss``.
 
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target): ``loss``, of the curve as in `predict` (and ``law``); ``next_tenfold``, nats
-        that ten times the data would still gain; those of `regret` at 6 N D; ``pays_from``, tokens served from which
-        the run is cheaper over its life, ``inf`` where never.
+        With dims (chain, draw, target): ``loss``, of the curve as in `predict` (and ``law``);
+        ``next_tenfold``, the loss in nats that ten times the data would still save; the variables
+        of `regret` at 6 N D; ``pays_from``, the tokens served from which the run is cheaper over
+        its life, ``inf`` where never.
 
     Raises
     ------
@@ -119,83 +130,134 @@ def overtrain(
 
     References
     ----------
-    Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference in language model
-    scaling laws, arXiv:2401.00448.
+    Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference
+    in language model scaling laws, arXiv:2401.00448.
     """
-    asked = read_inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
-    values = _against_frontier(fit, asked, SIX_ND, seed)
-    N_, D_, N_same = asked["N"], asked["D"], values.pop("N_same")
+    inputs = _read(fit, N, D, C)
+    N_run, D_run = inputs["N"], inputs["D"]
+    against = _against_frontier(fit, inputs, _cost_of(inputs, SIX_ND), SIX_ND, seed)
+    N_optimal = against.N_same_loss
+    share_wasted = 1.0 - 1.0 / against.regret["compute_factor"]
+    extra_flop = np.maximum(SIX_ND.flop(N_run, D_run) * share_wasted, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        extra = np.maximum(SIX_ND.flop(N_, D_) * (1.0 - 1.0 / values["compute_factor"]), 0.0)
-        pays = np.where(N_same > N_, extra / (2.0 * (N_same - N_)), np.inf)
+        saved_per_token = 2.0 * (N_optimal - N_run)
+        pays_from = np.where(N_optimal > N_run, extra_flop / saved_per_token, np.inf)
     curve = curve_of(fit, "expected", seed)
-    gain = np.exp(curve.log_loss_shared(N_, D_)) - np.exp(curve.log_loss_shared(N_, 10.0 * D_))
-    losses = predict(fit, N=N_, D=D_, new_run=False, seed=seed)
-    return losses.assign(
-        _answer(fit, {"next_tenfold": gain} | values | {"pays_from": pays}, asked, SIX_ND).data_vars
-    )
+    loss_now = np.exp(curve.log_loss_shared(N_run, D_run))
+    loss_tenfold = np.exp(curve.log_loss_shared(N_run, 10.0 * D_run))
+    values = {
+        "next_tenfold": loss_now - loss_tenfold,
+        **against.regret,
+        "pays_from": pays_from,
+    }
+    losses = predict(fit, N=N_run, D=D_run, new_run=False, seed=seed)
+    return losses.assign(_answer(fit, values, inputs, SIX_ND).data_vars)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The curves of the draws at some runs and at their optima of equal cost.
+
+    Attributes
+    ----------
+    curve
+        The expected curves.
+    best
+        Their optima, as `frontier` returns them.
+    here, optimal
+        Log loss at the runs and at the optima, (S, targets).
+    """
+
+    curve: Curve
+    best: xr.Dataset
+    here: np.ndarray
+    optimal: np.ndarray
+
+    @property
+    def excess_loss(self) -> np.ndarray:
+        """Excess loss of the runs, (S, targets)."""
+        return np.maximum(np.exp(self.here) - np.exp(self.optimal), 0.0)
+
+
+@dataclass(frozen=True)
+class _AgainstFrontier:
+    """The variables of `regret`, and the optimal N of equal loss, each (S, targets)."""
+
+    regret: dict[str, np.ndarray]
+    N_same_loss: np.ndarray
+
+
+def _read(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:
+    """Return the inputs of runs, (targets,) each, which must have an optimum of equal cost."""
+    inputs = read_inputs({"N": N, "D": D, "C": C}, fit.spec.law_object.inputs, fit.spec.name)
+    if not has_frontier(fit):
+        raise QueryError(
+            f"'{fit.spec.name}' is not a law of N and D: it has no optimum to compare with"
+        )
+    if np.isinf([inputs["N"], inputs["D"]]).any():
+        raise QueryError("N and D must be finite: an infinite run has no cost to compare at")
+    return inputs
+
+
+def _cost_of(inputs: dict[str, np.ndarray], cost: Cost) -> np.ndarray:
+    return np.asarray(cost.flop(inputs["N"], inputs["D"]), float)
+
+
+def _compare(
+    fit: Fit, inputs: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost, seed: int
+) -> _Compared:
+    """Compare runs with the optima of their budgets, (targets,)."""
+    curve = curve_of(fit, "expected", seed)
+    # Several runs may share a budget, whose optimum is then found once.
+    distinct, place = _distinct(budgets)
+    best = frontier(fit, C=distinct, cost=cost, seed=seed).isel(budget=place)
+    shape = (curve.draws, len(budgets))
+    N_best, D_best = best["N"].values.reshape(shape), best["D"].values.reshape(shape)
+    here = curve.log_loss_shared(inputs["N"], inputs["D"])
+    return _Compared(curve, best, here, curve.log_loss_each(N_best, D_best))
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values in the order given, and the place of each value among them."""
+    distinct = list(dict.fromkeys(values.tolist()))
+    place = {value: i for i, value in enumerate(distinct)}
+    return np.array(distinct), np.array([place[value] for value in values.tolist()])
 
 
 def _against_frontier(
-    fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: int
-) -> dict[str, np.ndarray]:
-    """Loss and compute against the frontier, each (S, targets); ``N_same`` is the optimal N of the same loss."""
-    curve, best, here, there = _on_curve(fit, asked, cost, seed)
-    budgets = np.asarray(cost.flop(asked["N"], asked["D"]), float)
-    path = optimal_path(curve, curve, cost, here, float(budgets.max()), known=best)
-    log_C, easy = path.least(curve, here, float(np.max(cost.flop(fit.runs.N, fit.runs.D))))
+    fit: Fit, inputs: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost, seed: int
+) -> _AgainstFrontier:
+    """Compare runs with the frontier in loss, at equal cost, and in compute, at equal loss."""
+    compared = _compare(fit, inputs, budgets, cost, seed)
+    curve, here = compared.curve, compared.here
+    start = float(budgets.max())
+    path = optimal_path(curve, curve, cost, here, start, known=compared.best)
+    largest_run = float(np.max(cost.flop(fit.runs.N, fit.runs.D)))
+    log_C, easy = path.least(curve, here, largest_run)
     if easy.any():
         raise QueryError(
             "a run this far from the optimum is no better than almost no training at all"
         )
-    # With a discrepancy the optimum is found to 0.1% of N: a run that hits it is neither better than it nor cheaper.
+    # With a discrepancy the optimum is found to 0.1% of N, so a run at the optimum may seem cheaper
+    # than it. It is not.
     log_C = np.minimum(log_C, np.log(budgets))
-    return {
-        "nats_lost": _lost(here, there),
+    values = {
+        "nats_lost": compared.excess_loss,
         "compute_factor": budgets / np.exp(log_C),
-        "data_ratio": asked["D"] / best["D"].values.reshape(here.shape),
-        "N_same": path.inputs_on(log_C)[0],
+        "data_ratio": inputs["D"] / compared.best["D"].values.reshape(here.shape),
     }
-
-
-def _on_curve(
-    fit: Fit, asked: dict[str, np.ndarray], cost: Cost, seed: int
-) -> tuple[Curve, xr.Dataset, np.ndarray, np.ndarray]:
-    """The draws' curves, their optima at the costs of the inputs, and log losses (S, targets): there, and at those."""
-    if fit.spec.law_object.inputs != ("N", "D"):
-        raise QueryError(
-            f"'{fit.spec.name}' is not a law of N and D: it has no optimum to be away from"
-        )
-    if np.isinf([asked["N"], asked["D"]]).any():
-        raise QueryError("N and D must be finite: an infinite run has no cost to compare at")
-    curve = curve_of(fit, "expected", seed)
-    budgets = np.asarray(cost.flop(asked["N"], asked["D"]), float)
-    best = frontier(fit, C=budgets, cost=cost, seed=seed)
-    N_best, D_best = (best[x].values.reshape(curve.draws, len(budgets)) for x in ("N", "D"))
-    return (
-        curve,
-        best,
-        curve.log_loss_shared(asked["N"], asked["D"]),
-        curve.log_loss_each(N_best, D_best),
-    )
-
-
-def _lost(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    return np.maximum(np.exp(here) - np.exp(there), 0.0)
+    return _AgainstFrontier(values, path.inputs_on(log_C)[0])
 
 
 def _answer(
-    fit: Fit, values: dict[str, np.ndarray], asked: dict[str, np.ndarray], cost: Cost
+    fit: Fit, values: dict[str, np.ndarray], inputs: dict[str, np.ndarray], cost: Cost
 ) -> xr.Dataset:
+    """Return values (S, targets) as a labelled answer with dims (chain, draw, target)."""
     sizes = fit.tree["posterior"].sizes
-    shape = (sizes["chain"], sizes["draw"], len(asked["N"]))
-    out = xr.Dataset(
-        {
-            name: (("chain", "draw", "target"), value.reshape(shape))
-            for name, value in values.items()
-        }
-    )
-    for name in set(UNITS) & set(values):
-        out[name].attrs["units"] = UNITS[name]
-    out.attrs["cost"] = cost.name
-    return label(out, fit, "target", asked, asked)
+    shape = (sizes["chain"], sizes["draw"], len(inputs["N"]))
+    out = xr.Dataset(attrs={"cost": cost.name})
+    for name, value in values.items():
+        out[name] = (("chain", "draw", "target"), value.reshape(shape))
+        if name in UNITS:
+            out[name].attrs["units"] = UNITS[name]
+    return label(out, fit, "target", inputs, inputs)

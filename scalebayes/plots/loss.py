@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -286,7 +285,7 @@ def _draw_budget(
     near : sizes that the curve must cover.
     """
     N = np.geomspace(near.min() / 1.25, near.max() * 1.25, POINTS)
-    curve = interval_band(predict(fit, N=N, C=budget), "loss", ci_prob)
+    curve = interval_band(predict(fit, N=N, C=budget, new_run=False), "loss", ci_prob)
     is_in_view = curve.median < axes.get_ylim()[1]
     N = N[is_in_view]
     curve = Band(curve.lower[is_in_view], curve.median[is_in_view], curve.upper[is_in_view])
@@ -351,14 +350,17 @@ def _round_budgets(C: np.ndarray) -> np.ndarray:
 
 def _along_frontier(fit: Fit, budgets: np.ndarray) -> xr.Dataset:
     """Return the loss and a new run's loss at each budget and its median compute-optimal N."""
-    sizes: Iterable[Any]
+    sizes: np.ndarray | None
     if fit.spec.law_object.inputs == ("C",):
-        sizes = [None] * len(budgets)
+        sizes = None
     else:
         sizes = optimum(fit, C=budgets)["N"].median(("chain", "draw")).values
-    # Each budget is a call of its own: equal seeds give equal noise, so that the bands are smooth.
-    answers = [predict(fit, N=N, C=budget) for N, budget in zip(sizes, budgets, strict=True)]
-    return xr.concat(answers, "target")
+    answer = predict(fit, N=sizes, C=budgets, new_run=False)
+    # A draw has the same noise at every budget, so that the bands are smooth.
+    first = None if sizes is None else sizes[0]
+    one = predict(fit, N=first, C=budgets[0])
+    noise = (one["new_run"] / one["loss"]).values
+    return answer.assign(new_run=answer["loss"] * noise)
 
 
 def _curve_ends(named: Mapping[str, Fit], bands: Iterable[Band]) -> list[CurveEnd]:

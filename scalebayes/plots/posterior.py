@@ -62,7 +62,7 @@ def at_runs(fit: Fit) -> xr.Dataset:
     return predict(fit, **inputs)
 
 
-def residuals(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
+def residuals(fit: Fit, ci_prob: float = CI_PROB, *, answer: xr.Dataset | None = None) -> Figure:
     """Figure of observed over expected loss against compute, with intervals of a new run.
 
     The expected loss is the posterior median of the curve, with its discrepancy where the spec has
@@ -74,9 +74,12 @@ def residuals(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
         A fit.
     ci_prob
         Probability of the equal-tailed intervals.
+    answer
+        The posterior of the loss at the runs, where it is known already (`at_runs`).
     """
     runs = fit.runs
-    answer = at_runs(fit)
+    if answer is None:
+        answer = at_runs(fit)
     expected = answer["loss"].median(("chain", "draw")).values
     tail = (1 - ci_prob) / 2
     bounds = answer["new_run"].quantile([tail, 1 - tail], ("chain", "draw"))

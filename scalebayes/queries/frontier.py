@@ -15,12 +15,12 @@ from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.answers import LONG_NAMES, label
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.inputs import quantities
-from scalebayes.queries.optimum import optimal_sizes
+from scalebayes.queries.kept_optima import kept_optimal_sizes
 from scalebayes.queries.predict import predict
 from scalebayes.utils.parallel import side_by_side
 
 FLAT = 1e-9
-"""Share of the loss below which half or twice the size changes nothing: there is no optimal size to speak of."""
+"""Relative change of the loss at half or twice the size below which a draw counts as flat."""
 
 
 @over_average
@@ -32,15 +32,16 @@ def frontier(
     seed: int = 0,
     U: Any = None,
 ) -> xr.Dataset:
-    """Posterior of N and D that minimise the loss at a budget: min L(N, D) subject to cost(N, D) = C.
+    """Return the posterior of the optimal N and D: min L(N, D) subject to cost(N, D) = C.
 
-    Without a discrepancy it is the law that each draw minimises: in closed form at C = 6 N D where the law declares
-    one, else numerically. With a discrepancy each draw minimises the law times the discrepancy that it *expects* given
-    a draw of the discrepancy at the runs. Among the runs that curve follows them, as far as their scatter lets it be
-    known, so N* is where they show it; far from them it is the law. Minimising the law alone would ignore what the runs
-    show, and minimising curves with random bends beyond the runs would place N* at dips that no run has shown. The loss
-    at N* holds a drawn discrepancy, whose part that no run has shown is drawn for each budget on its own (`predict`
-    draws it jointly); ``attrs["optimised"]`` says what was minimised.
+    Without a discrepancy each draw minimises its law: in closed form at C = 6 N D where the law
+    declares one, else numerically. With a discrepancy each draw minimises the law times the
+    discrepancy that it *expects* given a draw of the discrepancy at the runs. Among the runs that
+    curve follows them, as closely as the noise allows, so N* is where the runs show it; far from
+    them it is the law. The law alone would ignore what the runs show, and random curves beyond the
+    runs would place N* at dips that no run has shown. The loss at N* includes a drawn discrepancy;
+    the part of it that no run has shown is drawn for each budget independently (`predict` draws it
+    jointly). ``attrs["optimised"]`` says which curve was minimised.
 
     Parameters
     ----------
@@ -49,95 +50,107 @@ def frontier(
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     cost
-        What a run costs; a plain function of (N, D) will do.
+        What a run costs; a plain function of (N, D) is accepted.
     seed
-        Of the discrepancy beyond the table.
+        Seed of the discrepancy beyond the table.
     U
-        Unique tokens, of which D may be many epochs, for a law that knows of them (``data-constrained``), and only for
-        such: one number, or one for each budget. Infinite, nothing needs repeating, and the optimum is that of the law
-        without repetition.
+        Unique tokens, of which D may be many epochs: one number, or one for each budget. Required
+        by a law with input U (``data-constrained``) and refused by others. With infinity the
+        optimum is that of the law without repetition.
 
     Returns
     -------
     xarray.Dataset
-        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw, budget), and ``law``,
-        the loss of the law alone, where ``loss`` holds a discrepancy; with U also ``epochs`` = D/U, below 1 where the
-        optimum leaves data unread; along budget ``C``, ``U`` and ``decades_beyond``, orders of magnitude of training
-        compute beyond the largest run. ``attrs["flat"]`` is the share of draws in which half or twice N* is as good.
+        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw,
+        budget); with a discrepancy ``law``, the loss of the law alone; with U ``epochs`` = D/U,
+        below 1 where the optimum leaves data unread. Coordinates along budget: ``C``, ``U`` and
+        ``decades_beyond``, orders of magnitude of training compute beyond the largest run.
+        ``attrs["flat"]``, with U, is the share of draws in which half or twice N* is as good.
 
     Raises
     ------
     QueryError
-        When the law has no N or no D, or no interior optimum at a budget; when U is missing, or not for this law.
+        When the law has no N or no D, or no interior optimum at a budget; when U is missing, or the
+        law has no U.
     """
-    cost = as_cost(cost)
-    budgets, unique = _asked(fit, C, U)
+    rule = as_cost(cost)
+    budgets, unique = _read(fit, C, U)
     curve = curve_of(fit, "expected", seed)
-    N = optimal_sizes(curve, budgets, cost, *unique)
-    D = cost.affordable_tokens(N, budgets)
-    loss = curve.law_each(N, D, *unique)
-    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N} | (
-        {"epochs": D / unique[0]} if unique else {}
-    )
-    if curve.known is not None:
-        rngs = np.random.default_rng([seed, 1]).spawn(
-            len(budgets)
-        )  # beyond the runs; `seed` is of delta at them
-        drawn = side_by_side(
-            lambda n, c, *at: curve.drawn_at(n, c, cost, *at), np.log(N.T), budgets, rngs, *unique
-        )
-        values |= {"law": loss, "loss": loss * np.exp(np.stack(drawn, axis=-1))}
-    attributes: dict[str, Any] = {
-        "cost": cost.name,
-        "optimised": "law" if curve.known is None else "expected curve",
-    }
+    N = kept_optimal_sizes(fit, curve, budgets, rule, *unique)
+    D = rule.affordable_tokens(N, budgets)
+    law_loss = curve.law_each(N, D, *unique)
+    values = {"N": N, "D": D, "loss": law_loss, "tokens_per_param": D / N}
+    attributes: dict[str, Any] = {"cost": rule.name, "optimised": "law"}
+    along = {"C": budgets}
     if unique:
-        attributes["flat"] = _flatness(curve, N, loss, budgets, cost, *unique)
-    shape = *next(iter(law_parameters(fit).values())).shape, len(budgets)
-    out = xr.Dataset(
-        {k: (("chain", "draw", "budget"), v.reshape(shape)) for k, v in values.items()},
-        attrs=attributes,
-    )
-    for name in ("loss", "law")[: 1 + (curve.known is not None)]:
-        out[name].attrs = {
-            "long_name": f"{LONG_NAMES[name]} at the optimum",
-            "units": "nats per token",
-        }
+        (along["U"],) = unique
+        values["epochs"] = D / along["U"]
+        attributes["flat"] = _flatness(curve, N, law_loss, budgets, rule, *unique)
+    if curve.known is not None:
+        attributes["optimised"] = "expected curve"
+        values["law"] = law_loss
+        values["loss"] = law_loss * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
+    out = _dataset(fit, values).assign_attrs(attributes)
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
-    return label(
-        out, fit, "budget", {"C": budgets} | dict(zip("U", unique, strict=False)), training
-    )
+    return label(out, fit, "budget", along, training)
 
 
-def _asked(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Budgets, and the unique tokens of each where the law takes them: U is refused where it does not."""
+def _read(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Return the budgets, and with U the unique tokens at each, both checked."""
     inputs, name = fit.spec.law_object.inputs, fit.spec.name
     if inputs[:2] != ("N", "D") or not set(inputs) <= {"N", "D", "U"}:
-        of = (
-            f"{inputs[0]} alone"
-            if len(inputs) == 1
-            else f"{' and '.join(inputs)}, not of N and D alone"
-        )
-        raise QueryError(f"'{name}' is a law of {of}: it has no optimal N and D")
+        kind = f"{inputs[0]} alone"
+        if len(inputs) > 1:
+            kind = f"{' and '.join(inputs)}, not of N and D alone"
+        raise QueryError(f"'{name}' is a law of {kind}: it has no optimal N and D")
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
-    if (U is not None) != ("U" in inputs):
-        needs = (
-            "knows of repeated data: say how many tokens are unique, U="
-            if U is None
-            else "knows nothing of U"
+    if "U" in inputs and U is None:
+        raise QueryError(
+            f"'{name}' is a law of repeated data: give the number of unique tokens, U= "
+            "(infinity for no limit)"
         )
-        raise QueryError(f"'{name}' {needs}" + (" (infinity for no limit)" if U is None else ""))
+    if "U" not in inputs and U is not None:
+        raise QueryError(f"'{name}' has no input U, the number of unique tokens")
     if U is None:
         return budgets, ()
     unique = quantities(U, "U")
     if len(budgets) != len(unique) and 1 not in (len(budgets), len(unique)):
         raise QueryError(
-            f"C and U must have one length, or one of them one value; got {len(budgets)} and {len(unique)}"
+            "C and U must have one length, or one of them one value; "
+            f"got {len(budgets)} and {len(unique)}"
         )
-    both = np.broadcast_arrays(budgets, unique)
-    return both[0], (both[1],)
+    budgets, unique = np.broadcast_arrays(budgets, unique)
+    return budgets, (unique,)
+
+
+def _drawn(
+    curve: Curve, N: np.ndarray, budgets: np.ndarray, cost: Cost, seed: int, *others: np.ndarray
+) -> np.ndarray:
+    """Return a drawn discrepancy of log loss at each draw's optimum, (S, budgets)."""
+    # `seed` itself draws the discrepancy at the runs; this stream draws what lies beyond them.
+    rngs = np.random.default_rng([seed, 1]).spawn(len(budgets))
+
+    def draw(log_N: np.ndarray, budget: float, rng: np.random.Generator, *at: float) -> np.ndarray:
+        return curve.drawn_at(log_N, budget, cost, rng, *at)
+
+    return np.stack(side_by_side(draw, np.log(N.T), budgets, rngs, *others), axis=-1)
+
+
+def _dataset(fit: Fit, values: dict[str, np.ndarray]) -> xr.Dataset:
+    """Return values (S, budgets) as variables with dims (chain, draw, budget)."""
+    chains_and_draws = next(iter(law_parameters(fit).values())).shape
+    variables = {}
+    for name, value in values.items():
+        shaped = value.reshape(*chains_and_draws, value.shape[-1])
+        variables[name] = (("chain", "draw", "budget"), shaped)
+    out = xr.Dataset(variables)
+    for name in ("loss", "law"):
+        if name in out:
+            long_name = f"{LONG_NAMES[name]} at the optimum"
+            out[name].attrs = {"long_name": long_name, "units": "nats per token"}
+    return out
 
 
 def _flatness(
@@ -148,16 +161,16 @@ def _flatness(
     cost: Cost,
     *others: np.ndarray,
 ) -> float:
-    """Largest share of draws, of any budget, in which half or twice the optimal size is as good to rounding."""
-    sides = (
-        curve.law_each(size, cost.affordable_tokens(size, budgets), *others)
-        for size in (N / 2, 2 * N)
-    )
-    return float(np.any([side <= loss * (1 + FLAT) for side in sides], axis=0).mean(axis=0).max())
+    """Return the share of draws in which half or twice N* is as good, at the budget with most."""
+    flat = np.zeros(loss.shape, bool)
+    for size in (N / 2, 2 * N):
+        beside = curve.law_each(size, cost.affordable_tokens(size, budgets), *others)
+        flat |= beside <= loss * (1 + FLAT)
+    return float(flat.mean(axis=0).max())
 
 
 def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
-    """What a fit says of a budget alone: its `frontier`, or of a law of C the loss there, without N and D.
+    """Return the answer to a budget alone: `frontier`, or for a law of C its loss there.
 
     Raises
     ------
@@ -171,6 +184,6 @@ def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
 
 @over_average
 def loss_at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
-    """The losses alone of `at_budget`, which fits of both kinds of law have, so that they mix."""
+    """Return the losses of `at_budget`: laws of both kinds have them, so averages can mix them."""
     answer = at_budget(fit, C=C, seed=seed)
     return answer[[name for name in ("loss", "law") if name in answer]]

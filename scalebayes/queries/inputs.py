@@ -1,7 +1,9 @@
-"""The inputs of a question: targets in N, D and C, checked and completed."""
+"""Questions to a fit, read once: targets with known N and D, or budgets whose split is sought."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,26 +11,84 @@ import numpy as np
 from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.laws import INPUTS
+from scalebayes.posterior.average import Average
+from scalebayes.posterior.fit import Fit
 from scalebayes.units import parse_quantity
 
 BASIC = ("N", "D", "C")
-"""Inputs of which any two determine the third; the others of `INPUTS` are given by name."""
+"""Inputs of which any two determine the third; the others of `INPUTS` go by name."""
+AGREEMENT = 0.01
+"""Largest relative difference of C from 6 N D: figures in papers are rounded."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Inputs at which the loss is asked: two of N, D and C, or whatever the law is a function of.
+
+    Attributes
+    ----------
+    given
+        Inputs as the user gave them, by name, those that are None left out.
+    """
+
+    given: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Budgets alone, for a law of N and D: each draw splits a budget in its own optimal way.
+
+    Attributes
+    ----------
+    C
+        Budgets as the user gave them.
+    """
+
+    C: Any
+
+
+type Question = Targets | Budgets
+
+
+def read_question(
+    fit: Fit | Average, *, N: Any = None, D: Any = None, C: Any = None, **others: Any
+) -> Question:
+    """Return the question that these inputs ask of a fit: `Budgets` for C alone, else `Targets`.
+
+    A law of C has nothing to split, so C alone is a target of it. The values are checked by the
+    query that answers.
+    """
+    given = {"N": N, "D": D, "C": C, **others}
+    given = {name: value for name, value in given.items() if value is not None}
+    if list(given) == ["C"] and has_frontier(fit):
+        return Budgets(C)
+    return Targets(given)
+
+
+def has_frontier(fit: Fit | Average) -> bool:
+    """Return whether the law, or every law of an average, is a function of N and D only."""
+    fits = [fit] if isinstance(fit, Fit) else list(fit.fits.values())
+    return all(one.spec.law_object.inputs == ("N", "D") for one in fits)
 
 
 def quantities(value: Any, name: str) -> np.ndarray:
-    """Positive numbers, perhaps infinite, from a number, text such as "70B" or "inf", or a sequence of them.
+    """Return positive numbers, perhaps infinite, shape (values,).
+
+    Parameters
+    ----------
+    value
+        A number, text such as "70B" or "inf", or a sequence of them.
+    name
+        Name of the argument, for errors.
 
     Raises
     ------
     QueryError
-        Naming the argument, what was got and what is allowed.
+        When a value cannot be read or is not positive.
     """
     values = [value] if np.ndim(value) == 0 else list(value)
     try:
-        numbers = np.array(
-            [np.inf if str(v).strip().lower() == "inf" else parse_quantity(v) for v in values],
-            float,
-        )
+        numbers = np.array([_number(one) for one in values], float)
     except ValueError as error:
         raise QueryError(f"{name}: {error}") from None
     if not (numbers > 0).all():
@@ -36,52 +96,87 @@ def quantities(value: Any, name: str) -> np.ndarray:
     return numbers
 
 
+def _number(value: Any) -> float:
+    if str(value).strip().lower() == "inf":
+        return np.inf
+    return parse_quantity(value)
+
+
 def read_inputs(given: dict[str, Any], needed: tuple[str, ...], name: str) -> dict[str, np.ndarray]:
-    """The inputs a law needs, and compute where it follows, broadcast to one length."""
-    have = {x: quantities(v, x) for x, v in given.items() if v is not None}
-    for x in have:
-        if x not in INPUTS:
-            raise QueryError(f"no input is called {x}: allowed are {', '.join(INPUTS)}")
-        if x not in (*BASIC, *needed):
-            raise QueryError(
-                f"'{name}' has no input {x} ({INPUTS[x]}): it is a law of {', '.join(needed)}"
-            )
-    lengths = {len(v) for v in have.values()} - {1}
+    """Return the inputs that a law needs, and compute where it follows, each of shape (targets,).
+
+    Parameters
+    ----------
+    given
+        Values by input, None where none is given.
+    needed
+        Inputs of the law.
+    name
+        Name of the spec, for errors.
+
+    Raises
+    ------
+    QueryError
+        When an input is missing, not of this law, not positive, or of another length than the
+        others.
+    """
+    values = {x: quantities(value, x) for x, value in given.items() if value is not None}
+    for x in values:
+        _check_name(x, needed, name)
+    values = _of_one_length(values)
+    values |= _third({x: values[x] for x in BASIC if x in values})
+    if any(x not in values for x in needed):
+        got = ", ".join(x for x in given if given[x] is not None)
+        raise QueryError(f"'{name}' predicts from {_allowed(needed)}; got {got or 'nothing'}")
+    return {x: values[x] for x in INPUTS if x in values}
+
+
+def _check_name(x: str, needed: tuple[str, ...], name: str) -> None:
+    if x not in INPUTS:
+        raise QueryError(f"no input is called {x}: allowed are {', '.join(INPUTS)}")
+    if x not in BASIC and x not in needed:
+        inputs = ", ".join(needed)
+        raise QueryError(f"'{name}' has no input {x} ({INPUTS[x]}): it is a law of {inputs}")
+
+
+def _of_one_length(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the values broadcast to one length; one value stands for all."""
+    if not values:
+        return {}
+    lengths = {len(value) for value in values.values()} - {1}
     if len(lengths) > 1:
-        what = ", ".join(f"{x}: {len(v)}" for x, v in have.items())
-        raise QueryError(
-            f"N, D and C{' and others' * any(x not in BASIC for x in have)} must have one length; got {what}"
-        )
-    have = dict(zip(have, np.broadcast_arrays(*have.values()), strict=True)) if have else {}
-    have |= _third({x: have[x] for x in BASIC if x in have})
-    if any(x not in have for x in needed):
-        got = ", ".join(x for x in given if given[x] is not None) or "nothing"
-        raise QueryError(f"'{name}' predicts from {_allowed(needed)}; got {got}")
-    return {x: have[x] for x in INPUTS if x in have}
+        which = "N, D and C"
+        if any(x not in BASIC for x in values):
+            which += " and others"
+        got = ", ".join(f"{x}: {len(value)}" for x, value in values.items())
+        raise QueryError(f"{which} must have one length; got {got}")
+    return dict(zip(values, np.broadcast_arrays(*values.values()), strict=True))
 
 
 def _allowed(needed: tuple[str, ...]) -> str:
-    """What a law may be asked from, in words."""
-    basic, others = (
-        [x for x in needed if x in BASIC],
-        [f"{x} ({INPUTS[x]})" for x in needed if x not in BASIC],
-    )
-    two = "two of N, D and C"
-    first = {0: [], 1: [f"{basic[0]}, or from {two}" if basic else ""]}.get(
-        len(basic), [f"any {two}"]
-    )
-    return ", with ".join([*first, *others])
+    """Return the inputs from which a law can be asked, in words."""
+    basic = [x for x in needed if x in BASIC]
+    parts = []
+    if len(basic) == 1:
+        parts.append(f"{basic[0]}, or from two of N, D and C")
+    elif basic:
+        parts.append("any two of N, D and C")
+    parts.extend(f"{x} ({INPUTS[x]})" for x in needed if x not in BASIC)
+    return ", with ".join(parts)
 
 
-def _third(have: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of N, D and C the one that the other two determine, after a check where all three are given."""
-    if len(have) == 3 and not np.allclose(have["C"], SIX_ND.flop(have["N"], have["D"]), rtol=0.01):
-        raise QueryError("N, D and C disagree: C must be 6 N D; give two of the three")
-    if len(have) != 2:
+def _third(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the one of N, D and C that the other two determine; nothing where they do not."""
+    if len(known) == 3:
+        flop = SIX_ND.flop(known["N"], known["D"])
+        if not np.allclose(known["C"], flop, rtol=AGREEMENT):
+            raise QueryError("N, D and C disagree: C must be 6 N D; give two of the three")
+    if len(known) != 2:
         return {}
-    if "C" not in have:
-        return {"C": SIX_ND.flop(have["N"], have["D"])}
-    if np.isinf(list(have.values())).any():
+    if "C" not in known:
+        return {"C": SIX_ND.flop(known["N"], known["D"])}
+    if any(np.isinf(value).any() for value in known.values()):
         raise QueryError("infinite N, D or C leave the third unknown; for a limit give N and D")
-    (known,) = set(have) - {"C"}
-    return {"D" if known == "N" else "N": have["C"] / (6.0 * have[known])}
+    if "N" in known:
+        return {"D": known["C"] / (6.0 * known["N"])}
+    return {"N": known["C"] / (6.0 * known["D"])}

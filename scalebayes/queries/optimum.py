@@ -28,6 +28,8 @@ STEPS = 12
 """Steps of Newton's method before it is given up."""
 SPARSE, ANCHORS = 0.5, 4
 """Of many budgets so many a decade, and four more, are solved from scratch, and so many from a spline through those."""
+FEW = 16
+"""Budgets up to which each is solved from scratch: a spline would save little."""
 FAR, FLAT = 0.1, 1e-12
 """Newton's method has found another minimum than it was led to when it ends so far from there in log N, or higher than
 it began by so large a share of the loss."""
@@ -229,7 +231,8 @@ def numeric_optima(
     sparse, dense = (
         np.linspace(log_C[0], log_C[-1], int(decades * each) + 4) for each in (SPARSE, ANCHORS)
     )
-    if len(log_C) <= 2 * len(sparse) or any((x != x[0]).any() for x in others):
+    few = len(log_C) <= max(FEW, 2 * len(sparse))
+    if few or any((x != x[0]).any() for x in others):
         asked = zip(budgets, *others, strict=True)
         return np.stack(
             [numeric_optimum(law, parameters, c, cost, *held) for c, *held in asked], axis=-1

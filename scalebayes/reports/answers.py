@@ -15,6 +15,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.ahead import ahead
 from scalebayes.queries.frontier import frontier
+from scalebayes.queries.inputs import Budgets, has_frontier, read_question
 from scalebayes.queries.predict import predict
 from scalebayes.reports.contract import Answer, Cell
 from scalebayes.summaries.caveats import caveats
@@ -40,15 +41,15 @@ def ask(fit: Fit | Average, *, N: Any = None, D: Any = None, C: Any = None) -> l
     QueryError
         As `predict` and `frontier`.
     """
-    given = {name: value for name, value in {"N": N, "D": D}.items() if value is not None}
-    if not given and C is None:
+    if N is None and D is None and C is None:
         return [_by_default(fit)]
-    if len(given) == 2:
-        targets = [predict(fit, **given)]
-        return targets if C is None else [*targets, frontier(fit, C=C)]
-    if given or not _has_frontier(fit):
-        return [predict(fit, **given, **({} if C is None else {"C": C}))]
-    return [frontier(fit, C=C)]
+    if N is not None and D is not None and C is not None:
+        # Targets and, as a question of its own, budgets.
+        return [predict(fit, N=N, D=D), frontier(fit, C=C)]
+    question = read_question(fit, N=N, D=D, C=C)
+    if isinstance(question, Budgets):
+        return [frontier(fit, C=question.C)]
+    return [predict(fit, **question.given)]
 
 
 def default_budgets(fit: Fit | Average) -> np.ndarray:
@@ -57,17 +58,12 @@ def default_budgets(fit: Fit | Average) -> np.ndarray:
 
 
 def _by_default(fit: Fit | Average) -> xr.Dataset:
-    if _has_frontier(fit):
+    if has_frontier(fit):
         try:
             return frontier(fit, C=default_budgets(fit))
         except QueryError:  # no optimum inside what the budget pays for
             pass
     return ahead(fit)
-
-
-def _has_frontier(fit: Fit | Average) -> bool:
-    fits = [fit] if isinstance(fit, Fit) else fit.fits.values()
-    return all(one.spec.law_object.inputs == ("N", "D") for one in fits)
 
 
 def answers(dataset: xr.Dataset, ci_prob: float) -> Iterator[Answer]:

@@ -465,7 +465,7 @@ def test_neighbours_share_the_laws_error(discrepant):
         ),
         (
             lambda f: sb.prefer(f, a={"N": [1e9, 2e9], "D": 1e9}, b={"N": 1, "D": 1}),
-            "a and b must be as many; got 2",
+            "a and b must have equally many runs; got 2",
         ),
         (lambda f: sb.regret(f, N="inf", D=1e9), "N and D must be finite"),
         (lambda f: sb.regret(f, N=1e9), "predicts from any two of N, D and C; got N"),

@@ -118,7 +118,7 @@ def test_more_compute_than_the_data_can_use_is_told(fit):
     [
         (
             {"C": 1e22},
-            "'data-constrained' knows of repeated data: say how many tokens are unique, U=",
+            "'data-constrained' is a law of repeated data: give the number of unique tokens, U=",
         ),
         ({"C": 1e22, "U": 0}, "U must be positive; got 0"),
         (
@@ -135,7 +135,7 @@ def test_what_cannot_be_asked_is_refused(fit, given, told):
 
 def test_other_models_know_nothing_of_unique_tokens():
     plain = handmade("chinchilla")
-    with pytest.raises(sb.QueryError, match="'chinchilla' knows nothing of U"):
+    with pytest.raises(sb.QueryError, match="'chinchilla' has no input U"):
         sb.frontier(plain, C=1e22, U=1e9)
 
 

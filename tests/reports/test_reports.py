@@ -2,9 +2,11 @@
 
 import base64
 import html
+import importlib
 import json
 import re
 import shlex
+import sys
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 
@@ -208,12 +210,56 @@ def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
     assert spec.text == fit.spec.describe()
 
 
-def test_the_command_asks_for_what_was_asked_for_not_for_what_repeats_took(fit):
-    about = fit.metadata | {"attempts": 3, "sampler": {"chains": 4, "draws": 1000, "tune": 2400}}
+def command_of(fit, about):
+    """The command that makes a fit again, where its metadata says so."""
     tree = fit.tree.copy()
-    tree.attrs = tree.attrs | {METADATA: json.dumps(about)}
-    command = content_of(replace(fit, tree=tree)).sections[-1].listings[0].text.splitlines()[0]
+    tree.attrs = tree.attrs | {METADATA: json.dumps(fit.metadata | about)}
+    return content_of(replace(fit, tree=tree)).sections[-1].listings[0].text.splitlines()[0]
+
+
+def test_the_command_asks_for_what_was_asked_where_a_retry_tripled_the_draws(fit):
+    asked = {"chains": 4, "draws": 250, "tune": 600, "target_accept": 0.9}
+    used = {"chains": 4, "draws": 750, "tune": 1200}
+    command = command_of(fit, {"attempts": 2, "asked": asked, "sampler": used})
+    assert "--seed 0 --chains 4 --draws 250 --tune 600 --quick" in command
+
+
+def test_the_command_of_an_old_file_undoes_the_doubling_of_each_attempt(fit):
+    used = {"chains": 4, "draws": 1000, "tune": 2400}
+    command = command_of(fit, {"attempts": 3, "sampler": used})
     assert "--chains 4 --draws 250 --tune 600" in command
+
+
+def count_calls(monkeypatch, module, name):
+    """Count the calls of a function from anywhere in the package."""
+    calls = []
+    function = getattr(module, name)
+
+    def counted(*args, **kwargs):
+        calls.append(name)
+        return function(*args, **kwargs)
+
+    for one in list(sys.modules.values()):
+        if getattr(one, "__name__", "").startswith("scalebayes"):
+            for attribute, value in list(vars(one).items()):
+                if value is function:
+                    monkeypatch.setattr(one, attribute, counted)
+    return calls
+
+
+def test_sections_share_predictions_searches_and_summaries(monkeypatch):
+    modules = {
+        "_draw": "scalebayes.queries.predict",
+        "summary": "scalebayes.summaries.summary",
+        "optimal_sizes": "scalebayes.queries.optimum",
+    }
+    calls = {}
+    for name, module in modules.items():
+        calls[name] = count_calls(monkeypatch, importlib.import_module(module), name)
+    content_of(report_fit())
+    assert 1 <= len(calls["_draw"]) <= 12
+    assert len(calls["summary"]) == 1
+    assert 1 <= len(calls["optimal_sizes"]) <= 5
 
 
 def test_a_model_of_ones_own_travels_whole(fit):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from scalebayes import plots
 from scalebayes.data.columns import QUANTITIES
@@ -83,15 +84,25 @@ def _groups(runs: Runs) -> str:
 
 def posterior_section(fits: Mapping[str, Fit], main: str, ci_prob: float) -> Section:
     """Posterior of every parameter beside its prior and the published values, and exponents beside the literature."""
-    tables = tuple(_parameters(label, fit, ci_prob, len(fits) > 1) for label, fit in fits.items())
-    drawings = [_densities(fits[main], ci_prob)]
-    allocating = {label: fit for label, fit in fits.items() if "a_opt" in _derived(fit)}
-    if allocating:
-        drawings.append(_exponents(allocating, ci_prob))
+    summaries = {label: summary(fit, ci_prob) for label, fit in fits.items()}
+    tables = []
+    for label, fit in fits.items():
+        caption = f"Medians with {kind_of_interval(ci_prob)} intervals"
+        if len(fits) > 1:
+            caption += f", {label}"
+        tables.append(_parameters(caption, fit, summaries[label], ci_prob))
+    drawings = [_densities(fits[main], summaries[main], ci_prob)]
+    with_exponent = {x: fit for x, fit in fits.items() if "a_opt" in summaries[x].index}
+    if with_exponent:
+        drawings.append(_exponents(with_exponent, summaries, ci_prob))
     law = fits[main].spec.law_object
     sentence = f"{main} is L = {law.formula}."
     return Section(
-        "posterior", "Posterior, prior and published values", (sentence,), tuple(drawings), tables
+        "posterior",
+        "Posterior, prior and published values",
+        (sentence,),
+        tuple(drawings),
+        tuple(tables),
     )
 
 
@@ -101,8 +112,9 @@ def _derived(fit: Fit, group: str = "posterior") -> dict[str, np.ndarray]:
     return fit.spec.law_object.derive({name: chosen[name].values for name in names})
 
 
-def _parameters(label: str, fit: Fit, ci_prob: float, several: bool) -> Table:
-    table, law = summary(fit, ci_prob), fit.spec.law_object
+def _parameters(caption: str, fit: Fit, table: pd.DataFrame, ci_prob: float) -> Table:
+    """Return the summary of a fit beside the prior and the published values."""
+    law = fit.spec.law_object
     scales = {p.name for p in law.parameters if p.scale_of}
     meanings = MEANINGS | {p.name: p.meaning for p in law.parameters}
     prior = _prior_rows(fit, ci_prob)
@@ -116,8 +128,6 @@ def _parameters(label: str, fit: Fit, ci_prob: float, several: bool) -> Table:
         checks = (Cell(f"{row['r_hat']:.3f}", float(row["r_hat"])), Cell(f"{ess:.0f}", float(ess)))
         theirs = (Cell(number(row[e.label], scale), _known(row[e.label])) for e in entries)
         rows.append((Cell(name), before, as_cell(row, ci_prob, scale), *theirs, *checks))
-    kind = kind_of_interval(ci_prob)
-    caption = f"Medians with {kind} intervals{f', {label}' if several else ''}"
     told = "; ".join(f"{name}: {meanings[name]}" for name in table.index if name in meanings)
     counted = tuple(
         f"{e.label} counts {e.counting}"
@@ -147,8 +157,8 @@ def _prior_rows(fit: Fit, ci_prob: float) -> dict[str, dict[str, float]]:
     return {name: dict(zip(columns, map(float, end), strict=True)) for name, end in ends.items()}
 
 
-def _densities(fit: Fit, ci_prob: float) -> Drawing:
-    table, prior = summary(fit, ci_prob), _prior_rows(fit, ci_prob)
+def _densities(fit: Fit, table: pd.DataFrame, ci_prob: float) -> Drawing:
+    prior = _prior_rows(fit, ci_prob)
     lower, upper = interval_columns(ci_prob)
     widths = (table[upper] - table[lower]).to_dict()
     told = []
@@ -161,11 +171,13 @@ def _densities(fit: Fit, ci_prob: float) -> Drawing:
     return drawing("parameters", posterior.parameters(fit), alt)
 
 
-def _exponents(fits: Mapping[str, Fit], ci_prob: float) -> Drawing:
+def _exponents(
+    fits: Mapping[str, Fit], summaries: Mapping[str, pd.DataFrame], ci_prob: float
+) -> Drawing:
     lower, upper = interval_columns(ci_prob)
     told = []
-    for label, fit in fits.items():
-        row: Any = summary(fit, ci_prob).loc["a_opt"]
+    for label in fits:
+        row: Any = summaries[label].loc["a_opt"]
         told.append(f"{label} {row['median']:.2f}, from {row[lower]:.2f} to {row[upper]:.2f}")
     alt = f"Exponent of the compute-optimal frontier: {'; '.join(told)}; Kaplan printed 0.73, Hoffmann 0.46 to 0.50."
     return drawing("exponents", posterior.frontier_exponents(fits, ci_prob), alt)
@@ -189,7 +201,7 @@ def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
     )
     drawings = [*_isoflop(fit, ci_prob)]
     alt = f"Residuals against compute: half within {usual:.2%}, the furthest {off[worst[0]]:+.1%}; {share} inside."
-    drawings.append(drawing("residuals", posterior.residuals(fit, ci_prob), alt))
+    drawings.append(drawing("residuals", posterior.residuals(fit, ci_prob, answer=answer), alt))
     return Section("fit", "Fit and residuals", sentences, tuple(drawings))
 
 

@@ -1,4 +1,4 @@
-"""The section that says how a report was made: specs in full, versions, seeds, hashes, and commands that repeat it."""
+"""The section on how a report was made: specs, versions, seeds, hashes, commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from scalebayes.datasets import TABLES
 from scalebayes.posterior.fit import Fit
 from scalebayes.reports.contract import Cell, Listing, Section, Table
 from scalebayes.specs.spec import list_models, read_model
+from scalebayes.summaries.intervals import CI_PROB
+
+OPTIONS = ("chains", "draws", "tune")
+"""Settings of the sampler that `scalebayes fit` has options for."""
 
 
 def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> Section:
@@ -23,8 +27,9 @@ def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: f
     listings = [Listing("To make it again", _commands(fits, asked, ci_prob))]
     listings += [Listing(f"Model {label}, in full", _in_full(fit)) for label, fit in fits.items()]
     sentence = (
-        "Hashes are of what was fitted: the table's contents and the spec's law, noise and priors. A fit saved by "
-        "scalebayes fit holds runs, spec and draws, and refuses to load when they do not belong together."
+        "The hashes identify the content of the table and the law, noise and priors of the spec. "
+        "A file saved by scalebayes fit holds runs, spec and draws; loading it checks that they "
+        "belong together."
     )
     return Section(
         "making",
@@ -57,7 +62,7 @@ def _facts(fit: Fit) -> dict[str, str]:
 
 
 def _in_full(fit: Fit) -> str:
-    """The spec in words; one that is not among the models in JSON too, from which it can be made again."""
+    """Return the spec in words, and in JSON too when it is not one of the package's models."""
     known = fit.spec.name in list_models().index and read_model(fit.spec.name).hash == fit.spec.hash
     return (
         fit.spec.describe()
@@ -67,26 +72,56 @@ def _in_full(fit: Fit) -> str:
 
 
 def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> str:
-    lines, files = [], []
+    """Return the commands that make the fits and the report again, one a line."""
+    lines = []
     for label, fit in fits.items():
-        about = fit.metadata
-        files.append(f"{label}.nc")
         words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
-        words += ["--seed", str(about["seed"])] if "seed" in about else []
-        sampler = about.get("sampler") or {}
-        doubled = 2 ** (
-            int(about.get("attempts", 1)) - 1
-        )  # each repeat after a failed gate took twice as many
-        for name, times in (("chains", 1), ("draws", doubled), ("tune", doubled)):
-            words += [f"--{name}", str(sampler[name] // times)] if name in sampler else []
-        lines.append(shlex.join([*words, "--quick", "-o", files[-1]]))
-    words = ["scalebayes", "report", *files]
+        for name, value in _settings(fit).items():
+            words += [f"--{name}", str(value)]
+        words += ["--quick", "-o", f"{label}.nc"]
+        lines.append(shlex.join(words))
+    words = ["scalebayes", "report", *(f"{label}.nc" for label in fits)]
     for name, value in asked.items():
-        for one in [value] if isinstance(value, str | int | float) else list(value or ()):
+        for one in _values(value):
             words += [f"--{name}", f"{one:g}" if isinstance(one, float) else str(one)]
-    words += [] if ci_prob == 0.9 else ["--ci-prob", f"{ci_prob:g}"]
-    lines.append(shlex.join([*words, "-o", "report.html"]))
+    if ci_prob != CI_PROB:
+        words += ["--ci-prob", f"{ci_prob:g}"]
+    words += ["-o", "report.html"]
+    lines.append(shlex.join(words))
     return "\n".join(lines)
+
+
+def _settings(fit: Fit) -> dict[str, int]:
+    """Return the settings that were asked for, by the name of the option.
+
+    A retry after failed convergence checks changes the sampler's settings, and the command shall
+    not ask for those. Files of earlier versions hold only the settings of the last attempt, which
+    doubled tuning and draws each time.
+    """
+    about = fit.metadata
+    settings = {}
+    if "seed" in about:
+        settings["seed"] = int(about["seed"])
+    if "asked" in about:
+        for name in OPTIONS:
+            if name in about["asked"]:
+                settings[name] = int(about["asked"][name])
+        return settings
+    doubled = 2 ** (int(about.get("attempts", 1)) - 1)
+    used = about.get("sampler") or {}
+    for name in OPTIONS:
+        if name in used:
+            settings[name] = int(used[name])
+            if name != "chains":
+                settings[name] //= doubled
+    return settings
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of one question as a list."""
+    if isinstance(value, str | int | float):
+        return [value]
+    return list(value)
 
 
 def _table(fit: Fit) -> str:
