@@ -1,18 +1,20 @@
-r"""Approach 1 of Hoffmann et al. (2022): the lower envelope of loss against compute, and a power law of its sizes.
+r"""Approach 1 of Hoffmann et al. (2022): a power law through the lower envelope of loss.
 
     N*(C) = argmin over runs at compute C of the loss,    N* ~ C^a
 
-Hoffmann et al. take the minimum over whole training curves, at 1500 values of C, so that each model is a candidate at
-every compute it passed. A table of runs has final losses only: each run is a candidate at one compute. What is lost:
+Hoffmann et al. take the minimum over whole training curves, at 1500 values of C, so each model is a
+candidate at every compute that it passed. A table of runs has final losses only, so each run is a
+candidate at one compute. The consequences:
 
-- the candidates at a compute are the few sizes that stop there, so N* is known to the spacing of the sizes tried;
-- a bin of compute is compared as if it were one compute;
-- in return no candidate is in the middle of a longer learning-rate schedule, where it is worse than a run that ends
-  there.
+- few sizes end at one compute, so N* is known to the spacing of the sizes tried only;
+- all runs in one bin of compute are compared as if their compute were equal;
+- no candidate is in the middle of a longer learning-rate schedule, where its loss would be higher
+  than that of a run that ends there.
 
 References
 ----------
-Hoffmann et al. (2022), Training compute-optimal large language models, arXiv:2203.15556, section 3.1.
+Hoffmann et al. (2022), Training compute-optimal large language models, arXiv:2203.15556,
+section 3.1.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
 
 BINS_PER_DECADE = 4
-SIZES = 3
-"""Sizes a bin must hold: the best of them must have a smaller and a larger one beside it."""
+"""Bins of compute in a factor of ten: narrow enough to compare runs, wide enough for several."""
 
 
 def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Dataset:
-    """Find the compute-optimal N, D and loss by Approach 1, from final losses, with a bootstrap of the runs.
+    """Return the compute-optimal N, D and loss by Approach 1, with a bootstrap of the runs.
 
-    Compute is cut into quarters of a decade. A bin counts where its run of least loss is neither of the smallest nor of
-    the largest size in it (the runs bracket the minimum) and no run of less compute has a lower loss (it is on the
-    envelope); its compute is that run's own.
+    Compute is divided into bins of a quarter of a decade. A bin counts if its run of least loss is
+    neither of the smallest nor of the largest size in the bin (the runs bracket the minimum) and no
+    run of less compute has a lower loss (the run is on the envelope). The compute of a bin is that
+    of this run.
 
     Parameters
     ----------
@@ -50,10 +52,10 @@ def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Data
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     draws
-        Resamples; with 0 the fit of all runs alone. A resample with fewer than three bins is lost, and
-        ``attrs["lost"]`` counts them.
+        Number of resamples; 0 for a fit of all runs only. Resamples with fewer than three bins are
+        left out and counted in ``attrs["lost"]``.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -63,54 +65,71 @@ def frontier(runs: Runs, *, C: Any, draws: int = 1000, seed: int = 0) -> xr.Data
     Raises
     ------
     RunsError
-        When fewer than three bins of compute count, naming those whose minimum the runs do not bracket.
+        When fewer than three bins of compute count; the message names the others.
     """
-    log_C, log_N, loss = np.log(runs.C), np.log(runs.N), runs.loss
+    log_C = np.log(runs.C)
+    log_N = np.log(runs.N)
     bins = np.floor(log_C / np.log(10) * BINS_PER_DECADE).astype(int)
     sizes = size_labels(runs.N)
-    chosen = _envelope(log_C, loss, bins, sizes, np.ones(len(runs), bool))
+    chosen = _envelope(log_C, runs.loss, bins, sizes, np.ones(len(runs), bool))
     left_out = _open_bins(runs, bins, chosen)
     if chosen.sum() < FEWEST:
         raise RunsError(
-            f"{runs.name}: the runs bracket the least loss in {chosen.sum()} bins of compute; Approach 1 needs "
-            f"{FEWEST}. Too few sizes, or the best is at the end of them, at about {left_out} FLOP"
+            f"{runs.name}: the runs bracket the least loss in {chosen.sum()} bins of compute; "
+            f"Approach 1 needs {FEWEST}. Too few sizes, or the best is the smallest or largest, "
+            f"at about {left_out} FLOP"
         )
     counts = resample(np.random.default_rng(seed), len(runs), draws)
-    use = np.stack([_envelope(log_C, loss, bins, sizes, row > 0) for row in counts])
-    kept = use.sum(axis=1) >= FEWEST
-    use = use[kept]
-    log_C, log_N, loss = (np.broadcast_to(values, use.shape) for values in (log_C, log_N, loss))
-    notes = (
-        f"left out, too few sizes or the best at their end: about {left_out} FLOP"
-        if left_out
-        else ""
+    use = np.stack([_envelope(log_C, runs.loss, bins, sizes, row > 0) for row in counts])
+    is_kept = use.sum(axis=1) >= FEWEST
+    use = use[is_kept]
+    optima = Optima(
+        np.broadcast_to(log_C, use.shape),
+        np.broadcast_to(log_N, use.shape),
+        np.broadcast_to(runs.loss, use.shape),
+        use,
     )
-    about = {
-        "method": "approach 1",
-        "budgets": str(int(chosen.sum())),
-        "lost": str(int((~kept).sum())),
-        "notes": notes,
-    }
-    return extend(Optima(log_C, log_N, loss, use), runs, C, **about)
+    notes = ""
+    if left_out:
+        notes = (
+            f"left out, too few sizes or the best is the smallest or largest: about {left_out} FLOP"
+        )
+    return extend(
+        optima,
+        runs,
+        C,
+        method="approach 1",
+        budgets=str(int(chosen.sum())),
+        lost=str(int((~is_kept).sum())),
+        notes=notes,
+    )
 
 
 def _envelope(
     log_C: np.ndarray, loss: np.ndarray, bins: np.ndarray, sizes: np.ndarray, seen: np.ndarray
 ) -> np.ndarray:
-    """Which rows are the bracketed minima of their bins and on the envelope, among the rows that are seen."""
-    out = np.zeros(len(loss), bool)
-    lowest = np.inf
-    for b in np.unique(bins[seen]):
-        rows = np.flatnonzero(seen & (bins == b))
+    """Return which runs are on the envelope and bracketed minima of their bins, shape (runs,).
+
+    Only the runs in `seen` count. All arrays: shape (runs,).
+    """
+    is_chosen = np.zeros(len(loss), bool)
+    lowest_before = np.inf
+    for bin_number in np.unique(bins[seen]):
+        rows = np.flatnonzero(seen & (bins == bin_number))
         best = rows[loss[rows].argmin()]
-        inside = sizes[rows].min() < sizes[best] < sizes[rows].max()
-        earlier = rows[log_C[rows] < log_C[best]]
-        out[best] = inside and loss[best] < min(lowest, *loss[earlier], np.inf)
-        lowest = min(lowest, loss[rows].min())
-    return out
+        is_bracketed = sizes[rows].min() < sizes[best] < sizes[rows].max()
+        # Runs of less compute are those of earlier bins, and some of this bin.
+        is_earlier = log_C[rows] < log_C[best]
+        lowest_earlier = loss[rows[is_earlier]].min(initial=lowest_before)
+        is_chosen[best] = is_bracketed and loss[best] < lowest_earlier
+        lowest_before = min(lowest_before, loss[rows].min())
+    return is_chosen
 
 
 def _open_bins(runs: Runs, bins: np.ndarray, chosen: np.ndarray) -> str:
-    """Median compute of the bins that do not count, in words."""
-    left_out = sorted(set(bins) - set(bins[chosen]))
-    return ", ".join(format_quantity(float(np.median(runs.C[bins == b])), 2) for b in left_out)
+    """Return the median compute of each bin that does not count, as text."""
+    texts = []
+    for bin_number in np.setdiff1d(bins, bins[chosen]):
+        compute = float(np.median(runs.C[bins == bin_number]))
+        texts.append(format_quantity(compute, 2))
+    return ", ".join(texts)

@@ -1,10 +1,11 @@
-r"""From compute-optimal points at a few budgets to a frontier: what the field's Approaches 1 and 2 have in common.
+r"""Frontier from compute-optimal points at a few budgets: the common part of Approaches 1 and 2.
 
     log N* = intercept + a log C,      loss* = E + k C^-g,   E, k >= 0
 
-by least squares over the budgets, each of which gives one optimum (C, N*, loss*). The approaches state a law for N*
-only (Hoffmann et al. 2022, sections 3.1 and 3.2). The loss along the frontier is a power of compute over a floor, as
-Henighan et al. (2020) fit it to the lower envelope; beyond the budgets it is the weaker of the two.
+by least squares over the budgets, each of which gives one optimum (C, N*, loss*). The approaches
+state a law for N* only (Hoffmann et al. 2022, sections 3.1 and 3.2). The loss along the frontier is
+a power of compute over a floor, as Henighan et al. (2020) fit it to the lower envelope; beyond the
+budgets it is the less reliable of the two.
 
 References
 ----------
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
 
 FEWEST = 3
-"""Budgets below which no line is drawn: two would fit it exactly, and say nothing of its error."""
+"""Budgets below which no line is fitted: two would leave no residual to estimate its error."""
 FALLS = np.geomspace(0.02, 0.6, 69)
-"""Exponents g that are tried; published ones of loss against compute over a floor run from 0.05 to 0.25."""
+"""Exponents g that are tried; published ones for loss over a floor lie between 0.05 and 0.25."""
 
 
 class Optima(NamedTuple):
-    """Optimal points of each resample, (draws, points): log C, log N*, the loss there, and whether the point counts."""
+    """Optimal points of each resample, shape (draws, points); `use` says which of them count."""
 
     log_C: np.ndarray
     log_N: np.ndarray
@@ -42,53 +43,87 @@ class Optima(NamedTuple):
 
 
 def resample(rng: np.random.Generator, rows: int, draws: int) -> np.ndarray:
-    """How often each row is in each resample, (draws, rows); with no draws, every row once, (1, rows)."""
+    """Return how often each row occurs in each bootstrap resample, shape (draws, rows).
+
+    With no draws: every row once, shape (1, rows).
+    """
     if draws == 0:
         return np.ones((1, rows))
-    return rng.multinomial(rows, np.full(rows, 1 / rows), size=draws).astype(float)
+    probabilities = np.full(rows, 1 / rows)
+    return rng.multinomial(rows, probabilities, size=draws).astype(float)
 
 
 def power_law(
     log_x: np.ndarray, log_y: np.ndarray, use: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Intercept and slope of a straight line by least squares, over the last axis, (draws, points) -> (draws,)."""
+    """Return intercept and slope of log y against log x by least squares, shape (draws,) each.
+
+    log_x, log_y, use: shape (draws, points); `use` is zero for points that do not count.
+    """
     weights = use / use.sum(axis=-1, keepdims=True)
-    mean_x, mean_y = (weights * log_x).sum(axis=-1), (weights * log_y).sum(axis=-1)
-    off = log_x - mean_x[:, None]
-    slope = (weights * off * (log_y - mean_y[:, None])).sum(axis=-1) / (weights * off**2).sum(
-        axis=-1
-    )
+    mean_x = (weights * log_x).sum(axis=-1)
+    mean_y = (weights * log_y).sum(axis=-1)
+    offset = log_x - mean_x[:, None]
+    covariance = (weights * offset * (log_y - mean_y[:, None])).sum(axis=-1)
+    variance = (weights * offset**2).sum(axis=-1)
+    slope = covariance / variance
     return mean_y - slope * mean_x, slope
 
 
 def floor_law(
     log_x: np.ndarray, y: np.ndarray, use: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """E, log k and g of y = E + k x^-g with E, k >= 0, by least squares; (draws, points) -> (draws,).
+    """Return E, log k and g of y = E + k x^-g, E and k not negative, shape (draws,) each.
 
-    The exponent g is the best of `FALLS`.
+    Least squares in E and k for each exponent g in `FALLS`, of which the best is kept.
+
+    log_x, y, use: shape (draws, points); `use` is zero for points that do not count.
     """
     weights = use / use.sum(axis=-1, keepdims=True)
     centre = (weights * log_x).sum(axis=-1)
-    best = np.full((4, len(y)), np.inf)  # squares, E, k at the centre, g
-    for g in FALLS:
-        term = np.exp(-g * (log_x - centre[:, None]))
-        mean_t, mean_y = (weights * term).sum(axis=-1), (weights * y).sum(axis=-1)
-        off = term - mean_t[:, None]
-        k = (weights * off * y).sum(axis=-1) / (weights * off**2).sum(axis=-1)
-        floor = mean_y - k * mean_t
-        through_zero = (weights * term * y).sum(axis=-1) / (weights * term**2).sum(axis=-1)
-        k, floor = np.where(floor < 0, through_zero, k), np.maximum(floor, 0.0)
-        k, floor = np.where(k < 0, 0.0, k), np.where(k < 0, mean_y, floor)
-        squares = (weights * (y - floor[:, None] - k[:, None] * term) ** 2).sum(axis=-1)
-        best = np.where(squares < best[0], [squares, floor, k, np.full_like(k, g)], best)
-    _, floor, k, fall = best
-    with np.errstate(divide="ignore"):  # a loss that does not fall has no power term
-        return floor, np.log(k) + fall * centre, fall
+    draws = len(y)
+    least_squares = np.full(draws, np.inf)
+    best_floor = np.full(draws, np.inf)
+    best_size = np.full(draws, np.inf)
+    best_fall = np.full(draws, np.inf)
+    for fall in FALLS:
+        term = np.exp(-fall * (log_x - centre[:, None]))
+        floor, size = _non_negative_line(term, y, weights)
+        residual = y - floor[:, None] - size[:, None] * term
+        squares = (weights * residual**2).sum(axis=-1)
+        is_better = squares < least_squares
+        least_squares = np.where(is_better, squares, least_squares)
+        best_floor = np.where(is_better, floor, best_floor)
+        best_size = np.where(is_better, size, best_size)
+        best_fall = np.where(is_better, fall, best_fall)
+    with np.errstate(divide="ignore"):  # the size is zero where the loss does not fall
+        log_k = np.log(best_size) + best_fall * centre
+    return best_floor, log_k, best_fall
+
+
+def _non_negative_line(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return intercept and slope, neither negative, of y against x by weighted least squares.
+
+    x, y, weights: shape (draws, points), y positive. Intercept and slope: shape (draws,).
+    """
+    mean_x = (weights * x).sum(axis=-1)
+    mean_y = (weights * y).sum(axis=-1)
+    offset = x - mean_x[:, None]
+    slope = (weights * offset * y).sum(axis=-1) / (weights * offset**2).sum(axis=-1)
+    intercept = mean_y - slope * mean_x
+    # Where one of the two would be negative, it is zero and the other is fitted alone.
+    slope_through_zero = (weights * x * y).sum(axis=-1) / (weights * x**2).sum(axis=-1)
+    slope = np.where(intercept < 0, slope_through_zero, slope)
+    intercept = np.where(intercept < 0, 0.0, intercept)
+    intercept = np.where(slope < 0, mean_y, intercept)
+    slope = np.where(slope < 0, 0.0, slope)
+    return intercept, slope
 
 
 def budgets(C: Any) -> np.ndarray:
-    """Budgets in FLOP as finite numbers.
+    """Return budgets in FLOP as finite numbers, shape (budgets,).
 
     Raises
     ------
@@ -97,30 +132,30 @@ def budgets(C: Any) -> np.ndarray:
     """
     out = quantities(C, "C")
     if np.isinf(out).any():
-        raise QueryError("C must be finite: without a budget nothing is optimal")
+        raise QueryError("C must be finite: an infinite budget has no optimum")
     return out
 
 
 def extend(optima: Optima, runs: Runs, C: Any, **about: str) -> xr.Dataset:
-    """Frontier through the optima of each resample, in the shape of `answer`."""
+    """Return the frontier through the optima of each resample, in the shape of `answer`."""
     C = budgets(C)
-    at = np.log(C)
+    log_C = np.log(C)
     intercept, slope = power_law(optima.log_C, optima.log_N, optima.use)
     floor, log_k, g = floor_law(optima.log_C, optima.loss, optima.use)
-    N = np.exp(intercept[:, None] + slope[:, None] * at)
-    loss = floor[:, None] + np.exp(log_k[:, None] - g[:, None] * at)
+    N = np.exp(intercept[:, None] + slope[:, None] * log_C)
+    loss = floor[:, None] + np.exp(log_k[:, None] - g[:, None] * log_C)
     return answer(runs, C, N, loss, slope, **about)
 
 
 def answer(
     runs: Runs, C: np.ndarray, N: np.ndarray, loss: np.ndarray, a: np.ndarray, **about: str
 ) -> xr.Dataset:
-    """Lay out a point method's frontier as `scalebayes.frontier` does: one chain, a resample a draw.
+    """Return a frontier in the shape of `scalebayes.frontier`: one chain, one draw a resample.
 
     Parameters
     ----------
     runs
-        What was fitted.
+        The table that was fitted.
     C
         Budgets, (budgets,).
     N, loss

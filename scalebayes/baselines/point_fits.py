@@ -1,4 +1,4 @@
-"""The field's own three methods beside each other on one table, and beside posteriors of ours."""
+"""Frontiers by the three point methods of Hoffmann et al. (2022), beside posteriors."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ METHODS: dict[str, Callable[..., xr.Dataset]] = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PointFits:
-    """Frontiers by the field's methods, each with its bootstrap.
+    """Frontiers by the three point methods, each with its bootstrap.
 
     Attributes
     ----------
     answers
-        Method -> ``N``, ``D``, ``loss``, ``tokens_per_param`` (chain, draw, budget) and ``a`` (chain, draw), in the
-        shape of `scalebayes.frontier`; every function that takes its answers takes these.
+        By method: ``N``, ``D``, ``loss``, ``tokens_per_param`` (chain, draw, budget) and ``a``
+        (chain, draw), in the shape of `scalebayes.frontier`; functions that accept its answers
+        accept these.
     estimates
         The same from all runs, without a bootstrap: one draw.
     refusals
-        Method -> why these runs do not allow it.
+        By method: why it cannot be applied to these runs.
     """
 
     answers: Mapping[str, xr.Dataset]
@@ -49,36 +50,40 @@ class PointFits:
     refusals: Mapping[str, str]
 
     def __repr__(self) -> str:
-        return "\n".join(
-            [f"{self.table()!r}", *(f"{name}: {why}" for name, why in self.refusals.items())]
-        )
+        return "\n".join([repr(self.table()), *self._refused()])
 
     def _repr_html_(self) -> str:
-        refused = html.entries(f"{name}: {why}" for name, why in self.refusals.items())
-        return html.panel("The field's own methods", html.Html(self.table()._repr_html_()), refused)
+        table = html.Html(self.table()._repr_html_())
+        return html.panel("Point estimates of the field", table, html.entries(self._refused()))
+
+    def _refused(self) -> list[str]:
+        return [f"{name}: {why}" for name, why in self.refusals.items()]
 
     def table(self, ci_prob: float = CI_PROB) -> Table:
-        """Lay them side by side.
+        """Return all methods in one table.
 
         Returns
         -------
         pandas.DataFrame
-            Indexed by C, method and quantity: the ``estimate`` from all runs (NaN for a posterior), then the median and
-            equal-tailed interval of the resamples as `scalebayes.intervals` gives them, and ``decades_beyond``.
+            Indexed by C, method and quantity: the ``estimate`` from all runs (NaN for a posterior),
+            then the median and equal-tailed interval of the resamples as `scalebayes.intervals`
+            gives them, and ``decades_beyond``.
         """
         import pandas as pd
 
         parts = []
         for name, found in self.answers.items():
             part = intervals(found, ci_prob).reset_index()
-            alone = (
-                intervals(self.estimates[name]).reset_index() if name in self.estimates else None
-            )
-            part.insert(0, "estimate", float("nan") if alone is None else alone["median"])
+            estimate: Any = float("nan")
+            if name in self.estimates:
+                estimate = intervals(self.estimates[name]).reset_index()["median"]
+            part.insert(0, "estimate", estimate)
             parts.append(part.assign(method=name))
         keys = ["C", "method", "quantity"]
-        order = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
-        out = Table(order.sort_values("C", kind="stable").set_index(keys))
+        together = pd.DataFrame(columns=keys)
+        if parts:
+            together = pd.concat(parts, ignore_index=True)
+        out = Table(together.sort_values("C", kind="stable").set_index(keys))
         out.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
         return out
 
@@ -91,10 +96,10 @@ def point_fits(
     draws: int = 1000,
     seed: int = 0,
 ) -> PointFits:
-    """Find the compute-optimal N, D and loss by each of the field's three methods.
+    """Return the compute-optimal N, D and loss by the three methods of Hoffmann et al. (2022).
 
-    Their intervals come from resampled rows: they know how much the answer moves with the runs, and neither that a
-    parabola is no isoFLOP curve (`scalebayes.baselines.isoflop`) nor that a law may be wrong.
+    Their intervals come from resampled rows. They contain the variation of the runs, but neither
+    the bias of a parabola (`scalebayes.baselines.isoflop`) nor the error of a wrong law.
 
     Parameters
     ----------
@@ -103,7 +108,7 @@ def point_fits(
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     fits
-        Posteriors to put beside them, by label.
+        Posteriors to list beside them, by label.
     draws, seed
         Resamples of each method's bootstrap, and its seed.
 
@@ -118,19 +123,26 @@ def point_fits(
     Besiroglu et al. (2024), Chinchilla scaling: a replication attempt, arXiv:2404.10102.
     """
     C = budgets(C)
-    answers, estimates, refusals = {}, {}, {}
+    answers = {}
+    estimates = {}
+    refusals = {}
     for name, method in METHODS.items():
         try:
             estimates[name] = method(runs, C=C, draws=0)
             answers[name] = method(runs, C=C, draws=draws, seed=seed)
         except RunsError as error:
             refusals[name] = str(error)
-    answers |= {label: _posterior(fit, C) for label, fit in (fits or {}).items()}
+    for label, fit in (fits or {}).items():
+        answers[label] = _posterior(fit, C)
     return PointFits(answers, estimates, refusals)
 
 
 def _posterior(fit: Fit | Average, C: Any) -> xr.Dataset:
-    """Frontier of a fit, with the exponent a where its law has one and it is one fit."""
+    """Return the frontier of a fit, with the exponent a of a single fit whose law has one."""
     found = frontier(fit, C=C)[["N", "D", "loss", "tokens_per_param"]]
-    derived = fit.spec.law_object.derive(law_parameters(fit)) if isinstance(fit, Fit) else {}
-    return found.assign(a=(("chain", "draw"), derived["a_opt"])) if "a_opt" in derived else found
+    if not isinstance(fit, Fit):
+        return found
+    derived = fit.spec.law_object.derive(law_parameters(fit))
+    if "a_opt" not in derived:
+        return found
+    return found.assign(a=(("chain", "draw"), derived["a_opt"]))

@@ -209,7 +209,7 @@ def usual_columns(names: Iterable[str], role: str) -> list[str]:
 
 
 def with_usual_name(names: Iterable[str], usual: Sequence[str]) -> list[str]:
-    """Return the names that equal a usual one, case and separators aside, in the order of `usual`."""
+    """Return the names that equal a usual one, case and separators aside, in its order."""
     rank = {plain_name(name): place for place, name in enumerate(usual)}
     found = [name for name in names if plain_name(name) in rank]
     return sorted(found, key=lambda name: rank[plain_name(name)])

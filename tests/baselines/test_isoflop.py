@@ -249,8 +249,8 @@ def test_too_few_bracketed_budgets_are_refused_by_name():
     with pytest.raises(sb.RunsError) as caught:
         isoflop.frontier(one_sided, C=1e21)
     assert str(caught.value) == (
-        "one-sided: the runs bracket the minimum of the loss at 1 of 3 budgets; Approach 2 needs 3. It lies outside "
-        "the sizes tried, or is none, at 1e19, 1e20 FLOP"
+        "one-sided: the runs bracket the minimum of the loss at 1 of 3 budgets; Approach 2 needs 3. There is no "
+        "minimum between the sizes tried at 1e19, 1e20 FLOP"
     )
 
 
@@ -291,7 +291,8 @@ def test_the_envelope_takes_the_best_bracketed_run_of_each_bin():
     assert float(found["N"][0]) == pytest.approx(np.exp(intercept + slope * np.log(1e20)))
     assert found.attrs["budgets"] == "3"
     assert (
-        found.attrs["notes"] == "left out, too few sizes or the best at their end: about 2e21 FLOP"
+        found.attrs["notes"]
+        == "left out, too few sizes or the best is the smallest or largest: about 2e21 FLOP"
     )
 
 
