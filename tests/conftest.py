@@ -22,6 +22,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 os.environ.setdefault("SCALEBAYES_CACHE_DIR", str(CACHE))
 
+# Tables fill the terminal; pytest-xdist would make it 80 columns wide for its workers alone.
+os.environ["COLUMNS"] = "120"
+
 # A job that a shell runs in the background ignores interrupts; tests of interrupts need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -112,7 +112,7 @@ def test_laws_of_compute_say_the_loss_at_a_budget_and_that_they_have_no_size(mak
     answer = compared(fits).difference(C=[1e22, 1e23])
     assert (
         answer.attrs["notes"]
-        == "compute is a law of C alone: it says a loss, and has no N* to compare"
+        == "compute is a law of C alone: it gives a loss, and has no N* to compare"
     )
     table = (
         sb.intervals(answer)

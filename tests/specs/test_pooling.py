@@ -264,7 +264,7 @@ def test_specs_with_a_discrepancy_or_of_accuracy_are_refused():
             sb.read_model("coupled-discrepancy").model_dump() | {"pool": "family"}
         )
     with pytest.raises(
-        ValidationError, match="is of accuracy, and tables of scores have no groups"
+        ValidationError, match="is a law of accuracy, and tables of scores have no groups"
     ):
         pooled_spec("downstream")
 
@@ -432,10 +432,11 @@ def test_what_a_view_cannot_answer_is_said(pooled, tmp_path):
         sb.group(pooled, "gpt")
     with pytest.raises(sb.QueryError, match="a view of pythia already"):
         sb.group(view, "pythia")
-    with pytest.raises(sb.QueryError, match="of a pooled fit, assumptions are not varied"):
+    with pytest.raises(sb.QueryError, match="of a pooled fit, sensitivity is not supported"):
         sb.sensitivity(view)
     with pytest.raises(
-        sb.QueryError, match="of a pooled fit, the prior of a group is the other groups"
+        sb.QueryError,
+        match="power-scaling is not supported: the prior of a group depends on the other groups",
     ):
         sb.power_scaling(view)
     with pytest.raises(sb.QueryError, match="a new group has no runs"):

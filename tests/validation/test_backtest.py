@@ -145,7 +145,7 @@ def test_short_training_spans_and_splits_not_made_are_noted():
         {"N": [1e8] * 20, "D": np.geomspace(1e9, 2e9, 20), "loss": np.linspace(4, 3, 20)}
     )
     _, notes = make_splits(sb.read_runs(table, name="short"), [0.8])
-    assert notes[0].startswith("short, lowest 80%: the training runs span 0.2")
+    assert notes[0].startswith("short, lowest 80%: the training runs span only 0.2")
 
 
 @pytest.mark.parametrize(
