@@ -1,9 +1,10 @@
 """Published tables of runs and published allocations.
 
-Small tables of figures are embedded, so that they are there without a network; larger ones stay with their authors and
-are fetched when they are asked for (`scalebayes.datasets.downloads`). The figures are the papers'; the embedded files and their
-layout are ours. A new table is an entry in `TABLES`, with a CSV that `read_runs` reads unaided, or with its file
-upstream and a function that reads it.
+Small tables are part of the package, so they need no network. Larger ones are downloaded from
+their authors' repositories on first use (`scalebayes.datasets.downloads`). The numbers are the
+papers'; the embedded files and their layout are ours. To add a table, add an entry to `TABLES`:
+either with a CSV file in this folder that `read_runs` reads without further arguments, or with
+an `Upstream` and a function that reads its file.
 """
 
 import difflib
@@ -15,31 +16,38 @@ from pathlib import Path
 import pandas as pd
 
 from scalebayes.data.runs import Runs, read_runs
-from scalebayes.datasets.downloads import Upstream, at_hand, fetch
+from scalebayes.datasets.downloads import Upstream, fetch, is_downloaded
 from scalebayes.datasets.layouts import best_of_each, clark, gemstones, misfitting
 from scalebayes.errors import RunsError
+
+LEAST_SIMILARITY = 0.4
+"""Similarity of names (difflib's ratio, 0 to 1) from which an error suggests another table."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Where a published table comes from, and what to know before fitting it.
+    """The origin of a published table, and what to know before fitting it.
 
     Attributes
     ----------
-    title, source, place : str
-        What it is, whose (with an arXiv id), and where in that work it stands.
-    rows : int
-        How many runs it has, outliers left out.
-    notes : tuple of str
-        What the figures count, and how they were obtained.
-    outliers : int
-        How many of its highest losses are left out unless asked for.
-    upstream : Upstream, optional
-        The file it is fetched from; None where it is embedded.
-    parse : callable, optional
-        From the path of that file and the table's name to its runs.
-    sweeps : bool
-        Whether it holds several runs at each N and D, of which `load_runs` can keep the best.
+    title
+        Models and range of sizes.
+    source
+        Authors, year and arXiv id.
+    place
+        Figure, table or file of that work.
+    rows
+        Number of runs, without outliers.
+    notes
+        What N and C count, and how the numbers were obtained.
+    outliers
+        Number of runs with the highest losses that are dropped by default.
+    upstream
+        The file to download; None if the table is embedded.
+    parse
+        A function of the path of that file and the table's name that returns the runs.
+    sweeps
+        Whether the table has several runs at each N and D, of which `load_runs` can keep the best.
     """
 
     title: str
@@ -56,7 +64,8 @@ class Table:
 TABLES = {
     "hoffmann2022": Table(
         title="Chinchilla: models of 57M to 16B trained on MassiveText",
-        source="Hoffmann et al. 2022 (arXiv:2203.15556), digitised by Besiroglu et al. 2024 (arXiv:2404.10102)",
+        source="Hoffmann et al. 2022 (arXiv:2203.15556), "
+        "digitised by Besiroglu et al. 2024 (arXiv:2404.10102)",
         place="Figure 4",
         rows=240,
         notes=(
@@ -71,7 +80,8 @@ TABLES = {
         place="tables of sizes and of Pile test losses",
         rows=15,
         notes=(
-            "N counts all parameters; the file gives those outside the embeddings too, as N_non_embedding",
+            "N counts all parameters; column N_non_embedding of the file counts "
+            "those outside the embeddings",
         ),
     ),
     "gemstones2025": Table(
@@ -80,7 +90,8 @@ TABLES = {
         place="cooled-down checkpoints, wandb_df_for_fitting_cool_end.jsonl",
         rows=199,
         notes=(
-            "each run is a cooled-down checkpoint; groups are width x depth, and several checkpoints share a training",
+            "each run is a cooled-down checkpoint; several checkpoints belong to one training run",
+            "groups are width x depth",
         ),
         upstream=Upstream(
             "mcleish7/gemstone-scaling-laws",
@@ -113,8 +124,9 @@ TABLES = {
         place="curves.csv.gz",
         rows=223,
         notes=(
-            "N counts the dense parameters that a token passes, without embeddings; loss is the validation set's",
-            "all models saw the same 130B tokens: these runs say nothing of D",
+            "N counts the dense parameters used by a token, without embeddings",
+            "the loss is that on the validation set",
+            "all models saw the same 130B tokens, so these runs contain no information on D",
         ),
         upstream=Upstream(
             "google-deepmind/scaling_laws_for_routing",
@@ -129,33 +141,35 @@ TABLES = {
 
 
 def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> Runs:
-    """Load a published table of runs; those that are not embedded are fetched the first time and kept.
+    """Return a published table of runs.
 
-    A file is fetched from its authors' repository on GitHub, at a fixed commit, and used only if its SHA-256 is that of
-    the published file. ``SCALEBAYES_DATA_DIR`` names the folder where files are looked for and kept (by default the
-    user's cache folder), ``SCALEBAYES_DATA_MIRROR`` the base of a URL to fetch them from instead.
+    Tables that are not embedded are downloaded once and kept: from their authors' repository on
+    GitHub, at a fixed commit, and only if the SHA-256 is that of the published file.
+    ``SCALEBAYES_DATA_DIR`` sets the folder of downloaded files (by default the user's cache
+    folder), ``SCALEBAYES_DATA_MIRROR`` a base URL to download from instead of GitHub.
 
     Parameters
     ----------
     name : str
         A name in `list_runs`.
     keep_outliers : bool
-        Whether to keep rows that the field leaves out: the five highest losses of hoffmann2022, which Besiroglu et al.
-        (2024) drop before fitting the other 240.
+        Whether to keep outliers: the five highest losses of hoffmann2022, which Besiroglu et al.
+        (2024) drop before they fit the other 240.
     best : bool
-        Of a table that tries several learning rates at each N and D (misfitting2025), keep the run of least loss at
-        each: closer to what a law is about, and biased down by the luck of the best where many were tried.
+        Whether to keep only the run with the least loss at each N and D, in a table that has
+        several learning rates there (misfitting2025). Such runs are closer to what a law
+        describes, but the least of many noisy losses is biased downwards.
 
     Returns
     -------
     Runs
-        Its ``source`` is the citation, its ``notes`` say what was derived and left out.
+        Its ``source`` is the citation; its ``notes`` say what was derived and dropped.
 
     Raises
     ------
     RunsError
-        When there is no such table, when its file cannot be fetched or is not the published one (the message says what
-        to bring where), or when `best` is asked of a table without a sweep.
+        When there is no such table; when its file cannot be downloaded or is not the published one
+        (the message says which file to put where); when `best` is set for a table without a sweep.
 
     References
     ----------
@@ -167,31 +181,45 @@ def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> 
     >>> len(load_runs("hoffmann2022")), len(load_runs("hoffmann2022", keep_outliers=True))
     (240, 245)
     """
-    if name not in TABLES:
-        close = difflib.get_close_matches(name, TABLES, n=1, cutoff=0.4)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise RunsError(f"no published runs called {name!r}{hint}; allowed: {', '.join(TABLES)}.")
-    about = TABLES[name]
+    about = _find(name)
     if best and not about.sweeps:
-        allowed = ", ".join(name for name, table in TABLES.items() if table.sweeps)
+        sweeps = [name for name, table in TABLES.items() if table.sweeps]
         raise RunsError(
-            f"{name} has no sweep of learning rates to take the best of; allowed with best: {allowed}"
+            f"{name} has no sweep of learning rates to take the best of; "
+            f"tables with a sweep: {', '.join(sweeps)}"
         )
-    runs = best_of_each(_read_whole(name, about)) if best else _read_whole(name, about)
-    notes = (*runs.notes, *about.notes)
+    runs = _read_runs(name, about)
+    if best:
+        runs = best_of_each(runs)
+    notes = [*runs.notes, *about.notes]
     if about.sweeps and not best:
-        notes += (
-            "every learning rate tried is in it: best=True (--best) keeps the best run at each N and D",
+        notes.append(
+            "the runs of all learning rates are included; "
+            "best=True (--best) keeps the best run at each N and D"
         )
     table = runs.table
-    if about.outliers and not keep_outliers:
-        table = table.drop(index=table["loss"].nlargest(about.outliers).index)
-        left_out = f"the {about.outliers} highest losses are left out as outliers"
-        notes += (f"{left_out} (keep_outliers=True, or --keep-outliers, keeps them)",)
-    return replace(runs, table=table, source=f"{about.source}, {about.place}", notes=notes)
+    if about.outliers > 0 and not keep_outliers:
+        highest = table["loss"].nlargest(about.outliers)
+        table = table.drop(index=highest.index)
+        notes.append(
+            f"the {about.outliers} highest losses are left out as outliers "
+            "(keep_outliers=True, or --keep-outliers, keeps them)"
+        )
+    return replace(runs, table=table, source=f"{about.source}, {about.place}", notes=tuple(notes))
 
 
-def _read_whole(name: str, about: Table) -> Runs:
+def _find(name: str) -> Table:
+    if name in TABLES:
+        return TABLES[name]
+    hint = ""
+    close = difflib.get_close_matches(name, TABLES, n=1, cutoff=LEAST_SIMILARITY)
+    if close:
+        hint = f" (did you mean {close[0]!r}?)"
+    raise RunsError(f"no published runs called {name!r}{hint}; allowed: {', '.join(TABLES)}.")
+
+
+def _read_runs(name: str, about: Table) -> Runs:
+    """Return all runs of a table, as its file has them."""
     if about.upstream is not None and about.parse is not None:
         return about.parse(fetch(about.upstream, name), name)
     with as_file(files(__name__) / f"{name}.csv") as path:
@@ -199,74 +227,88 @@ def _read_whole(name: str, about: Table) -> Runs:
 
 
 def list_runs() -> pd.DataFrame:
-    """List the published tables of runs; asks no network.
+    """Return the list of published tables of runs; needs no network.
 
     Returns
     -------
     pandas.DataFrame
-        One row a table, indexed by name: rows (outliers left out), at_hand ("embedded", "yes", or "no": `load_runs`
-        fetches it), title, source.
+        One row for each table, indexed by name: rows (without outliers), at_hand ("embedded";
+        "yes" if the file was downloaded; "no" if `load_runs` will download it), title, source.
     """
-    rows = [
-        (name, about.rows, _where(about), about.title, about.source)
-        for name, about in TABLES.items()
-    ]
-    return pd.DataFrame(rows, columns=["name", "rows", "at_hand", "title", "source"]).set_index(
-        "name"
-    )
+    rows = []
+    for name, about in TABLES.items():
+        rows.append(
+            {
+                "name": name,
+                "rows": about.rows,
+                "at_hand": _availability(about),
+                "title": about.title,
+                "source": about.source,
+            }
+        )
+    return pd.DataFrame(rows).set_index("name")
 
 
-def _where(about: Table) -> str:
+def _availability(about: Table) -> str:
     if about.upstream is None:
         return "embedded"
-    return "yes" if at_hand(about.upstream) else "no"
+    if is_downloaded(about.upstream):
+        return "yes"
+    return "no"
 
 
 def known_models() -> pd.DataFrame:
-    """List well-known trained models, to give tables and figures a scale.
+    """Return well-known trained models, to compare tables and figures with.
 
     Returns
     -------
     pandas.DataFrame
-        One row a model, indexed by label: N (parameters), D (tokens), source (a key of models/references.bib).
+        One row for each model, indexed by label: N (parameters), D (tokens), source (a key of
+        models/references.bib).
     """
     return _read("known_models", ["N", "D"])
 
 
 def allocations() -> pd.DataFrame:
-    r"""List published compute-optimal allocations, :math:`N^* = N_{ref} (C / C_{ref})^a`.
+    r"""Return published compute-optimal allocations, :math:`N^* = N_{ref} (C / C_{ref})^a`.
 
     Returns
     -------
     pandas.DataFrame
-        One row an allocation, indexed by label: source (a key of models/references.bib) and place; counts, which N and
-        C are meant (total or non-embedding); exponent a, with low and high, the ends of its interval, and interval, its
-        kind in words (NaN and "" where there is none); N_ref in parameters at C_ref in FLOP (NaN where the exponent
-        comes alone). Figures are as printed: approach 3's rounded exponent lies outside its own interval.
+        One row for each allocation, indexed by label:
+
+        - source (a key of models/references.bib) and place;
+        - counts: what N and C count, "total" or "non-embedding" parameters;
+        - exponent a; low and high, the ends of its interval (NaN without one); interval, the kind
+          of interval in words ("" without one);
+        - N_ref in parameters at C_ref in FLOP (NaN if only the exponent was published).
+
+        Numbers are as printed: the rounded exponent of approach 3 lies outside its own interval.
 
     Notes
     -----
-    Kaplan's line is :math:`1.3 \cdot 10^9` parameters at one PF-day, :math:`8.64 \cdot 10^{19}` FLOP.
+    Kaplan's line is :math:`1.3 \cdot 10^9` parameters at one PF-day, which is
+    :math:`8.64 \cdot 10^{19}` FLOP.
 
     References
     ----------
     .. [1] Kaplan et al. (2020), Scaling laws for neural language models, arXiv:2001.08361.
     .. [2] Hoffmann et al. (2022), Training compute-optimal large language models, arXiv:2203.15556.
     """
-    return _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"]).fillna(
-        {"interval": ""}
-    )
+    table = _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"])
+    return table.fillna({"interval": ""})
 
 
 def coverage() -> pd.DataFrame:
-    """List what intervals were measured to hold on held-out runs of public tables, by decades beyond the runs.
+    """Return the measured coverage of intervals on held-out runs of public tables.
 
     Returns
     -------
     pandas.DataFrame
-        One row a method and distance: method, spec (hash of the spec, or of all those of an equal pool), low and high
-        (decades of compute beyond the training runs), forecasts, tables, and the share of losses inside 50% and 90%
-        intervals with standard errors between tables. Written by ``benchmarks/calibration.py``.
+        One row for each method and range of distances: method; spec (the hash of the spec, or of
+        all specs of an equal pool); low and high (decades of compute beyond the training runs);
+        the numbers of forecasts and tables; the share of losses inside 50% and 90% intervals, with
+        standard errors between tables. ``benchmarks/calibration.py`` writes the file.
     """
     with as_file(files(__name__) / "coverage.csv") as path:
         return pd.read_csv(path)
@@ -274,5 +316,6 @@ def coverage() -> pd.DataFrame:
 
 def _read(name: str, numbers: list[str]) -> pd.DataFrame:
     with as_file(files(__name__) / f"{name}.csv") as path:
-        # By way of text, since pandas' own parser may miss the nearest float: 1.4e12 here is 1.4e12 everywhere.
-        return pd.read_csv(path, index_col="label", dtype=str).astype(dict.fromkeys(numbers, float))
+        # Read text first: pandas' own parser does not always return the nearest float of 1.4e12.
+        table = pd.read_csv(path, index_col="label", dtype=str)
+    return table.astype(dict.fromkeys(numbers, float))

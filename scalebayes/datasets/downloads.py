@@ -1,4 +1,4 @@
-"""Files that stay with their authors: fetched from upstream or a mirror, checked by SHA-256, and kept."""
+"""Files of published tables: downloaded from GitHub or a mirror, checked by SHA-256, and kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from pathlib import Path
 
 from scalebayes.errors import RunsError
 
-FOLDER, MIRROR = "SCALEBAYES_DATA_DIR", "SCALEBAYES_DATA_MIRROR"
-"""Settings: the folder where files are looked for and kept, and a base URL to fetch them from instead of GitHub."""
+FOLDER = "SCALEBAYES_DATA_DIR"
+"""Environment variable with the folder in which files are looked for and kept."""
+
+MIRROR = "SCALEBAYES_DATA_MIRROR"
+"""Environment variable with a base URL from which files are downloaded instead of GitHub."""
+
 TIMEOUT = 30
-"""Seconds without a byte after which a server counts as gone."""
+"""Seconds without a byte from the server after which a download fails."""
+
+CHUNK = 2**16
+"""Bytes written at once, so that a large file is never held in memory as a whole."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,9 @@ class Upstream:
     repository, commit, path
         As in github.com/REPOSITORY/blob/COMMIT/PATH.
     sha256
-        Of its bytes, in hexadecimal.
+        SHA-256 of the file, in hexadecimal.
     licence
-        Under which its authors publish it.
+        The licence under which its authors publish it.
     """
 
     repository: str
@@ -37,28 +44,30 @@ class Upstream:
 
     @property
     def file(self) -> str:
-        """The file's own name, under which it is kept, and found at a mirror."""
+        """The name of the file without folders, used in the local folder and on a mirror."""
         return self.path.rpartition("/")[2]
 
     @property
     def url(self) -> str:
-        """Where it is fetched from."""
-        if mirror := os.environ.get(MIRROR):
+        """The URL of the file, on the mirror if one is set."""
+        mirror = os.environ.get(MIRROR)
+        if mirror:
             return f"{mirror.rstrip('/')}/{self.file}"
         return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"
 
 
 def folder() -> Path:
-    """Where files are looked for and kept: SCALEBAYES_DATA_DIR, by default the user's cache folder."""
-    if given := os.environ.get(FOLDER):
+    """Return the folder of downloaded files: SCALEBAYES_DATA_DIR, or else the user's cache."""
+    given = os.environ.get(FOLDER)
+    if given:
         return Path(given).expanduser()
     import pooch
 
     return Path(pooch.os_cache("scalebayes"))
 
 
-def at_hand(upstream: Upstream) -> bool:
-    """Whether the file is in the folder, whole and unchanged; asks no network."""
+def is_downloaded(upstream: Upstream) -> bool:
+    """Return whether the folder has the published file, by its SHA-256; needs no network."""
     path = folder() / upstream.file
     if not path.is_file():
         return False
@@ -67,64 +76,78 @@ def at_hand(upstream: Upstream) -> bool:
 
 
 def fetch(upstream: Upstream, name: str) -> Path:
-    """Return the path of a file, downloaded unless it is at hand.
+    """Return the path of a file, which is downloaded unless the folder has it.
+
+    Parameters
+    ----------
+    upstream
+        The file.
+    name
+        The name of its table, for errors.
 
     Raises
     ------
     RunsError
-        When it cannot be fetched, or is not the file that was published; naming what to bring, and where to put it.
+        When the file cannot be downloaded, or differs from the published one. The message says
+        which file to download by hand and where to put it.
     """
     path = folder() / upstream.file
-    if at_hand(upstream):
+    if is_downloaded(upstream):
         return path
     if path.exists():
-        raise RunsError(_bring(upstream, name, f"{path} is not the published file: move it away"))
-    if not upstream.url.startswith(("https://", "http://")):
+        reason = f"{path} is not the published file (its SHA-256 differs); move it elsewhere"
+        raise RunsError(_unavailable(upstream, name, reason))
+    url = upstream.url
+    if not url.startswith(("https://", "http://")):
         raise RunsError(
-            f"{MIRROR} is the base of a URL, as https://mirror.example/tables; got {os.environ[MIRROR]!r}"
+            f"{MIRROR} must be a base URL such as https://mirror.example/tables; "
+            f"got {os.environ[MIRROR]!r}"
         )
     import pooch
 
     try:
         pooch.retrieve(
-            upstream.url, f"sha256:{upstream.sha256}", upstream.file, folder(), downloader=_download
+            url, f"sha256:{upstream.sha256}", upstream.file, folder(), downloader=_download
         )
-    except OSError as error:  # of the network, all of requests' among them, or of the folder
-        raise RunsError(_bring(upstream, name, _reason(error, upstream.url))) from error
-    except ValueError as error:  # pooch's word for another checksum
-        why = f"{upstream.url} sends something else than the published file: cut short, damaged or replaced"
-        raise RunsError(_bring(upstream, name, why)) from error
+    except OSError as error:  # network errors (those of requests included) and folder errors
+        raise RunsError(_unavailable(upstream, name, _reason(error, url))) from error
+    except ValueError as error:  # pooch raises it when the SHA-256 differs
+        reason = f"the file at {url} is not the published one: truncated, damaged or replaced"
+        raise RunsError(_unavailable(upstream, name, reason)) from error
     return path
 
 
 def _download(url: str, file: str, _: object) -> None:
-    """Write what a server sends to a file; pooch's own downloader leaves the connection open where it fails."""
+    """Download a URL to a file.
+
+    pooch's own downloader leaves the connection open when it fails.
+    """
     import requests
 
     with requests.get(url, stream=True, timeout=TIMEOUT) as response:
         response.raise_for_status()
         with Path(file).open("wb") as out:
-            out.writelines(response.iter_content(2**16))
+            out.writelines(response.iter_content(CHUNK))
 
 
 def _reason(error: OSError, url: str) -> str:
+    """Return why a download failed."""
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    answer = (
-        f"the server answers {status}"
-        if status
-        else f"no connection, or one that broke ({type(error).__name__})"
-    )
-    return f"{url} cannot be read: {answer}"
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"{url} cannot be read: the server answered with status {response.status_code}"
+    return f"{url} cannot be read: no connection, or it was interrupted ({type(error).__name__})"
 
 
-def _bring(upstream: Upstream, name: str, why: str) -> str:
+def _unavailable(upstream: Upstream, name: str, reason: str) -> str:
     return (
-        f"{name} is not at hand: {why}\n"
-        f"  bring   {upstream.file}\n"
-        f"  of      github.com/{upstream.repository}, commit {upstream.commit}, {upstream.path}\n"
-        f"  SHA-256 {upstream.sha256}\n"
-        f"  to      {folder()}\n"
-        f"or set {FOLDER} to the folder that holds it, or {MIRROR} to the base of a URL that serves it"
+        f"the file of {name} is not available: {reason}\n"
+        f"To use {name}, put the file into the folder by hand:\n"
+        f"  file     {upstream.file}\n"
+        f"  source   github.com/{upstream.repository}, commit {upstream.commit}, {upstream.path}\n"
+        f"  SHA-256  {upstream.sha256}\n"
+        f"  folder   {folder()}\n"
+        f"Or set {FOLDER} to a folder that contains the file, "
+        f"or {MIRROR} to the base URL of a server that has it."
     )

@@ -1,4 +1,4 @@
-"""Published files in their authors' layouts, to runs."""
+"""Readers of published files in the layouts of their authors."""
 
 from pathlib import Path
 
@@ -7,45 +7,54 @@ from scalebayes.data.runs import Runs, read_runs
 from scalebayes.data.sources import open_table
 
 CLARK_TOKENS = 256 * 2048
-"""Tokens a step of Clark et al. (2022): 256 sequences of 2048; 249,000 steps are the 130B tokens of the paper."""
+"""Tokens per step of Clark et al. (2022): 256 sequences of 2048; 249,000 steps are 130B tokens."""
 
 
 def gemstones(path: Path, name: str) -> Runs:
-    """Read the cooled-down checkpoints of Gemstones, one group a width and depth."""
+    """Return the cooled-down checkpoints of Gemstones, one group for each width and depth."""
     table, _ = open_table(path)
     shape = table["width"].astype(str) + "x" + table["depth"].astype(str)
-    label = (
-        shape + "@" + (table["tokens"].astype(float) / 1e9).round().astype(int).astype(str) + "B"
-    )
-    table = table.assign(shape=shape, label=label)
+    billions = (table["tokens"].astype(float) / 1e9).round().astype(int)
+    label = shape + "@" + billions.astype(str) + "B"
     return read_runs(
-        table, N="params_active_precise", loss="final_loss", group="shape", run="label", name=name
+        table.assign(shape=shape, label=label),
+        N="params_active_precise",
+        loss="final_loss",
+        group="shape",
+        run="label",
+        name=name,
     )
 
 
 def misfitting(path: Path, name: str) -> Runs:
-    """Read every run of the sweep over learning rates; 21 of them are in the file twice."""
+    """Return every run of the sweep over learning rates; the file has 21 runs twice."""
     table, _ = open_table(path)
     return read_runs(table[["N", "D", "loss"]], name=name, strict=False)
 
 
 def best_of_each(runs: Runs) -> Runs:
-    """Keep the run of least loss at each N and D."""
+    """Return the run with the least loss at each N and D, in the order of the table."""
     table = runs.table
-    best = table.loc[table.groupby(["N", "D"], sort=False)["loss"].idxmin()].sort_index(
-        key=lambda i: i.astype(int)
+    ids = table.groupby(["N", "D"], sort=False)["loss"].idxmin()
+    best = table.loc[ids].sort_index(key=lambda index: index.astype(int))
+    # Notes on suspicious rows are about duplicates, which are no longer in the table.
+    notes = [note for note in runs.notes if "suspicious" not in note]
+    notes.append(
+        f"{len(best)} of {len(table)} runs were kept: "
+        "at each N and D the run with the least loss, that is the best learning rate tried"
     )
-    word = f"of {len(table)} runs the {len(best)} of least loss at each N and D are kept: the best learning rate tried"
-    return Runs(
-        best, runs.name, runs.source, (*(n for n in runs.notes if "suspicious" not in n), word)
-    )
+    return Runs(best, runs.name, runs.source, tuple(notes))
 
 
 def clark(path: Path, name: str) -> Runs:
-    """Read the last checkpoint of each routed or dense model, one group a way of routing and number of experts."""
+    """Return the last checkpoint of each model.
+
+    There is one group for the dense models and one for each way of routing and number of experts,
+    such as "S-Base E=64". The settings k and R are in its name where they are not the usual ones.
+    """
     table, _ = open_table(path)
-    dense = table["num_experts"] == "1"
-    group = table["router_type"] + (" E=" + table["num_experts"]).where(~dense, "")
+    is_dense = table["num_experts"] == "1"
+    group = table["router_type"] + (" E=" + table["num_experts"]).where(~is_dense, "")
     for column, usual, letter in [("k", "1", "k"), ("routing_frequency", "0.5", "R")]:
         number = table[column].astype(float).map("{:.3g}".format)
         group += (f" {letter}=" + number).where(table[column] != usual, "")

@@ -84,11 +84,11 @@ def test_a_file_is_fetched_once_checked_and_kept(serve, tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "file.jsonl").write_bytes(CONTENT)
     kept = serve(tmp_path / "mirror")
-    assert not downloads.at_hand(FILE)
+    assert not downloads.is_downloaded(FILE)
     assert downloads.fetch(FILE, "mine") == kept / "file.jsonl"
     assert (kept / "file.jsonl").read_bytes() == CONTENT
     monkeypatch.setenv(MIRROR, "http://127.0.0.1:9")
-    assert downloads.at_hand(FILE)
+    assert downloads.is_downloaded(FILE)
     assert downloads.fetch(FILE, "mine") == kept / "file.jsonl"
 
 
@@ -98,13 +98,13 @@ def test_a_file_is_fetched_once_checked_and_kept(serve, tmp_path, monkeypatch):
 def test_another_file_than_the_published_one_is_refused_and_not_kept(serve, tmp_path, sent):
     (tmp_path / "file.jsonl").write_bytes(sent)
     kept = serve(tmp_path)
-    assert "sends something else than the published file" in refused()
+    assert "is not the published one: truncated, damaged or replaced" in refused()
     assert [*kept.glob("*")] == []
 
 
 def test_a_transfer_that_breaks_off_is_refused_and_not_kept(serve, tmp_path):
     kept = serve(tmp_path, base="/broken")
-    assert "no connection, or one that broke" in refused()
+    assert "no connection, or it was interrupted" in refused()
     assert [*kept.glob("*")] == []
 
 
@@ -112,13 +112,13 @@ def test_a_file_that_is_not_there_is_said_with_what_to_bring_where(serve, tmp_pa
     kept = serve(tmp_path)
     message = refused()
     for words in (
-        "mine is not at hand",
-        "the server answers 404",
-        "bring   file.jsonl",
+        "the file of mine is not available",
+        "the server answered with status 404",
+        "file     file.jsonl",
         "github.com/owner/repo",
     ):
         assert words in message
-    assert f"to      {kept}\n" in message
+    assert f"folder   {kept}\n" in message
     assert FILE.sha256 in message
     assert FOLDER in message
     assert MIRROR in message
@@ -134,7 +134,9 @@ def test_offline_says_what_to_bring_and_a_file_brought_there_is_taken(offline):
 def test_a_file_of_the_users_own_is_not_replaced(offline):
     offline.mkdir()
     (offline / "file.jsonl").write_bytes(b"mine")
-    assert "file.jsonl is not the published file: move it away" in refused()
+    assert (
+        "file.jsonl is not the published file (its SHA-256 differs); move it elsewhere" in refused()
+    )
     assert (offline / "file.jsonl").read_bytes() == b"mine"
 
 
@@ -144,7 +146,7 @@ def test_a_folder_that_cannot_be_made_and_a_mirror_that_is_no_url(offline, monke
     assert "Not a directory" in refused()
     monkeypatch.setenv(MIRROR, "/data/mirror")
     assert (
-        f"{MIRROR} is the base of a URL, as https://mirror.example/tables; got '/data/mirror'"
+        f"{MIRROR} must be a base URL such as https://mirror.example/tables; got '/data/mirror'"
         in refused()
     )
 
@@ -167,7 +169,7 @@ def test_the_list_asks_no_network_and_says_what_is_at_hand(offline):
     assert {row["name"]: row["rows"] for row in shown}["clark2022"] == 223
     result = CliRunner().invoke(app, ["runs", "gemstones2025"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "bring   wandb_df_for_fitting_cool_end.jsonl" in result.stderr
+    assert "file     wandb_df_for_fitting_cool_end.jsonl" in result.stderr
 
 
 @pytest.fixture
@@ -203,9 +205,9 @@ def test_the_best_learning_rate_at_each_size_is_a_choice(published):
     expected = table.groupby(["params", "tokens"])["loss"].min()
     found = best.table.set_index(["N", "D"])["loss"].sort_index()
     np.testing.assert_allclose(found, expected.sort_index(), rtol=1e-6)
-    assert any("81 of least loss at each N and D" in note for note in best.notes)
+    assert any("81 of 261 runs were kept: at each N and D" in note for note in best.notes)
     with pytest.raises(
-        sb.RunsError, match=r"no sweep of learning rates .*; allowed with best: misfitting2025"
+        sb.RunsError, match=r"no sweep of learning rates .*; tables with a sweep: misfitting2025"
     ):
         sb.load_runs("pile2023", best=True)
 
