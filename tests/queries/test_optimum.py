@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_info
 
 import scalebayes as sb
 from scalebayes.posterior.fit import law_parameters
-from scalebayes.queries import optimum
+from scalebayes.queries import expected_optimum, newton, optimum
 from scalebayes.queries.curves import Curve, curve_of, nodes_between
-from scalebayes.queries.optimum import expected_optimum, numeric_optimum, optimal_sizes
+from scalebayes.queries.optimum import numeric_optimum, optimal_sizes
 from scalebayes.utils import parallel
 from tests.fixtures import fit_of, scattered
 
@@ -90,9 +90,11 @@ def test_an_interpolated_draw_is_the_one_computed_at_each_place(discrepant, budg
 def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budget):
     curve = curve_of(discrepant, "expected")
     start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
-    found = expected_optimum(curve, start, budget, sb.SIX_ND)
-    monkeypatch.setattr(optimum, "WIDE", 1)
-    np.testing.assert_allclose(found, expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11)
+    found = expected_optimum.expected_optimum(curve, start, budget, sb.SIX_ND)
+    monkeypatch.setattr(expected_optimum, "COARSE", 1)
+    np.testing.assert_allclose(
+        found, expected_optimum.expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11
+    )
     log_N = np.linspace(np.log(start.min()) - 6.9, np.log(start.max()) + 6.9, 2001)
     least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
     at = curve.log_loss(np.arange(curve.draws), found, budget / (6 * found))
@@ -102,8 +104,8 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
 def optimum_without_newton(curve, budget, cost, *others):
     """From a fine grid by Chandrupatla's method."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimum, "STEPS", 0)
-        patch.setattr(optimum, "GRID", 1025)
+        patch.setattr(newton, "MOST_STEPS", 0)
+        patch.setattr(optimum, "GRID_SIZES", 1025)
         return numeric_optimum(curve.law, curve.parameters, float(budget), cost, *others)
 
 

@@ -1,0 +1,116 @@
+"""Size of least loss of curves with a discrepancy: a shared grid, and a parabola for each draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scalebayes.costs.cost import Cost
+from scalebayes.errors import QueryError
+from scalebayes.queries.curves import SharedCurve
+from scalebayes.queries.size_grid import affordable_sizes
+from scalebayes.units import format_quantity, share_in_words
+
+DISTANCE = 3.0 * np.log(10)
+"""Distance in log N from the law's optima within which the optimum is sought: three decades."""
+STEP = 0.025 * np.log(10)
+"""Step of that grid in log N: a discrepancy is smooth over a decade or so."""
+COARSE = 6
+"""Steps of the grid from one size of the first, coarse pass to the next."""
+
+
+def expected_optimum(
+    curve: SharedCurve, start: np.ndarray, budget: float, cost: Cost, *others: float
+) -> np.ndarray:
+    """Return N that minimises each draw's curve subject to cost(N, D) = budget, shape of `start`.
+
+    A grid that all draws share is evaluated coarsely, then finely where the draws' minima lie. The
+    optimum is the vertex of the parabola in log(D/N) through the least loss and its neighbours: in
+    this coordinate the curve is smooth up to the size that uses up the budget. The result is right
+    to a few tenths of a percent, far less than the width of any posterior of N*.
+
+    Parameters
+    ----------
+    curve
+        The curves of S draws.
+    start
+        Sizes to search around, (S,): the optima of the law.
+    budget, cost
+        The budget, in units of the cost.
+    others
+        Further inputs of the law, one value each.
+
+    Raises
+    ------
+    QueryError
+        When the least loss lies at an end of the grid.
+    """
+    low = np.log(start.min()) - DISTANCE
+    high = np.log(start.max()) + DISTANCE
+    even = np.linspace(low, high, int((high - low) / STEP) + 2)
+    log_N = affordable_sizes(cost, budget, even)
+    D = cost.affordable_tokens(np.exp(log_N), budget)
+    values = _log_loss_near_minima(curve, log_N, D, others)
+    least = values.argmin(axis=1)
+    is_inside = (least > 0) & (least < len(log_N) - 1)
+    if not is_inside.all():
+        raise QueryError(
+            f"no compute-optimal point within {DISTANCE / np.log(10):.0f} decades of the law's own "
+            f"at C = {format_quantity(budget)} in {share_in_words(np.mean(~is_inside))} of the "
+            "draws, discrepancy included"
+        )
+    ratio = np.log(D) - log_N
+    neighbours = np.stack([least - 1, least, least + 1])
+    losses = np.take_along_axis(values, neighbours.T, axis=1).T
+    shift = vertex_shift(ratio[neighbours], losses)
+    at = _quadratic(ratio[neighbours], log_N[neighbours], shift)
+    return np.exp(at).reshape(start.shape)
+
+
+def _log_loss_near_minima(
+    curve: SharedCurve, log_N: np.ndarray, D: np.ndarray, others: tuple[float, ...]
+) -> np.ndarray:
+    """Return the log loss at the sizes among which all draws' minima lie, elsewhere infinity."""
+
+    def log_loss(places: np.ndarray) -> np.ndarray:
+        further = [np.full(len(places), value) for value in others]
+        return curve.log_loss_shared(np.exp(log_N[places]), D[places], *further)
+
+    last = len(log_N) - 1
+    coarse = np.unique([*range(0, len(log_N), COARSE), last])
+    least = log_loss(coarse).argmin(axis=1)
+    # The fine grid runs from the coarse size before the first minimum to that after the last. A
+    # minimum at an end of it is one at an end of the whole grid.
+    begin = int(coarse[max(int(least.min()) - 1, 0)])
+    end = int(coarse[min(int(least.max()) + 1, len(coarse) - 1)])
+    fine = np.arange(begin, end + 1)
+    values = np.full((len(least), len(log_N)), np.inf)
+    values[:, fine] = log_loss(fine)
+    return values
+
+
+def vertex_shift(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the vertex of the parabola through three points, as a distance from the middle one.
+
+    x, y : shape (3, draws), x monotonic along the first axis. Three points of equal y return 0.
+    """
+    step_left = x[1] - x[0]
+    step_right = x[2] - x[1]
+    # Differences from the middle, with the steps multiplied out: the sum is proportional to the
+    # second divided difference, the weighted difference to the slope at the middle point.
+    left = (y[0] - y[1]) * step_right
+    right = (y[2] - y[1]) * step_left
+    curvature = left + right
+    slope = left * step_right - right * step_left
+    is_flat = curvature == 0
+    return 0.5 * slope / np.where(is_flat, np.inf, curvature)
+
+
+def _quadratic(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return the parabola through three points, (3, draws) each, at a shift from the middle."""
+    step_left = x[1] - x[0]
+    step_right = x[2] - x[1]
+    # Newton's form, with divided differences.
+    slope_left = (y[1] - y[0]) / step_left
+    slope_right = (y[2] - y[1]) / step_right
+    bend = shift * (shift + step_left) * (slope_right - slope_left) / (step_left + step_right)
+    return y[1] + shift * slope_left + bend
