@@ -1,1 +1,1 @@
-"""The kernel: the log density PyMC wrote, as a small C library that is built once and kept (`engine.kernel`)."""
+"""The kernel: PyMC's log density and its gradient as a small C library, kept on disk."""

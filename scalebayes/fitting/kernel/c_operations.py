@@ -1,7 +1,11 @@
-"""PyTensor's scalar operations as C: each prints itself (``c_code``), but for a few that would not vectorise."""
+"""Print PyTensor's scalar operations as C.
+
+Each operation prints itself (``c_code``), except for a few whose C code would not vectorise.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +13,10 @@ from scalebayes.errors import ScaleBayesError
 
 
 class UnsupportedError(ScaleBayesError):
-    """A graph that cannot be printed, or a library that cannot be built: then nutpie compiles the model itself."""
+    """A graph that cannot be printed as C, or a library that cannot be built.
+
+    nutpie compiles the model itself in that case.
+    """
 
 
 VECTORISED: dict[str, Callable[..., str]] = {
@@ -18,23 +25,31 @@ VECTORISED: dict[str, Callable[..., str]] = {
     "IsInf": lambda x: f"__builtin_isinf({x}) != 0",
     "GammaLn": lambda x: f"log_gamma({x})",
 }
-"""Same values without a branch around a function, which no compiler vectorises, and with exp(-|x|) in common."""
+"""C expressions that give the same values and vectorise.
+
+PyTensor's own call functions inside branches, which compilers do not vectorise. Softplus and
+sigmoid share exp(-|x|), so the compiler computes it once.
+"""
 
 TYPES = {
     "float64": "double",
     "float32": "double",
     "int64": "int64_t",
     "int32": "int64_t",
+    "int16": "int64_t",
     "int8": "int64_t",
+    "uint8": "int64_t",
+    "bool": "int",
 }
-TYPES |= {"uint8": "int64_t", "int16": "int64_t", "bool": "int"}
-"""C types of values by PyTensor's; what is narrower than ours was a constant."""
+"""C type of each PyTensor type; only constants have the narrow types, so widening is exact."""
 
 PRELUDE = """#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
-typedef double npy_float64; typedef float npy_float32; typedef int64_t npy_int64; typedef int32_t npy_int32;
-typedef int16_t npy_int16; typedef int8_t npy_int8; typedef uint8_t npy_uint8; typedef uint8_t npy_bool;
+typedef double npy_float64; typedef float npy_float32; \
+typedef int64_t npy_int64; typedef int32_t npy_int32;
+typedef int16_t npy_int16; typedef int8_t npy_int8; typedef uint8_t npy_uint8; \
+typedef uint8_t npy_bool;
 #define DEVICE
 #define NPY_NAN NAN
 #define NPY_INFINITY INFINITY
@@ -48,18 +63,22 @@ __attribute__((simd("notinbranch"))) double pow(double, double);
 #endif
 static inline double log_gamma(double x) { int sign; return lgamma_r(x, &sign); }
 """
-"""What every library begins with. glibc declares its vector maths (libmvec) only to -ffast-math; here it is named."""
+"""The beginning of every library; a backslash continues a line of C.
 
+glibc declares its vector maths (libmvec) only under -ffast-math, so it is declared here.
+"""
 
 PRODUCTS = """
-static void product(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+static void product(int64_t rows, int64_t columns, const double *restrict m, \
+const double *restrict v,
                     double *restrict out) {
 int64_t r = 0;
 for (; r + 4 <= rows; r += 4, m += 4 * columns) {
 double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
 #pragma omp simd reduction(+:s0, s1, s2, s3)
 for (int64_t c = 0; c < columns; c++) {
-s0 += m[c] * v[c]; s1 += m[columns + c] * v[c]; s2 += m[2 * columns + c] * v[c]; s3 += m[3 * columns + c] * v[c];
+s0 += m[c] * v[c]; s1 += m[columns + c] * v[c]; \
+s2 += m[2 * columns + c] * v[c]; s3 += m[3 * columns + c] * v[c];
 }
 out[r] = s0; out[r + 1] = s1; out[r + 2] = s2; out[r + 3] = s3;
 }
@@ -69,22 +88,27 @@ for (int64_t c = 0; c < columns; c++) s += m[c] * v[c];
 out[r] = s;
 }
 }
-static void product_of_transposed(int64_t rows, int64_t columns, const double *restrict m, const double *restrict v,
+static void product_of_transposed(int64_t rows, int64_t columns, const double *restrict m, \
+const double *restrict v,
                                   double *restrict out) {
 int64_t r = 0;
 for (int64_t c = 0; c < columns; c++) out[c] = 0.0;
 for (; r + 4 <= rows; r += 4, m += 4 * columns)
 for (int64_t c = 0; c < columns; c++)
-out[c] += m[c] * v[r] + m[columns + c] * v[r + 1] + m[2 * columns + c] * v[r + 2] + m[3 * columns + c] * v[r + 3];
+out[c] += m[c] * v[r] + m[columns + c] * v[r + 1] + \
+m[2 * columns + c] * v[r + 2] + m[3 * columns + c] * v[r + 3];
 for (; r < rows; r++, m += columns)
 for (int64_t c = 0; c < columns; c++) out[c] += m[c] * v[r];
 }
 """
-"""A matrix that lies row by row, by a vector, and its transpose by one: four rows at a time, whose sums do not wait."""
+"""Products of a matrix in row-major order, and of its transpose, with a vector.
+
+Both take four rows at a time: four independent sums keep the processor busy.
+"""
 
 
 def c_type(variable: Any) -> str:
-    """C type of a variable's values."""
+    """Return the C type of a variable's values."""
     dtype = str(variable.type.dtype)
     if dtype not in TYPES:
         raise UnsupportedError(f"values of type {dtype}")
@@ -92,12 +116,15 @@ def c_type(variable: Any) -> str:
 
 
 def literal(value: Any) -> str:
-    """A number as C that reads back to the same bits."""
+    """Return a number as C text that reads back to the same bits."""
     number = value.item()
     if isinstance(number, bool | int):
         return str(int(number))
-    text = repr(number)
-    return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}.get(text, f"({text})")
+    if math.isnan(number):
+        return "NAN"
+    if math.isinf(number):
+        return "INFINITY" if number > 0 else "(-INFINITY)"
+    return f"({number!r})"  # repr is the shortest text that reads back to the same number
 
 
 def assign(
@@ -107,7 +134,9 @@ def assign(
     dtypes: Sequence[str],
     support: dict[str, None],
 ) -> str:
-    """C statement that sets ``target`` to a scalar operation of the inputs; what it needs besides goes to ``support``.
+    """Return the C statement that assigns a scalar operation of the inputs to ``target``.
+
+    ``support`` receives C code that must stand before the function.
 
     Raises
     ------
@@ -118,9 +147,10 @@ def assign(
 
     kind = type(operation).__name__
     if kind in VECTORISED:
-        return f"{target} = {VECTORISED[kind](*inputs)};"
+        expression = VECTORISED[kind](*inputs)
+        return f"{target} = {expression};"
     if isinstance(operation, Composite):
-        return _inline(operation, target, inputs, support)
+        return _assign_composite(operation, target, inputs, support)
     node = operation.make_node(*(get_scalar_type(dtype)() for dtype in dtypes))
     try:
         support.setdefault(operation.c_support_code())
@@ -129,20 +159,28 @@ def assign(
         raise UnsupportedError(f"no C code for {operation}") from error
 
 
-def _inline(composite: Any, target: str, inputs: Sequence[str], support: dict[str, None]) -> str:
-    """Print what a composite does, step by step, in a block of its own."""
+def _assign_composite(
+    composite: Any, target: str, inputs: Sequence[str], support: dict[str, None]
+) -> str:
+    """Return a block of C that computes a composite operation step by step."""
     from pytensor.graph.basic import Constant
 
     inner = composite.fgraph
     names = dict(zip(inner.inputs, inputs, strict=True))
 
-    def name(variable: Any) -> str:
-        return literal(variable.data) if isinstance(variable, Constant) else names[variable]
+    def read(variable: Any) -> str:
+        if isinstance(variable, Constant):
+            return literal(variable.data)
+        return names[variable]
 
     steps: list[str] = []
     for node in inner.toposort():
-        names[node.outputs[0]] = local = f"{target}_{len(steps)}"
+        out = node.outputs[0]
+        local = f"{target}_{len(steps)}"
+        names[out] = local
+        operands = [read(x) for x in node.inputs]
         dtypes = [str(x.type.dtype) for x in node.inputs]
-        statement = assign(node.op, local, [name(x) for x in node.inputs], dtypes, support)
-        steps.append(f"{c_type(node.outputs[0])} {local}; {statement}")
-    return f"{{ {' '.join(steps)} {target} = {name(inner.outputs[0])}; }}"
+        statement = assign(node.op, local, operands, dtypes, support)
+        steps.append(f"{c_type(out)} {local}; {statement}")
+    result = read(inner.outputs[0])
+    return f"{{ {' '.join(steps)} {target} = {result}; }}"

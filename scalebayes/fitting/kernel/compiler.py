@@ -1,4 +1,4 @@
-"""C source to a shared library, by whatever C compiler the system has."""
+"""Compile C source to a shared library, with the C compiler of the system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
@@ -27,25 +28,30 @@ ATTEMPTS = (
     (*FLAGS, *LOOPS),
     tuple(flag for flag in FLAGS if flag != "-march=native"),
 )
-"""Flags, the quickest library first: with glibc's vector maths, without, and what any compiler takes.
+"""Sets of flags to try, the fastest library first.
 
-None of them lets the compiler forget infinities, NaN or the order of what is written, but for sums over the rows; a
-quotient may become a product with the reciprocal.
+The first uses glibc's vector maths, the second does without, and any compiler accepts the third.
+All respect infinities, NaN and the order of operations. Exceptions are sums over the rows, which
+may be reordered, and quotients, which may become products with the reciprocal.
 """
 TIMEOUT = 120
-"""Seconds after which a compiler counts as stuck."""
+"""Seconds after which a compiler counts as stuck; a kernel takes a few."""
+CPUINFO_FIELDS = ("model name", "flags", "Features", "CPU part")
+"""Lines of /proc/cpuinfo that name a processor and its features, on x86 and on ARM."""
 
 
 def compiler() -> str:
-    """Path of the C compiler: of the environment's CC, or the first of cc, gcc and clang.
+    """Return the path of the C compiler: CC of the environment, or the first of cc, gcc and clang.
 
     Raises
     ------
     UnsupportedError
         When there is none.
     """
-    for name in (os.environ.get("CC", "").split(" ")[0], "cc", "gcc", "clang"):
-        if name and (path := shutil.which(name)):
+    preferred = os.environ.get("CC", "").split(" ")[0]
+    for name in (preferred, "cc", "gcc", "clang"):
+        path = shutil.which(name) if name else None
+        if path:
             return path
     raise UnsupportedError("no C compiler (cc, gcc or clang) was found")
 
@@ -56,43 +62,47 @@ def build(source: str, library: Path) -> None:
     Raises
     ------
     UnsupportedError
-        When no compiler is there, or it does not compile this.
+        When there is no compiler, or it fails with each of `ATTEMPTS`.
     """
-    path, said = compiler(), ""
-    text = library.with_suffix(".c")
-    text.write_text(source, "utf-8")
+    path = compiler()
+    source_file = library.with_suffix(".c")
+    source_file.write_text(source, "utf-8")
+    error = ""
     try:
         for flags in ATTEMPTS:
-            libraries = ["-lmvec", "-lm"] if "-DVECTOR_MATHS" in flags else ["-lm"]
-            command = [path, *flags, "-o", str(library), str(text), *libraries]
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=TIMEOUT, check=False
-            )
-            if done.returncode == 0:
+            error = _compile(path, flags, source_file, library)
+            if not error:
                 return
-            said = (
-                done.stderr.strip().splitlines()[-1]
-                if done.stderr.strip()
-                else f"exit code {done.returncode}"
-            )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        said = str(error)
+    except (OSError, subprocess.TimeoutExpired) as exception:
+        error = str(exception)
     finally:
-        text.unlink(missing_ok=True)
-    raise UnsupportedError(f"{path} does not compile the kernel: {said}")
+        source_file.unlink(missing_ok=True)
+    raise UnsupportedError(f"{path} does not compile the kernel: {error}")
+
+
+def _compile(path: str, flags: Sequence[str], source_file: Path, library: Path) -> str:
+    """Compile with one set of flags, and return the last line of the errors, empty on success."""
+    libraries = ["-lmvec", "-lm"] if "-DVECTOR_MATHS" in flags else ["-lm"]
+    command = [path, *flags, "-o", str(library), str(source_file), *libraries]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if run.returncode == 0:
+        return ""
+    errors = run.stderr.strip().splitlines()
+    if errors:
+        return errors[-1]
+    return f"exit code {run.returncode}"
 
 
 def machine() -> str:
-    """What code compiled for this machine depends on: its processor, by name and features, and its system."""
+    """Return a hash of what compiled code depends on: the processor with its features, the system.
+
+    Only Linux lists the features; elsewhere the processor's name must do.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0].splitlines()
-        kept = [
-            line
-            for line in lines
-            if line.startswith(("model name", "flags", "Features", "CPU part"))
-        ]
+        processors = Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")
+        lines = processors[0].splitlines()
+        processor = [line for line in lines if line.startswith(CPUINFO_FIELDS)]
     except OSError:
-        kept = [platform.processor()]
-    return hashlib.sha256(
-        "\n".join([platform.system(), platform.machine(), *platform.libc_ver(), *kept]).encode()
-    ).hexdigest()
+        processor = [platform.processor()]
+    parts = [platform.system(), platform.machine(), *platform.libc_ver(), *processor]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
