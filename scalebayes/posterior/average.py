@@ -1,4 +1,4 @@
-"""One forecast from several fits: each model's draws, in numbers that stand as its weight."""
+"""Averages of fits: weighted mixtures of the draws of several models of the same runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Average:
-    """Several fits of the same runs and the weight of each, as `scalebayes.average` makes it; every query takes it.
+    """Several fits of the same runs with a weight each, made by `scalebayes.average`.
+
+    Every query accepts one in place of a fit.
 
     Attributes
     ----------
     fits
-        By label.
+        Fits by label.
     weights
-        By label, not negative, one in sum.
+        Weights by label: not negative, with sum one.
     """
 
     fits: Mapping[str, Fit]
@@ -37,20 +39,21 @@ class Average:
 
     @property
     def runs(self) -> Runs:
-        """The runs that all were fitted to."""
+        """The runs that all fits share."""
         return next(iter(self.fits.values())).runs
 
     @property
     def partial(self) -> bool:
-        """Whether a fit was interrupted."""
+        """Whether the sampling of any fit was interrupted."""
         return any(fit.partial for fit in self.fits.values())
 
     @property
     def gate_failures(self) -> tuple[str, ...]:
         """Codes of the convergence checks that any of the fits failed."""
-        return tuple(
-            dict.fromkeys(code for fit in self.fits.values() for code in fit.gate_failures)
-        )
+        codes: list[str] = []
+        for fit in self.fits.values():
+            codes += fit.gate_failures
+        return tuple(dict.fromkeys(codes))
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{label} {self.weights[label]:.2f}" for label in self.fits)
@@ -64,159 +67,208 @@ class Average:
 def over_average[**P](
     query: Callable[Concatenate[Fit, P], xr.Dataset],
 ) -> Callable[Concatenate[Fit | Average, P], xr.Dataset]:
-    """Let a query of a fit take an average too: each fit answers, and the answers are mixed by weight.
+    """Return the query extended to averages: it asks each fit and mixes the answers by weight.
 
-    The answer to an average has one chain; ``model``, along draw, says whose draw it is.
+    The answer of an average has one chain; its coordinate ``model`` (draw) names the fit that each
+    draw comes from.
     """
 
     @functools.wraps(query)
-    def asked(fit: Fit | Average, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
+    def query_of_average(fit: Fit | Average, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
         if isinstance(fit, Fit):
             return query(fit, *args, **kwargs)
         answers = {label: query(one, *args, **kwargs) for label, one in fit.fits.items()}
-        return _mix(answers, [fit.weights[label] for label in answers])
+        return _mix(answers, fit.weights)
 
-    return cast("Any", asked)
+    return cast("Any", query_of_average)
 
 
-def _mix(answers: Mapping[str, xr.Dataset], weights: Sequence[float]) -> xr.Dataset:
-    """Mix draws of the same quantities; where one fit has no discrepancy, its law is its curve."""
-    apart = any("law" in answer for answer in answers.values())
-    given = {
-        label: sorted({*map(str, answer.data_vars)} - {"law"}) for label, answer in answers.items()
-    }
-    if any(names != next(iter(given.values())) for names in given.values()):
-        kinds = "; ".join(f"{label}: {', '.join(names)}" for label, names in given.items())
-        raise QueryError(
-            f"the fits of this average answer in different quantities, which do not mix ({kinds})"
-        )
-    chosen = by_weight(
-        [answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values()], weights
-    )
+def _mix(answers: Mapping[str, xr.Dataset], weights: Mapping[str, float]) -> xr.Dataset:
+    """Return draws of all answers, in numbers proportional to the weights, as one chain."""
+    answers = _same_quantities(answers)
+    ordered_weights = [weights[label] for label in answers]
+    sizes = [answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values()]
+    chosen = by_weight(sizes, ordered_weights)
+
     parts = []
     for (label, answer), rows in zip(answers.items(), chosen, strict=True):
-        whole = answer.assign(law=answer.get("law", answer["loss"])) if apart else answer
-        flat = whole.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
-        flat = flat.drop_vars(["chain", "draw"]).rename(sample="draw")
-        parts.append(flat.assign_coords(model=("draw", np.full(len(rows), label))))
-    if all("decades_beyond" in part.coords for part in parts):
-        furthest = functools.reduce(np.maximum, (part["decades_beyond"].values for part in parts))
-        parts = [
-            part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest))
-            for part in parts
-        ]
+        samples = answer.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
+        part = samples.drop_vars(["chain", "draw"]).rename(sample="draw")
+        parts.append(part.assign_coords(model=("draw", np.full(len(rows), label))))
+
+    parts = _with_furthest_distance(parts)
     mixed = xr.concat(parts, "draw", combine_attrs="drop_conflicts", join="exact")
-    mixed = with_provenance(mixed, combine(answers, weights))
+    mixed = with_provenance(mixed, combine(answers, ordered_weights))
     mixed = mixed.assign_coords(draw=np.arange(mixed.sizes["draw"]))
     return mixed.expand_dims(chain=[0]).transpose("chain", "draw", ...)
 
 
+def _same_quantities(answers: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return the answers with the same variables, which concatenation needs.
+
+    Only fits with a discrepancy answer with the loss of the law alone ("law"). Without one the law
+    is the curve, so that its "law" is its "loss".
+
+    Raises
+    ------
+    QueryError
+        When the answers differ in any other variable.
+    """
+    variables = {}
+    for label, answer in answers.items():
+        variables[label] = sorted({str(name) for name in answer.data_vars} - {"law"})
+    first = next(iter(variables.values()))
+    if any(names != first for names in variables.values()):
+        kinds = "; ".join(f"{label}: {', '.join(names)}" for label, names in variables.items())
+        raise QueryError(
+            f"the fits of this average answer in different quantities, which do not mix ({kinds})"
+        )
+    if not any("law" in answer for answer in answers.values()):
+        return dict(answers)
+    return {
+        label: answer.assign(law=answer.get("law", answer["loss"]))
+        for label, answer in answers.items()
+    }
+
+
+def _with_furthest_distance(parts: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Return the answers with the largest of their distances beyond the runs at each target."""
+    if not all("decades_beyond" in part.coords for part in parts):
+        return parts
+    furthest = np.max([part["decades_beyond"].values for part in parts], axis=0)
+    return [
+        part.assign_coords(decades_beyond=part["decades_beyond"].copy(data=furthest))
+        for part in parts
+    ]
+
+
 def by_weight(sizes: Sequence[int], weights: Sequence[float]) -> list[np.ndarray]:
-    """Choose draws of several posteriors, evenly thinned, as many as can be with their numbers in ratio of the weights.
+    """Return indices of draws of several posteriors, in numbers proportional to the weights.
+
+    The total is the largest for which no posterior needs more draws than it has; each posterior is
+    thinned evenly.
 
     Parameters
     ----------
-    sizes, weights
-        How many draws each has, and the weight it gets; one in sum.
+    sizes
+        Number of draws of each posterior.
+    weights
+        Weight of each posterior, with sum one.
     """
     total = min(size / weight for size, weight in zip(sizes, weights, strict=True) if weight > 0)
-    counts = [min(size, round(total * weight)) for size, weight in zip(sizes, weights, strict=True)]
-    return [
-        np.linspace(0, size - 1, n).round().astype(int)
-        for size, n in zip(sizes, counts, strict=True)
-    ]
+    chosen = []
+    for size, weight in zip(sizes, weights, strict=True):
+        count = min(size, round(total * weight))
+        chosen.append(np.linspace(0, size - 1, count).round().astype(int))
+    return chosen
 
 
 def average(
     fits: Mapping[str, Fit] | Sequence[Fit],
     weights: Literal["equal", "stacking"] | Mapping[str, float] = "equal",
 ) -> Average:
-    """Pool several fits of the same runs: what `predict`, `frontier` and the other queries then answer from.
+    """Return the average of several fits of the same runs, which every query accepts.
 
-    Where laws disagree, the spread between them is part of what is not known. On five public tables the equal pool of
-    {additive, coupled} x {law alone, with discrepancy} was sharper than any of the four and its worst case better
-    (docs/calibration.md). Stacking weights score what lies *between* the runs (leave one out), not beyond them, and
-    can put all weight on one law; equal weights are the default for that reason.
+    Where laws disagree, the spread between them is part of the uncertainty. On five public tables
+    the equally weighted average of {additive, coupled} x {law alone, with discrepancy} was sharper
+    than any of the four models, and its worst coverage was better (docs/calibration.md). Stacking
+    weights score predictions *between* the runs (leave one out), not beyond them, and can put all
+    weight on one law, so equal weights are the default.
 
     Parameters
     ----------
     fits
         Fits by label, or a sequence of fits of models with different names.
     weights
-        ``"equal"``, ``"stacking"`` (Yao et al. 2018, from the log likelihoods of `Fit.tree`), or a number by label.
+        ``"equal"``; ``"stacking"`` (Yao et al. 2018, from the log likelihoods of `Fit.tree`); or a
+        number by label, zero where a label is missing. Weights are scaled to sum to one.
 
     Raises
     ------
     QueryError
-        When there is no fit, two have one name, the runs differ, or weights are negative, unknown or all zero.
+        When there is no fit, two have the same name, the runs differ, or weights are negative, of
+        unknown labels or all zero.
 
     References
     ----------
-    Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive distributions,
-    doi:10.1214/17-BA1091.
+    Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive
+    distributions, doi:10.1214/17-BA1091.
     """
     named = named_fits(fits)
-    if weights == "equal":
-        given = dict.fromkeys(named, 1.0)
-    elif weights == "stacking":
-        given = _stacking(named)
-    elif isinstance(weights, Mapping):
-        given = {label: float(weights.get(label, 0.0)) for label in named}
-        if unknown := weights.keys() - named.keys():
-            raise QueryError(
-                f"weights for {', '.join(sorted(unknown))}, but the fits are {', '.join(named)}"
-            )
-    else:
-        raise QueryError(f"weights are 'equal', 'stacking' or numbers by label; got {weights!r}")
-    values = np.array([*given.values()])
+    raw = _raw_weights(named, weights)
+    values = np.array([*raw.values()])
     if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
+        got = ", ".join(f"{value:g}" for value in values)
+        raise QueryError(f"weights must not be negative, nor all zero; got {got}")
+    shares = (values / values.sum()).tolist()
+    return Average(named, dict(zip(named, shares, strict=True)))
+
+
+def _raw_weights(
+    fits: Mapping[str, Fit], weights: Literal["equal", "stacking"] | Mapping[str, float]
+) -> dict[str, float]:
+    """Return the weight of each fit as asked for, before they are scaled to sum to one."""
+    if weights == "equal":
+        return dict.fromkeys(fits, 1.0)
+    if weights == "stacking":
+        return _stacking_weights(fits)
+    if not isinstance(weights, Mapping):
+        raise QueryError(f"weights are 'equal', 'stacking' or numbers by label; got {weights!r}")
+    unknown = weights.keys() - fits.keys()
+    if unknown:
         raise QueryError(
-            f"weights must not be negative, nor all zero; got {', '.join(f'{v:g}' for v in values)}"
+            f"weights for {', '.join(sorted(unknown))}, but the fits are {', '.join(fits)}"
         )
-    return Average(named, dict(zip(named, (values / values.sum()).tolist(), strict=True)))
+    return {label: float(weights.get(label, 0.0)) for label in fits}
 
 
 def named_fits(fits: Mapping[str, Fit] | Sequence[Fit]) -> dict[str, Fit]:
-    """Fits by label, all of them of the same runs.
+    """Return fits of the same runs by label; the label in a sequence is the model's name.
 
     Raises
     ------
     QueryError
-        When there is none, two have one name, or the runs differ.
+        When there is no fit, two have the same name, or the runs differ.
     """
     if not isinstance(fits, Mapping):
-        names = [fit.spec.name for fit in fits]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise QueryError(
-                f"two fits are called {', '.join(twice)}: give them labels, {{'mine': fit, ...}}"
-            )
-        fits = dict(zip(names, fits, strict=True))
+        fits = _by_model_name(fits)
     if not fits:
         raise QueryError("there is no fit: give one or more")
-    (first, one), *others = fits.items()
+    (first_label, first), *others = fits.items()
     for label, fit in others:
-        if fit.runs.hash != one.runs.hash:
+        if fit.runs.hash != first.runs.hash:
             raise QueryError(
-                f"'{label}' and '{first}' were fitted to different runs, which cannot stand side by side: "
-                f"{fit.runs!r}; {one.runs!r}"
+                f"'{label}' and '{first_label}' were fitted to different runs and cannot be "
+                f"combined: {fit.runs!r}; {first.runs!r}"
             )
     return dict(fits)
 
 
-def _stacking(fits: Mapping[str, Fit]) -> dict[str, float]:
-    """Weights that maximise the leave-one-out score of the mixture."""
+def _by_model_name(fits: Sequence[Fit]) -> dict[str, Fit]:
+    names = [fit.spec.name for fit in fits]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise QueryError(
+            f"two fits are called {', '.join(duplicates)}: give them labels, {{'mine': fit, ...}}"
+        )
+    return dict(zip(names, fits, strict=True))
+
+
+def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
+    """Return the weights that maximise the leave-one-out score of the mixture."""
     import arviz_stats as azs
 
-    if missing := [
-        label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children
-    ]:
+    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children]
+    if missing:
         raise QueryError(
-            f"no log likelihood was kept of {', '.join(missing)} (very long tables): give weights by label"
+            f"the fits {', '.join(missing)} have no log likelihood, which is not kept for very "
+            "long tables: give weights by label"
         )
     if len(fits) == 1:
         return dict.fromkeys(fits, 1.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of high Pareto k: `compare` says it with the numbers
+        # ArviZ warns of high Pareto k; `compare` reports them with their numbers.
+        warnings.simplefilter("ignore")
         table = azs.compare(
             {label: fit.tree for label, fit in fits.items()},
             method="stacking",

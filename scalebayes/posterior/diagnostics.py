@@ -1,8 +1,11 @@
-"""The gate: whether the sampler converged, and whether these runs identify this law."""
+"""Diagnostics of a fit: convergence of the sampler, and how well the runs identify the law.
+
+The convergence checks together are called the gate in the code: a fit passes it when none fails.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,27 +23,40 @@ if TYPE_CHECKING:
     from scalebayes.laws import Parameter
     from scalebayes.specs.spec import Spec
 
-R_HAT, ESS, E_BFMI = 1.01, 400, 0.3
-"""Bounds of the gate (Vehtari et al. 2021; Betancourt 2016)."""
-WORST = {"r_hat": np.max, "ess_bulk": np.min, "ess_tail": np.min}
-"""Of a quantity that is a vector, its worst entry counts."""
+MAX_R_HAT = 1.01
+"""Largest R-hat that passes (Vehtari et al. 2021)."""
+MIN_ESS = 400
+"""Smallest bulk and tail effective sample size that passes (Vehtari et al. 2021)."""
+MIN_E_BFMI = 0.3
+"""Smallest Bayesian fraction of missing information of the energy that passes (Betancourt 2016)."""
 FEW_RUNS = 15
+"""Tables with fewer runs are warned of."""
+SAME_VALUE = 0.01
+"""Range of the log of an input below which all runs have the same value of it: one percent."""
+COLLINEAR = 0.99
+"""Correlation of log N and log D above which the terms of N and D are not told apart."""
+NARROW_COMPUTE = 1.0
+"""Orders of magnitude of compute that runs should span at least."""
 FAR_OFF = 10.0
-"""Distance from the curve, in usual scatters, at which a row is named."""
+"""Distance from the fitted law, in typical residuals, at which a row is named as an outlier."""
+NORMAL_MEDIAN = 0.6745
+"""Median of the absolute value of a standard Normal."""
 PRIOR_SHARE = 0.8
-"""A posterior whose log standard deviation is above this share of the prior's is called the prior's."""
+"""Ratio of the posterior's log standard deviation to the prior's above which the prior decides."""
+ROWS_NAMED = 5
+"""Number of rows that a message names."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the gate found.
+    """Result of the convergence checks and of the checks of the runs.
 
     Attributes
     ----------
     messages
         Findings, failures first.
     table
-        R-hat, bulk and tail ESS by parameter.
+        R-hat, bulk and tail effective sample size (ESS) by parameter.
     """
 
     messages: tuple[Message, ...]
@@ -48,11 +64,11 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether the gate passed: no message of level "failed"."""
-        return not any(m.level == "failed" for m in self.messages)
+        """Whether all convergence checks passed: no message of level "failed"."""
+        return not any(message.level == "failed" for message in self.messages)
 
     def __str__(self) -> str:
-        return "\n".join([self._verdict(), *(f"  {m}" for m in self.messages)])
+        return "\n".join([self._verdict(), *(f"  {message}" for message in self.messages)])
 
     __repr__ = __str__
 
@@ -60,21 +76,19 @@ class Diagnosis:
         return html.panel(self._verdict(), html.entries(self.messages), html.table(self.table))
 
     def _verdict(self) -> str:
-        worst = (
-            f"R-hat at most {self.table['r_hat'].max():.3f}, ESS at least {self._least_ess():.0f}"
-        )
-        return f"Gate {'passed' if self.ok else 'FAILED'}: {worst}."
-
-    def _least_ess(self) -> float:
-        return float(self.table[["ess_bulk", "ess_tail"]].to_numpy().min())
+        verdict = "passed" if self.ok else "FAILED"
+        r_hat = self.table["r_hat"].max()
+        ess = self.table[["ess_bulk", "ess_tail"]].to_numpy().min()
+        return f"Convergence checks {verdict}: R-hat at most {r_hat:.3f}, ESS at least {ess:.0f}."
 
 
 def diagnose(fit: Fit) -> Diagnosis:
-    """Check convergence (the gate) and how well the runs identify the law (warnings).
+    """Return the convergence checks (the gate) and warnings where the runs do not identify the law.
 
-    The gate: R-hat <= 1.01, bulk and tail ESS >= 400, no divergence, no saturated tree, E-BFMI >= 0.3, no NaN, all
-    draws there. Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS, FAR_OFF,
-    PRIOR_DECIDES; of a pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
+    The convergence checks: R-hat <= 1.01, bulk and tail ESS >= 400, no divergent transition, no
+    trajectory cut short at the largest tree depth, E-BFMI >= 0.3, no NaN, sampling not interrupted.
+    Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS,
+    FAR_OFF, PRIOR_DECIDES; of a pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
 
     References
     ----------
@@ -82,199 +96,274 @@ def diagnose(fit: Fit) -> Diagnosis:
     """
     gate = convergence(fit.tree, partial=fit.partial)
     if fit.groups:
-        return Diagnosis((*gate.messages, *_of_groups(fit)), gate.table)
+        return Diagnosis((*gate.messages, *_group_warnings(fit)), gate.table)
     if fit.view is not None and fit.view.is_new:
-        return gate
-    return Diagnosis((*gate.messages, *_design(fit), *_rows(fit), *_prior_decides(fit)), gate.table)
+        return gate  # a new group has no runs to check
+    warnings = [
+        *_input_warnings(fit),
+        *_table_warnings(fit),
+        *_row_warnings(fit),
+        *_prior_warnings(fit),
+    ]
+    return Diagnosis((*gate.messages, *warnings), gate.table)
 
 
 def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
-    """The gate alone, on any tree with a posterior and sampler statistics under ArviZ's names."""
-    import arviz_stats as azs
-    import pandas as pd
+    """Return the convergence checks of a tree with ArviZ's groups posterior and sample_stats.
 
+    Parameters
+    ----------
+    tree
+        Posterior draws and sampler statistics.
+    partial
+        Whether sampling was interrupted, which fails.
+    """
     posterior = by_scalar(tree["posterior"].to_dataset())
     if SAMPLED in tree.children:
         posterior = posterior.merge(tree[SAMPLED].to_dataset())
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # a stuck chain has no variance; that is what we report
-        columns = {
-            "r_hat": azs.rhat(posterior),
-            "ess_bulk": azs.ess(posterior, method="bulk"),
-            "ess_tail": azs.ess(posterior, method="tail"),
+    table = _convergence_table(posterior)
+    failures = [*_parameter_failures(posterior, table), *_sampler_failures(tree)]
+    if partial:
+        text = "sampling was interrupted: these are the draws made until then"
+        failures.append(Message("PARTIAL", "failed", text))
+    return Diagnosis(tuple(failures), table)
+
+
+def _convergence_table(posterior: xr.Dataset) -> pd.DataFrame:
+    """Return R-hat and effective sample sizes by variable; of a vector, those of its worst entry."""
+    import arviz_stats as azs
+    import pandas as pd
+
+    # The variance of a chain that never moves is zero. Its NaN is reported as STUCK and UNKNOWN.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r_hat = azs.rhat(posterior)
+        ess_bulk = azs.ess(posterior, method="bulk")
+        ess_tail = azs.ess(posterior, method="tail")
+    rows = {}
+    for name in posterior:
+        rows[name] = {
+            "r_hat": float(np.max(r_hat[name])),
+            "ess_bulk": float(np.min(ess_bulk[name])),
+            "ess_tail": float(np.min(ess_tail[name])),
         }
-    table = pd.DataFrame(
-        {key: {n: float(WORST[key](v[n])) for n in posterior} for key, v in columns.items()}
-    )
-    interrupted = Message(
-        "PARTIAL", "failed", "sampling was interrupted: these are the draws made until then"
-    )
-    faults = (
-        *_parameter_faults(posterior, table),
-        *_sampler_faults(tree),
-        *(interrupted,) * partial,
-    )
-    return Diagnosis(faults, table)
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def by_scalar(posterior: xr.Dataset) -> xr.Dataset:
-    """Draws with each group's parameter under a name of its own, as L_inf[pythia]."""
-    out: dict[str, xr.DataArray] = {}
+    """Return draws with each group's parameter as a variable of its own, such as L_inf[pythia]."""
+    scalars: dict[str, xr.DataArray] = {}
     for name, values in posterior.data_vars.items():
-        if "group" in values.dims:
-            out |= {f"{name}[{g}]": values.sel(group=g, drop=True) for g in values["group"].values}
-        else:
-            out[str(name)] = values
-    return xr.Dataset(out)
+        if "group" not in values.dims:
+            scalars[str(name)] = values
+            continue
+        for group in values["group"].values:
+            scalars[f"{name}[{group}]"] = values.sel(group=group, drop=True)
+    return xr.Dataset(scalars)
 
 
-def _parameter_faults(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[Message]:
-    bad = [str(name) for name in posterior if not np.isfinite(posterior[name]).all()]
-    if bad:
-        yield Message("NAN", "failed", f"draws of {', '.join(bad)} are not finite")
-    still = [
-        str(n) for n in posterior if (posterior[n].max("draw") == posterior[n].min("draw")).any()
-    ]
-    if still:
-        yield Message("STUCK", "failed", f"a chain never moves in {', '.join(still)}")
+def _parameter_failures(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[Message]:
+    """Yield failures of the draws of each parameter."""
+    not_finite, stuck = [], []
+    for name, values in posterior.data_vars.items():
+        if not np.isfinite(values).all():
+            not_finite.append(str(name))
+        if (values.max("draw") == values.min("draw")).any():
+            stuck.append(str(name))
+    if not_finite:
+        text = f"draws of {', '.join(not_finite)} are not finite"
+        yield Message("NAN", "failed", text)
+    if stuck:
+        yield Message("STUCK", "failed", f"a chain never moves in {', '.join(stuck)}")
+
+    # Statistics that cannot be computed pass here, because they are reported as UNKNOWN below.
     known = table.fillna({"r_hat": -np.inf, "ess_bulk": np.inf, "ess_tail": np.inf})
-    name, worst = known["r_hat"].idxmax(), known["r_hat"].max()
-    if worst > R_HAT:
-        yield Message(
-            "R_HAT",
-            "failed",
-            f"chains disagree: R-hat is {worst:.3f} in {name}; at most {R_HAT} passes",
+    r_hat = known["r_hat"]
+    if r_hat.max() > MAX_R_HAT:
+        text = (
+            f"chains disagree: R-hat is {r_hat.max():.3f} in {r_hat.idxmax()}; "
+            f"at most {MAX_R_HAT} passes"
         )
-    for code, part in (("ESS_BULK", "bulk"), ("ESS_TAIL", "tail")):
-        name, least = known[f"ess_{part}"].idxmin(), known[f"ess_{part}"].min()
-        if least < ESS:
-            text = f"{name} has {least:.0f} effective draws in the {part}; at least {ESS} pass"
-            yield Message(code, "failed", text)
+        yield Message("R_HAT", "failed", text)
+    for part in ("bulk", "tail"):
+        ess = known[f"ess_{part}"]
+        if ess.min() < MIN_ESS:
+            text = (
+                f"{ess.idxmin()} has {ess.min():.0f} effective draws in the {part}; "
+                f"at least {MIN_ESS} pass"
+            )
+            yield Message(f"ESS_{part.upper()}", "failed", text)
     unknown = table.index[table.isna().any(axis=1)]
     if len(unknown):
-        text = f"R-hat or ESS of {', '.join(unknown)} cannot be computed: that takes two chains of four finite draws"
+        text = (
+            f"R-hat or ESS of {', '.join(unknown)} cannot be computed: "
+            "that takes two chains of four finite draws"
+        )
         yield Message("UNKNOWN", "failed", text)
 
 
-def _sampler_faults(tree: xr.DataTree) -> Iterator[Message]:
+def _sampler_failures(tree: xr.DataTree) -> Iterator[Message]:
+    """Yield failures of the statistics that the sampler recorded."""
     import arviz_stats as azs
 
     stats = tree["sample_stats"].to_dataset()
     divergences = int(stats["diverging"].sum())
     if divergences:
-        count = f"{divergences} divergent transition{'s' * (divergences > 1)}"
-        text = f"{count}: the sampler may have missed part of the posterior"
+        noun = "transition" if divergences == 1 else "transitions"
+        text = f"{divergences} divergent {noun}: the sampler may have missed part of the posterior"
         yield Message("DIVERGENCES", "failed", text)
     saturated = int(stats["reached_max_treedepth"].sum())
     if saturated:
         share = saturated / stats["reached_max_treedepth"].size
-        yield Message(
-            "TREE_DEPTH",
-            "failed",
-            f"{saturated} trajectories ({share:.1%}) were cut short at the largest tree depth",
-        )
+        text = f"{saturated} trajectories ({share:.1%}) were cut short at the largest tree depth"
+        yield Message("TREE_DEPTH", "failed", text)
     with np.errstate(invalid="ignore", divide="ignore"):
         bfmi = float(np.min(azs.bfmi(stats["energy"].values)))
-    if not bfmi >= E_BFMI:
-        text = f"the energy is explored too slowly: E-BFMI is {bfmi:.2f} in one chain; at least {E_BFMI} passes"
+    if np.isnan(bfmi) or bfmi < MIN_E_BFMI:
+        text = (
+            f"the energy is explored too slowly: E-BFMI is {bfmi:.2f} in one chain; "
+            f"at least {MIN_E_BFMI} passes"
+        )
         yield Message("E_BFMI", "failed", text)
 
 
-def _design(fit: Fit) -> Iterator[Message]:
-    """What the table cannot tell, whatever the sampler does."""
+def _input_warnings(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of inputs whose effect the runs do not identify."""
     runs, law = fit.runs, fit.spec.law_object
     for x in law.inputs:
         values = getattr(runs, x)
-        if np.ptp(np.log(values)) < 0.01:
-            what = (
-                f"the exponent alpha_{x}"
-                if f"alpha_{x}" in law.parameter_names
-                else f"what {x} does"
-            )
-            text = f"all runs have {x} = {format_quantity(values[0])}: {what} comes from the prior alone"
-            yield Message(f"ONE_{x}", "warning", text)
+        if np.ptp(np.log(values)) >= SAME_VALUE:
+            continue
+        if f"alpha_{x}" in law.parameter_names:
+            unknown = f"the exponent alpha_{x}"
+        else:
+            unknown = f"what {x} does"
+        value = format_quantity(values[0])
+        text = f"all runs have {x} = {value}: {unknown} comes from the prior alone"
+        yield Message(f"ONE_{x}", "warning", text)
     if law.inputs == ("N", "D"):
         log_N, log_D = np.log(runs.N), np.log(runs.D)
-        if np.ptp(log_N) > 0.01 and np.ptp(log_D) > 0.01 and np.corrcoef(log_N, log_D)[0, 1] > 0.99:
-            text = "D follows N (correlation of their logs above 0.99): the two terms cannot be told apart"
+        both_vary = np.ptp(log_N) > SAME_VALUE and np.ptp(log_D) > SAME_VALUE
+        if both_vary and np.corrcoef(log_N, log_D)[0, 1] > COLLINEAR:
+            text = (
+                f"D follows N (correlation of their logs above {COLLINEAR}): "
+                "the two terms cannot be told apart"
+            )
             yield Message("D_FOLLOWS_N", "warning", text)
+
+
+def _table_warnings(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of the number of runs, their groups and their range of compute."""
+    runs = fit.runs
     if len(runs) < FEW_RUNS:
-        text = f"{len(runs)} runs: fewer than {FEW_RUNS} say little about {len(law.parameters)} parameters"
-        yield Message("FEW_RUNS", "warning", text)
-    if fit.spec.pool is None and "group" in runs.table and runs.table["group"].nunique() > 1:
-        text = f"{runs.table['group'].nunique()} groups are fitted as one: nothing in this law tells them apart"
-        yield Message("GROUPS_POOLED", "warning", text)
-    span = np.ptp(np.log10(runs.C)) if "C" in runs.table else np.inf
-    if span < 1:
-        yield Message(
-            "NARROW_COMPUTE",
-            "warning",
-            f"the runs span {span:.1f} orders of magnitude of compute, less than one",
+        text = (
+            f"{len(runs)} runs: fewer than {FEW_RUNS} say little about "
+            f"{len(fit.spec.law_object.parameters)} parameters"
         )
+        yield Message("FEW_RUNS", "warning", text)
+    if fit.spec.pool is None and "group" in runs.table:
+        groups = runs.table["group"].nunique()
+        if groups > 1:
+            text = f"{groups} groups are fitted as one: nothing in this law tells them apart"
+            yield Message("GROUPS_POOLED", "warning", text)
+    if "C" in runs.table:
+        span = np.ptp(np.log10(runs.C))
+        if span < NARROW_COMPUTE:
+            text = f"the runs span {span:.1f} orders of magnitude of compute, less than one"
+            yield Message("NARROW_COMPUTE", "warning", text)
 
 
-def _of_groups(fit: Fit) -> Iterator[Message]:
-    """Of a pooled fit: groups of few runs, and spreads that so many groups say nothing about."""
+def _group_warnings(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of a pooled fit: groups with few runs, and spreads that the prior decides."""
     counts = fit.runs.table["group"].astype(str).value_counts(sort=False)
     needed = len(fit.spec.law_object.parameters) + 1
-    if thin := [f"{name} ({count})" for name, count in counts.items() if count < needed]:
-        text = f"fewer runs than {needed}, so that the other groups and the prior decide much of them: {', '.join(thin)}"
+    thin = [f"{name} ({count})" for name, count in counts.items() if count < needed]
+    if thin:
+        text = (
+            f"groups with fewer than {needed} runs, whose parameters depend much on the other "
+            f"groups and the prior: {', '.join(thin)}"
+        )
         yield Message("THIN_GROUPS", "warning", text)
-    posterior, prior = (fit.tree[group].to_dataset() for group in ("posterior", "prior"))
-    names = {name: f"{name}_spread" for name in fit.spec.spread}
-    ratios = {
-        name: float(posterior[spread].std() / prior[spread].std()) for name, spread in names.items()
-    }
-    if unknown := [name for name, ratio in ratios.items() if ratio > PRIOR_SHARE]:
-        text = f"{len(fit.groups)} groups say little about how far they differ in {', '.join(unknown)}: the prior does"
+
+    posterior, prior = fit.tree["posterior"].to_dataset(), fit.tree["prior"].to_dataset()
+    unknown = []
+    for name in fit.spec.spread:
+        spread = f"{name}_spread"
+        if float(posterior[spread].std() / prior[spread].std()) > PRIOR_SHARE:
+            unknown.append(name)
+    if unknown:
+        text = (
+            f"{len(fit.groups)} groups say little about how far groups differ in "
+            f"{', '.join(unknown)}: those spreads depend on their priors"
+        )
         yield Message("SPREAD_FROM_PRIOR", "warning", text)
 
 
-def _rows(fit: Fit) -> Iterator[Message]:
-    """Rows that are there twice, and rows far from the curve of the median parameters, for what it is worth a look."""
-    table = fit.runs.table[[x for x in ("N", "D", "C", "loss", "accuracy") if x in fit.runs.table]]
-    if len(twice := table.index[table.duplicated()]):
-        text = f"the same numbers as an earlier run, so they count twice: {_some(twice)}"
+def _row_warnings(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of duplicate rows and of outliers from the law at the median parameters."""
+    columns = [x for x in ("N", "D", "C", "loss", "accuracy") if x in fit.runs.table]
+    table = fit.runs.table[columns]
+    duplicates = table.index[table.duplicated()]
+    if len(duplicates):
+        text = f"the same numbers as an earlier run, so they count twice: {_named_runs(duplicates)}"
         yield Message("REPEATED_RUNS", "warning", text)
-    off = np.abs(residuals_at_median(fit))
-    usual = (
-        float(np.median(off)) / 0.6745
-    )  # the standard deviation of Normal residuals with this median
-    far = table.index[off > FAR_OFF * usual]
-    if len(far):
-        text = f"more than {FAR_OFF:g} times the usual scatter of {usual:.1%} from the curve: {_some(far)}"
+
+    # A robust standard deviation: that of Normal residuals with this median absolute value.
+    distance = np.abs(residuals_at_median(fit))
+    typical = float(np.median(distance)) / NORMAL_MEDIAN
+    outliers = table.index[distance > FAR_OFF * typical]
+    if len(outliers):
+        text = (
+            f"more than {FAR_OFF:g} times the typical residual of {typical:.1%} from the curve: "
+            f"{_named_runs(outliers)}"
+        )
         yield Message("FAR_OFF", "warning", text)
 
 
-def _some(runs: pd.Index) -> str:
-    """Names of runs, the first five of many."""
-    return ", ".join(f"run {name}" for name in runs[:5]) + (
-        f" and {len(runs) - 5} more" if len(runs) > 5 else ""
-    )
+def _named_runs(runs: Sequence[object] | pd.Index) -> str:
+    """Return the names of the first runs, and how many more there are."""
+    names = ", ".join(f"run {name}" for name in runs[:ROWS_NAMED])
+    more = len(runs) - ROWS_NAMED
+    if more > 0:
+        return f"{names} and {more} more"
+    return names
 
 
 def residuals_at_median(fit: Fit) -> np.ndarray:
-    """Log loss less that of the curve at the median of each parameter, what it expects of a discrepancy taken in."""
-    runs, law, median = fit.runs, fit.spec.law_object, draws(fit).median()
-    residual = law.log_residual(runs, {name: float(median[name]) for name in law.parameter_names})
-    return residual - fit.spec.observation.expected_at_runs(fit.tree, runs, residual)
+    """Return log loss minus log law at the median of each parameter, shape (runs,).
+
+    Where the spec has a discrepancy, its expectation at the runs is subtracted too.
+    """
+    law, median = fit.spec.law_object, draws(fit).median()
+    parameters = {name: float(median[name]) for name in law.parameter_names}
+    residual = law.log_residual(fit.runs, parameters)
+    return residual - fit.spec.observation.expected_at_runs(fit.tree, fit.runs, residual)
 
 
-def _prior_decides(fit: Fit) -> Iterator[Message]:
+def _prior_warnings(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of parameters whose posterior is nearly as wide as their prior."""
+    posterior, prior = draws(fit), draws(fit, "prior")
     for parameter in fit.spec.law_object.parameters:
-        posterior, prior = (
-            log_size(draws(fit, group), parameter, fit.spec) for group in ("posterior", "prior")
-        )
-        ratio = float(posterior.std() / prior.std())
+        posterior_width = log_size(posterior, parameter, fit.spec).std()
+        prior_width = log_size(prior, parameter, fit.spec).std()
+        ratio = float(posterior_width / prior_width)
         if ratio > PRIOR_SHARE:
-            text = f"{parameter.name} is {ratio:.0%} as wide as its prior (log scale): the runs say little about it"
+            text = (
+                f"{parameter.name} is {ratio:.0%} as wide as its prior (log scale): "
+                "the runs say little about it"
+            )
             yield Message("PRIOR_DECIDES", "warning", text)
 
 
 def log_size(values: xr.Dataset, parameter: Parameter, spec: Spec) -> xr.DataArray:
-    """Log of what the prior is stated on: the parameter, or for a scale the size of its term at the reference."""
+    """Return the log of the quantity that a parameter's prior is stated on, NaN where not finite.
+
+    The quantity is the parameter itself; for a scale x_c, whose prior is stated at a reference x0,
+    it is the size (x_c / x0)^alpha of its term there.
+    """
     log = xr.ufuncs.log(values[parameter.name])
-    at = spec.priors[parameter.name].at
-    size = log if at is None else values[parameter.exponent] * (log - float(np.log(at)))
+    reference = spec.priors[parameter.name].at
+    if reference is None:
+        size = log
+    else:
+        size = values[parameter.exponent] * (log - float(np.log(reference)))
     return size.where(np.isfinite(size))

@@ -1,4 +1,4 @@
-"""A fit: the spec, the runs, and the draws as a plain ArviZ tree; and several fits as one, by weight.
+"""A fit: a spec, runs, and posterior draws as an ArviZ tree.
 
 Nothing here samples or imports PyMC.
 """
@@ -53,12 +53,15 @@ class Fit:
 
     Attributes
     ----------
-    spec, runs
-        What was fitted to what.
+    spec
+        The model.
+    runs
+        The runs that it was fitted to.
     tree
-        ArviZ DataTree, for summary, loo, compare and its plots: posterior and sample_stats (chain, draw), prior,
-        log_likelihood of log loss (chain, draw, run) unless the table is very long, observed_data, constant_data; and
-        where the discrepancy was sampled a group of its draws at the runs.
+        DataTree that ArviZ's summary, loo, compare and plots accept: posterior and sample_stats
+        (chain, draw), prior, log_likelihood of log loss (chain, draw, run) unless the table is very
+        long, observed_data, constant_data; and, where the discrepancy was sampled, a group with its
+        draws at the runs.
     """
 
     spec: Spec
@@ -67,32 +70,31 @@ class Fit:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """How the fit was made: seed, settings, attempts, gate failures, hashes, versions, seconds, partial or not.
+        """How the fit was made: seed, settings, attempts, failed checks, hashes, versions, seconds.
 
-        ``asked`` are the settings that were asked for, defaults included (draws, tune, chains ...); ``sampler`` those
-        of the last attempt, which differ after a failed gate. Files of earlier versions have no ``asked``.
+        ``asked`` holds the settings that were asked for, defaults included (draws, tune, chains
+        ...); ``sampler`` those of the last attempt, which differ after failed convergence checks.
+        Files of earlier versions have no ``asked``.
         """
         return json.loads(self.tree.attrs[METADATA])
 
     @property
     def partial(self) -> bool:
-        """Whether sampling was interrupted before all draws were there."""
+        """Whether sampling was interrupted before all draws were made."""
         return bool(self.metadata["partial"])
 
     @property
     def gate_failures(self) -> tuple[str, ...]:
-        """Codes of the convergence checks that failed when this was sampled; empty when the gate passed."""
+        """Codes of the convergence checks that failed after sampling; empty when all passed."""
         return tuple(self.metadata["gate_failures"])
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Groups of a pooled fit, each with parameters of its own; of any other fit, and of a view of one, none."""
+        """Names of the groups of a pooled fit; empty for any other fit, and for a view of a group."""
         posterior = self.tree["posterior"]
-        return (
-            tuple(map(str, posterior.to_dataset()["group"].values))
-            if "group" in posterior.dims
-            else ()
-        )
+        if "group" not in posterior.dims:
+            return ()
+        return tuple(str(name) for name in posterior.to_dataset()["group"].values)
 
     @property
     def view(self) -> View | None:
@@ -103,67 +105,80 @@ class Fit:
 
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
-        """What the draws know of the discrepancy, draws along one axis; None where the spec carries none."""
+        """The discrepancy given the runs, draws along one axis; None where the spec has none."""
         return self.spec.observation.conditional(self.tree, self.runs, lambda: residuals(self))
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes
-        partial = ", partial: interrupted" if self.partial else ""
-        groups = f"{len(self.groups)} groups, " if self.groups else ""
-        failed = f", gate FAILED: {', '.join(self.gate_failures)}" if self.gate_failures else ""
-        return (
-            f"<Fit of {self.spec.name} to {self.runs.name}: {len(self.runs)} runs, "
-            f"{groups}{sizes['chain']} x {sizes['draw']} draws{partial}{failed}>"
-        )
+        size = f"{sizes['chain']} x {sizes['draw']} draws"
+        if self.groups:
+            size = f"{len(self.groups)} groups, {size}"
+        if self.partial:
+            size += ", partial: interrupted"
+        if self.gate_failures:
+            size += f", convergence checks FAILED: {', '.join(self.gate_failures)}"
+        return f"<Fit of {self.spec.name} to {self.runs.name}: {len(self.runs)} runs, {size}>"
 
     def _repr_html_(self) -> str:
-        sizes, made = self.tree["posterior"].sizes, self.metadata
-        failed = f"FAILED: {', '.join(self.gate_failures)}" if self.gate_failures else "passed"
+        sizes = self.tree["posterior"].sizes
+        count = f"{sizes['chain']} chains of {sizes['draw']}"
+        if self.partial:
+            count += ", partial: interrupted"
+        checks = "passed"
+        if self.gate_failures:
+            checks = f"FAILED: {', '.join(self.gate_failures)}"
         about = {
             "model": self.spec.title,
             "law": f"L = {self.spec.law_object.formula}",
             "runs": repr(self.runs),
-            "draws": f"{sizes['chain']} chains of {sizes['draw']}"
-            + ", partial: interrupted" * self.partial,
-            "gate": failed,
-            "seed": made.get("seed", "unknown"),
+            "draws": count,
+            "convergence checks": checks,
+            "seed": self.metadata.get("seed", "unknown"),
         }
         draws = html.fold("tree: the draws, for ArviZ", cast("Any", self.tree)._repr_html_())
         return html.panel(f"Fit of {self.spec.name} to {self.runs.name}", html.facts(about), draws)
 
 
 def draws(fit: Fit, group: str = "posterior") -> xr.Dataset:
-    """Draws of the parameters, (chain, draw), as a dataset for arithmetic.
+    """Return the draws of the parameters, (chain, draw), as a dataset for arithmetic.
+
+    Parameters
+    ----------
+    fit
+        A fit that is not pooled, or the view of a group.
+    group
+        Part of the tree, ``"posterior"`` or ``"prior"``.
 
     Raises
     ------
     QueryError
-        Of a pooled fit, whose groups each have parameters of their own: a view of one answers.
+        For a pooled fit, whose groups each have parameters of their own.
     """
     if fit.groups:
         raise QueryError(
-            f"'{fit.spec.name}' has parameters by {fit.spec.pool}: ask one of {', '.join(fit.groups)} with "
-            f"sb.group(fit, {fit.groups[0]!r}) (--group), or one not seen yet with sb.new_group(fit) (--new-group)"
+            f"'{fit.spec.name}' has parameters by {fit.spec.pool}: ask one of "
+            f"{', '.join(fit.groups)} with sb.group(fit, {fit.groups[0]!r}) (--group), or a group "
+            "without runs with sb.new_group(fit) (--new-group)"
         )
     return fit.tree[group].to_dataset()
 
 
 def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:
-    """Refuse a question that a pooled fit or a view of it has no answer to.
+    """Raise for a question that a pooled fit or a view of it cannot answer; else return.
 
     Parameters
     ----------
     fit
         Any fit.
     what
-        What cannot be done, and why, after "of a pooled fit".
+        What cannot be done, and why: the sentence that follows "of a pooled fit".
     of_a_group
-        Whether the view of a group is refused too, and not only that of a new group.
+        Whether pooled fits and views of a group are refused too, not only views of a new group.
 
     Raises
     ------
     QueryError
-        With those words.
+        When the fit is refused.
     """
     is_new_group = fit.view is not None and fit.view.is_new
     if fit.spec.pool is not None and (of_a_group or is_new_group):
@@ -171,24 +186,24 @@ def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:
 
 
 def law_parameters(fit: Fit) -> dict[str, np.ndarray]:
-    """Draws of the law's parameters as arrays of shape (chain, draw)."""
+    """Return draws of the law's parameters as arrays of shape (chain, draw)."""
     dataset = draws(fit)
     return {name: dataset[name].values for name in fit.spec.law_object.parameter_names}
 
 
 def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
-    """Draws of the noise's parameters as arrays of shape (chain, draw)."""
+    """Return draws of the noise's parameters as arrays of shape (chain, draw)."""
     dataset = draws(fit)
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
 
 
 def residuals(fit: Fit) -> np.ndarray:
-    """Log loss minus log law of every draw and run, (draws, runs), chains one after the other."""
+    """Return log loss minus log law, shape (draws, runs), chains one after the other."""
     parameters = {name: values.reshape(-1, 1) for name, values in law_parameters(fit).items()}
     return fit.spec.law_object.log_residual(fit.runs, parameters)
 
 
 def draw_labels(fit: Fit) -> dict[str, np.ndarray]:
-    """Labels of chains and draws, which every query keeps."""
+    """Return the labels of chains and draws, which every query keeps."""
     posterior = draws(fit)
     return {dim: posterior[dim].values for dim in ("chain", "draw")}

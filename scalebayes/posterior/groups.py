@@ -1,4 +1,4 @@
-"""One group of a pooled fit, or a group not seen yet, as a fit that every query takes."""
+"""Views of a pooled fit: one group, or a group without runs, as a fit that every query accepts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import METADATA, Fit, View
 from scalebayes.specs.pooling import around_population, pooled_names, shared_names
 
+NEW_GROUP_STREAM = 4
+"""Second word of the seed of a new group, so that its numbers differ from others of one seed."""
+
 
 def group(fit: Fit, name: str) -> Fit:
-    """One group of a pooled fit: its parameters, its runs, so that distances are from those.
+    """Return the view of one group of a pooled fit: its parameters and its runs.
 
-    The draws are those of the pooled fit: views of two groups belong together draw by draw, and `contrast` and
-    `multiplier` take them so.
+    Distances beyond the runs are those beyond the group's own runs. Views of two groups keep the
+    draws of the pooled fit in order, so `contrast` and `multiplier` compare them draw by draw.
 
     Parameters
     ----------
     fit
         A fit of a spec with ``pool``.
     name
-        A group's name, as `Fit.groups` has it.
+        A group's name, one of `Fit.groups`.
 
     Raises
     ------
@@ -35,32 +38,36 @@ def group(fit: Fit, name: str) -> Fit:
     _check_pooled(fit)
     if name not in fit.groups:
         raise QueryError(
-            f"no {fit.spec.pool} is called {name!r} in {fit.runs.name}; there are {', '.join(fit.groups)}"
+            f"no {fit.spec.pool} is called {name!r} in {fit.runs.name}; "
+            f"there are {', '.join(fit.groups)}"
         )
     rows = np.flatnonzero(fit.runs.table["group"].astype(str) == name)
     runs = replace(fit.runs, table=fit.runs.table.iloc[rows], name=f"{fit.runs.name}, {name}")
-    names = [*pooled_names(fit.spec), *shared_names(fit.spec)]
-    parts = {
-        k: fit.tree[k].to_dataset()[names].sel(group=name, drop=True)
-        for k in ("posterior", "prior")
-    }
-    of_runs = ("observed_data", "constant_data", "log_likelihood")
-    parts |= {k: fit.tree[k].to_dataset().isel(run=rows) for k in of_runs if k in fit.tree.children}
+    parameters = [*pooled_names(fit.spec), *shared_names(fit.spec)]
+    parts = {}
+    for part in ("posterior", "prior"):
+        values = fit.tree[part].to_dataset()[parameters]
+        parts[part] = values.sel(group=name, drop=True)
+    for part in ("observed_data", "constant_data", "log_likelihood"):
+        if part in fit.tree.children:
+            parts[part] = fit.tree[part].to_dataset().isel(run=rows)
     return _view(replace(fit, runs=runs), parts, View(name))
 
 
 def new_group(fit: Fit, *, seed: int = 0) -> Fit:
-    """A group not seen yet, drawn from the population of a pooled fit: exp(mu + tau z) for each draw of mu and tau.
+    """Return the view of a group without runs, drawn from the population of a pooled fit.
 
-    It keeps all runs, so that distances are from the largest of any group. With few groups the spreads tau, and so how
-    far a new group may lie, rest on their priors (`diagnose` says where).
+    Each draw of the population's mu and tau gives the new group's parameter exp(mu + tau z), with z
+    standard Normal. The view keeps all runs, so distances are those beyond the largest run of any
+    group. With few groups the spreads tau, and so the width of a new group's posterior, depend on
+    their priors (`diagnose` warns of that with SPREAD_FROM_PRIOR).
 
     Parameters
     ----------
     fit
         A fit of a spec with ``pool``.
     seed
-        Of z.
+        Seed of z.
 
     Raises
     ------
@@ -68,35 +75,43 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
         When the fit is not pooled.
     """
     _check_pooled(fit)
-    rng, parts = np.random.default_rng([seed, 4]), {}
-    for k in ("posterior", "prior"):
-        given = fit.tree[k].to_dataset()
-        drawn = around_population({str(n): v.values for n, v in given.items()}, fit.spec, rng)
-        labels = {dim: given[dim] for dim in ("chain", "draw")}
-        values = xr.Dataset({n: (("chain", "draw"), v) for n, v in drawn.items()}, labels)
-        parts[k] = values.assign({n: given[n] for n in shared_names(fit.spec)})
-    parts |= {k: fit.tree[k].to_dataset() for k in ("observed_data", "constant_data")}
+    rng = np.random.default_rng([seed, NEW_GROUP_STREAM])
+    parts = {}
+    for part in ("posterior", "prior"):
+        dataset = fit.tree[part].to_dataset()
+        population = {str(name): values.values for name, values in dataset.items()}
+        drawn = around_population(population, fit.spec, rng)
+        variables = {name: (("chain", "draw"), values) for name, values in drawn.items()}
+        shared = {name: dataset[name] for name in shared_names(fit.spec)}
+        labels = {dim: dataset[dim] for dim in ("chain", "draw")}
+        parts[part] = xr.Dataset(variables, labels).assign(shared)
+    for part in ("observed_data", "constant_data"):
+        parts[part] = fit.tree[part].to_dataset()
     return _view(fit, parts, View(None))
 
 
 def _check_pooled(fit: Fit) -> None:
     if not isinstance(fit, Fit):
-        raise QueryError("groups are those of one fit: ask each fit of the average by itself")
-    if not fit.groups:
-        what = f"a view of {fit.view} already" if fit.view is not None else "not of a pooled model"
-        raise QueryError(
-            f"{fit!r} is {what}: groups are of a fit of a model with pool, such as chinchilla-pooled"
-        )
+        raise QueryError("an average has no groups of its own: ask each fit of the average")
+    if fit.groups:
+        return
+    if fit.view is not None:
+        reason = f"a view of {fit.view} already"
+    else:
+        reason = "not a fit of a pooled model"
+    raise QueryError(
+        f"{fit!r} is {reason}: only a fit of a model with pool, such as chinchilla-pooled, "
+        "has groups"
+    )
 
 
 def _view(fit: Fit, parts: dict[str, xr.Dataset], view: View) -> Fit:
-    """Put the parts together, marked as a view of its fit."""
+    """Return a fit of these parts, with the view and a hash of the pooled draws in its tree."""
     tree = xr.DataTree.from_dict({**parts, "sample_stats": fit.tree["sample_stats"].to_dataset()})
-    origin = hashlib.sha256(
-        fit.tree["posterior"].to_dataset()["sigma_population"].values.tobytes()
-    ).hexdigest()
+    # Views of one pooled fit share this hash, by which queries know that their draws are paired.
+    population = fit.tree["posterior"].to_dataset()["sigma_population"]
     tree.attrs = {
         METADATA: json.dumps(fit.metadata | {"view": asdict(view)}, sort_keys=True),
-        "pooled": origin,
+        "pooled": hashlib.sha256(population.values.tobytes()).hexdigest(),
     }
     return replace(fit, tree=tree)

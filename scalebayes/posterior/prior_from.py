@@ -1,4 +1,4 @@
-"""Priors taken from a saved fit, for a table too small to speak for itself."""
+"""Priors taken from the posterior of a saved fit, for a table too small to fit with vague priors."""
 
 from __future__ import annotations
 
@@ -13,50 +13,63 @@ from scalebayes.specs.spec import Spec
 
 
 def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
-    """Take the posterior of a fit as the prior of another: the same law, each prior a LogNormal around the posterior.
+    """Return the spec of a fit with each prior a LogNormal around the posterior of that fit.
 
-    With few runs of one's own, what other runs of the same law say is better than a vague prior, as far as the two
-    resemble each other: a floor learned on other data, or under another tokenizer, misleads however little it is
-    trusted. How far they resemble is what `inflate` stands for: the posterior's width, on the log scale, is multiplied
-    by it. Correlations between parameters are not carried over, which widens what the prior says of the
-    loss. The reason of each prior says where it comes from, so that `Spec.describe` and reports show it.
+    With few runs of your own, the posterior from other runs of the same law can be a better prior
+    than a vague one, provided that the two sets of runs are alike. An irreducible loss learned on
+    other data, or with another tokenizer, misleads however wide its prior is. `inflate` states how
+    alike they are: it multiplies the posterior's width on the log scale. Correlations between
+    parameters are not carried over, so the prior of the loss is wider than the posterior was. The
+    reason of each prior names its origin, so `Spec.describe` and reports show it.
 
     Parameters
     ----------
     fit
-        A fit of the law, to other runs.
+        A fit of the law to other runs.
     inflate
-        How many times as wide as the posterior, 1 or more.
+        Width of each prior in widths of the posterior, 1 or more.
 
     Raises
     ------
     QueryError
-        When `inflate` is below 1: another table never says more of these runs than of its own.
+        When `inflate` is below 1 (other runs cannot say more about these runs than about
+        themselves), or for a pooled fit, whose groups each have parameters of their own.
     """
     if not (np.isfinite(inflate) and inflate >= 1):
         raise QueryError(f"inflate must be 1 or more; got {inflate:g}")
     spec, posterior = fit.spec, draws(fit)
-    of_law = {p.name: p for p in spec.law_object.parameters}
-    reason = f"posterior of {spec.name} on {len(fit.runs)} runs of {fit.runs.name}, {inflate:g} times as wide"
+    reason = (
+        f"posterior of {spec.name} on {len(fit.runs)} runs of {fit.runs.name}, "
+        f"{inflate:g} times as wide"
+    )
     priors = {}
     for name, prior in spec.priors.items():
-        if prior.shift:  # the tail of the noise, which a median and a width would not describe
+        if prior.shift:
+            # A shifted prior (tail weight of the noise) is not described by median and width.
             priors[name] = prior
             continue
-        log = (
-            log_size(posterior, of_law[name], spec)
-            if name in of_law
-            else xr.ufuncs.log(posterior[name])
-        )
-        median, width = float(np.exp(log.median())), float(inflate * log.std())
-        said = {
+        log = _log_of_prior_quantity(posterior, name, spec)
+        values = {
             "dist": "LogNormal",
-            "median": median,
-            "sigma": width,
+            "median": float(np.exp(log.median())),
+            "sigma": float(inflate * log.std()),
             "at": prior.at,
             "reason": reason,
         }
-        priors[name] = Prior.model_validate(said)
-    name = f"{spec.name}-from-{fit.runs.name}".replace(", ", "-").replace(" ", "-")
-    alone: dict[str, object] = {"pool": None, "spread": {}}
-    return spec.model_copy(update={"name": name, "priors": priors, "published": (), **alone})
+        priors[name] = Prior.model_validate(values)
+    changes = {
+        "name": f"{spec.name}-from-{fit.runs.name}".replace(", ", "-").replace(" ", "-"),
+        "priors": priors,
+        "published": (),
+        "pool": None,
+        "spread": {},
+    }
+    return spec.model_copy(update=changes)
+
+
+def _log_of_prior_quantity(posterior: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
+    """Return the log of the quantity that a prior is stated on: size of a term or a parameter."""
+    for parameter in spec.law_object.parameters:
+        if parameter.name == name:
+            return log_size(posterior, parameter, spec)
+    return xr.ufuncs.log(posterior[name])

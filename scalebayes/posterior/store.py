@@ -1,4 +1,4 @@
-"""Save and load a fit: one netCDF file, metadata as JSON. Loading needs neither PyMC nor nutpie."""
+"""Save and load fits as netCDF files with JSON metadata; needs neither PyMC nor nutpie."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from scalebayes.specs.spec import Spec
 from scalebayes.utils.files import not_there, write_whole
 
 FORMAT = 1
-"""Raised when older versions could not read a file."""
+"""Version of the file format, raised when older versions of the package could not read a file."""
+FORMAT_KEY = "scalebayes_format"
+SPEC_KEY = "scalebayes_spec"
+RUNS_KEY = "scalebayes_runs"
+"""Root attributes that `save` adds and `load` takes out: format, spec and names of the runs."""
 
 
 def save(fit: Fit, path: str | Path) -> Path:
-    """Write a fit to one netCDF file, whole or not at all; an existing file is replaced.
+    """Return the path of the netCDF file that the fit was written to, whole or not at all.
 
-    Uncompressed: draws are noise to a compressor, which saves a sixth of the file and takes five times as long.
+    An existing file is replaced. Files are not compressed: draws are close to noise, so compression
+    would save a sixth of the file and take five times as long.
 
     Raises
     ------
@@ -31,77 +36,83 @@ def save(fit: Fit, path: str | Path) -> Path:
     """
     if fit.view is not None:
         raise FitError(
-            "a view of a pooled fit is not saved by itself: save the pooled fit, and make the view again"
+            "a view of a pooled fit is not saved by itself: save the pooled fit, and make the view "
+            "again after loading it"
         )
     path = Path(path)
+    runs = {"name": fit.runs.name, "source": fit.runs.source, "notes": fit.runs.notes}
     tree = fit.tree.copy()
     tree.attrs |= {
-        "scalebayes_format": FORMAT,
-        "scalebayes_spec": fit.spec.model_dump_json(),
-        "scalebayes_runs": json.dumps(
-            {"name": fit.runs.name, "source": fit.runs.source, "notes": fit.runs.notes}
-        ),
+        FORMAT_KEY: FORMAT,
+        SPEC_KEY: fit.spec.model_dump_json(),
+        RUNS_KEY: json.dumps(runs),
     }
     try:
         write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="netcdf4"))
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # netCDF's own errors, a full disk say, are RuntimeErrors
-        raise FitError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        # netCDF's own errors, such as a full disk, are RuntimeErrors, which have no strerror.
+        reason = getattr(error, "strerror", None) or error
+        raise FitError(f"cannot write {path}: {reason}") from error
     return path
 
 
 def load(path: str | Path) -> Fit:
-    """Read a fit that `save` wrote, eagerly: the file is closed when this returns.
+    """Return the fit that `save` wrote to a file; all of it is read and the file is closed.
 
     Raises
     ------
     FitError
-        When there is no such file, or it is not one of ours, or newer than this version.
+        When there is no such file, or `save` did not write it, or a newer version did, or its spec
+        or runs have changed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FitError(not_there(path, "no fit at"))
-    try:
-        with xr.open_datatree(path, engine="netcdf4") as stored:
-            tree = stored.load()
-    except (OSError, ValueError, RuntimeError) as error:  # netCDF's own errors are RuntimeErrors
-        raise FitError(f"{path} is not a netCDF file, or is damaged: {error}") from None
-    if (
-        not {METADATA, "scalebayes_format", "scalebayes_spec", "scalebayes_runs"}
-        <= tree.attrs.keys()
-    ):
+    tree = _read_tree(path)
+    if not {METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY} <= tree.attrs.keys():
         raise FitError(f"{path} is a netCDF file, but not a fit that scalebayes saved")
-    if str(found := tree.attrs["scalebayes_format"]) != str(FORMAT):
+    found = str(tree.attrs[FORMAT_KEY])
+    if found != str(FORMAT):
         raise FitError(
-            f"{path} was saved in format {found}, this scalebayes reads {FORMAT}: a newer one may read it"
+            f"{path} was saved in format {found}, but this version of scalebayes reads format "
+            f"{FORMAT}: a newer version may read it"
         )
     try:
         fit = _assemble(tree)
         hashes = fit.metadata["hashes"]
-    except ValidationError as error:  # a law that this version does not have, say
+    except ValidationError as error:  # for example a law that this version does not have
+        reason = error.errors()[0]["msg"]
         raise FitError(
-            f"{path} holds a spec that this scalebayes cannot read: {error.errors()[0]['msg']}"
+            f"{path} holds a spec that this version of scalebayes cannot read: {reason}"
         ) from None
     except (KeyError, TypeError, ValueError, RunsError) as error:
         raise FitError(f"{path} is damaged or was changed by hand: {error}") from None
     if hashes != {"spec": fit.spec.hash, "runs": fit.runs.hash}:
         raise FitError(
-            f"{path} is not what was saved: its spec or runs are not those that were fitted. It was changed by hand, "
-            "or saved by a scalebayes whose specs said less: then fit again"
+            f"{path} does not hold the spec and runs that were fitted: their hashes differ from "
+            "those recorded. The file was changed by hand, or an older version of scalebayes with "
+            "fewer settings in its specs saved it: fit again"
         )
     return fit
 
 
+def _read_tree(path: Path) -> xr.DataTree:
+    """Return the whole tree of a netCDF file."""
+    if not path.is_file():
+        raise FitError(not_there(path, "no fit at"))
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as stored:
+            return stored.load()
+    except (OSError, ValueError, RuntimeError) as error:  # netCDF's own errors are RuntimeErrors
+        raise FitError(f"{path} is not a netCDF file, or is damaged: {error}") from None
+
+
 def _assemble(tree: xr.DataTree) -> Fit:
-    spec = Spec.model_validate_json(tree.attrs.pop("scalebayes_spec"))
-    about = json.loads(tree.attrs.pop("scalebayes_runs"))
-    del tree.attrs["scalebayes_format"]
+    """Return the fit of a stored tree, whose attributes then are those that it had before."""
+    spec = Spec.model_validate_json(tree.attrs.pop(SPEC_KEY))
+    about = json.loads(tree.attrs.pop(RUNS_KEY))
+    del tree.attrs[FORMAT_KEY]
     missing = {*variable_names(spec)} - set(tree["posterior"].data_vars)
     if missing:
         raise KeyError(f"no draws of {', '.join(sorted(missing))}")
     table = tree["constant_data"].to_dataset().to_dataframe()
-    return Fit(spec, Runs(table, about["name"], about["source"], tuple(about["notes"])), tree)
+    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]))
+    return Fit(spec, runs, tree)

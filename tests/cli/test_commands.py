@@ -206,7 +206,7 @@ def test_wrong_questions_are_answered_in_words(saved):
 def test_fit_saves_summarises_and_does_not_overwrite(tmp_path):
     path = tmp_path / "fit.nc"
     result = run("fit", "pile2023", "-m", "chinchilla", "-o", path)
-    assert "Gate passed" in result.stdout
+    assert "Convergence checks passed" in result.stdout
     assert "saved" in result.stderr
     assert (
         "exists; --force replaces it"

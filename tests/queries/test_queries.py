@@ -541,13 +541,14 @@ def test_files_of_a_newer_version_are_told(stored, tmp_path):
     newer = altered(stored, tmp_path / "newer.nc", scalebayes_format=2)
     with pytest.raises(
         sb.FitError,
-        match=r"newer\.nc was saved in format 2, this scalebayes reads 1: a newer one may read it",
+        match=r"newer\.nc was saved in format 2, but this version of scalebayes reads format 1: a newer",
     ):
         sb.load(newer)
     spec = sb.read_model("chinchilla").model_dump_json().replace('"additive"', '"of-tomorrow"')
     unknown = altered(stored, tmp_path / "unknown.nc", scalebayes_spec=spec)
     with pytest.raises(
-        sb.FitError, match=r"holds a spec that this scalebayes cannot read: .*no law 'of-tomorrow'"
+        sb.FitError,
+        match=r"holds a spec that this version of scalebayes cannot read: .*no law 'of-tomorrow'",
     ):
         sb.load(unknown)
 
@@ -583,7 +584,7 @@ def test_a_calm_fit_passes(fit):
     assert diagnosis.messages == ()
     assert list(diagnosis.table) == ["r_hat", "ess_bulk", "ess_tail"]
     assert list(diagnosis.table.index) == list(fit.spec.priors)
-    assert str(diagnosis).startswith("Gate passed: R-hat at most 1.0")
+    assert str(diagnosis).startswith("Convergence checks passed: R-hat at most 1.0")
 
 
 def test_two_modes_fail(fit):
@@ -593,7 +594,7 @@ def test_two_modes_fail(fit):
     assert not diagnosis.ok
     assert {"R_HAT", "ESS_BULK"} <= {m.code for m in diagnosis.messages}
     text = str(diagnosis)
-    assert text.startswith("Gate FAILED: R-hat at most 1.7")
+    assert text.startswith("Convergence checks FAILED: R-hat at most 1.7")
     assert "failed [R_HAT] chains disagree: R-hat is 1.7" in text
     assert "in alpha_N; at most 1.01 passes" in text
     assert "failed [ESS_BULK] alpha_N has " in text
@@ -826,7 +827,7 @@ def test_a_changed_table_is_told(stored, tmp_path):
         tree["constant_data"].to_dataset().assign(loss=tree["constant_data"]["loss"] * 1.01)
     )
     tree.to_netcdf(tmp_path / "changed.nc")
-    with pytest.raises(sb.FitError, match="is not what was saved"):
+    with pytest.raises(sb.FitError, match="does not hold the spec and runs that were fitted"):
         sb.load(tmp_path / "changed.nc")
 
 
