@@ -1,1 +1,1 @@
-"""The compute and money that a run costs, and the counting of parameters and FLOP."""
+"""Costs of training runs, shapes of transformers and counts of parameters."""

@@ -1,4 +1,4 @@
-"""What a run costs: compute as a function of N and D, the tokens a budget leaves for a size, and compute in money."""
+"""The cost of a run: compute as a function of N and D, its inverse, and its price in money."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from scalebayes.units import format_quantity, parse_quantity
 
 type Numeric = Any
 
+LOG_SIZES = (-20.0, 80.0)
+"""Bounds of log N in `size_for`, wider than any model: 2e-9 to 6e34 parameters."""
+
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost C = flop(N, D), rising in both.
+    """A cost C = flop(N, D), increasing in both.
 
     Attributes
     ----------
     name
-        As printed beside results.
+        The name printed with results.
     flop
-        FLOP of N parameters on D tokens.
+        FLOP of N parameters trained on D tokens.
     tokens
-        The inverse, D = tokens(N, C); solved numerically where none is given. NaN or negative: N alone exceeds C.
+        The inverse D = tokens(N, C), which may be NaN or negative where N alone costs more than C.
+        Solved numerically if None.
     """
 
     name: str
@@ -36,47 +40,68 @@ class Cost:
         return f"<Cost C = {self.name}>"
 
     def affordable_tokens(self, N: np.ndarray, C: float | np.ndarray) -> np.ndarray:
-        """Tokens that N parameters can see within C FLOP, one budget or one each; NaN where there is none."""
-        if self.tokens is not None:
-            D = np.asarray(self.tokens(N, C), float)
-            return np.where(D > 0, D, np.nan)
-        return _invert(self.flop, N, C)
+        """Return the tokens on which N parameters can be trained for C FLOP; NaN where none.
+
+        N and C broadcast against each other.
+        """
+        if self.tokens is None:
+            return _invert(self.flop, N, C)
+        D = np.asarray(self.tokens(N, C), float)
+        return np.where(D > 0, D, np.nan)
 
 
 def _invert(
     flop: Callable[[Numeric, Numeric], Numeric], N: np.ndarray, C: float | np.ndarray
 ) -> np.ndarray:
+    """Return D with flop(N, D) = C by a search over log D between 0 and log C; NaN where none."""
     from scipy.optimize import elementwise
 
     def excess(log_D: np.ndarray, N: np.ndarray, log_C: np.ndarray) -> np.ndarray:
         return np.log(flop(N, np.exp(log_D))) - log_C
 
     N, log_C = np.broadcast_arrays(np.asarray(N, float), np.log(C))
-    root = elementwise.find_root(excess, (np.zeros_like(log_C), log_C), args=(N, log_C))
+    bracket = (np.zeros_like(log_C), log_C)
+    root = elementwise.find_root(excess, bracket, args=(N, log_C))
     return np.where(root.success, np.exp(root.x), np.nan)
 
 
-SIX_ND = Cost("6 N D", lambda N, D: 6.0 * N * D, lambda N, C: C / (6.0 * N))
-"""Training compute C = 6 N D (Kaplan et al. 2020, section 2.1): forward 2 N D, backward twice that."""
+def _six_nd(N: Numeric, D: Numeric) -> Numeric:
+    return 6.0 * N * D
+
+
+def _six_nd_tokens(N: Numeric, C: Numeric) -> Numeric:
+    return C / (6.0 * N)
+
+
+SIX_ND = Cost("6 N D", _six_nd, _six_nd_tokens)
+"""Training compute C = 6 N D: 2 N D forward and twice that backward (Kaplan et al. 2020, 2.1)."""
 
 
 def as_cost(cost: Cost | Callable[[Numeric, Numeric], Numeric]) -> Cost:
-    """A plain function of (N, D) as a cost, named after itself; it is asked of arrays, and from several threads."""
-    return cost if isinstance(cost, Cost) else Cost(getattr(cost, "__name__", "cost"), cost)
+    """Return a cost as it is, or a function of (N, D) as a cost with the function's name.
+
+    The function is called with arrays, and from several threads at once.
+    """
+    if isinstance(cost, Cost):
+        return cost
+    name = getattr(cost, "__name__", "cost")
+    return Cost(name, cost)
 
 
 def with_inference(tokens: float | str, training: Cost = SIX_ND) -> Cost:
-    """Training and serving, C = 6 N D + 2 N T: a token served costs a forward pass, 2 N, a third of one trained on.
+    """Return the cost of training and inference, C = 6 N D + 2 N T.
 
-    With T tokens to serve over a model's life, the cheapest model of a given loss is smaller and sees more data than
-    the compute-optimal one: ``reach(fit, loss=2.0, cost=with_inference("2T"))``.
+    A token of inference costs a forward pass, 2 N FLOP, a third of a token of training. If a
+    model serves T tokens over its life, the cheapest model of a given loss is smaller and trained
+    on more data than the compute-optimal one:
+    ``reach(fit, loss=2.0, cost=with_inference("2T"))``.
 
     Parameters
     ----------
     tokens
         T, a number or text such as "2T".
     training
-        How training is counted, in proportion to D; serving is counted alike: flop(N, D + T/3).
+        The cost of training, proportional to D. The cost of both is flop(N, D + T/3).
 
     Raises
     ------
@@ -85,32 +110,37 @@ def with_inference(tokens: float | str, training: Cost = SIX_ND) -> Cost:
 
     References
     ----------
-    Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference in language model
-    scaling laws, arXiv:2401.00448.
+    Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference
+    in language model scaling laws, arXiv:2401.00448.
     """
     T = positive("tokens", tokens)
-    name = "6 N D + 2 N T" if training is SIX_ND else f"{training.name} + serving"
-    return Cost(
-        f"{name}, T = {format_quantity(T)}",
-        lambda N, D: training.flop(N, D + T / 3.0),
-        lambda N, C: training.affordable_tokens(N, C) - T / 3.0,
-    )
+    name = f"{training.name} + serving"
+    if training is SIX_ND:
+        name = "6 N D + 2 N T"
+
+    def flop(N: Numeric, D: Numeric) -> Numeric:
+        return training.flop(N, D + T / 3.0)
+
+    def training_tokens(N: Numeric, C: Numeric) -> Numeric:
+        return training.affordable_tokens(N, C) - T / 3.0
+
+    return Cost(f"{name}, T = {format_quantity(T)}", flop, training_tokens)
 
 
 @dataclass(frozen=True)
 class Price:
-    """Compute in money: an accelerator's price an hour, and the FLOP/s that training gets out of it.
+    """The price of compute: what an accelerator costs and how many FLOP/s training gets from it.
 
     Attributes
     ----------
     per_hour
-        Money an hour of one accelerator.
+        Money for an hour of one accelerator.
     flop_per_second
-        Of one accelerator, of the kind that the cost counts: sustained, or its peak with a utilisation.
+        FLOP/s of one accelerator, counted like the cost: sustained, or peak with a utilisation.
     currency
-        As printed.
+        The symbol printed before amounts.
     utilisation
-        Share of those FLOP/s that training gets out of it; 1 where they are sustained ones.
+        The share of those FLOP/s that training achieves; 1 if they are sustained.
     """
 
     per_hour: float
@@ -119,7 +149,7 @@ class Price:
     utilisation: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what is not a price.
+        """Convert the numbers, which may be text such as "989e12", and check them.
 
         Raises
         ------
@@ -127,23 +157,30 @@ class Price:
             When a number is not positive, or the utilisation is above 1.
         """
         for name in ("per_hour", "flop_per_second", "utilisation"):
-            object.__setattr__(self, name, positive(name, getattr(self, name)))
+            number = positive(name, getattr(self, name))
+            object.__setattr__(self, name, number)  # the class is frozen
         if self.utilisation > 1:
             raise QueryError(
-                f"utilisation is a share of the FLOP/s, up to 1; got {self.utilisation:g}"
+                f"utilisation is a share of the FLOP/s, at most 1; got {self.utilisation:g}"
             )
 
     def hours(self, flop: Numeric) -> Numeric:
-        """Hours of one accelerator for so many FLOP."""
+        """Return the hours of one accelerator for a number of FLOP."""
         return flop / (3600.0 * self.flop_per_second * self.utilisation)
 
     def of(self, flop: Numeric) -> Numeric:
-        """Money for so many FLOP."""
+        """Return the money for a number of FLOP."""
         return self.hours(flop) * self.per_hour
 
 
 def positive(name: str, value: object) -> float:
-    """A positive number from text or a number, named in what is wrong with it."""
+    """Return a positive number given as a number or text such as "2T".
+
+    Raises
+    ------
+    QueryError
+        When it is not one; the message begins with the name.
+    """
     try:
         number = parse_quantity(value)
     except ValueError as error:
@@ -154,10 +191,13 @@ def positive(name: str, value: object) -> float:
 
 
 def size_for(cost: Cost, tokens_per_param: float, C: float) -> float:
-    """N with cost(N, tokens_per_param N) = C."""
+    """Return the N with cost(N, tokens_per_param N) = C."""
     from scipy.optimize import brentq
 
     def excess(log_N: float) -> float:
-        return float(np.log(cost.flop(np.exp(log_N), tokens_per_param * np.exp(log_N))) - np.log(C))
+        N = np.exp(log_N)
+        flop = cost.flop(N, tokens_per_param * N)
+        return float(np.log(flop) - np.log(C))
 
-    return float(np.exp(brentq(excess, -20.0, 80.0, xtol=1e-12)))
+    log_N = brentq(excess, *LOG_SIZES, xtol=1e-12)
+    return float(np.exp(log_N))

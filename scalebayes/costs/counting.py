@@ -1,4 +1,4 @@
-"""What counts as a parameter: totals from non-embedding parameters and back, and what the choice does to exponents."""
+"""Total and non-embedding parameters, converted into each other by the relation of one family."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import numpy as np
 from scalebayes.costs.cost import Cost
 
 EMBEDDING = 47491.0
-"""Embedding parameters per cube root of the non-embedding ones, fitted to Chinchilla's models (vocabulary of 32000)."""
+"""Embedding parameters per cube root of the non-embedding parameters.
+
+Fitted to Chinchilla's models, whose vocabulary has 32000 entries (Pearce and Song 2024).
+"""
 
 
 def total_parameters(N: Any, embedding: float = EMBEDDING) -> Any:
-    """N_total = N + w N^(1/3), N without embeddings: width goes with the cube root of size at a fixed aspect ratio.
+    """Return the total parameters, N_total = N + w N^(1/3), of N non-embedding parameters.
+
+    Embeddings are proportional to the width, which at a fixed aspect ratio is proportional to the
+    cube root of N.
 
     Parameters
     ----------
@@ -24,28 +30,46 @@ def total_parameters(N: Any, embedding: float = EMBEDDING) -> Any:
 
     References
     ----------
-    Pearce and Song (2024), Reconciling Kaplan and Chinchilla scaling laws, arXiv:2406.12907, section 3.
+    Pearce and Song (2024), Reconciling Kaplan and Chinchilla scaling laws, arXiv:2406.12907,
+    section 3.
     """
     return N + embedding * np.cbrt(N)
 
 
 def non_embedding_parameters(N_total: Any, embedding: float = EMBEDDING) -> Any:
-    """Invert `total_parameters`: N = x^3 at the real root of x^3 + w x = N_total, by the hyperbolic closed form.
+    """Return the non-embedding parameters, the inverse of `total_parameters`.
+
+    N = x^3, where x is the real root of x^3 + w x = N_total.
 
     Parameters
     ----------
     N_total
-        Parameters with embeddings, a number or an array.
+        Total parameters, a number or an array.
     embedding
         The constant w.
     """
-    root = np.sqrt(embedding / 3)
-    return (2 * root * np.sinh(np.arcsinh(N_total / (2 * root**3)) / 3)) ** 3
+    return depressed_cubic_root(embedding, N_total) ** 3
 
 
-NON_EMBEDDING = Cost(
-    "6 N D, N without embeddings",
-    lambda N, D: 6.0 * non_embedding_parameters(N) * D,
-    lambda N, C: C / (6.0 * non_embedding_parameters(N)),
-)
-"""Compute as Kaplan et al. (2020) count it, of N total parameters: for `scalebayes.frontier(..., cost=)`."""
+def depressed_cubic_root(p: Any, q: Any) -> Any:
+    """Return the real root of x^3 + p x = q for p > 0, by the hyperbolic form of Cardano's formula.
+
+    p, q: numbers or arrays that broadcast.
+    """
+    scale = np.sqrt(p / 3)
+    return 2 * scale * np.sinh(np.arcsinh(q / (2 * scale**3)) / 3)
+
+
+def _flop(N: Any, D: Any) -> Any:
+    return 6.0 * non_embedding_parameters(N) * D
+
+
+def _tokens(N: Any, C: Any) -> Any:
+    return C / (6.0 * non_embedding_parameters(N))
+
+
+NON_EMBEDDING = Cost("6 N D, N without embeddings", _flop, _tokens)
+"""Training compute of N total parameters as Kaplan et al. (2020) count it, without embeddings.
+
+For queries with a cost, such as ``scalebayes.frontier(fit, C=1e22, cost=NON_EMBEDDING)``.
+"""

@@ -1,4 +1,4 @@
-"""Transformers by shape: what their parameters are, what a token costs them, and costs of every size in a family."""
+"""Transformers by shape: their parameters, FLOP per token, and the costs of families of them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,43 @@ from typing import Any
 import numpy as np
 
 from scalebayes.costs.cost import SIX_ND, Cost, positive
+from scalebayes.costs.counting import depressed_cubic_root
 from scalebayes.errors import QueryError
 
 type Numeric = Any
 
 ASPECT = 39.2
-"""Width over layers of Chinchilla's models as a family: with 32000 words it is Pearce and Song's 47491 N^(1/3)."""
-VOCABULARY, CONTEXT, HEAD_SIZE = 32_000, 2048, 128
-"""Chinchilla's vocabulary and context, and its heads' size from 400M parameters on."""
+"""Width over layers of Chinchilla's models.
+
+With a vocabulary of 32000 it gives the relation of Pearce and Song, embeddings = 47491 N^(1/3).
+"""
+
+VOCABULARY = 32_000
+"""Entries of Chinchilla's tokenizer."""
+
+CONTEXT = 2048
+"""Tokens in a training sequence of Chinchilla."""
+
+HEAD_SIZE = 128
+"""Size of the attention heads of Chinchilla's models from 400M parameters on."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder: numbers, or arrays of one shape for a whole family.
+    """The shape of a decoder; its attributes are numbers, or arrays of one shape for a family.
 
     Attributes
     ----------
     layers, width
-        Blocks, and the size of the residual stream.
+        Number of blocks, and size of the residual stream.
     vocabulary, context
-        Entries of the tokenizer, and tokens of a training sequence.
+        Entries of the tokenizer, and tokens in a training sequence.
     feedforward
-        Width of the feed-forward layer; four times the width where not given.
+        Width of the feed-forward layer; if None, four times the width.
     head_size
-        Size of an attention head; the heads together are as wide as the model.
+        Size of an attention head; together the heads are as wide as the model.
     tied
-        Whether one matrix serves as embedding and as the last layer.
+        Whether the embedding and the last layer share one matrix.
     """
 
     layers: Numeric
@@ -46,78 +57,112 @@ class Shape:
     tied: bool = True
 
     def __repr__(self) -> str:
-        """Say the sizes, to four digits where they are numbers."""
-        sizes = {name: getattr(self, name) for name in ("layers", "width", "vocabulary", "context")}
-        words = [
-            f"{name} {value:.4g}" if np.ndim(value) == 0 else f"{name} {value}"
-            for name, value in sizes.items()
-        ]
-        return f"<Shape: {', '.join(words)}>"
+        """Return the sizes, numbers with four digits."""
+        sizes = []
+        for name in ("layers", "width", "vocabulary", "context"):
+            value = getattr(self, name)
+            text = f"{value:.4g}" if np.ndim(value) == 0 else str(value)
+            sizes.append(f"{name} {text}")
+        return f"<Shape: {', '.join(sizes)}>"
 
     @property
     def non_embedding(self) -> Numeric:
-        """N = layers (4 width^2 + 2 width feedforward), 12 layers width^2 as usual (Kaplan et al. 2020, eq. 2.1)."""
-        hidden = 4.0 * self.width if self.feedforward is None else self.feedforward
-        return self.layers * self.width * (4.0 * self.width + 2.0 * hidden)
+        """Non-embedding parameters, layers (4 width^2 + 2 width feedforward).
+
+        With the usual feed-forward layer this is 12 layers width^2 (Kaplan et al. 2020, eq. 2.1).
+        """
+        feedforward = self.feedforward
+        if feedforward is None:
+            feedforward = 4.0 * self.width
+        return self.layers * self.width * (4.0 * self.width + 2.0 * feedforward)
 
     @property
     def embedding(self) -> Numeric:
-        """Vocabulary * width, twice that where the last layer has a matrix of its own."""
-        return self.vocabulary * self.width * (1.0 if self.tied else 2.0)
+        """Embedding parameters: vocabulary times width, and twice that unless tied."""
+        one_matrix = self.vocabulary * self.width
+        if self.tied:
+            return one_matrix
+        return 2.0 * one_matrix
 
     @property
     def total(self) -> Numeric:
-        """Parameters with embeddings, without biases, norms and positions, which are under 1%."""
+        """Total parameters, without biases, norms and positions, which are under 1%."""
         return self.non_embedding + self.embedding
 
 
-def _attention(shape: Shape) -> Numeric:
-    """One product of every token with the whole context in every layer, 2 layers context width FLOP a token."""
-    return 2.0 * shape.layers * shape.context * shape.width
+# The rules of `forward_flop`: each returns the FLOP of a forward pass per token.
+
+
+def _total(shape: Shape) -> Numeric:
+    return 2.0 * shape.total
+
+
+def _kaplan(shape: Shape) -> Numeric:
+    return 2.0 * shape.non_embedding
+
+
+def _kaplan_context(shape: Shape) -> Numeric:
+    return _kaplan(shape) + _attention_product(shape)
 
 
 def _head(shape: Shape) -> Numeric:
+    return _kaplan(shape) + _vocabulary_product(shape)
+
+
+def _palm(shape: Shape) -> Numeric:
+    return _head(shape) + 2.0 * _attention_product(shape)
+
+
+def _hoffmann(shape: Shape) -> Numeric:
+    matrices = _kaplan(shape) + 2.0 * _vocabulary_product(shape) + 2.0 * _attention_product(shape)
+    softmax = 3.0 * shape.layers * (shape.width / shape.head_size) * shape.context
+    return matrices + softmax
+
+
+def _attention_product(shape: Shape) -> Numeric:
+    """Return the FLOP per token of one product of a token with the whole context, in all layers.
+
+    Attention has two: of queries with keys, and of weights with values.
+    """
+    return 2.0 * shape.layers * shape.context * shape.width
+
+
+def _vocabulary_product(shape: Shape) -> Numeric:
+    """Return the FLOP per token of one product with the matrix of the embedding or last layer."""
     return 2.0 * shape.vocabulary * shape.width
 
 
-def _softmax(shape: Shape) -> Numeric:
-    return 3.0 * shape.layers * (shape.width / shape.head_size) * shape.context
-
-
-RULES: dict[str, tuple[str, Callable[[Shape], Numeric]]] = {
-    "total": ("2 N, embeddings counted", lambda s: 2.0 * s.total),
-    "kaplan": ("2 N without embeddings", lambda s: 2.0 * s.non_embedding),
-    "kaplan-context": (
-        "2 N without embeddings + 2 layers context width",
-        lambda s: 2.0 * s.non_embedding + _attention(s),
-    ),
-    "head": ("2 N without embeddings + the last layer", lambda s: 2.0 * s.non_embedding + _head(s)),
-    "palm": (
-        "2 N without embeddings + the last layer + 4 layers context width",
-        lambda s: 2.0 * s.non_embedding + _head(s) + 2.0 * _attention(s),
-    ),
-    "hoffmann": (
-        "2 N without embeddings + embedding and last layer + attention and softmax",
-        lambda s: 2.0 * s.non_embedding + 2.0 * _head(s) + 2.0 * _attention(s) + _softmax(s),
-    ),
+RULES: dict[str, Callable[[Shape], Numeric]] = {
+    "total": _total,
+    "kaplan": _kaplan,
+    "kaplan-context": _kaplan_context,
+    "head": _head,
+    "palm": _palm,
+    "hoffmann": _hoffmann,
 }
-"""Ways to count the forward pass of one token; a training step is three times that."""
+"""Rules that count the FLOP of a forward pass per token; `forward_flop` describes them."""
 
 
 def forward_flop(shape: Shape, rule: str = "palm") -> Numeric:
-    """FLOP of a forward pass, a token; training costs three times that (the backward pass twice the forward one).
+    """Return the FLOP of a forward pass per token, by one of the rules in use.
 
-    ====================  ==========================================================================================
-    ``"total"``           2 N, N with embeddings: the usual 6 N D (Hoffmann et al. 2022, eq. 1 and section 3)
+    Training costs three times that per token, since the backward pass costs two forward passes.
+
+    ====================  ========================================================================
+    ``"total"``           2 N, N with embeddings: the usual 6 N D (Hoffmann et al. 2022, eq. 1 and
+                          section 3)
     ``"kaplan"``          2 N, N without embeddings (Kaplan et al. 2020, section 2.1)
-    ``"kaplan-context"``  the same + 2 layers context width (their table 1: one of attention's two products)
-    ``"head"``            2 (N + vocabulary width): the last layer is a matrix product like others, the embedding a
-                          look-up (Porian et al. 2024: that is a third of Kaplan's departure)
-    ``"palm"``            the same + 4 layers context width (Chowdhery et al. 2022, appendix B)
-    ``"hoffmann"``        the same + the embedding as a product, and the softmax (Hoffmann et al. 2022, appendix F)
-    ====================  ==========================================================================================
+    ``"kaplan-context"``  "kaplan" + 2 layers context width, one of the two products of attention
+                          (Kaplan et al. 2020, table 1)
+    ``"head"``            2 (N + vocabulary width), N without embeddings: the last layer is a matrix
+                          product, the embedding a look-up (Porian et al. 2024, who attribute a
+                          third of the difference between Kaplan and Hoffmann to it)
+    ``"palm"``            "head" + 4 layers context width (Chowdhery et al. 2022, appendix B)
+    ``"hoffmann"``        "palm" + the embedding as a matrix product, and the softmax
+                          (Hoffmann et al. 2022, appendix F)
+    ====================  ========================================================================
 
-    Attention is counted over the whole context; kernels that skip what the causal mask hides do half of it.
+    Attention is counted over the whole context; kernels that skip the masked half need half of it.
 
     Raises
     ------
@@ -126,8 +171,8 @@ def forward_flop(shape: Shape, rule: str = "palm") -> Numeric:
 
     References
     ----------
-    Kaplan et al. (2020), arXiv:2001.08361. Hoffmann et al. (2022), arXiv:2203.15556. Chowdhery et al. (2022), PaLM,
-    arXiv:2204.02311. Porian et al. (2024), arXiv:2406.19146.
+    Kaplan et al. (2020), arXiv:2001.08361. Hoffmann et al. (2022), arXiv:2203.15556.
+    Chowdhery et al. (2022), PaLM, arXiv:2204.02311. Porian et al. (2024), arXiv:2406.19146.
 
     Examples
     --------
@@ -135,8 +180,10 @@ def forward_flop(shape: Shape, rule: str = "palm") -> Numeric:
     '4.04e+11'
     """
     if rule not in RULES:
-        raise QueryError(f"FLOP are counted by one of {', '.join(RULES)}; got {rule!r}")
-    return RULES[rule][1](shape)
+        raise QueryError(
+            f"the rule that counts FLOP must be one of {', '.join(RULES)}; got {rule!r}"
+        )
+    return RULES[rule](shape)
 
 
 def shape_of(
@@ -148,77 +195,86 @@ def shape_of(
     aspect: float = ASPECT,
     tied: bool = True,
 ) -> Shape:
-    """Shape of N parameters in the family of width = aspect * layers: 12 width^3 / aspect + vocabulary width = N.
+    """Return the shape of a model with N parameters in a family with width = aspect * layers.
+
+    The width solves 12 width^3 / aspect + vocabulary width = N, with twice the second term if the
+    matrices are not tied, and without it if N excludes embeddings.
 
     Parameters
     ----------
     N
         Parameters, a number or an array.
     non_embedding
-        Whether N leaves embeddings out.
+        Whether N excludes embeddings.
     vocabulary, context, aspect, tied
-        What the family shares.
+        The properties shared by the family.
 
     Raises
     ------
     QueryError
-        When one of them is not positive.
+        When the vocabulary, context or aspect is not positive.
     """
-    V, s, r = (
-        positive(n, x)
-        for n, x in (("vocabulary", vocabulary), ("context", context), ("aspect", aspect))
-    )
-    p = 0.0 if non_embedding else V * (1.0 if tied else 2.0) * r / 12.0
-    q = np.asarray(N, float) * r / 12.0
-    if p == 0.0:
-        width = np.cbrt(q)
-    else:  # w^3 + p w = q has one real root, by the hyperbolic closed form
-        width = 2.0 * np.sqrt(p / 3.0) * np.sinh(np.arcsinh(1.5 * q / p * np.sqrt(3.0 / p)) / 3.0)
-    return Shape(width / r, width, V, s, tied=tied)
+    V = positive("vocabulary", vocabulary)
+    tokens = positive("context", context)
+    ratio = positive("aspect", aspect)
+    cube = np.asarray(N, float) * ratio / 12.0
+    if non_embedding:
+        width = np.cbrt(cube)
+    else:
+        matrices = 1.0 if tied else 2.0
+        width = depressed_cubic_root(matrices * V * ratio / 12.0, cube)
+    return Shape(width / ratio, width, V, tokens, tied=tied)
 
 
 def transformer_cost(rule: str = "palm", **family: Any) -> Cost:
-    """Training compute of every size in a family of transformers, C = 3 forward(N) D, for any query that takes a cost.
+    """Return the training cost C = 3 forward_flop(N) D of a family of transformers.
+
+    Every query with an argument `cost` takes it.
 
     Parameters
     ----------
     rule
         As in `forward_flop`.
     family
-        Arguments of `shape_of`: vocabulary, context, aspect, tied, and non_embedding where the runs' N is so counted.
+        Arguments of `shape_of`: vocabulary, context, aspect, tied, and non_embedding=True if the
+        N of the runs excludes embeddings.
 
     Raises
     ------
     QueryError
         As `forward_flop` and `shape_of`.
     """
+    # Any size will do: this checks the arguments and reads the vocabulary and context.
     shape = shape_of(1e9, **family)
     forward_flop(shape, rule)
-    of = "N without embeddings, " if family.get("non_embedding") else ""
-    about = f"vocabulary {shape.vocabulary:.0f}, context {shape.context:.0f}"
+    name = f"vocabulary {shape.vocabulary:.0f}, context {shape.context:.0f}"
+    if family.get("non_embedding"):
+        name = f"N without embeddings, {name}"
 
     def per_token(N: Numeric) -> Numeric:
         return 3.0 * forward_flop(shape_of(N, **family), rule)
 
-    return Cost(
-        f"transformer FLOP ({rule}; {of}{about})",
-        lambda N, D: per_token(N) * D,
-        lambda N, C: C / per_token(N),
-    )
+    def flop(N: Numeric, D: Numeric) -> Numeric:
+        return per_token(N) * D
+
+    def tokens(N: Numeric, C: Numeric) -> Numeric:
+        return C / per_token(N)
+
+    return Cost(f"transformer FLOP ({rule}; {name})", flop, tokens)
 
 
 def sparse_cost(active: float | str, training: Cost = SIX_ND) -> Cost:
-    """Training compute of a mixture of experts, C = 6 (active N) D, where N counts all experts.
+    """Return the training cost C = 6 (active N) D of mixtures of experts, N of all experts.
 
-    A token passes a share of the parameters. Where the runs' N is of active parameters already, 6 N D is right as it
-    is, and what experts do for the loss is in the law.
+    Each token uses only a share of the parameters. If the N of the runs counts active parameters,
+    use 6 N D instead; the law describes the effect of the number of experts on the loss.
 
     Parameters
     ----------
     active
-        Active parameters over all parameters, above 0 and up to 1.
+        Active parameters over all parameters, above 0 and at most 1.
     training
-        What a dense model of as many parameters costs.
+        The cost of a dense model with as many parameters as are active.
 
     Raises
     ------
@@ -229,13 +285,16 @@ def sparse_cost(active: float | str, training: Cost = SIX_ND) -> Cost:
     ----------
     Clark et al. (2022), Unified scaling laws for routed language models, arXiv:2202.01169.
     """
-    share, dense = positive("active", active), training
+    share = positive("active", active)
     if share > 1:
         raise QueryError(
-            f"active is the share of parameters that a token passes, up to 1; got {active}"
+            f"active is the share of the parameters that a token uses, at most 1; got {active}"
         )
-    return Cost(
-        f"{dense.name}, {share:.3g} of N active",
-        lambda N, D: dense.flop(share * N, D),
-        lambda N, C: dense.affordable_tokens(share * N, C),
-    )
+
+    def flop(N: Numeric, D: Numeric) -> Numeric:
+        return training.flop(share * N, D)
+
+    def tokens(N: Numeric, C: Numeric) -> Numeric:
+        return training.affordable_tokens(share * N, C)
+
+    return Cost(f"{training.name}, {share:.3g} of N active", flop, tokens)

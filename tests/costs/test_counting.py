@@ -208,10 +208,10 @@ def test_money_and_hours_follow_from_peak_and_utilisation(fit):
         (lambda: transformer_cost(context=0), "context must be positive; got 0"),
         (lambda: transformer_cost(vocabulary="many"), "vocabulary: 'many' is not a quantity"),
         (lambda: shape_of(1e9, aspect=-1), "aspect must be positive"),
-        (lambda: sparse_cost(8), "share of parameters that a token passes, up to 1; got 8"),
+        (lambda: sparse_cost(8), "share of the parameters that a token uses, at most 1; got 8"),
         (
             lambda: sb.Price(2, 4e14, utilisation=40),
-            "utilisation is a share of the FLOP/s, up to 1; got 40",
+            "utilisation is a share of the FLOP/s, at most 1; got 40",
         ),
     ],
 )
