@@ -1,7 +1,8 @@
-"""Bayesian inference of neural scaling laws: from a table of training runs to decisions with credible intervals.
+"""Bayesian inference of neural scaling laws.
 
-The public names are listed in ``__init__.pyi``; each is imported on first use, so that ``import scalebayes`` is quick
-and predictions from a saved fit never load PyMC.
+From a table of training runs to decisions with credible intervals. The public names are listed in
+``__init__.pyi``. Each is imported on first use, so ``import scalebayes`` is quick and predictions
+from a saved fit do not load PyMC.
 """
 
 import lazy_loader
@@ -13,7 +14,8 @@ OLD_NAMES = {"chance": "probability"}
 
 
 def __getattr__(name: str) -> object:
-    if name == "__version__":  # importlib.metadata takes longer to import than all the rest
+    if name == "__version__":
+        # Importing importlib.metadata takes longer than importing everything else here.
         from importlib.metadata import version
 
         return version("scalebayes")

@@ -1,4 +1,4 @@
-"""``python -m scalebayes``: the command, where its script is not on the path."""
+"""The command line as ``python -m scalebayes``, for when its script is not on the path."""
 
 from scalebayes.cli import main
 

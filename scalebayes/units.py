@@ -1,4 +1,4 @@
-"""Quantities as people write them: 70B parameters, 1.4T tokens, 5.76e23 FLOP."""
+"""Quantities with suffixes: 70B parameters, 1.4T tokens, 5.76e23 FLOP."""
 
 import math
 import numbers
@@ -7,26 +7,38 @@ from decimal import Decimal
 
 _POWERS = {"": 0, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 
-# Commas must separate whole thousands: "1,5" is how some write 1.5, and must not silently become 15.
 _QUANTITY = re.compile(
-    r"([+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+(?:_\d+)*(?:\.\d*)?|\.\d+))(?:e([+-]?\d{1,4}))?\s*([kmbgt]?)",
-    re.ASCII | re.IGNORECASE,
+    r"""
+    (   [+-]?                                # mantissa: a sign, then one of
+        (?: \d{1,3}(?:,\d{3})+ (?:\.\d*)?    #   digits in groups of thousands
+        |   \d+(?:_\d+)* (?:\.\d*)?          #   digits, perhaps with underscores
+        |   \.\d+                            #   a fraction alone
+        )
+    )
+    (?: e ([+-]?\d{1,4}) )?                  # exponent
+    \s* ([kmbgt]?)                           # suffix
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
+"""A quantity as text. Commas must separate thousands: "1,5" may mean 1.5 and must not become 15."""
+
+LEAST_WITHOUT_SUFFIX = 1e15
+"""Size from which `format_quantity` writes an exponent: 1000T, the largest suffix being T."""
 
 
 def parse_quantity(value: object) -> float:
-    """Read a quantity: ``"70B"``, ``"1.4T"``, ``"1e24"``, ``"1_000_000"`` or a plain number.
+    """Return the number meant by ``"70B"``, ``"1.4T"``, ``"1e24"``, ``"1_000_000"`` or a number.
 
     Parameters
     ----------
     value : str or real number
-        Text may end in K (1e3), M (1e6), B or G (1e9) or T (1e12), in either case; underscores and commas may separate
-        thousands.
+        Text may end in K (1e3), M (1e6), B or G (1e9) or T (1e12), in upper or lower case.
+        Underscores and commas may separate thousands.
 
     Returns
     -------
     float
-        The finite number meant.
+        A finite number.
 
     Raises
     ------
@@ -40,22 +52,33 @@ def parse_quantity(value: object) -> float:
     """
     number = math.nan
     if isinstance(value, str):
-        if match := _QUANTITY.fullmatch(value.strip()):
-            mantissa, exponent, suffix = match.groups("")
-            # One power of ten, so that "1.4T" is the very float 1.4e12 and not a product rounded twice.
-            power = int(exponent or 0) + _POWERS[suffix.upper()]
-            number = float(f"{mantissa.replace(',', '').replace('_', '')}e{power}")
-    elif type(value) is not bool and isinstance(value, numbers.Real | Decimal):
+        number = _parse_text(value)
+    elif isinstance(value, bool):  # a bool is a Real, but hardly a quantity
+        number = math.nan
+    elif isinstance(value, numbers.Real | Decimal):
         number = float(value)
     if not math.isfinite(number):
         raise ValueError(
-            f"{value!r} is not a quantity: write a finite number as 7e10, or with K, M, B or T as 70B or 1.4T"
+            f"{value!r} is not a quantity: write a finite number as 7e10, "
+            "or with K, M, B or T as 70B or 1.4T"
         )
     return number
 
 
+def _parse_text(text: str) -> float:
+    """Return the number meant by text, or NaN."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        return math.nan
+    mantissa, exponent, suffix = match.groups("")
+    digits = mantissa.replace(",", "").replace("_", "")
+    # One power of ten, so that "1.4T" is the float 1.4e12 and not a product rounded twice.
+    power = int(exponent or 0) + _POWERS[suffix.upper()]
+    return float(f"{digits}e{power}")
+
+
 def format_quantity(value: float, digits: int = 3) -> str:
-    """Write a quantity with a suffix, as ``70B`` or ``1.4T``; from 1e15 on as ``5.76e23``.
+    """Return a quantity as text: with a suffix, such as ``70B``; from 1e15 on as ``5.76e23``.
 
     Parameters
     ----------
@@ -76,17 +99,27 @@ def format_quantity(value: float, digits: int = 3) -> str:
     """
     if not math.isfinite(value):
         return str(float(value))
-    rounded = float(f"{value:.{digits - 1}e}")  # first, so that 999.9e9 becomes 1T and not 1000B
+    # Rounding comes before the choice of the suffix, so that 999.9e9 becomes 1T and not 1000B.
+    rounded = float(f"{value:.{digits - 1}e}")
     size = abs(rounded)
-    if size >= 1e15:
+    if size >= LEAST_WITHOUT_SUFFIX:
         mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        if "." in mantissa:
+            mantissa = mantissa.rstrip("0").rstrip(".")
         return f"{mantissa}e{int(exponent)}"
-    suffix = next((letter for letter in "TBMK" if size >= 10.0 ** _POWERS[letter]), "")
-    return f"{rounded / 10.0 ** _POWERS[suffix]:.15g}{suffix}"
+    for suffix in ("T", "B", "M", "K"):
+        unit = 10.0 ** _POWERS[suffix]
+        if size >= unit:
+            return f"{rounded / unit:.15g}{suffix}"
+    return f"{rounded:.15g}"
 
 
 def share_in_words(share: float) -> str:
-    """Write a share as a percentage that is 0% or 100% only where it is exactly that: 0.025%, 40%, 99.9%."""
+    """Return a share as a percentage, such as 0.025%, 40% or 99.9%.
+
+    Only shares of exactly 0 and 1 become 0% and 100%.
+    """
     percent = 100 * share
-    return f"{percent:.0f}%" if 1 <= percent <= 99 or percent in (0, 100) else f"{percent:.3g}%"
+    if 1 <= percent <= 99 or percent in (0, 100):
+        return f"{percent:.0f}%"
+    return f"{percent:.3g}%"

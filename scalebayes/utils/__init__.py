@@ -1,1 +1,1 @@
-"""Files, the cache folder, work in parallel, and progress."""
+"""Files, the cache folder, parallel work and progress."""

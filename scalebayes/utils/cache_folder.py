@@ -1,4 +1,4 @@
-"""The user's cache folder: what can be made again, kept to save time."""
+"""The user's cache folder, for files that save time and can be made again."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import os
 from pathlib import Path
 
 FOLDER = "SCALEBAYES_CACHE_DIR"
-"""Setting: the folder of the caches, by default ``scalebayes`` in the user's cache folder."""
+"""Environment variable with the cache folder; by default ``scalebayes`` in the user's cache."""
+
+WRITABLE_BY_OTHERS = 0o022
+"""Permission bits for writing by the group and by everyone."""
 
 
 def cache_folder(kind: str) -> Path | None:
-    """Folder of one kind of cached files, made if need be; None where there can be none.
+    """Return the folder of one kind of cached files, created if needed, or None if unusable.
 
-    Only the user may read or write it: what is loaded from it is run.
+    Only the user may be able to write to it, because code loaded from it is run.
     """
-    if given := os.environ.get(FOLDER):
+    given = os.environ.get(FOLDER)
+    if given:
         top = Path(given).expanduser()
     else:
         import platformdirs
@@ -25,12 +29,20 @@ def cache_folder(kind: str) -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return None
-    return folder if _private(folder) and os.access(folder, os.W_OK | os.X_OK) else None
+    if not _is_private(folder):
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return folder
 
 
-def _private(folder: Path) -> bool:
-    """Whether a folder is the user's own and nobody else may write to it; where a system has no owners, yes."""
+def _is_private(folder: Path) -> bool:
+    """Return whether the folder is the user's own and nobody else may write to it.
+
+    True on systems without owners of files (Windows).
+    """
     if not hasattr(os, "getuid"):
         return True
     status = folder.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+    is_own = status.st_uid == os.getuid()
+    return is_own and not status.st_mode & WRITABLE_BY_OTHERS

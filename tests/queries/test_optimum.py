@@ -191,9 +191,9 @@ def noise_scale(fit):
 def test_a_prediction_in_parts_is_that_in_one(make, monkeypatch, model):
     fit = make(model)
     N, D = np.geomspace(1e8, 1e11, 400), np.geomspace(1e12, 1e10, 400)
-    monkeypatch.setattr(parallel, "AT_ONCE", 10**9)
+    monkeypatch.setattr(parallel, "VALUES_PER_PART", 10**9)
     whole = sb.predict(fit, N=N, D=D, seed=4)
-    monkeypatch.setattr(parallel, "AT_ONCE", 7_000)
+    monkeypatch.setattr(parallel, "VALUES_PER_PART", 7_000)
     split = sb.predict(fit, N=N, D=D, seed=4)
     for name in set(whole) - {"new_run"}:
         np.testing.assert_array_equal(split[name], whole[name])
@@ -230,7 +230,7 @@ def test_questions_side_by_side_leave_linear_algebra_its_threads():
             inside[name].set()
             assert go_on[name].wait(30)
 
-        parallel.side_by_side(wait, range(parallel.WORTH_THREADS))
+        parallel.side_by_side(wait, range(parallel.LEAST_PARTS_FOR_THREADS))
 
     with ThreadPoolExecutor(2) as askers:
         asked = {}
