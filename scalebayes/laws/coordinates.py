@@ -1,10 +1,14 @@
-r"""The coordinates the sampler moves in: loss and slopes at the centre of the table.
+r"""The coordinates that the sampler moves in: loss and slopes at the centre of the table.
 
-A table of runs pins down the loss T at its centre (the mean of log N and log D) and the slopes G there. It says
-little about how the loss splits into floor and reducible part, so the parameters of a law lie on long bent ridges on
-which NUTS fails. Here each family of laws gets coordinates without the ridge, the closed-form way back to the
-parameters, and the Jacobian, so that the prior stays the one a person wrote. Everything is plain arithmetic: it runs
-on floats, arrays and PyTensor variables alike.
+A table of runs determines the loss T at its centre (the mean of log N and log D) and the slopes G
+there. It says little about how the loss splits into floor and reducible part, so the posterior in a
+law's own parameters is a set of long curved ridges, on which NUTS fails. For each family of laws
+this module defines coordinates without the ridge, the closed-form map back to the parameters, and
+the Jacobian of that map, which leaves the declared prior unchanged. Everything is plain arithmetic:
+it runs on floats, arrays and PyTensor variables alike.
+
+Symbols: T is the loss at the centre, G_x = -dL/dlog x the slope there, phi the floor's share of T,
+R = T (1 - phi) the reducible loss, and s_x = (x_c/x)^alpha_x the size of a term at the centre.
 """
 
 from __future__ import annotations
@@ -20,6 +24,14 @@ type Values = Mapping[str, Numeric]
 type Recovered = tuple[dict[str, Numeric], Numeric]
 
 FLOOR_SHARE = 0.6
+"""Share of the loss at the centre that is irreducible, where the sampler starts."""
+
+SMALLEST_START_SLOPE = 0.01
+"""Least slope of log loss per e-fold of an input where the sampler starts: slopes are positive."""
+
+SINGULAR_VALUE_CUTOFF = 1e-8
+"""Relative singular values below this are zero in `local_fit`: inputs that vary together."""
+
 STEP = {
     "log_T": 0.1,
     "log_G": 0.3,
@@ -32,7 +44,7 @@ STEP = {
 
 
 class Extra(NamedTuple):
-    """Where the sampler starts along a coordinate that the table alone does not show, and a rough posterior width."""
+    """Start and rough posterior width of a coordinate that only some laws have."""
 
     start: float
     step: float
@@ -47,10 +59,11 @@ class Coordinates:
     names
         Coordinate names; ``log_G_N`` is the log of -dL/dlogN at the centre.
     recover
-        From coordinates and the centre (means of the logs of the inputs) to the *logs* of the law's parameters, and
-        the log absolute determinant of that map, amplitudes measured as the log of their term's size.
+        Function of the coordinates and the centre (means of the logs of the inputs). It returns the
+        *logs* of the law's parameters and the log absolute determinant of the map from coordinates
+        to parameters, in which a scale is measured by the log of its term's size at the centre.
     extra
-        Coordinates of a law's own, beyond those that laws share.
+        Start and width of the coordinates that are not shared between laws.
     """
 
     names: tuple[str, ...]
@@ -58,65 +71,118 @@ class Coordinates:
     extra: Mapping[str, Extra] = field(default_factory=dict)
 
     def steps(self) -> dict[str, float]:
-        """Width of one sampler unit along each coordinate."""
-        shared = {
-            name: STEP.get("log_G" if name.startswith("log_G_") else name) for name in self.names
-        }
-        return {
-            name: self.extra[name].step if step is None else step for name, step in shared.items()
-        }
+        """Return the width of one sampler unit along each coordinate."""
+        widths = {}
+        for name in self.names:
+            if name.startswith("log_G_"):
+                widths[name] = STEP["log_G"]
+            elif name in STEP:
+                widths[name] = STEP[name]
+            else:
+                widths[name] = self.extra[name].step
+        return widths
 
     def start(self, log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> dict[str, float]:
-        """Where the sampler starts: T and the slopes from least squares, the usual floor share, nothing else."""
-        local = local_fit(log_inputs, log_loss)
-        rest = {"logit_phi": float(np.log(FLOOR_SHARE / (1 - FLOOR_SHARE)))}
-        rest |= {name: extra.start for name, extra in self.extra.items()}
-        return {name: local.get(name, rest.get(name, 0.0)) for name in self.names}
+        """Return the coordinates at which the sampler starts.
+
+        T and the slopes come from `local_fit`, the floor's share is `FLOOR_SHARE`, coordinates of
+        the law's own have their declared start, and all others are zero.
+        """
+        start = dict.fromkeys(self.names, 0.0)
+        if "logit_phi" in start:
+            start["logit_phi"] = float(np.log(FLOOR_SHARE / (1 - FLOOR_SHARE)))
+        for name, extra in self.extra.items():
+            start[name] = extra.start
+        for name, value in local_fit(log_inputs, log_loss).items():
+            if name in start:
+                start[name] = value
+        return start
 
 
 def local_fit(log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> dict[str, float]:
-    """Loss and slopes at the centre of the table, by a quadratic (few rows: linear) least-squares fit of log loss.
+    """Return log loss and log slopes at the centre of the table, by least squares on log loss.
 
-    A slope that comes out negative or negligible is set to 1% of the loss per e-fold: this is only a start.
+    The fit is quadratic in the logs of the inputs, or linear where there are fewer than three rows
+    for each coefficient. Slopes below `SMALLEST_START_SLOPE` are replaced by it: this is only a
+    start.
     """
     x = np.column_stack([values - values.mean() for values in log_inputs.values()])
-    squares = [x[:, i] * x[:, j] for i in range(x.shape[1]) for j in range(i, x.shape[1])]
-    quadratic = len(log_loss) >= 3 * (1 + x.shape[1] + len(squares))
-    design = np.column_stack([np.ones(len(x)), x, *(squares if quadratic else [])])
-    coefficients = np.linalg.lstsq(design, log_loss, rcond=1e-8)[0]
+    rows, inputs = x.shape
+
+    # Squares and products of each pair of inputs, one column a pair.
+    first, second = np.triu_indices(inputs)
+    squares = x[:, first] * x[:, second]
+
+    columns = [np.ones(rows), x]
+    if rows >= 3 * (1 + inputs + squares.shape[1]):
+        columns.append(squares)
+    design = np.column_stack(columns)
+    coefficients = np.linalg.lstsq(design, log_loss, rcond=SINGULAR_VALUE_CUTOFF)[0]
+
     log_T = float(coefficients[0])
-    slopes = np.maximum(-coefficients[1 : 1 + x.shape[1]], 0.01)
-    return {"log_T": log_T} | {
-        f"log_G_{name}": log_T + float(np.log(g))
-        for name, g in zip(log_inputs, slopes, strict=True)
-    }
+    slopes = np.maximum(-coefficients[1 : 1 + inputs], SMALLEST_START_SLOPE)
+    start = {"log_T": log_T}
+    for name, slope in zip(log_inputs, slopes, strict=True):
+        # dL/dlog x = L dlog L/dlog x
+        start[f"log_G_{name}"] = log_T + float(np.log(slope))
+    return start
 
 
 def kappa_family(
     *, floor: bool, kappa: Literal["free", "alpha_D", "one"], inputs: tuple[str, str] = ("N", "D")
 ) -> Coordinates:
-    r"""L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa and its members, of N and D or of two other inputs.
+    r"""Return coordinates of L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa and its special cases.
 
-    With R = T (1 - phi): alpha_N = (G_N + G_D e^delta)/R, alpha_D = alpha_N e^-delta, the shares of R that each term
-    carries are w_N = G_N/(alpha_N R) and w_D = G_D/(alpha_D R), and log s = kappa log w + log R at the centre. The
-    determinant is kappa: of (log L_inf, log s_N, log s_D, log alpha_N, log alpha_D, log kappa) by the coordinates.
+    With ``delta`` = log(alpha_N/alpha_D), alpha_N = (G_N + G_D e^delta)/R and
+    alpha_D = alpha_N e^-delta. The terms carry the shares w_N = G_N/(alpha_N R) and
+    w_D = G_D/(alpha_D R) of R, and log s = kappa log w + log R at the centre. The determinant of
+    (log L_inf, log s_N, log s_D, log alpha_N, log alpha_D, log kappa) by the coordinates is kappa.
+
+    Parameters
+    ----------
+    floor
+        Whether the law has an irreducible loss L_inf.
+    kappa
+        "free" for a parameter of the law, "alpha_D" for kappa = alpha_D, "one" for kappa = 1.
+    inputs
+        Names of the two inputs, in the places of N and D.
     """
-    one, other = inputs
+    first, second = inputs
+    names = ["log_T", f"log_G_{first}", f"log_G_{second}", "delta"]
+    if floor:
+        names.append("logit_phi")
+    if kappa == "free":
+        names.append("log_kappa")
 
     def recover(z: Values, centre: Values) -> Recovered:
-        log_phi, log_rest = _log_shares(z["logit_phi"]) if floor else (None, 0.0)
+        log_G_first = z[f"log_G_{first}"]
+        log_G_second = z[f"log_G_{second}"]
+        log_rest = 0.0  # without a floor, the whole loss is reducible
+        if floor:
+            log_phi, log_rest = _log_shares(z["logit_phi"])
         log_R = z["log_T"] + log_rest
-        log_alpha_N = log_add(z[f"log_G_{one}"], z[f"log_G_{other}"] + z["delta"]) - log_R
-        log_alpha_D = log_alpha_N - z["delta"]
-        log_kappa = {"free": z.get("log_kappa"), "alpha_D": log_alpha_D, "one": 0.0}[kappa]
-        k = np.exp(log_kappa)
-        log_s_N = k * (z[f"log_G_{one}"] - log_alpha_N - log_R) + log_R
-        log_s_D = k * (z[f"log_G_{other}"] - log_alpha_D - log_R) + log_R
+
+        log_alpha_first = log_add(log_G_first, log_G_second + z["delta"]) - log_R
+        log_alpha_second = log_alpha_first - z["delta"]
+
+        if kappa == "free":
+            log_kappa = z["log_kappa"]
+        elif kappa == "alpha_D":
+            log_kappa = log_alpha_second
+        else:
+            log_kappa = 0.0
+        kappa_value = np.exp(log_kappa)
+
+        log_share_first = log_G_first - log_alpha_first - log_R
+        log_share_second = log_G_second - log_alpha_second - log_R
+        log_s_first = kappa_value * log_share_first + log_R
+        log_s_second = kappa_value * log_share_second + log_R
+
         parameters = {
-            f"{one}_c": centre[one] + log_s_N * np.exp(-log_alpha_N),
-            f"alpha_{one}": log_alpha_N,
-            f"{other}_c": centre[other] + log_s_D * np.exp(-log_alpha_D),
-            f"alpha_{other}": log_alpha_D,
+            f"{first}_c": _log_scale(centre[first], log_s_first, log_alpha_first),
+            f"alpha_{first}": log_alpha_first,
+            f"{second}_c": _log_scale(centre[second], log_s_second, log_alpha_second),
+            f"alpha_{second}": log_alpha_second,
         }
         if floor:
             parameters["L_inf"] = z["log_T"] + log_phi
@@ -124,69 +190,97 @@ def kappa_family(
             parameters["kappa"] = log_kappa
         return parameters, log_kappa
 
-    extra = ("logit_phi",) * floor + ("log_kappa",) * (kappa == "free")
-    return Coordinates(("log_T", f"log_G_{one}", f"log_G_{other}", "delta", *extra), recover)
+    return Coordinates(tuple(names), recover)
 
 
 def shared_exponent(exponent: str) -> Coordinates:
-    """L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha: alpha = (G_N + G_D)/R, s = G/alpha at the centre; determinant 1."""
+    """Return coordinates of L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha.
+
+    alpha = (G_N + G_D)/R, and s = G/alpha at the centre. The determinant is 1.
+    """
 
     def recover(z: Values, centre: Values) -> Recovered:
         log_phi, log_rest = _log_shares(z["logit_phi"])
         log_alpha = log_add(z["log_G_N"], z["log_G_D"]) - z["log_T"] - log_rest
-        scales = {
-            f"{x}_c": centre[x] + (z[f"log_G_{x}"] - log_alpha) * np.exp(-log_alpha)
-            for x in ("N", "D")
-        }
-        return {"L_inf": z["log_T"] + log_phi, exponent: log_alpha} | scales, 0.0
+        parameters = {"L_inf": z["log_T"] + log_phi, exponent: log_alpha}
+        for x in ("N", "D"):
+            log_s = z[f"log_G_{x}"] - log_alpha
+            parameters[f"{x}_c"] = _log_scale(centre[x], log_s, log_alpha)
+        return parameters, 0.0
 
     return Coordinates(("log_T", "log_G_N", "log_G_D", "logit_phi"), recover)
 
 
 def with_own(coordinates: Coordinates, own: Mapping[str, Extra]) -> Coordinates:
-    """Coordinates with further parameters that lie on no ridge: the log of each is its own coordinate.
+    """Return coordinates with further parameters, the log of each being its own coordinate.
 
-    `Extra.start` is the parameter's own value, not its log. The determinant stays as it is.
+    This suits parameters that lie on no ridge. `Extra.start` is the parameter itself, not its log.
+    The determinant does not change.
     """
 
     def recover(z: Values, centre: Values) -> Recovered:
         parameters, log_jacobian = coordinates.recover(z, centre)
-        return parameters | {name: z[f"log_{name}"] for name in own}, log_jacobian
+        own_logs = {name: z[f"log_{name}"] for name in own}
+        return parameters | own_logs, log_jacobian
 
-    added = {
-        f"log_{name}": Extra(float(np.log(start)), step) for name, (start, step) in own.items()
-    }
+    added = _log_coordinates(own)
     names = (*coordinates.names, *added)
     return replace(coordinates, names=names, recover=recover, extra={**coordinates.extra, **added})
 
 
 def one_term(x: str, *, floor: bool) -> Coordinates:
-    """L = L_inf + (x_c/x)^alpha: alpha = G/R, s = R, with R = T (1 - phi); the determinant is 1."""
+    """Return coordinates of L = L_inf + (x_c/x)^alpha, or of (x_c/x)^alpha without ``floor``.
+
+    alpha = G/R, and s = R at the centre. The determinant is 1.
+    """
+    names = ["log_T", f"log_G_{x}"]
+    if floor:
+        names.append("logit_phi")
 
     def recover(z: Values, centre: Values) -> Recovered:
-        log_phi, log_rest = _log_shares(z["logit_phi"]) if floor else (None, 0.0)
+        log_rest = 0.0  # without a floor, the whole loss is reducible
+        if floor:
+            log_phi, log_rest = _log_shares(z["logit_phi"])
         log_R = z["log_T"] + log_rest
         log_alpha = z[f"log_G_{x}"] - log_R
-        parameters = {f"{x}_c": centre[x] + log_R * np.exp(-log_alpha), f"alpha_{x}": log_alpha}
+        parameters = {
+            f"{x}_c": _log_scale(centre[x], log_R, log_alpha),
+            f"alpha_{x}": log_alpha,
+        }
         if floor:
             parameters["L_inf"] = z["log_T"] + log_phi
         return parameters, 0.0
 
-    return Coordinates(("log_T", f"log_G_{x}", *("logit_phi",) * floor), recover)
+    return Coordinates(tuple(names), recover)
 
 
 def repeated_data(own: Mapping[str, Extra]) -> Coordinates:
-    """Those of the additive law at the mean of log N, and half way between D and U, what repeated data are worth."""
+    """Return coordinates of the additive law for tables with repeated data, and ``own`` parameters.
+
+    Repeated data are worth between U and D unique tokens. The centre of the data is therefore half
+    way between the means of log D and log U.
+    """
     base = with_own(kappa_family(floor=True, kappa="one"), own)
 
     def recover(z: Values, centre: Values) -> Recovered:
-        return base.recover(z, {"N": centre["N"], "D": (centre["D"] + centre["U"]) / 2})
+        log_data = (centre["D"] + centre["U"]) / 2
+        return base.recover(z, {"N": centre["N"], "D": log_data})
 
     return replace(base, recover=recover)
 
 
 class Bend(NamedTuple):
-    """How a power bends, for `bent_term`: h and log e at the centre, and the logs of further parameters."""
+    """The shape of a bent power at the centre, for `bent_term`.
+
+    Attributes
+    ----------
+    height
+        h, what the bends add to log R / alpha.
+    log_slope
+        Log of e = 1 - dh/dlog x.
+    parameters
+        Function of log alpha that returns the logs of the law's further parameters.
+    """
 
     height: Numeric
     log_slope: Numeric
@@ -196,92 +290,122 @@ class Bend(NamedTuple):
 def bent_term(
     x: str, bend: Callable[[Values, Numeric], Bend], extra: Mapping[str, Extra]
 ) -> Coordinates:
-    """L = L_inf + R with log R = alpha (log x_c - log x + h): a power whose bends are known but for its exponent.
+    """Return coordinates of L = L_inf + R with log R = alpha (log x_c - log x + h), a bent power.
 
-    ``bend`` gives, from the further coordinates and the centre, h and the log of e = 1 - dh/dlog x at the centre, both
-    free of alpha, and from log alpha the logs of the law's further parameters. So G = R alpha e, alpha = G/(R e) and
-    the log of the term's size at the centre is log R - alpha h. The determinant is 1.
+    h and e = 1 - dh/dlog x at the centre do not depend on alpha. So G = R alpha e,
+    alpha = G/(R e), and the log of the term's size at the centre is log R - alpha h. The
+    determinant is 1.
+
+    Parameters
+    ----------
+    x
+        Name of the input.
+    bend
+        Function of the coordinates and the centre (mean of log x) that returns the `Bend`.
+    extra
+        The coordinates that ``bend`` reads.
     """
 
     def recover(z: Values, centre: Values) -> Recovered:
-        log_phi, log_rest = _log_shares(z["logit_phi"])
-        bent = bend(z, centre[x])
-        log_R = z["log_T"] + log_rest
-        log_alpha = z[f"log_G_{x}"] - log_R - bent.log_slope
+        log_L_inf, log_R = _split_loss(z)
+        shape = bend(z, centre[x])
+        log_alpha = z[f"log_G_{x}"] - log_R - shape.log_slope
         parameters = {
-            "L_inf": z["log_T"] + log_phi,
-            f"{x}_c": centre[x] + log_R * np.exp(-log_alpha) - bent.height,
+            "L_inf": log_L_inf,
+            f"{x}_c": _log_scale(centre[x], log_R, log_alpha) - shape.height,
             f"alpha_{x}": log_alpha,
         }
-        return parameters | bent.parameters(log_alpha), 0.0
+        return parameters | shape.parameters(log_alpha), 0.0
 
     return Coordinates(("log_T", f"log_G_{x}", "logit_phi", *extra), recover, extra)
 
 
 def shifted_term(x: str) -> Coordinates:
-    """L = L_inf + (x_c/(x + x_0))^alpha: h = log e = -log(1 + x_0/x) at the centre; ``shift`` is log(x_0/centre)."""
+    """Return coordinates of L = L_inf + (x_c/(x + x_0))^alpha.
+
+    h = log e = -log(1 + x_0/x) at the centre. The coordinate ``shift`` is log(x_0/centre).
+    """
 
     def bend(z: Values, centre: Numeric) -> Bend:
+        def parameters(_log_alpha: Numeric) -> dict[str, Numeric]:
+            return {f"{x}_0": centre + z["shift"]}
+
         height = -log_add(z["shift"], 0.0)
-        return Bend(height, height, lambda _: {f"{x}_0": centre + z["shift"]})
+        return Bend(height, height, parameters)
 
     return bent_term(x, bend, {"shift": Extra(-4.0, 1.5)})
 
 
 def broken_term(x: str, *, breaks: Literal[1, 2]) -> Coordinates:
-    """L = L_inf + R, with exponents alpha_x, then alpha_1 and perhaps alpha_2, and breaks at x_1 and x_1 10^gap.
+    """Return coordinates of a power with one or two breaks, over an irreducible loss.
 
-    With t = log(x/x_i)/f at the centre, each break adds -(r_i - r_(i-1)) f log(1 + e^t) to h, which starts at 0, and
-    (r_i - r_(i-1))/(1 + e^-t) to e, which starts at 1; r_i = alpha_i/alpha_x and r_0 = 1. Coordinates: ``break`` =
-    log(x_1/centre), log f, log gap, and the logs of alpha_1/alpha_x and alpha_2/alpha_1.
+    The exponents are alpha_x, alpha_1 and, with two breaks, alpha_2; the breaks lie at x_1 and
+    x_2 = x_1 10^gap. With r_0 = 1, r_i = alpha_i/alpha_x and t_i = log(x/x_i)/f at the centre,
+
+        h = -sum_i (r_i - r_(i-1)) f log(1 + e^t_i)
+        e = 1 + sum_i (r_i - r_(i-1)) / (1 + e^-t_i)
+
+    The further coordinates are ``break`` = log(x_1/centre), log f, log gap, and the logs of
+    alpha_1/alpha_x and alpha_2/alpha_1 (``turn_1`` and ``turn_2``).
     """
 
     def bend(z: Values, centre: Numeric) -> Bend:
-        f, logs = np.exp(z["log_f"]), {f"{x}_1": centre + z["break"], "f": z["log_f"]}
-        t, log_ratio, before, height, slope = -z["break"] / f, 0.0, 1.0, 0.0, 1.0
+        f = np.exp(z["log_f"])
+        logs = {f"{x}_1": centre + z["break"], "f": z["log_f"]}
         log_ratios = {}
+
+        t = -z["break"] / f
+        log_ratio = 0.0
+        previous_ratio = 1.0
+        height = 0.0
+        slope = 1.0
         for i in range(1, breaks + 1):
             if i == 2:
+                # The second break lies ``gap`` decades above the first.
                 logs["gap"] = z["log_gap"]
                 t = t - np.exp(z["log_gap"]) * float(np.log(10.0)) / f
             softplus = log_add(t, 0.0)
             log_ratio = log_ratio + z[f"turn_{i}"]
-            ratio, log_ratios[f"alpha_{i}"] = np.exp(log_ratio), log_ratio
-            height = height - (ratio - before) * f * softplus
-            slope, before = slope + (ratio - before) * np.exp(t - softplus), ratio
-        return Bend(
-            height,
-            np.log(slope),
-            lambda log_alpha: logs | {k: log_alpha + r for k, r in log_ratios.items()},
-        )
+            log_ratios[f"alpha_{i}"] = log_ratio
+            ratio = np.exp(log_ratio)
+            height = height - (ratio - previous_ratio) * f * softplus
+            slope = slope + (ratio - previous_ratio) * np.exp(t - softplus)
+            previous_ratio = ratio
+
+        def parameters(log_alpha: Numeric) -> dict[str, Numeric]:
+            exponents = {name: log_alpha + value for name, value in log_ratios.items()}
+            return logs | exponents
+
+        return Bend(height, np.log(slope), parameters)
 
     extra = {"break": Extra(0.0, 1.0), "log_f": Extra(-0.7, 0.5), "turn_1": Extra(0.0, 0.5)}
     if breaks == 2:
-        extra = {
-            **extra,
-            "break": Extra(-1.5, 1.0),
-            "log_gap": Extra(0.3, 0.3),
-            "turn_2": Extra(0.0, 0.5),
-        }
+        # The first break starts below the centre, so that the two start on either side of it.
+        extra["break"] = Extra(-1.5, 1.0)
+        extra["log_gap"] = Extra(0.3, 0.3)
+        extra["turn_2"] = Extra(0.0, 0.5)
     return bent_term(x, bend, extra)
 
 
 def bounded_term(x: str) -> Coordinates:
-    """L = L_inf + u with u/(1 - u/S)^gamma = (x_c/x)^alpha, S the most that training can gain.
+    """Return coordinates of L = L_inf + u with u/(1 - u/S)^gamma = (x_c/x)^alpha, S = L_drop.
 
-    With R = T (1 - phi) = u at the centre, S = R (1 + e^room): 1 - R/S = q = 1/(1 + e^-room). Then log s = log R -
-    gamma log q, and G = alpha/(1/R + gamma/(S - R)) gives alpha. The determinant is q + gamma (1 - q).
+    At the centre u = R. The coordinate ``room`` gives S = R (1 + e^room), so that
+    q = 1 - R/S = 1/(1 + e^-room). Then log s = log R - gamma log q, and alpha follows from
+    G = alpha/(1/R + gamma/(S - R)). The determinant is q + gamma (1 - q).
     """
 
     def recover(z: Values, centre: Values) -> Recovered:
-        log_phi, log_rest = _log_shares(z["logit_phi"])
-        log_R, gamma = z["log_T"] + log_rest, np.exp(z["log_gamma"])
+        log_L_inf, log_R = _split_loss(z)
+        gamma = np.exp(z["log_gamma"])
         log_q, log_used = _log_shares(z["room"])
+        log_s = log_R - gamma * log_q
+        # alpha = G (1/R + gamma/(S - R)) = (G/R) (1 + gamma e^-room)
         log_alpha = z[f"log_G_{x}"] - log_R + log_add(0.0, z["log_gamma"] - z["room"])
         parameters = {
-            "L_inf": z["log_T"] + log_phi,
+            "L_inf": log_L_inf,
             "L_drop": log_R + log_add(z["room"], 0.0),
-            f"{x}_c": centre[x] + (log_R - gamma * log_q) * np.exp(-log_alpha),
+            f"{x}_c": _log_scale(centre[x], log_s, log_alpha),
             f"alpha_{x}": log_alpha,
             "gamma": z["log_gamma"],
         }
@@ -292,38 +416,43 @@ def bounded_term(x: str) -> Coordinates:
 
 
 def two_limits() -> Coordinates:
-    """L = L_inf + max(n, d): each limit has its own slope; ``balance`` is half of log(s_N/s_D). Determinant 2."""
+    """Return coordinates of L = L_inf + max(n, d).
+
+    Each limit has its own slope at its own size: alpha = G/s. The coordinate ``balance`` is half of
+    log(s_N/s_D). The determinant is 2.
+    """
 
     def recover(z: Values, centre: Values) -> Recovered:
-        log_phi, log_rest = _log_shares(z["logit_phi"])
-        log_s = {
-            "N": z["log_T"] + log_rest + z["balance"],
-            "D": z["log_T"] + log_rest - z["balance"],
-        }
-        parameters = {"L_inf": z["log_T"] + log_phi}
+        log_L_inf, log_R = _split_loss(z)
+        log_s = {"N": log_R + z["balance"], "D": log_R - z["balance"]}
+        parameters = {"L_inf": log_L_inf}
         for x in ("N", "D"):
             log_alpha = z[f"log_G_{x}"] - log_s[x]
-            parameters |= {
-                f"{x}_c": centre[x] + log_s[x] * np.exp(-log_alpha),
-                f"alpha_{x}": log_alpha,
-            }
+            parameters[f"{x}_c"] = _log_scale(centre[x], log_s[x], log_alpha)
+            parameters[f"alpha_{x}"] = log_alpha
         return parameters, float(np.log(2.0))
 
     return Coordinates(("log_T", "log_G_N", "log_G_D", "logit_phi", "balance"), recover)
 
 
 def log_linear(amplitude: str, reference: Mapping[str, float]) -> Coordinates:
-    """Log L = log amplitude - sum of alpha_x log(x / reference_x): the amplitude is a shift of T. Determinant 1."""
+    """Return coordinates of log L = log amplitude - sum of alpha_x log(x/reference_x).
+
+    The log amplitude is log T shifted from the centre to the reference. The determinant is 1.
+    """
 
     def recover(z: Values, centre: Values) -> Recovered:
-        logs = {f"alpha_{x}": z[f"log_G_{x}"] - z["log_T"] for x in reference}
-        shift = sum(
-            np.exp(logs[f"alpha_{x}"]) * (centre[x] - float(np.log(at)))
-            for x, at in reference.items()
-        )
-        return {amplitude: z["log_T"] + shift} | logs, 0.0
+        log_alphas = {}
+        for x in reference:
+            log_alphas[f"alpha_{x}"] = z[f"log_G_{x}"] - z["log_T"]
+        shift = 0.0
+        for x, at in reference.items():
+            distance = centre[x] - float(np.log(at))
+            shift = shift + np.exp(log_alphas[f"alpha_{x}"]) * distance
+        return {amplitude: z["log_T"] + shift} | log_alphas, 0.0
 
-    return Coordinates(("log_T", *(f"log_G_{x}" for x in reference)), recover)
+    slopes = [f"log_G_{x}" for x in reference]
+    return Coordinates(("log_T", *slopes), recover)
 
 
 def interaction(
@@ -333,40 +462,72 @@ def interaction(
     reference: float,
     own: Mapping[str, Extra],
 ) -> Coordinates:
-    """Log L = log amplitude - alpha_N n - alpha_x e + gamma n e, n = log(N/reference), e = log of x saturated.
+    """Return coordinates of log L = log amplitude - alpha_N n - alpha_x e + gamma n e.
 
-    T and the slope in N are the table's: alpha_N = G_N/T + gamma e, which stays positive; the rest are logs of the
-    parameters themselves. Of ``own`` are the parameters of ``saturate(x, **own)``. The determinant is G_N/(T alpha_N).
+    n = log(N/reference), and e is the log of x after saturation. The table determines T and the
+    slope in N, which give alpha_N = G_N/T + gamma e, always positive. The other coordinates are the
+    logs of the parameters themselves. The determinant is G_N/(T alpha_N).
+
+    Parameters
+    ----------
+    x
+        Name of the input that saturates.
+    amplitude
+        Name of the parameter that is the loss at n = e = 0.
+    saturate
+        Function ``saturate(x, **own)`` that returns e.
+    reference
+        N at which n = 0.
+    own
+        Starts and widths of the parameters of ``saturate``.
     """
     base = {f"alpha_{x}": Extra(0.05, 0.4), "gamma": Extra(0.004, 0.5), **own}
-    extra = {
-        f"log_{name}": Extra(float(np.log(start)), step) for name, (start, step) in base.items()
-    }
+    extra = _log_coordinates(base)
 
     def recover(z: Values, centre: Values) -> Recovered:
         logs = {name: z[f"log_{name}"] for name in base}
+        saturation = {name: np.exp(logs[name]) for name in own}
         n = centre["N"] - float(np.log(reference))
-        e = saturate(np.exp(centre[x]), **{name: np.exp(logs[name]) for name in own})
-        log_slope = z["log_G_N"] - z["log_T"]
-        alpha_N = np.exp(log_slope) + np.exp(logs["gamma"]) * e
-        log_L = (
-            z["log_T"]
-            + alpha_N * n
-            + np.exp(logs[f"alpha_{x}"]) * e
-            - np.exp(logs["gamma"]) * n * e
-        )
-        return {amplitude: log_L, "alpha_N": np.log(alpha_N)} | logs, log_slope - np.log(alpha_N)
+        e = saturate(np.exp(centre[x]), **saturation)
+
+        log_relative_slope = z["log_G_N"] - z["log_T"]
+        alpha_N = np.exp(log_relative_slope) + np.exp(logs["gamma"]) * e
+        size_term = alpha_N * n
+        other_term = np.exp(logs[f"alpha_{x}"]) * e
+        interaction_term = np.exp(logs["gamma"]) * n * e
+        log_amplitude = z["log_T"] + size_term + other_term - interaction_term
+        parameters = {amplitude: log_amplitude, "alpha_N": np.log(alpha_N)}
+        return parameters | logs, log_relative_slope - np.log(alpha_N)
 
     return Coordinates(("log_T", "log_G_N", *extra), recover, extra)
 
 
 def log_add(a: Numeric, b: Numeric) -> Numeric:
-    """log(exp(a) + exp(b)) by arithmetic alone, so that PyTensor variables pass through it too."""
+    """Return log(exp(a) + exp(b)), by arithmetic that floats and PyTensor variables share."""
     difference = abs(a - b)
     return (a + b + difference) / 2 + np.log1p(np.exp(-difference))
 
 
 def _log_shares(logit: Numeric) -> tuple[Numeric, Numeric]:
-    """Log of a share and of its complement from the share's logit."""
+    """Return the logs of a share and of its complement, given the logit of the share."""
     log_complement = -log_add(logit, 0.0)
     return logit + log_complement, log_complement
+
+
+def _split_loss(z: Values) -> tuple[Numeric, Numeric]:
+    """Return the logs of the floor L_inf = T phi and of the reducible loss R = T (1 - phi)."""
+    log_phi, log_rest = _log_shares(z["logit_phi"])
+    return z["log_T"] + log_phi, z["log_T"] + log_rest
+
+
+def _log_scale(log_x: Numeric, log_s: Numeric, log_alpha: Numeric) -> Numeric:
+    """Return log x_c of a term whose size is s = (x_c/x)^alpha at x."""
+    return log_x + log_s * np.exp(-log_alpha)
+
+
+def _log_coordinates(parameters: Mapping[str, Extra]) -> dict[str, Extra]:
+    """Return coordinates that are the logs of parameters; `Extra.start` becomes a log as well."""
+    coordinates = {}
+    for name, (start, step) in parameters.items():
+        coordinates[f"log_{name}"] = Extra(float(np.log(start)), step)
+    return coordinates

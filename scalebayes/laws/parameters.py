@@ -1,4 +1,4 @@
-"""The parameters that laws share, declared once."""
+"""The parameters that several laws share, declared once."""
 
 from scalebayes.laws.law import Parameter
 
@@ -10,6 +10,6 @@ ALPHA_D = Parameter("alpha_D", r"\alpha_D", "exponent of the data term")
 C_C = Parameter("C_c", "C_c", "scale of the compute term", scale_of="C", exponent="alpha_C")
 ALPHA_C = Parameter("alpha_C", r"\alpha_C", "exponent of the compute term")
 KAPPA = Parameter(
-    "kappa", r"\kappa", "how the terms combine: 1 adds them, towards 0 the larger one rules"
+    "kappa", r"\kappa", "coupling of the terms: 1 adds them, towards 0 the larger one dominates"
 )
 ALPHA_ND = Parameter("alpha_ND", r"\alpha", "exponent of both terms")

@@ -1,11 +1,12 @@
-r"""Laws of data seen more than once, L(N, D, U): U unique tokens among D.
+r"""Laws of training on repeated data, L(N, D, U): D tokens are drawn from U unique ones.
 
-A token seen again is worth less than a new one. With R = D/U - 1 repetitions the data are worth as much as
+A repeated token is worth less than a new one. With R = D/U - 1 repetitions, D tokens are worth
 
     D' = U + U R_D (1 - exp(-R/R_D))
 
-unique tokens: the first repetitions count almost in full, R_D of them to a factor 1 - 1/e, and no number of them counts
-for more than U R_D tokens. Parameters beyond those that U tokens can fill lose their worth in the same way.
+unique tokens. The first repetitions count almost in full, R_D repetitions count as (1 - 1/e) R_D,
+and all repetitions together never count for more than U R_D tokens. Parameters in excess of the
+compute-optimal number for U tokens are discounted in the same way.
 """
 
 from __future__ import annotations
@@ -17,38 +18,45 @@ from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, D_C, L_INF, N_C
 
 R_D = Parameter(
-    "R_D", "R_D", "repetitions of the data after which a further one is worth 1/e of a first"
+    "R_D", "R_D", "repetitions of the data after which one more is worth 1/e of the first"
 )
-R_N = Parameter("R_N", "R_N", "the same of parameters beyond those that the unique tokens fill")
+R_N = Parameter(
+    "R_N", "R_N", "decay constant of parameters in excess of the optimum for the unique tokens"
+)
+
+UNIQUE_REFERENCE = 1e10
+"""Unique tokens at which `parameters_filled` states the optimal parameters per token."""
 
 
 def log_worth(log_x: Numeric, log_unique: Numeric, R_star: Numeric) -> Numeric:
-    """Log of u + u R* (1 - exp(-R/R*)), R = x/u - 1, where u is the lesser of x and what is unique."""
-    log_u = (
-        log_x + log_unique - abs(log_x - log_unique)
-    ) / 2  # on the log scale, where nothing cancels
+    """Return the log of u + u R* (1 - exp(-R/R*)) with u = min(x, unique) and R = x/u - 1."""
+    # The minimum is taken on the log scale, where nothing cancels.
+    log_u = (log_x + log_unique - abs(log_x - log_unique)) / 2
     repeats = np.exp(log_x - log_u) - 1.0
-    return log_u + np.log(
-        1.0 + R_star * -np.expm1(-repeats / R_star)
-    )  # beside log u a log1p would save nothing
+    # log1p would not help: the sum with log u rounds off the digits that it saves.
+    return log_u + np.log(1.0 + R_star * -np.expm1(-repeats / R_star))
 
 
 def log_filled(
     log_U: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
 ) -> Numeric:
-    """Log of the N that is compute-optimal for U unique tokens: alpha_N n = alpha_D d there, as in Hoffmann's law."""
-    balance = np.log(alpha_N) - np.log(alpha_D) - alpha_D * (np.log(D_c) - log_U)
+    """Return the log of the compute-optimal N for U unique tokens.
+
+    There alpha_N n = alpha_D d, as in Hoffmann's law.
+    """
+    log_ratio = np.log(alpha_N) - np.log(alpha_D)
+    balance = log_ratio - alpha_D * (np.log(D_c) - log_U)
     return np.log(N_c) + balance / alpha_N
 
 
 def from_muennighoff(
     *, E: float, A: float, B: float, alpha: float, R_N_star: float, R_D_star: float
 ) -> dict[str, float]:
-    """Our parameters from the paper's, which has one exponent for both terms."""
-    scales = {"N_c": A ** (1 / alpha), "D_c": B ** (1 / alpha)}
+    """Return this law's parameters from the paper's, which has one exponent for both terms."""
     return {
         "L_inf": E,
-        **scales,
+        "N_c": A ** (1 / alpha),
+        "D_c": B ** (1 / alpha),
         "alpha_N": alpha,
         "alpha_D": alpha,
         "R_N": R_N_star,
@@ -59,8 +67,8 @@ def from_muennighoff(
 def parameters_filled(
     *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
 ) -> dict[str, Numeric]:
-    """Parameters that 1e10 unique tokens fill, per token: U_N / U."""
-    log_U = np.log(1e10)
+    """Return U_N/U, the optimal parameters per unique token, at `UNIQUE_REFERENCE` tokens."""
+    log_U = np.log(UNIQUE_REFERENCE)
     filled = log_filled(log_U, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D)
     return {"N_per_U": np.exp(filled - log_U)}
 
@@ -68,7 +76,8 @@ def parameters_filled(
 @law(
     title="Additive terms with repeated data (Muennighoff et al. 2023)",
     parameters=(L_INF, N_C, ALPHA_N, D_C, ALPHA_D, R_N, R_D),
-    latex=r"L_\infty + (N_c/N')^{\alpha_N} + (D_c/D')^{\alpha_D},\; D' = U + U R_D (1 - e^{-(D/U - 1)/R_D}),\;"
+    latex=r"L_\infty + (N_c/N')^{\alpha_N} + (D_c/D')^{\alpha_D},\;"
+    r" D' = U + U R_D (1 - e^{-(D/U - 1)/R_D}),\;"
     r" N' = U_N + U_N R_N (1 - e^{-(N/U_N - 1)/R_N})",
     references=("muennighoff2023",),
     coordinates=coordinates.repeated_data(
@@ -90,12 +99,16 @@ def data_constrained(
     R_N: Numeric,
     R_D: Numeric,
 ) -> Numeric:
-    """L = L_inf + (N_c/N')^alpha_N + (D_c/D')^alpha_D, N' and D' what N and D are worth with U unique tokens.
+    """L = L_inf + (N_c/N')^alpha_N + (D_c/D')^alpha_D, with N and D discounted to N' and D'.
 
-    U_N is the N that is compute-optimal for U tokens. With U >= D nothing is repeated, and D' = D; with U = inf also
-    N' = N, and the law is Hoffmann's. The paper ties alpha_N to alpha_D.
+    The discount depends on U and on U_N, the compute-optimal N for U tokens. With U >= D nothing is
+    repeated, and D' = D; with U = inf also N' = N, and the law is Hoffmann's. The paper ties
+    alpha_N to alpha_D.
     """
-    log_N, log_D, log_U = np.log(N), np.log(D), np.log(U)
-    filled = log_filled(log_U, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D)
-    size = np.exp(alpha_N * (np.log(N_c) - log_worth(log_N, filled, R_N)))
-    return L_inf + size + np.exp(alpha_D * (np.log(D_c) - log_worth(log_D, log_U, R_D)))
+    log_N = np.log(N)
+    log_D = np.log(D)
+    log_U = np.log(U)
+    log_U_N = log_filled(log_U, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D)
+    log_n = alpha_N * (np.log(N_c) - log_worth(log_N, log_U_N, R_N))
+    log_d = alpha_D * (np.log(D_c) - log_worth(log_D, log_U, R_D))
+    return L_inf + np.exp(log_n) + np.exp(log_d)
