@@ -1,4 +1,7 @@
-"""Exact leave-one-out: refit without one run, for `arviz_stats.reloo`. Loaded only when a refit is needed."""
+"""Exact leave-one-out by refits without one run, for `arviz_stats.reloo`.
+
+Imported only when a refit is needed.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ from scalebayes.fitting.fit import fit, log_likelihood
 from scalebayes.posterior.fit import Fit
 
 SETTINGS = ("draws", "tune", "chains", "target_accept")
-"""What a refit takes over from the fit."""
+"""Sampler settings that a refit takes from the fit."""
 
 
 class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
-    """A fit as ArviZ asks to refit it; ``failed`` names the left-out runs whose refits failed the gate."""
+    """A fit that ArviZ can refit without one of its runs.
+
+    ``failed`` names the left-out runs whose refits failed their convergence checks.
+    """
 
     def __init__(self, whole: Fit) -> None:
         super().__init__(model=whole.spec, idata_orig=whole.tree)
@@ -32,10 +38,10 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
 
     def sample(self, modified_observed_data: np.ndarray) -> Fit:
         """Refit on the rows kept, as the whole table was fitted."""
-        whole, kept = self.whole, self.whole.runs.table.iloc[modified_observed_data]
-        settings = {
-            key: value for key, value in whole.metadata["sampler"].items() if key in SETTINGS
-        }
+        whole = self.whole
+        kept = whole.runs.table.iloc[modified_observed_data]
+        sampler = whole.metadata["sampler"]
+        settings = {key: value for key, value in sampler.items() if key in SETTINGS}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GateWarning)  # told by name instead
             refit = fit(
@@ -50,16 +56,19 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
         return fitted_model.tree
 
     def log_likelihood__i(self, excluded_obs: int, idata__i: xr.DataTree) -> Any:
-        """Log density of the run left out, given a refit's draws and, with a discrepancy, the other runs' losses."""
-        spec, runs, posterior = self.whole.spec, self.whole.runs, idata__i["posterior"].to_dataset()
+        """Log density of the run left out, given the draws of its refit.
+
+        With a sampled discrepancy, its value at that run is drawn given the losses of the others.
+        """
+        spec, runs = self.whole.spec, self.whole.runs
+        posterior = idata__i["posterior"].to_dataset()
         delta: np.ndarray | float = 0.0
         if spec.observation.samples_discrepancy:
             kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
             known = Fit(spec, kept, idata__i).discrepancy
             assert known is not None
             points = known.basis.scale(getattr(runs, x) for x in spec.law_object.inputs)
-            delta = known.draw(points, np.random.default_rng(excluded_obs)).reshape(
-                *posterior["eta"].shape, -1
-            )
+            drawn = known.draw(points, np.random.default_rng(excluded_obs))
+            delta = drawn.reshape(*posterior["eta"].shape, -1)
         density = log_likelihood(posterior, spec, runs, delta)
         return density["log_loss"].isel(run=excluded_obs)

@@ -1,14 +1,16 @@
-r"""Is one recipe better than another at a target scale: separate fits, side by side.
+r"""Recipes side by side, and whether one is better than another at a target scale.
 
-Each arm is a fit of its own table, so the posteriors of two arms are independent, and draws of one are paired with
-draws of the other at random. Nothing is shared between arms: not a floor or an exponent, as a hierarchical model
-would have it, not the luck of runs that both recipes made at the same N and D, and not a discrepancy of the law that
-both might have. All of these would narrow the difference; none is modelled here. Groups of one pooled fit
-(`scalebayes.group`) do share a population, and their draws are taken together.
+Each arm is a fit of its own table. The posteriors of two arms are therefore independent, and draws
+of one are paired with draws of the other at random. The arms share nothing: neither a floor or an
+exponent, as in a hierarchical model, nor the luck of runs that both recipes made at the same N and
+D, nor a common discrepancy of the law. Each of these would narrow the difference; none is modelled
+here. Groups of one pooled fit (`scalebayes.group`) do share a population, and their draws are
+paired draw by draw.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,14 +38,16 @@ if TYPE_CHECKING:
 
 type Arm = Fit | Average
 
-BELOW, ABOVE = 1e4, 1e6
-"""How far below and above the budgets the baseline's frontier is searched for an equal loss."""
+BELOW = 1e4
+"""How far below the least budget the baseline's frontier is searched for an equal loss."""
+ABOVE = 1e6
+"""How far above the largest budget it is searched."""
 STEPS = 16
-"""Points a decade of that search; between them log loss is taken as linear in log compute, good to 0.1% of C."""
+"""Points a decade of that search: log loss is linear in log compute between them, to 0.1% of C."""
 MOST = 240
-"""Points at most, so that a discrepancy is drawn jointly over all of them."""
+"""Most points of that search, because a discrepancy is drawn jointly over all of them."""
 ANCHORS = 25
-"""Budgets at which the median N* of a fit with a discrepancy is found; between them its log is taken as linear."""
+"""Budgets at which the median N* of a fit with a discrepancy is found; log N* is linear between."""
 
 
 def fit_groups(
@@ -53,10 +57,11 @@ def fit_groups(
     workers: Workers = 1,
     **options: Any,
 ) -> dict[str, Fit]:
-    """Fit each group of a table on its own, by the column ``group``.
+    """Separate fits of the groups of a table, by its column ``group``.
 
-    Groups share no parameter: what one says of the floor or the exponents helps no other, as it would in a
-    hierarchical model. With few runs a group the intervals are wide for that reason.
+    The groups share no parameters, so one group's runs say nothing about another's floor or
+    exponents. With few runs in a group the intervals are wide for that reason; a pooled model
+    shares them.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ def fit_groups(
     model, **options
         Passed on to `scalebayes.fit`.
     workers
-        As for `scalebayes.fit_many`: how many groups are fitted side by side, and where.
+        As for `scalebayes.fit_many`: how many groups are fitted at a time, and where.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def fit_groups(
     Raises
     ------
     RunsError
-        When there is no such column, or groups have too few runs for the law, naming them all.
+        When the table has no such column, or groups have too few runs for the law; all are named.
     FitError
         With several workers: when a fit fails, naming its group.
     """
@@ -84,23 +89,20 @@ def fit_groups(
             f"{runs.name} has no group: its columns are {', '.join(runs.table.columns)}"
         )
     spec = read_model(model)
-    parts = {
-        str(name): rows_of(runs, rows, f"{runs.name}, {name}")
-        for name, rows in _groups(runs).items()
-    }
+    parts = {}
+    for name in runs.table["group"].unique():
+        rows = (runs.table["group"] == name).to_numpy()
+        parts[str(name)] = rows_of(runs, rows, f"{runs.name}, {name}")
+
     needed = len(spec.law_object.parameters) + 1
-    if few := [f"{name}: {len(part)}" for name, part in parts.items() if len(part) < needed]:
+    few = [f"{name}: {len(part)}" for name, part in parts.items() if len(part) < needed]
+    if few:
         raise RunsError(
             f"'{spec.name}' needs at least {needed} runs a group; {runs.name} has {', '.join(few)}"
         )
     if workers == 1:
         return {name: fit(part, spec, **options) for name, part in parts.items()}
     return fit_all({name: (part, spec) for name, part in parts.items()}, workers=workers, **options)
-
-
-def _groups(runs: Runs) -> dict[str, np.ndarray]:
-    groups = runs.table["group"]
-    return {name: (groups == name).to_numpy() for name in groups.unique()}
 
 
 def contrast(
@@ -112,9 +114,10 @@ def contrast(
     C: Any = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Posterior of each recipe's loss at a scale, its difference from a baseline, and the probability of being best.
+    r"""Posterior of each recipe's loss at a scale, and of its difference from a baseline.
 
-    difference = L_arm - L_baseline, with the draws of the arms paired at random: separate fits are independent.
+    difference = L_arm - L_baseline, with the draws of the arms paired at random, because separate
+    fits are independent.
 
     Parameters
     ----------
@@ -123,24 +126,25 @@ def contrast(
     baseline
         A label; by default the first.
     N, D, C
-        As for `predict`: any two are a run of that size. C alone compares the arms each at its own compute-optimal
-        N and D (`frontier`).
+        As for `predict`: any two of them are a run of that size. C alone compares the arms, each at
+        its own compute-optimal N and D (`frontier`).
     seed
         Of the pairing, and of discrepancies beyond the tables.
 
     Returns
     -------
     xarray.Dataset
-        ``loss``, of the curve (the law with its discrepancy, without a run's noise), and ``difference``, with dims
-        (chain, draw, target, arm); where an arm has a discrepancy also ``law`` and ``law_difference``, of the law
-        alone. ``p_best``, with dims (target, arm), is the share of draws in which the arm's curve is the lowest.
+        ``loss``, of the curve (the law with its discrepancy, without a run's noise), and
+        ``difference``, in nats per token, with dims (chain, draw, target, arm). Where an arm has a
+        discrepancy also ``law`` and ``law_difference``, of the law alone. ``p_best``, with dims
+        (target, arm), is the share of draws in which the arm's curve is the lowest.
         ``decades_beyond`` counts from each arm's own largest run. The pairing leaves one chain.
 
     Raises
     ------
     QueryError
-        When there are fewer than two arms, two of them were fitted to the same runs, the baseline is none of them,
-        or `predict` or `frontier` refuses.
+        When there are fewer than two arms, two of them were fitted to the same runs, the baseline
+        is not among them, or `predict` or `frontier` raise it.
     """
     base = _baseline(fits, baseline)
     answers = {name: _losses(arm, seed, N=N, D=D, C=C) for name, arm in fits.items()}
@@ -148,10 +152,9 @@ def contrast(
     for name, difference in {"loss": "difference", "law": "law_difference"}.items():
         if name in out:
             out[difference] = out[name] - out[name].sel(arm=base, drop=True)
-    first = out["loss"].argmin("arm")
-    out["p_best"] = (first == xr.DataArray(np.arange(len(fits)), dims="arm")).mean(
-        ("chain", "draw")
-    )
+    best = out["loss"].argmin("arm")
+    is_best = best == xr.DataArray(np.arange(len(fits)), dims="arm")
+    out["p_best"] = is_best.mean(("chain", "draw"))
     return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
@@ -160,10 +163,11 @@ def multiplier(
 ) -> xr.Dataset:
     r"""Posterior of the compute multiplier, m(C) = C' / C with L_baseline*(C') = L_arm*(C).
 
-    L* is the loss along an arm's own compute-optimal frontier at 6 N D, so m is the compute that the baseline needs
-    for the loss that the arm reaches at C, in units of C: above 1 the arm saves compute. Draws of the arms are paired
-    at random. Where the spec has a discrepancy it is the curve's loss at the posterior median of N*, the discrepancy
-    drawn jointly along it; where it makes the loss rise and fall, C' is the least compute that reaches the loss.
+    L* is the loss along an arm's own compute-optimal frontier at 6 N D. The multiplier is the
+    compute that the baseline needs for the loss that the arm reaches at C, in units of C: above 1
+    the arm saves compute. Draws of the arms are paired at random. With a discrepancy, L* is the
+    curve's loss at the posterior median of N*, the discrepancy drawn jointly along the frontier;
+    where it makes the loss rise and fall, C' is the least compute that reaches the loss.
 
     Parameters
     ----------
@@ -175,16 +179,16 @@ def multiplier(
     Returns
     -------
     xarray.Dataset
-        ``multiplier`` with dims (chain, draw, budget, arm), the arms without the baseline; infinite where the baseline
-        does not reach the loss with a million times the largest C, 0 where it has passed it at a ten-thousandth of the
-        least. ``p_saves`` and ``p_never`` (budget, arm) are the shares of draws above 1 and infinite.
-        ``decades_beyond`` is the larger of the arm's distance at C from its own largest run, and of the baseline's at
-        the median C' from its.
+        ``multiplier`` with dims (chain, draw, budget, arm), for the arms other than the baseline;
+        infinite where the baseline does not reach the loss with a million times the largest C, 0
+        where it has passed it at a ten-thousandth of the least. ``p_saves`` and ``p_never``
+        (budget, arm) are the shares of draws above 1 and infinite. ``decades_beyond`` is the larger
+        of two distances: of C from the arm's largest run, and of the median C' from the baseline's.
 
     Raises
     ------
     QueryError
-        As `contrast`; and where a law has no optimum.
+        As `contrast`; also when a law has no optimum, or C is infinite.
     """
     base = _baseline(fits, baseline)
     budgets = quantities(C, "C")
@@ -193,31 +197,41 @@ def multiplier(
     path = _search_path(budgets)
     answers = {name: _along(arm, path, seed) for name, arm in fits.items()}
     losses = _paired(answers, seed, _origins(fits))["loss"]
-    curves = {name: np.log(losses.sel(arm=name).values.reshape(-1, len(path))) for name in fits}
+    log_losses = {}
+    for name in fits:
+        log_losses[name] = np.log(losses.sel(arm=name).values.reshape(-1, len(path)))
+    # The budgets are points of the path; rounding must not move one to its neighbour.
     places = np.searchsorted(path, budgets * (1 - 1e-12))
+
     arms = [name for name in fits if name != base]
-    values, beyond = [], []
+    multipliers, decades_beyond = [], []
     for name in arms:
-        m = _compute_to_reach(curves[base], curves[name][:, places], np.log(path)) / budgets
-        values.append(m)
-        median = np.quantile(m, 0.5, axis=0, method="lower") * budgets
-        far = np.maximum(0.0, np.log10(np.maximum(median, 1.0) / _largest(fits[base])))
-        beyond.append(np.maximum(answers[name]["decades_beyond"].values[places], far))
-    m = np.stack(values, axis=2)[None]  # one chain, (chain, draw, budget, arm)
-    out = xr.Dataset(
-        {
-            "multiplier": (
-                ("chain", "draw", "budget", "arm"),
-                m,
-                {"long_name": "compute the baseline needs, over C"},
-            ),
-            "p_saves": (("budget", "arm"), (m > 1).mean((0, 1))),
-            "p_never": (("budget", "arm"), np.isinf(m).mean((0, 1))),
-        },
-        {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms, "C": ("budget", budgets)},
-    )
-    decades = (("budget", "arm"), np.stack(beyond, axis=1), {"of": "C"})
-    out = with_provenance(out.assign_coords(decades_beyond=decades), combine(answers))
+        wanted = log_losses[name][:, places]
+        needed = _compute_to_reach(log_losses[base], wanted, np.log(path))
+        ratio = needed / budgets
+        multipliers.append(ratio)
+        median_needed = np.quantile(ratio, 0.5, axis=0, method="lower") * budgets
+        # NaN where the baseline's compute is not known.
+        largest = fits[base].runs.max_compute
+        of_baseline = np.maximum(0.0, np.log10(np.maximum(median_needed, 1.0) / largest))
+        of_arm = answers[name]["decades_beyond"].values[places]
+        decades_beyond.append(np.maximum(of_arm, of_baseline))
+
+    m = np.stack(multipliers, axis=2)[None]  # one chain: (chain, draw, budget, arm)
+    by_arm = ("budget", "arm")
+    quantities_by_name: dict[str, Any] = {
+        "multiplier": (
+            ("chain", "draw", *by_arm),
+            m,
+            {"long_name": "compute the baseline needs, over C"},
+        ),
+        "p_saves": (by_arm, (m > 1).mean((0, 1))),
+        "p_never": (by_arm, np.isinf(m).mean((0, 1))),
+    }
+    coords: dict[str, Any] = {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms}
+    coords["C"] = ("budget", budgets)
+    coords["decades_beyond"] = (by_arm, np.stack(decades_beyond, axis=1), {"of": "C"})
+    out = with_provenance(xr.Dataset(quantities_by_name, coords), combine(answers))
     return _about(out, fits, base)
 
 
@@ -228,43 +242,36 @@ def _about(answer: xr.Dataset, fits: Mapping[str, Arm], baseline: str) -> xr.Dat
 
 
 def _baseline(fits: Mapping[str, Arm], baseline: str | None) -> str:
-    """Check the arms, and name the baseline."""
+    """The label of the baseline, after checks of the arms."""
     if not isinstance(fits, Mapping) or len(fits) < 2:
         raise QueryError("a contrast needs two fits or more by label, {'A': fit, 'B': fit}")
-    seen: dict[str, str] = {}
+    label_by_runs: dict[str, str] = {}
     for name, arm in fits.items():
-        if (other := seen.setdefault(arm.runs.hash, name)) != name:
+        other = label_by_runs.setdefault(arm.runs.hash, name)
+        if other != name:
             raise QueryError(
-                f"'{other}' and '{name}' were fitted to the same runs: two models of one recipe are no two recipes, "
-                "and their posteriors are not independent"
+                f"'{other}' and '{name}' were fitted to the same runs: two models of one recipe "
+                "are not two recipes, and their posteriors are not independent"
             )
-    if baseline is not None and baseline not in fits:
+    if baseline is None:
+        return next(iter(fits))
+    if baseline not in fits:
         raise QueryError(f"no fit is called '{baseline}'; there are {', '.join(fits)}")
-    return next(iter(fits)) if baseline is None else baseline
+    return baseline
 
 
 def _shared_rows(fits: Mapping[str, Arm]) -> list[str]:
-    """Say which arms share runs, whose posteriors are then not independent."""
-    rows = {
-        name: {*arm.runs.table[_columns(arm)].itertuples(index=False, name=None)}
-        for name, arm in fits.items()
-    }
-    names = list(rows)
-    pairs = [(a, b, len(rows[a] & rows[b])) for i, a in enumerate(names) for b in names[i + 1 :]]
-    return [
-        f"{a} and {b} have {n} runs in common, but are taken as independent"
-        for a, b, n in pairs
-        if n
-    ]
-
-
-def _columns(arm: Arm) -> list[str]:
-    return [x for x in ("N", "D", "C", "loss") if x in arm.runs.table]
-
-
-def _largest(arm: Arm) -> float:
-    """The largest compute of an arm's runs, NaN where it is not known."""
-    return arm.runs.max_compute
+    """Notes on arms that share runs: their posteriors are not independent."""
+    rows = {}
+    for name, arm in fits.items():
+        columns = [x for x in ("N", "D", "C", "loss") if x in arm.runs.table]
+        rows[name] = set(arm.runs.table[columns].itertuples(index=False, name=None))
+    notes = []
+    for a, b in itertools.combinations(rows, 2):
+        shared = len(rows[a] & rows[b])
+        if shared:
+            notes.append(f"{a} and {b} have {shared} runs in common, but are taken as independent")
+    return notes
 
 
 def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
@@ -276,42 +283,50 @@ def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
 
 
 def _origins(fits: Mapping[str, Arm]) -> dict[str, str]:
-    """Where each arm's draws come from: groups of one pooled fit come from that fit, any other arm from itself."""
-    return {
-        name: f"pooled {arm.tree.attrs['pooled']}"
-        if isinstance(arm, Fit) and arm.view is not None
-        else f"arm {name}"
-        for name, arm in fits.items()
-    }
+    """The origin of each arm's draws: the pooled fit of a group, or any other arm itself."""
+    origins = {}
+    for name, arm in fits.items():
+        if isinstance(arm, Fit) and arm.view is not None:
+            origins[name] = f"pooled {arm.tree.attrs['pooled']}"
+        else:
+            origins[name] = f"arm {name}"
+    return origins
 
 
 def _joint(fits: Mapping[str, Arm]) -> int:
-    """Whether all arms are groups of one pooled fit, as a number that a file can hold."""
+    """Whether all arms are groups of one pooled fit, as a number that a netCDF file can hold."""
     return int(len(set(_origins(fits).values())) == 1)
 
 
 def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, str]) -> xr.Dataset:
-    """Put the arms side by side, draws of one origin together, others paired at random.
+    """The answers of the arms along a dimension ``arm``, their draws paired.
 
-    An arm without a discrepancy has its law for a curve.
+    Draws of one origin stay together; others are paired at random. In an arm without a discrepancy
+    the curve is the law.
     """
     rng = np.random.default_rng([seed, 3])
-    apart = any("law" in answer for answer in answers.values())
-    size = min(answer.sizes["chain"] * answer.sizes["draw"] for answer in answers.values())
-    parts = []
+    some_have_discrepancy = any("law" in answer for answer in answers.values())
+    counts = {
+        name: answer.sizes["chain"] * answer.sizes["draw"] for name, answer in answers.items()
+    }
+    size = min(counts.values())
     orders: dict[str, np.ndarray] = {}
+    parts = []
     for name, answer in answers.items():
-        whole = answer.assign(law=answer.get("law", answer["loss"])) if apart else answer
-        if origins[name] not in orders:
-            orders[origins[name]] = rng.permutation(answer.sizes["chain"] * answer.sizes["draw"])
-        rows = orders[origins[name]][:size]
-        flat = whole.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows)
-        kept = {"chain", "draw", "model", "decades_beyond"} & {*flat.coords}
-        parts.append(flat.drop_vars(kept).rename(sample="draw"))
-    arms = xr.DataArray(list(answers), dims="arm", name="arm")
+        origin = origins[name]
+        if origin not in orders:
+            orders[origin] = rng.permutation(counts[name])
+        part = answer
+        if some_have_discrepancy and "law" not in answer:
+            part = answer.assign(law=answer["loss"])
+        part = part.stack(sample=("chain", "draw"), create_index=False)
+        part = part.isel(sample=orders[origin][:size])
+        of_one_arm = {"chain", "draw", "model", "decades_beyond"} & {*part.coords}
+        parts.append(part.drop_vars(of_one_arm).rename(sample="draw"))
+
     out = xr.concat(
         parts,
-        arms,
+        xr.DataArray(list(answers), dims="arm", name="arm"),
         coords="minimal",
         compat="override",
         combine_attrs="drop_conflicts",
@@ -328,7 +343,10 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
 
 @over_average
 def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
-    """Loss of the curve along a fit's own frontier, (chain, draw, target), a discrepancy drawn jointly over it."""
+    """Loss of the curve along a fit's own frontier, (chain, draw, target).
+
+    A discrepancy is drawn jointly over all budgets.
+    """
     law = fit.spec.law_object
     if law.inputs == ("C",):
         return predict(fit, C=path, new_run=False, seed=seed)[["loss"]]
@@ -357,11 +375,25 @@ def _search_path(budgets: np.ndarray) -> np.ndarray:
 
 
 def _compute_to_reach(log_loss: np.ndarray, wanted: np.ndarray, log_C: np.ndarray) -> np.ndarray:
-    """Least compute at which curves (S, points) have come down to losses (S, targets), in logs -> C (S, targets)."""
-    below = log_loss[:, :, None] <= wanted[:, None, :]
-    first = below.argmax(axis=1)
+    """Least compute at which each draw's curve is down to a loss, shape (S, targets).
+
+    Parameters
+    ----------
+    log_loss
+        Log loss along the path, (S, points).
+    wanted
+        Log losses to reach, (S, targets).
+    log_C
+        Log compute of the points, (points,).
+    """
+    is_reached = log_loss[:, :, None] <= wanted[:, None, :]
+    first = is_reached.argmax(axis=1)
+    # Log loss is linear in log compute between the last point above and the first at or below.
     after = np.maximum(first, 1)
-    high, low = (np.take_along_axis(log_loss, place, axis=1) for place in (after - 1, after))
+    high = np.take_along_axis(log_loss, after - 1, axis=1)
+    low = np.take_along_axis(log_loss, after, axis=1)
     share = np.divide(high - wanted, high - low, out=np.ones_like(high), where=high > low)
-    found = np.exp(log_C[after - 1] + share.clip(0.0, 1.0) * (log_C[after] - log_C[after - 1]))
-    return np.where(below.any(axis=1), np.where(first == 0, 0.0, found), np.inf)
+    step = log_C[after] - log_C[after - 1]
+    found = np.exp(log_C[after - 1] + share.clip(0.0, 1.0) * step)
+    found = np.where(first == 0, 0.0, found)
+    return np.where(is_reached.any(axis=1), found, np.inf)
