@@ -30,7 +30,7 @@ import numpy as np
 
 from scalebayes.baselines.from_optima import FEWEST, Optima, extend, resample
 from scalebayes.data.checks import count
-from scalebayes.data.subsets import AGREE, ENOUGH, SPAN, isoflop_sets
+from scalebayes.data.subsets import MAX_C_RATIO, MIN_N_RATIO, MIN_SET_SIZE, isoflop_sets
 from scalebayes.errors import RunsError
 from scalebayes.units import format_quantity
 
@@ -160,8 +160,9 @@ def _sets(runs: Runs, fewest: int) -> list[np.ndarray]:
     sets = isoflop_sets(runs.C, runs.N)
     if len(sets) < fewest:
         raise RunsError(
-            f"{runs.name} has {count(sets, 'budget')} that {ENOUGH} runs or more share "
-            f"(C within {AGREE - 1:.0%}, N over a factor of {SPAN:g}); Approach 2 needs {FEWEST}"
+            f"{runs.name} has {count(sets, 'budget')} that {MIN_SET_SIZE} runs or more share "
+            f"(C within {MAX_C_RATIO - 1:.0%}, N over a factor of {MIN_N_RATIO:g}); "
+            f"Approach 2 needs {FEWEST}"
         )
     return sets
 

@@ -25,10 +25,11 @@ ACCURACY = (
     "avg accuracy",
     "score",
 )
+"""Usual names of columns of accuracies, compared without case and separators."""
 ERROR = ("error", "err", "error rate", "top 1 error", "average error", "mean error", "avg error")
-"""Usual names of columns, compared without case and separators."""
-LEAST_PERCENT = 0.01
-"""Where all accuracies in percent are closer than this to 0 or 1, they were probably shares."""
+"""Usual names of columns of errors, compared in the same way."""
+ONE_PERCENT = 0.01
+"""Percentages, divided by 100, that all lie within this of 0 or 1 were probably shares already."""
 
 
 class _Columns(NamedTuple):
@@ -48,7 +49,7 @@ def read_scores(
     percent: bool = False,
     name: str | None = None,
 ) -> Runs:
-    """Return a checked table of models with the loss and the accuracy of each.
+    """Return a checked table of models, with the loss and the accuracy of each model.
 
     Parameters
     ----------
@@ -58,12 +59,12 @@ def read_scores(
         Column of losses in nats per token; by default the one with a usual name. The losses must be
         measured on the same validation text as the losses that will be forecast.
     accuracy, error
-        One of the two: a column of shares between 0 and 1, or several columns, which are averaged;
-        by default the column with a usual name. An error e is the accuracy 1 - e.
+        Give at most one of the two: a column of shares between 0 and 1, or several columns, whose
+        mean is taken. By default the column with a usual name. An error e is the accuracy 1 - e.
     percent
         Whether accuracies or errors are in percent.
     name
-        Name of the table; by default that of the file.
+        Name of the table; by default the name of the file without its ending, or ``scores``.
 
     Returns
     -------
@@ -86,7 +87,8 @@ def read_scores(
     Runs 'three': 3 runs, loss 2.5 to 3.4, accuracy 0.34 to 0.51
     """
     frame, origin = open_table(source)
-    name = name or (short_name(origin) if origin else "scores")
+    if not name:
+        name = short_name(origin) if origin else "scores"
     columns = _find_columns(frame, loss, accuracy, error)
     highest_share = 100.0 if percent else 1.0
     kind = "an error" if columns.are_errors else "an accuracy"
@@ -98,16 +100,17 @@ def read_scores(
     if faults:
         raise RunsError(f"{name}: {count(faults, 'fault')} in {count(frame, 'row')}", faults)
 
+    losses = _numbers(frame[columns.loss])
     shares = [_numbers(frame[column]) / highest_share for column in columns.shares]
     accuracies = np.mean(shares, axis=0)
     if columns.are_errors:
         accuracies = 1.0 - accuracies
-    _refuse_constant(name, "loss", _numbers(frame[columns.loss]))
+    _refuse_constant(name, "loss", losses)
     _refuse_constant(name, "accuracy", accuracies)
     if percent:
         _refuse_shares_as_percent(name, accuracies)
-    given = {"loss": _numbers(frame[columns.loss]), "accuracy": accuracies}
-    table = pd.DataFrame(given, index=frame.index.astype(str))
+    values = {"loss": losses, "accuracy": accuracies}
+    table = pd.DataFrame(values, index=frame.index.astype(str))
     return Runs(table, name, origin, _notes(columns, percent))
 
 
@@ -226,9 +229,9 @@ def _refuse_constant(name: str, column: str, values: np.ndarray) -> None:
 
 
 def _refuse_shares_as_percent(name: str, accuracies: np.ndarray) -> None:
-    """Refuse shares that were called percents: after division by 100 all are next to 0 or 1."""
-    from_end = np.minimum(accuracies, 1.0 - accuracies)
-    if from_end.max() < LEAST_PERCENT:
+    """Refuse shares declared as percentages: divided by 100, all of them are close to 0 or 1."""
+    distance_from_end = np.minimum(accuracies, 1.0 - accuracies)
+    if distance_from_end.max() < ONE_PERCENT:
         raise RunsError(
             f"{name}: no accuracy lies between 1 and 99 percent; are they shares? leave percent out"
         )

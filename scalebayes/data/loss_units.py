@@ -15,7 +15,7 @@ class Unit(NamedTuple):
     formula: str
 
 
-def _same(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -24,46 +24,47 @@ def _from_bits(value: Any) -> Any:
 
 
 def _from_perplexity(value: Any) -> Any:
-    import numpy as np  # here, so that tables in nats are checked without it
+    import numpy as np  # imported here, because other units do not need it
 
     return np.log(value)
 
 
 UNITS = {
-    "nats": Unit(_same, False, "as given"),
+    "nats": Unit(_unchanged, False, "as given"),
     "bits": Unit(_from_bits, False, "bits times ln 2"),
     "perplexity": Unit(_from_perplexity, False, "ln of the perplexity per token"),
-    "nats_per_byte": Unit(_same, True, "nats per byte over tokens per byte"),
+    "nats_per_byte": Unit(_unchanged, True, "nats per byte over tokens per byte"),
     "bits_per_byte": Unit(_from_bits, True, "bits per byte times ln 2, over tokens per byte"),
     "perplexity_per_byte": Unit(
         _from_perplexity, True, "ln of the perplexity per byte, over tokens per byte"
     ),
 }
-"""Units that a loss may be given in."""
+"""Units of losses that `to_nats` converts, by name."""
 
 
 def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> Any:
     r"""Return a loss in nats per token, :math:`L = \ln 2 \cdot bpb / r` from bits per byte.
 
-    r is tokens per byte of the tokenizer on the same text (tokens over bytes in UTF-8, .2 to .3 on
-    English text); a loss per byte cannot be converted without it. Losses per byte can be compared
-    between models with different tokenizers, losses per token cannot.
+    Bits are multiplied by ln 2, and of a perplexity the natural log is taken. A loss per byte is
+    then divided by r, the tokenizer's tokens per byte of the same text in UTF-8 (0.2 to 0.3 for
+    English). Losses per byte can be compared between models with different tokenizers; losses per
+    token cannot.
 
     Parameters
     ----------
     value
-        A number or an array.
+        The loss in `unit`, a number or an array.
     unit
         ``"nats"``, ``"bits"`` or ``"perplexity"`` (each per token), or ``"nats_per_byte"``,
         ``"bits_per_byte"`` or ``"perplexity_per_byte"``.
     tokens_per_byte
-        r, for the three units per byte only.
+        r, required for the three units per byte and not allowed for the others.
 
     Raises
     ------
     RunsError
-        When the unit is none of these, or r is missing, not between 0 and 1, or given for a unit
-        that is per token.
+        If the unit is unknown; if r is missing for a unit per byte, given for a unit per token, or
+        not in (0, 1].
 
     References
     ----------
@@ -76,23 +77,24 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
     """
     if unit not in UNITS:
         raise RunsError(f"a loss is given in one of {', '.join(UNITS)}; got {unit!r}")
-    about = UNITS[unit]
-    if not about.per_byte:
+    conversion = UNITS[unit]
+    if not conversion.per_byte:
         if tokens_per_byte is not None:
             raise RunsError(
-                f"tokens_per_byte is for losses per byte; {unit} are per token: leave it out"
+                f"tokens_per_byte applies to losses per byte; {unit} are per token: leave it out"
             )
-        return about.nats(value)
+        return conversion.nats(value)
     if tokens_per_byte is None:
         raise RunsError(
-            f"{unit} become nats per token by tokens_per_byte: the tokens of a text over its bytes"
+            f"{unit} need tokens_per_byte, the number of tokens of a text divided by its bytes, to "
+            "become nats per token"
         )
     if not 0 < tokens_per_byte <= 1:
         message = (
-            "tokens_per_byte lies between 0 and 1 (.2 to .3 on English text); "
+            "tokens_per_byte lies between 0 and 1 (0.2 to 0.3 for English text); "
             f"got {tokens_per_byte:g}"
         )
         if tokens_per_byte > 1:
-            message += ": bytes per token? give its inverse"
+            message += ": if that is bytes per token, give its inverse"
         raise RunsError(message)
-    return about.nats(value) / tokens_per_byte
+    return conversion.nats(value) / tokens_per_byte

@@ -23,39 +23,51 @@ type Table = Mapping[str, Sequence[Any]] | pd.DataFrame
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None"}
 MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 """Text of cells without a value, as pandas reads them."""
-LONGEST = 2**31 - 1
+MAX_CELL_LENGTH = 2**31 - 1
 """Most characters of a cell; Python's default of 131,072 is too few for a configuration in JSON."""
 
 
 def _read_text(path: Path, sep: str) -> dict[str, list[str | float]]:
-    """Return cells as text, NaN where they are missing: errors quote them, no number is rounded."""
-    csv.field_size_limit(LONGEST)
-    opened: Callable[..., Any] = open
+    """Return the columns of a text file, with missing cells as NaN.
+
+    Other cells stay text, so that errors can quote them and no number is rounded.
+    """
+    csv.field_size_limit(MAX_CELL_LENGTH)
+    open_file: Callable[..., Any] = open
     if path.suffix.lower() == ".gz":
-        from gzip import open as opened
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        import gzip
+
+        open_file = gzip.open
+    with open_file(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=sep, strict=True)
         lines = (line for line in reader if not _is_blank(line))
-        header = next(lines, [])
-        names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
-        if not names:
-            raise ValueError("No columns to parse from file")
-        if len(names) == 1 and ";" in names[0]:
-            hint = "save it with commas, or give a table: pd.read_csv(path, sep=';', decimal=',')"
-            raise ValueError(f"its cells are separated by semicolons; {hint}")
-        rows = []
-        for line in lines:
-            surplus = line[len(names) :]
-            if any(surplus):
-                where = f"Expected {len(names)} fields in line {reader.line_num}, saw {len(line)}"
-                raise ValueError(f"its rows have more cells than its header has names: {where}")
-            absent = [""] * (len(names) - len(line))
-            rows.append(line[: len(names)] + absent)
-    _refuse_unfit(names, len(rows), str(path))
+        names = _column_names(next(lines, []))
+        rows = [_fit_to_header(line, len(names), reader.line_num) for line in lines]
+    _check_columns(names, len(rows), str(path))
     columns: dict[str, list[str | float]] = {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):
         columns[name] = [math.nan if cell in MISSING else cell for cell in cells]
     return columns
+
+
+def _column_names(header: list[str]) -> list[str]:
+    """Return the names in a header line; a column without a name is called as pandas calls it."""
+    if not header:
+        raise ValueError("No columns to parse from file")
+    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
+    if len(names) == 1 and ";" in names[0]:
+        hint = "save it with commas, or give a table: pd.read_csv(path, sep=';', decimal=',')"
+        raise ValueError(f"its cells are separated by semicolons; {hint}")
+    return names
+
+
+def _fit_to_header(line: list[str], width: int, number: int) -> list[str]:
+    """Return exactly `width` cells of a line: drop surplus empty cells, and add absent ones."""
+    if any(line[width:]):
+        where = f"Expected {width} fields in line {number}, saw {len(line)}"
+        raise ValueError(f"its rows have more cells than its header has names: {where}")
+    absent = [""] * (width - len(line))
+    return line[:width] + absent
 
 
 def _is_blank(line: list[str]) -> bool:
@@ -66,7 +78,8 @@ def _is_blank(line: list[str]) -> bool:
 def _read_frame(path: Path, reader: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
-    return _tidy(getattr(pd, reader)(path, **options), str(path))
+    read = getattr(pd, reader)
+    return _tidy(read(path, **options), str(path))
 
 
 READERS: dict[str, Callable[[Path], Table]] = {
@@ -76,11 +89,14 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": partial(_read_frame, reader="read_parquet"),
     ".csv.gz": partial(_read_text, sep=","),
 }
-"""By the ending of a file's name."""
+"""Functions that read a file, by the ending of its name."""
 
 
 def open_table(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """Return a source, as `read_source` reads it, as a DataFrame whose index counts from 1."""
+    """Return a source as a DataFrame whose index counts from 1, and the path of its file.
+
+    The path is None for a DataFrame. Raises as `read_source`.
+    """
     import pandas as pd
 
     table, origin = read_source(source)
@@ -90,14 +106,15 @@ def open_table(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[pd.DataFr
 
 
 def read_source(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[Table, str | None]:
-    """Return the columns of a source, and the path of its file (None of a DataFrame).
+    """Return the columns of a source, and the path of its file (None for a DataFrame).
 
     Text files are read without pandas. A named index becomes a column.
 
     Raises
     ------
     RunsError
-        When there is no such file, or it cannot be read, has no rows or two columns of one name.
+        If the file does not exist or cannot be read, or if the table has no rows or two columns of
+        the same name.
     """
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source)), os.fspath(source)
@@ -111,23 +128,24 @@ def read_source(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[Table, s
 
 
 def _tidy(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return a checked copy with stripped names of columns and a named index as a column."""
     import pandas as pd
 
     frame = frame.copy(deep=False)
     if isinstance(frame.index.name, str) and frame.index.name not in frame:
         frame = frame.reset_index()
     frame.columns = pd.Index([str(column).strip() for column in frame.columns], dtype=object)
-    _refuse_unfit(list(frame.columns), len(frame), where)
+    _check_columns(list(frame.columns), len(frame), where)
     return frame
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file, if it can be read, is read without pandas."""
+    """Whether a file is read as text, without pandas."""
     return not path.name.lower().endswith((".jsonl", ".parquet"))
 
 
 def short_name(origin: str) -> str:
-    """Return the name of a file without its ending, as ``sweep`` of data/sweep.csv.gz."""
+    """Return the name of a file without its ending: ``sweep`` for data/sweep.csv.gz."""
     name = Path(origin).name
     ending = _ending(name)
     return name if ending is None else name[: -len(ending)]
@@ -141,7 +159,8 @@ def _ending(name: str) -> str | None:
     return None
 
 
-def _refuse_unfit(columns: list[str], rows: int, where: str) -> None:
+def _check_columns(columns: list[str], rows: int, where: str) -> None:
+    """Check that a table has columns and rows, and that no two columns have the same name."""
     if not rows or not columns:
         fault = Fault(None, "every column", "no rows", "one row for each run")
         raise RunsError(f"{where} has no runs", [fault])

@@ -13,28 +13,28 @@ from scalebayes.errors import QueryError, RunsError
 
 SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)
 """Shares of the runs, those of least compute, that a backtest trains on."""
-FEWEST = 10
+MIN_TRAINING_RUNS = 10
 """Training runs below which no split is made."""
-SHORT = 1.0
+SHORT_SPAN = 1.0
 """Decades of training compute below which a split is noted."""
 SAME_SIZE = 0.01
 """Difference of log N up to which runs have one size: N read off a figure is not exact."""
 
-AGREE = 1.15
+MAX_C_RATIO = 1.15
 """Largest ratio of C within an isoFLOP set."""
-SPAN = 3.0
+MIN_N_RATIO = 3.0
 """Smallest ratio of the largest to the smallest N of an isoFLOP set."""
-APART = 1.5
-"""Smallest ratio of C between one isoFLOP set and the runs of another."""
-SETS = 9
+MIN_C_SEPARATION = 1.5
+"""Smallest ratio of C between the median of one isoFLOP set and the runs of later sets."""
+MAX_SETS = 9
 """Most isoFLOP sets that are returned: as many as one figure can show."""
-ENOUGH = 4
-"""Fewest runs of an isoFLOP set: a parabola through three leaves no error to judge it by."""
+MIN_SET_SIZE = 4
+"""Fewest runs of an isoFLOP set: a parabola through three runs leaves no residual to judge it."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Runs up to a compute, and those above it."""
+    """Training runs up to a compute, and held-out runs above it."""
 
     label: str
     train: Runs
@@ -51,7 +51,7 @@ def make_splits(
     shares: Sequence[float] = SHARES,
     decades: Sequence[float] = (),
     *,
-    fewest: int = FEWEST,
+    fewest: int = MIN_TRAINING_RUNS,
 ) -> tuple[list[Split], list[str]]:
     """Return splits by compute, and notes of splits that were not made or that are short.
 
@@ -60,9 +60,9 @@ def make_splits(
     runs
         The table to split.
     shares
-        Shares of the runs to train on, those of least compute.
+        Shares of the runs to train on; the runs of least compute are taken.
     decades
-        Decades of compute, counted from the largest run down, to leave out of the training.
+        Decades of compute, counted down from the largest run, whose runs are held out.
     fewest
         Training runs below which a split is not made.
 
@@ -99,7 +99,7 @@ def make_splits(
             continue
         split = Split(label, rows_of(runs, in_train), rows_of(runs, ~in_train))
         splits[number] = split
-        if split.span < SHORT:
+        if split.span < SHORT_SPAN:
             notes.append(
                 f"{runs.name}, {label}: the training runs span only {split.span:.2f} decades "
                 "of compute"
@@ -128,7 +128,7 @@ def rows_of(runs: Runs, rows: np.ndarray, name: str | None = None) -> Runs:
 
 
 def size_labels(N: np.ndarray) -> np.ndarray:
-    """Return the rank of the size of each run, shape (runs,), from 0 for the smallest.
+    """Return the rank of each run's size, shape (runs,), from 0 for the smallest size.
 
     N: shape (runs,). Neighbours in order of N whose logs differ by at most `SAME_SIZE` have one
     size.
@@ -144,18 +144,21 @@ def size_labels(N: np.ndarray) -> np.ndarray:
 def isoflop_sets(C: np.ndarray, N: np.ndarray) -> list[np.ndarray]:
     """Return the indices of runs of equal compute, one array for each set, in order of compute.
 
+    C, N: shape (runs,).
+
     A set has at least four runs, whose C agree within 15% and whose N span at least a factor of
-    three. The nine largest sets are returned, whose C are at least a factor of 1.5 apart.
+    three. At most nine sets are returned. They are chosen greedily, the largest first: runs whose C
+    is within a factor of 1.5 of the median C of a chosen set belong to no further set.
     """
     free = np.arange(len(C))
     sets: list[np.ndarray] = []
-    while len(sets) < SETS:
+    while len(sets) < MAX_SETS:
         found = _largest_set(C, N, free)
         if found is None:
             break
         sets.append(found)
         distance = np.abs(np.log(C[free] / np.median(C[found])))
-        free = free[distance > math.log(APART)]
+        free = free[distance > math.log(MIN_C_SEPARATION)]
     return sorted(sets, key=lambda rows: float(np.median(C[rows])))
 
 
@@ -164,12 +167,13 @@ def _largest_set(C: np.ndarray, N: np.ndarray, free: np.ndarray) -> np.ndarray |
     order = free[np.argsort(C[free], kind="stable")]
     # A window begins at the C of one run and contains all runs of up to 15% more.
     first = np.searchsorted(C[order], C[free], "left")
-    last = np.searchsorted(C[order], AGREE * C[free], "right")
-    largest_first = np.argsort(first - last, kind="stable")
+    last = np.searchsorted(C[order], MAX_C_RATIO * C[free], "right")
+    sizes = last - first
+    largest_first = np.argsort(-sizes, kind="stable")
     for i in largest_first:
         window = order[first[i] : last[i]]
-        if len(window) < ENOUGH:
+        if len(window) < MIN_SET_SIZE:
             break
-        if N[window].max() >= SPAN * N[window].min():
+        if N[window].max() >= MIN_N_RATIO * N[window].min():
             return np.sort(window)
     return None

@@ -36,7 +36,7 @@ MIN_IMPROVEMENT = 1e-9
 MANY_RUNS = 1e6
 """Number of runs of each kind that stands for arbitrarily many."""
 ROUNDING = 1 + 1e-9
-"""Factor by which costs may exceed a budget: sums of costs are rounded."""
+"""Factor by which a cost may exceed a budget or fall below a least cost: sums are rounded."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,21 @@ def believe(target: np.ndarray, candidates: np.ndarray, noise: float) -> Belief:
 def after(belief: Belief, candidate: int) -> Belief:
     """Return the belief after one run at a candidate.
 
-    The candidate stays available: another run there has noise of its own.
+    The candidate stays available, because another run there has independent noise.
     """
     column = belief.covariance[:, candidate]
-    pull = column / (column[candidate] + belief.noise)
+    # The Kalman gain: by how much a run's deviation moves the curve at each candidate.
+    kalman_gain = column / (column[candidate] + belief.noise)
     return replace(
         belief,
         variance=max(belief.variance - float(belief.gains[candidate]), 0.0),
-        shared=belief.shared - belief.shared[candidate] * pull,
-        covariance=belief.covariance - np.outer(column, pull),
+        shared=belief.shared - belief.shared[candidate] * kalman_gain,
+        covariance=belief.covariance - np.outer(column, kalman_gain),
     )
 
 
 def after_all(belief: Belief, chosen: Iterable[int]) -> Belief:
-    """Return the belief after a run at each of some candidates, which may repeat."""
+    """Return the belief after one run at each chosen candidate; candidates may repeat."""
     for candidate in chosen:
         belief = after(belief, candidate)
     return belief
@@ -128,7 +129,9 @@ def _grow_batches(belief: Belief, costs: np.ndarray, budget: float, most: int) -
         batches.append(_grow(belief, limited, budget, most))
     # By gain and by gain per cost, from nothing and from each affordable candidate.
     affordable = np.flatnonzero(costs <= budget * ROUNDING).tolist()
-    for start in [[], *([candidate] for candidate in affordable)]:
+    starts: list[list[int]] = [[]]
+    starts += [[candidate] for candidate in affordable]
+    for start in starts:
         batches.append(_grow(belief, costs, budget, most, start, cost_power=0.0))
         batches.append(_grow(belief, costs, budget, most, start, cost_power=1.0))
     return batches

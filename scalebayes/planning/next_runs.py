@@ -24,7 +24,7 @@ from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
 
 NEGLIGIBLE = 0.01
-"""Share of a variance below which what remains is not mentioned."""
+"""Share of the target's variance below which the variance that remains is not mentioned."""
 APPROXIMATE = (
     "widths are expectations by a linear-Gaussian update of the posterior draws under the fitted "
     "law: the losses of the new runs decide, and an error of the law itself remains"
@@ -49,11 +49,11 @@ class Need:
     Attributes
     ----------
     runs
-        How many, or None where no number is enough.
+        Number of runs, or None if no number of runs, or none up to the limit, is enough.
     table
-        Their kinds: N, D, number of ``runs`` and their ``cost``.
+        One row for each kind of run: N, D, the number of ``runs`` and their ``cost`` in FLOP.
     message, notes
-        The answer, and what to know about it, in words.
+        The answer in a sentence, and its assumptions and caveats.
     """
 
     runs: int | None
@@ -97,7 +97,8 @@ def next_runs(
     Parameters
     ----------
     fit
-        A fit, or an average, whose models the runs then also help to tell apart.
+        A fit, or an average. The spread between the models of an average is part of the target's
+        variance, so runs that tell the models apart count as informative.
     budget
         FLOP for all runs together.
     target
@@ -106,8 +107,8 @@ def next_runs(
         it.
     candidates
         N and D of the runs that could be made; each may be made more than once. By default runs
-        that cost the budget, its half, third, quarter ..., at the tokens per parameter that the
-        runs span, none cheaper than the cheapest of them.
+        that cost the whole budget, a half, a third, a quarter ..., at tokens per parameter within
+        the range of the fit's runs, and none cheaper than the cheapest of those.
     batch
         Largest number of runs.
     cost
@@ -120,12 +121,18 @@ def next_runs(
     Returns
     -------
     Plan
-        One row for each run in the order of gain per FLOP: ``N``, ``D``, ``tokens_per_param``,
-        ``cost``, ``total_cost`` so far, the ``width`` of the interval expected after it (nats of a
-        loss; upper over lower bound of N*), ``variance_left``, the share of the target's variance
-        that remains, and ``decades_beyond`` the largest run. ``table.attrs`` hold ``width_now``;
-        ``width_left``, which arbitrarily many runs among the candidates would leave; ``at``, the
-        target's N and D or its C; ``ci_prob`` and ``ci_kind``.
+        One row for each run in the order of gain per FLOP.
+
+        - ``N``, ``D``, ``tokens_per_param`` and ``cost`` (FLOP) of the run.
+        - ``total_cost``: FLOP of all runs up to this one.
+        - ``width``: expected width of the interval after this run, in nats for a loss, the ratio of
+          the upper to the lower bound for N*.
+        - ``variance_left``: share of the target's variance that remains.
+        - ``decades_beyond``: decades of compute beyond the largest run of the fit.
+
+        ``table.attrs`` hold ``width_now``; ``width_left``, the width after arbitrarily many runs
+        among the candidates; ``target`` and ``at``, the target's name and its N and D, or its C;
+        ``ci_prob`` and ``ci_kind``.
 
     Raises
     ------
@@ -134,7 +141,7 @@ def next_runs(
     """
     allowed = _finite(budget, "budget")
     if batch < 1:
-        raise QueryError(f"batch is the most runs to make, 1 or more; got {batch}")
+        raise QueryError(f"batch is the largest number of runs, at least 1; got {batch}")
     question = ask(fit, target, candidates, allowed, cost, seed)
     chosen = best_batch(question.belief, question.table["cost"].to_numpy(), allowed, batch)
     table = _runs_in_order(question, chosen, ci_prob)
@@ -201,19 +208,18 @@ def runs_needed(
     Returns
     -------
     Need
-        ``runs`` is None where the width is not reached: `message` then says what keeps the interval
-        wide.
+        ``runs`` is None if the width is not reached; `message` then gives the reason.
 
     Raises
     ------
     QueryError
-        As `next_runs`, and when the width is not possible.
+        As `next_runs`, and if the width is not above 0 (for a loss) or 1 (for N*).
     """
     allowed = _finite(run_budget, "run_budget")
     question = ask(fit, target, candidates, allowed, cost, seed)
     least = 1.0 if question.of_size else 0.0
     if not width > least:
-        raise QueryError(f"width of this target is above {least:g}; got {width:g}")
+        raise QueryError(f"width of this target must be above {least:g}; got {width:g}")
 
     lowest = question.width(floor(question.belief), ci_prob)
     chosen: list[int] = []
@@ -251,8 +257,10 @@ def _add_until(
     chosen: list[int] = []
     belief = question.belief
     while width < question.width(belief.variance, ci_prob) and len(chosen) < most:
-        chosen.append(int(np.where(payable, belief.gains, -1.0).argmax()))
-        belief = after(belief, chosen[-1])
+        # Gains are never negative, so -1 excludes the runs that cost too much.
+        best = int(np.where(payable, belief.gains, -1.0).argmax())
+        chosen.append(best)
+        belief = after(belief, best)
     return chosen, belief
 
 
@@ -269,7 +277,7 @@ def _count_runs(number: int) -> str:
 
 
 def _remaining_width(question: Question, ci_prob: float) -> tuple[str, ...]:
-    """Return notes on the width that any number of runs would leave, and on the approximation."""
+    """Return notes on the approximation, and on the width that any number of runs would leave."""
     left = floor(question.belief)
     if left < NEGLIGIBLE * question.belief.variance:
         return (APPROXIMATE,)
@@ -286,7 +294,9 @@ def _reason(question: Question) -> str:
     share = floor(question.discrepancy) / max(floor(question.belief), tiny)
     if share < 0.5:
         return ", mostly because these runs cannot determine the law's parameters fully"
-    return ", mostly for the discrepancy at the target, on which runs so far from it say little"
+    return (
+        ", mostly because of the discrepancy at the target, about which such distant runs say little"
+    )
 
 
 def _gate_notes(fit: Fit | Average) -> tuple[str, ...]:

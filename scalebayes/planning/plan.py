@@ -45,14 +45,14 @@ SCALES = {"N", "D", "C", "cost", "total_cost", "tokens_per_param"}
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs to make.
+    """Runs to make, as `next_runs` and `plan` return them.
 
     Attributes
     ----------
     table
         One row for each run, in order.
     title, notes
-        What they are for, and what to know before making them, in words.
+        Their purpose in a sentence, and the assumptions and caveats.
     """
 
     table: Table

@@ -1,9 +1,10 @@
-"""A target and the runs that could narrow it: draws of both, and their covariances."""
+"""A target, the candidate runs that could narrow its interval, and their joint covariance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, size_for
 from scalebayes.errors import QueryError
-from scalebayes.planning.conditioning import Belief, believe
+from scalebayes.planning.conditioning import ROUNDING, Belief, believe
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
@@ -22,13 +23,11 @@ from scalebayes.specs.discrepancy import TOGETHER
 from scalebayes.units import format_quantity
 
 HALVINGS = 10
-"""The default candidates cost the budget, half of it, a quarter ..., down to this power of 1/2."""
+"""The default candidates cost the budget divided by 1, 2, 4 ... up to 2 to this power."""
 MOST_EQUAL_RUNS = 7
-"""The default candidates also cost equal shares of the budget, for up to this many runs."""
+"""The default candidates also cost the budget divided by each number of runs up to this."""
 SHAPES = 11
 """Number of values of tokens per parameter among the default candidates, over the runs' range."""
-ROUNDING = 1 + 1e-9
-"""Factor by which a cost may exceed a budget, or fall below the least: costs are rounded."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class Question:
     words
         Name of the target.
     at
-        N and D of the target, or its C.
+        N and D of a loss, or C of N*.
     of_size
-        Whether the target is N* at a budget, not the loss of a run.
+        Whether the target is N* at a budget; otherwise it is the loss of a run.
     discrepancy
         Like `belief`, for the part of the target that is the discrepancy; None without one.
     """
@@ -65,7 +64,7 @@ class Question:
         """Return the width of the target's interval with this variance left.
 
         In nats for a loss; the ratio of the upper to the lower bound for N*. The interval of the
-        draws shrinks in proportion to the standard deviation.
+        log of the draws is assumed to shrink in proportion to the standard deviation.
         """
         tail = (1 - ci_prob) / 2
         low, high = np.quantile(self.target, [tail, 1 - tail])
@@ -122,11 +121,11 @@ def _affordable_candidates(
 
 
 def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Question:
-    """Return the question of N* at a budget."""
+    """Return the question whose target is N* at a budget."""
     answer = predict(fit, N=table["N"].to_numpy(), D=table["D"].to_numpy(), seed=seed)
     best = frontier(fit, C=C)
     if best.sizes["budget"] != 1:
-        raise QueryError(f"one target at a time; got {best.sizes['budget']}")
+        raise QueryError(f"a plan takes one target; got {best.sizes['budget']}")
     budget = float(best["C"][0])
     # The draws are in the same order as those of the curve at the candidates.
     sizes = np.log(best["N"].values.ravel())
@@ -144,7 +143,7 @@ def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Que
 def _ask_loss(
     fit: Fit | Average, target: Mapping[str, Any], table: pd.DataFrame, seed: int
 ) -> Question:
-    """Return the question of the loss of a run."""
+    """Return the question whose target is the loss of a run."""
     N, D = _read_point(fit, target)
     # The target is the last of the points, so that its discrepancy is drawn jointly with theirs.
     answer = predict(fit, N=np.append(table["N"], N), D=np.append(table["D"], D), seed=seed)
@@ -167,35 +166,36 @@ def _ask_loss(
 
 
 def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd.DataFrame:
-    """Return N, D and cost of runs that a budget could pay for, as `next_runs` describes them.
+    """Return N, D, tokens per parameter and cost of the default candidates (see `next_runs`).
 
     Raises
     ------
     QueryError
-        When the budget does not pay for the smallest of the runs already made.
+        If the budget is less than the cost of the cheapest run already made.
     """
     runs = fit.runs
-    halved = 2.0 ** np.arange(HALVINGS + 1)
-    equal = np.arange(1.0, MOST_EQUAL_RUNS + 1)
-    costs = budget / np.union1d(halved, equal)
-    smallest = float(cost.flop(runs.N, runs.D).min())
-    costs = costs[costs * ROUNDING >= smallest]
+    powers_of_two = 2.0 ** np.arange(HALVINGS + 1)
+    numbers_of_runs = np.arange(1.0, MOST_EQUAL_RUNS + 1)
+    costs = budget / np.union1d(powers_of_two, numbers_of_runs)
+    cheapest = float(cost.flop(runs.N, runs.D).min())
+    costs = costs[costs * ROUNDING >= cheapest]
     if not len(costs):
         raise QueryError(
-            f"{format_quantity(budget)} FLOP pay for no run as large as the smallest of the table: "
-            f"{format_quantity(smallest)}"
+            f"{format_quantity(budget)} FLOP are less than the cheapest run of the table costs: "
+            f"{format_quantity(cheapest)}"
         )
     ratio = runs.D / runs.N
     shapes = np.unique(np.geomspace(ratio.min(), ratio.max(), SHAPES).round(9))
-    rows = [(size_for(cost, shape, c), shape, c) for c in costs for shape in shapes]
+    rows = [(size_for(cost, shape, flop), shape, flop) for flop, shape in product(costs, shapes)]
     table = pd.DataFrame(rows, columns=["N", "tokens_per_param", "cost"])
     return table.assign(D=table["N"] * table["tokens_per_param"])
 
 
 def noise_variance(fit: Fit | Average) -> float:
-    """Return the variance of Normal noise of the log loss equivalent to the fitted noise.
+    """Return the variance of the Normal noise of log loss that is equivalent to the fitted noise.
 
-    A run with that noise is as informative as one with the fitted noise; the mean over the draws.
+    A run with this Normal noise is as informative as a run with the fitted noise. The variance is a
+    mean over the draws, and for an average the weighted mean over its fits.
     """
     if isinstance(fit, Average):
         total = 0.0
@@ -218,13 +218,13 @@ def _read_point(fit: Fit | Average, target: Mapping[str, Any]) -> tuple[float, f
             f"a target of the loss needs N and D, as every run has both; got {', '.join(target)}"
         )
     if coords["N"].size != 1:
-        raise QueryError(f"one target at a time; got {coords['N'].size}")
+        raise QueryError(f"a plan takes one target; got {coords['N'].size}")
     return float(coords["N"][0]), float(coords["D"][0])
 
 
 def _read_candidates(candidates: Any, cost: Cost) -> pd.DataFrame:
-    if not {"N", "D"} <= {*candidates}:
-        raise QueryError(f"candidates have N and D; got {', '.join(map(str, candidates))}")
+    if not {"N", "D"} <= set(candidates):
+        raise QueryError(f"candidates need columns N and D; got {', '.join(map(str, candidates))}")
     N = quantities(candidates["N"], "N")
     D = quantities(candidates["D"], "D")
     if len(N) != len(D) or not np.isfinite([N, D]).all():

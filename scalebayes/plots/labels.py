@@ -34,6 +34,16 @@ COLUMN_GAP = 0.2
 """Share of the axes' width between neighbouring models from which on a new column begins."""
 DISTANCES = (3.0, 12.0, 22.0, 34.0)
 """Gaps in points between a point and its label, nearest first."""
+LINE_SPACING = 1.35
+"""Distance between the labels of neighbouring curves, in heights of their font."""
+MODEL_LINE_SPACING = 1.6
+"""Distance between the labels of neighbouring models, in heights of their font."""
+MODEL_DISTANCE = 20
+"""Least height in points of a model's label above or below the model."""
+HALF_LETTER_WIDTH = 0.34
+"""Half the width of an average bold letter, in heights of its font."""
+HALF_LETTER_HEIGHT = 0.6
+"""Half the height of a line of text, in heights of its font, with a margin."""
 ANGLES = (45, -45, 135, -135, 90, -90, 0, 180)
 """Directions in degrees from a point to its label, best first."""
 
@@ -57,7 +67,7 @@ def label_curve_ends(axes: Axes, ends: Sequence[CurveEnd]) -> None:
     # Isotonic regression gives the heights closest to the curves' ends, in least squares, that
     # keep the labels in order. Subtracting the spacing before it, and adding it after, keeps
     # neighbours apart by at least one line.
-    spacing = 1.35 * SIZE * POINT * np.arange(len(ends))
+    spacing = LINE_SPACING * SIZE * POINT * np.arange(len(ends))
     label_heights = isotonic_regression(heights - spacing).x + spacing
     for end, height, label_height in zip(ends, heights, label_heights, strict=True):
         axes.annotate(
@@ -146,12 +156,12 @@ def _label_column(axes: Axes, models: pd.DataFrame, *, above: bool) -> None:
     figure = figure_of(axes)
     to_axes = _data_to_axes(axes)
     leader = _leader(INK, 0.5, shrink=(1, 3), anchor=anchor)
-    # From the curve outwards, each label stands at least 20 points beyond its model and one line
-    # beyond the label before it. Heights are in points, counted away from the curve.
+    # From the curve outwards, each label stands at a distance from its model and one line beyond
+    # the label before it. Heights are in points, counted away from the curve.
     height = -math.inf
     for label, row in models.sort_values(["N", "C"], ascending=above).iterrows():
         own_height = sign * to_axes.transform((row["C"], row["N"]))[1] / POINT
-        height = max(own_height + 20, height + 1.6 * SMALL)
+        height = max(own_height + MODEL_DISTANCE, height + MODEL_LINE_SPACING * SMALL)
         shift = sign * (height - own_height)
         text = axes.annotate(
             str(label),
@@ -188,7 +198,8 @@ def label_points(axes: Axes, points: np.ndarray, labels: Sequence[str], colour: 
     point_boxes = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centres]
     label_boxes: list[Bbox] = []
     for i, (point, label) in enumerate(zip(points, labels, strict=True)):
-        half_size = np.array([0.34 * SIZE * len(label) + 1, 0.6 * SIZE])
+        half_width = HALF_LETTER_WIDTH * SIZE * len(label) + 1
+        half_size = np.array([half_width, HALF_LETTER_HEIGHT * SIZE])
         taken = [*point_boxes[:i], *point_boxes[i + 1 :], *label_boxes]
         placement = _free_place(centres[i], half_size, taken)
         label_boxes.append(placement.box)

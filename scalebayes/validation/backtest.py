@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes.baselines import huber
-from scalebayes.data.subsets import FEWEST, SHARES, Split, make_splits
+from scalebayes.data.subsets import MIN_TRAINING_RUNS, SHARES, Split, make_splits
 from scalebayes.display import html
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.fitting.fit import fit
@@ -269,7 +269,7 @@ def backtest(
     chosen = _methods(methods)
     specs = {name: method for name, method in chosen.items() if isinstance(method, Spec)}
     parameters = [len(spec.law_object.parameters) for spec in specs.values()]
-    fewest = max([FEWEST, *(count + 1 for count in parameters)])
+    fewest = max([MIN_TRAINING_RUNS, *(count + 1 for count in parameters)])
     splits, notes = make_splits(runs, shares, decades, fewest=fewest)
     options = SAMPLER | sampler | {"seed": seed}
 

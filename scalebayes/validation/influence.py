@@ -47,12 +47,12 @@ TRUSTED_K = 0.7
 
 
 class Decision(ABC):
-    """One number that depends on a fit, such as a loss or a log size."""
+    """One number that depends on a fit: a loss in nats or the log of a size."""
 
     @property
     @abstractmethod
     def words(self) -> str:
-        """What it is, as "loss at N = 70B, D = 1.4T"."""
+        """Name of the decision, such as "loss at N = 70B, D = 1.4T"."""
 
     @abstractmethod
     def draws(self, fit: Fit) -> np.ndarray:
@@ -88,16 +88,16 @@ class LogSize(Decision):
 
     @override
     def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
-        # The optimum depends on the runs beyond the parameters only through an integrated
-        # discrepancy, which a query conditions on the table.
+        # Given the parameters, the optimum depends on the runs only through an integrated
+        # discrepancy, which a query conditions on the table of the fit.
         if fit.spec.observation.samples_discrepancy:
             return self.draws(fit)
-        return self.draws(keep(fit, rows))
+        return self.draws(without_rows(fit, rows))
 
 
 @dataclass(frozen=True)
 class Loss(Decision):
-    """The loss of the curve at one target, given by its inputs, each of shape (1,)."""
+    """Loss of the latent function at one target, given by its inputs, each of shape (1,)."""
 
     target: dict[str, Any]
 
@@ -151,6 +151,8 @@ def influence(
 ) -> pd.DataFrame:
     """Shift of a decision when each run, or all runs of each size, are left out.
 
+    The shift is E[decision | other runs] - E[decision | all runs], in nats or in log N.
+
     Parameters
     ----------
     fit
@@ -171,17 +173,27 @@ def influence(
     -------
     pandas.DataFrame
         One row for each run (its inputs and loss) or size (the number of its runs), largest shift
-        first. ``shift``: posterior mean without the rows minus that with them, in nats or in log N;
-        ``shift_sd``, the same in posterior standard deviations of the decision; ``pareto_k``;
-        ``refitted``; and ``gate_failed`` of that fit. Shifts of refits, and of log N* where the
-        spec has a discrepancy, have sampling noise of about 0.03 standard deviations at 4000 draws;
-        shifts of a standard deviation by weights alone may be a tenth too small.
-        ``attrs`` hold the decision in words (``decision``), its posterior ``mean`` and ``sd``.
+        first.
+
+        - ``shift``: the shift of the posterior mean.
+        - ``shift_sd``: the shift in posterior standard deviations of the decision.
+        - ``pareto_k``: shape of the tail of the weights.
+        - ``refitted``: whether the other runs were fitted again.
+        - ``gate_failed``: whether that fit failed its convergence checks.
+
+        ``attrs`` hold the name of the decision (``decision``), its posterior ``mean`` and ``sd``.
+
+    Notes
+    -----
+    Shifts of refits, and of log N* where the spec has a discrepancy, have sampling noise of about
+    0.03 standard deviations at 4000 draws. Shifts of a standard deviation by weights alone may be a
+    tenth too small.
 
     Raises
     ------
     QueryError
-        When the question has not exactly one target or budget, or is asked of an average.
+        If there is not exactly one target or budget, if `by` is neither "run" nor "size", or for an
+        average.
 
     References
     ----------
@@ -190,13 +202,16 @@ def influence(
     """
     if isinstance(fit, Average):
         raise QueryError(
-            "influence is that of runs on one fit: ask each fit of the average by itself"
+            "influence takes one fit, got an average: ask each fit of the average separately"
         )
     if by not in ("run", "size"):
         raise QueryError(f"by is 'run' or 'size'; got {by!r}")
     asked = decision(fit, N=N, D=D, C=C)
     likelihood = make_likelihood(fit)
-    groups = _rows_by_size(fit) if by == "size" else [np.array([i]) for i in range(len(fit.runs))]
+    if by == "size":
+        groups = _rows_by_size(fit)
+    else:
+        groups = [np.array([row]) for row in range(len(fit.runs))]
     mean = asked.expected(fit, likelihood).mean()
     sd = asked.draws(fit).std()
     options = {"seed": seed} | sampler
@@ -215,14 +230,14 @@ def influence(
                     "gate_failed": without.gate_failed,
                 }
             )
-    table = _by_size(fit, groups, found) if by == "size" else _by_run(fit, found)
+    table = _table_by_size(fit, groups, found) if by == "size" else _table_by_run(fit, found)
     table = table.sort_values("shift", key=abs, ascending=False, kind="stable")
     table.attrs.update({"decision": asked.words, "mean": float(mean), "sd": float(sd)})
     return table
 
 
 def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decision:
-    """Decision that was asked for: log N* where C comes alone, else the loss at one target.
+    """Return the decision: log N* at a budget if only C is given, else the loss at a target.
 
     Raises
     ------
@@ -236,20 +251,21 @@ def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decisi
         return LogSize(float(answer["C"].item()))
     answer = predict(fit, N=N, D=D, C=C)
     _require_one(answer, "target")
-    return Loss({x: answer[x].values for x in ("N", "D", "C") if x in answer.coords})
+    given = [name for name in ("N", "D", "C") if name in answer.coords]
+    return Loss({name: answer[name].values for name in given})
 
 
 def _require_one(answer: xr.Dataset, dim: str) -> None:
     if answer.sizes[dim] != 1:
-        raise QueryError(f"influence is that on one {dim}; got {answer.sizes[dim]}")
+        raise QueryError(f"influence takes one {dim}; got {answer.sizes[dim]}")
 
 
-def keep(fit: Fit, out: np.ndarray) -> Fit:
-    """Fit with the same draws on a table without the rows `out`.
+def without_rows(fit: Fit, rows: np.ndarray) -> Fit:
+    """Return a fit with the same draws on a table without these rows.
 
-    A query then conditions its discrepancy on the other rows alone.
+    A query of it conditions an integrated discrepancy on the other rows only.
     """
-    kept = np.delete(np.arange(len(fit.runs)), out)
+    kept = np.delete(np.arange(len(fit.runs)), rows)
     return replace(fit, runs=replace(fit.runs, table=fit.runs.table.iloc[kept]))
 
 
@@ -275,24 +291,31 @@ def _leave_out(
     log_density, *_ = likelihood.left_out(rows)
     weights, k = smoothed_weights(fit, log_density)
     if not refit or k <= trusted_k(len(log_density)):
-        return _Without(float(weights @ asked.expected_without(fit, likelihood, rows)), k)
-    others = keep(fit, rows).runs
+        expected = asked.expected_without(fit, likelihood, rows)
+        return _Without(float(weights @ expected), k)
+    others = without_rows(fit, rows).runs
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GateWarning)  # reported in the table
+        warnings.simplefilter("ignore", GateWarning)  # the column gate_failed reports it
         again = sample(others, fit.spec, progress=False, **sampler)
     mean = float(asked.expected(again, make_likelihood(again)).mean())
     return _Without(mean, k, refitted=True, gate_failed=bool(again.gate_failures))
 
 
 def smoothed_weights(fit: Fit, log_density: np.ndarray) -> tuple[np.ndarray, float]:
-    """Pareto-smoothed weights proportional to 1 / density, with sum one, and the tail's shape k."""
+    """Return Pareto-smoothed weights proportional to 1 / density, and the shape k of their tail.
+
+    log_density: shape (draws,). The weights have the same shape and sum to one.
+    """
     import arviz_stats as azs
 
     posterior = draws(fit)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    # Draws of a Markov chain are worth fewer independent ones. The relative efficiency sets the
+    # number of draws that count as the tail.
     efficiency = azs.ess(posterior, method="mean").to_dataarray().mean() / log_density.size
     array = xr.DataArray(log_density.reshape(shape), dims=("chain", "draw"))
     log_weights, k = array.azstats.psislw(dim=["chain", "draw"], r_eff=float(efficiency))
+    # Subtracting the largest log weight prevents overflow; the sum divides it out again.
     weights = np.exp(log_weights.values.ravel() - log_weights.values.max())
     return weights / weights.sum(), float(k)
 
@@ -308,7 +331,7 @@ def _rows_by_size(fit: Fit) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-def _by_run(fit: Fit, found: list[dict[str, Any]]) -> pd.DataFrame:
+def _table_by_run(fit: Fit, found: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the shifts beside the inputs and the loss of each run."""
     import pandas as pd
 
@@ -317,7 +340,7 @@ def _by_run(fit: Fit, found: list[dict[str, Any]]) -> pd.DataFrame:
     return runs[columns].join(pd.DataFrame(found, index=runs.index))
 
 
-def _by_size(fit: Fit, groups: list[np.ndarray], found: list[dict[str, Any]]) -> pd.DataFrame:
+def _table_by_size(fit: Fit, groups: list[np.ndarray], found: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the shifts by the median N of each size, beside the number of its runs."""
     import pandas as pd
 

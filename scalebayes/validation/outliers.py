@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 """Bonferroni probability below which a row is an outlier: the error rate for the whole table."""
-SAME = 0.01
-"""Relative difference of inputs up to which they count as the same."""
-DIFFERENT = 0.02
+SAME_INPUT = 0.01
+"""Relative difference of inputs up to which they count as the same input."""
+DIFFERENT_LOSS = 0.02
 """Relative difference of the losses of equal inputs above which they disagree."""
 OUTLIER = "outlier"
-TAIL = "heavy tail"
+HEAVY_TAIL = "heavy tail"
 IDENTICAL = "identical"
 DISAGREE = "losses disagree"
 
@@ -46,20 +46,24 @@ DISAGREE = "losses disagree"
 def find_outliers(fit: Fit) -> pd.DataFrame:
     """Runs with the probability of their residuals under the noise of a fit.
 
-    With a discrepancy the residual is that from the curve through the *other* rows. Where the
-    discrepancy is sampled, the curve runs through all rows, and a row that it follows is not found.
+    With an integrated discrepancy, a residual is the distance from the curve through the *other*
+    rows. A sampled discrepancy is fitted to all rows, so a row that its curve follows is not found.
     A cluster of bad rows bends the curve and widens its noise, and so hides itself: look for
     outliers with a law without discrepancy under Student-t noise, such as ``chinchilla``.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each run, least probable first: its inputs and ``loss``; ``sds``, the posterior
-        median of the residual in standard deviations of the noise's middle; ``tail``, the posterior
-        mean of the probability of a residual at least as large under the fitted noise;
-        ``tail_rows``, that times the number of rows, at most one; ``normal_tail_rows``, the same
-        under Normal noise with the quartiles of the fitted noise; and ``verdict``: "outlier" where
-        ``tail_rows`` is below 0.05, "heavy tail" where only ``normal_tail_rows`` is, else "".
+        One row for each run, least probable first, with its inputs and ``loss``.
+
+        - ``sds``: posterior median of the residual, in standard deviations of the Normal noise with
+          the quartiles of the fitted noise.
+        - ``tail``: posterior mean of the probability of a residual at least as large under the
+          fitted noise.
+        - ``tail_rows``: ``tail`` times the number of rows, at most one.
+        - ``normal_tail_rows``: the same under that Normal noise.
+        - ``verdict``: "outlier" if ``tail_rows`` is below 0.05, "heavy tail" if only
+          ``normal_tail_rows`` is, else "".
 
     Raises
     ------
@@ -86,12 +90,14 @@ def find_outliers(fit: Fit) -> pd.DataFrame:
         tail=tail,
         tail_rows=tail_rows,
         normal_tail_rows=normal_tail_rows,
-        verdict=np.select([is_outlier, is_heavy_tail], [OUTLIER, TAIL], ""),
+        verdict=np.select([is_outlier, is_heavy_tail], [OUTLIER, HEAVY_TAIL], ""),
     )
     return table.sort_values("tail", kind="stable")
 
 
-def find_duplicates(runs: Runs, same: float = SAME, different: float = DIFFERENT) -> pd.DataFrame:
+def find_duplicates(
+    runs: Runs, same: float = SAME_INPUT, different: float = DIFFERENT_LOSS
+) -> pd.DataFrame:
     """Pairs of runs with identical numbers, or with the same inputs and losses that disagree.
 
     Parameters
@@ -99,17 +105,17 @@ def find_duplicates(runs: Runs, same: float = SAME, different: float = DIFFERENT
     runs
         The table.
     same
-        Runs have the same inputs when each input agrees within this share.
+        Largest relative difference of inputs that count as the same.
     different
-        Losses of such runs disagree when they differ by more than this share, which is more than
-        seeds of one recipe do.
+        Relative difference above which the losses of such runs disagree. By default it is more than
+        seeds of one recipe differ by.
 
     Returns
     -------
     pandas.DataFrame
-        One row for each pair: ``first`` and ``second`` (ids), their losses, ``difference`` of the
-        log losses, and ``kind``: "identical" or "losses disagree". Repeated runs that agree are not
-        listed.
+        One row for each pair: ``first`` and ``second`` (ids), ``loss_first`` and ``loss_second``
+        (nats per token), ``difference`` (log of second loss over first), and ``kind``: "identical"
+        or "losses disagree". Repeated runs that agree are not listed.
 
     Raises
     ------
@@ -124,8 +130,10 @@ def find_duplicates(runs: Runs, same: float = SAME, different: float = DIFFERENT
             f"same and different must be positive shares; got {same:g} and {different:g}"
         )
     inputs = [name for name in ("N", "D") if name in runs.table] or ["C"]
-    points = np.column_stack([*runs.log_inputs(inputs).values()])
+    points = np.column_stack(list(runs.log_inputs(inputs).values()))
+    # The maximum norm (p = infinity) of log inputs: each input must agree by itself.
     pairs = cKDTree(points).query_pairs(np.log1p(same), p=np.inf, output_type="ndarray")
+    # The last key of lexsort is the primary one: by the first run of a pair, then the second.
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     first, second = pairs[order].T
 

@@ -22,7 +22,9 @@ Ferro (2014), Fair scores for ensemble forecasts, doi:10.1002/qj.2270.
 import numpy as np
 
 LEVELS = (50, 80, 90)
-"""Probabilities, in percent, of the equal-tailed intervals that are scored."""
+"""Probabilities, in percent, of the equal-tailed intervals whose coverage is recorded."""
+SCORED_LEVEL = 90
+"""Probability, in percent, of the interval of `interval_score`."""
 
 
 def score(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
@@ -36,12 +38,12 @@ def score(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
     for level in LEVELS:
         lower, upper = _bounds(draws, level)
         inside[f"inside{level}"] = (lower <= observed) & (observed <= upper)
-    lower, upper = _bounds(draws, 90)
+    lower, upper = _bounds(draws, SCORED_LEVEL)
     return {
         "median": median,
         **inside,
         "crps": crps(draws, observed),
-        "interval_score": interval_score(lower, upper, observed, 0.9),
+        "interval_score": interval_score(lower, upper, observed, SCORED_LEVEL / 100),
         "bias": median - observed,
         "abs_error": np.abs(median - observed),
         "z": (observed - draws.mean(axis=0)) / draws.std(axis=0, ddof=1),
@@ -49,12 +51,16 @@ def score(draws: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _bounds(draws: np.ndarray, level: int) -> np.ndarray:
-    """Bounds of the equal-tailed interval of this probability in percent, shape (2, targets)."""
+    """Return the bounds of the equal-tailed interval of a level in percent, shape (2, targets)."""
     return np.quantile(draws, [0.5 - level / 200, 0.5 + level / 200], axis=0)
 
 
 def crps(draws: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Fair continuous ranked probability score of draws (draws, targets), in their unit."""
+    """Return the fair continuous ranked probability score, shape (targets,), in the draws' unit.
+
+    draws : shape (draws, targets).
+    observed : shape (targets,).
+    """
     size = len(draws)
     # In rising order, the i-th draw (from 1) is added i - 1 times and subtracted size - i times
     # in the sum of the distances between all pairs.
@@ -66,6 +72,6 @@ def crps(draws: np.ndarray, observed: np.ndarray) -> np.ndarray:
 def interval_score(
     lower: np.ndarray, upper: np.ndarray, observed: np.ndarray, prob: float
 ) -> np.ndarray:
-    """Width of an interval, plus 2 / (1 - prob) times the distance of the observation from it."""
+    """Return the score u - l + 2 / (1 - prob) times the distance of y from [l, u], (targets,)."""
     missed = np.maximum(lower - observed, 0.0) + np.maximum(observed - upper, 0.0)
     return upper - lower + 2 / (1 - prob) * missed

@@ -503,10 +503,14 @@ def test_a_loss_in_other_units_must_be_positive_in_nats():
     ("unit", "rate", "message"),
     [
         ("bpb", None, "one of nats, bits, perplexity, .*; got 'bpb'"),
-        ("bits_per_byte", None, "become nats per token by tokens_per_byte"),
+        ("bits_per_byte", None, "bits_per_byte need tokens_per_byte, the number of tokens"),
         ("bits_per_byte", 4.2, "between 0 and 1 .*; got 4.2: bytes per token"),
         ("bits_per_byte", 0.0, "between 0 and 1"),
-        ("perplexity", 0.25, "tokens_per_byte is for losses per byte; perplexity are per token"),
+        (
+            "perplexity",
+            0.25,
+            "tokens_per_byte applies to losses per byte; perplexity are per token",
+        ),
     ],
 )
 def test_units_that_cannot_be_converted_are_refused_in_words(unit, rate, message):

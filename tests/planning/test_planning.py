@@ -234,7 +234,9 @@ def test_default_candidates_are_runs_that_the_budget_pays_for(additive):
     served = sb.Cost("with inference", lambda N, D: 6 * N * D + 2e12 * N)
     other = candidate_grid(fit, 1e24, served)
     np.testing.assert_allclose(served.flop(other["N"], other["D"]), other["cost"], rtol=1e-9)
-    with pytest.raises(sb.QueryError, match="pay for no run as large as the smallest of the table"):
+    with pytest.raises(
+        sb.QueryError, match="FLOP are less than the cheapest run of the table costs"
+    ):
         candidate_grid(fit, 1e15)
 
 
@@ -254,7 +256,7 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
     far = {"N": 1e13, "D": 1e15}
     plan = sb.next_runs(fit, budget=1e22, target=far)
     assert plan.table["variance_left"].iloc[-1] > 0.95
-    assert "mostly for the discrepancy at the target" in plan.notes[0]
+    assert "mostly because of the discrepancy at the target" in plan.notes[0]
     # A run at the target itself tells the curve there, discrepancy and all.
     noise = noise_variance(fit)
     there = sb.next_runs(
@@ -268,12 +270,12 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
     [
         ({"target": {}}, "a target is {'N': ..., 'D': ...} or {'C': ...}; got {}"),
         ({"target": {"N": "70B"}}, "any two of N, D and C; got N"),
-        ({"target": {"N": ["70B", "1B"], "D": "1T"}}, "one target at a time; got 2"),
-        ({"target": {"C": [1e21, 1e22]}}, "one target at a time; got 2"),
+        ({"target": {"N": ["70B", "1B"], "D": "1T"}}, "a plan takes one target; got 2"),
+        ({"target": {"C": [1e21, 1e22]}}, "a plan takes one target; got 2"),
         ({"budget": "inf"}, "budget is one finite number of FLOP; got inf"),
         ({"budget": "much"}, "budget: 'much' is not a quantity"),
-        ({"batch": 0}, "batch is the most runs to make, 1 or more; got 0"),
-        ({"candidates": {"N": [1e9]}}, "candidates have N and D; got N"),
+        ({"batch": 0}, "batch is the largest number of runs, at least 1; got 0"),
+        ({"candidates": {"N": [1e9]}}, "candidates need columns N and D; got N"),
         (
             {"candidates": {"N": [1e9], "D": [1e9, 1e10]}},
             "candidates need finite N and D in equal numbers; got 1 and 2",

@@ -242,8 +242,8 @@ def test_weights_are_those_of_arviz_loo(chinchilla):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"C": [1e21, 1e22]}, "influence is that on one budget; got 2"),
-        ({"N": [1e9, 2e9], "D": 1e11}, "influence is that on one target; got 2"),
+        ({"C": [1e21, 1e22]}, "influence takes one budget; got 2"),
+        ({"N": [1e9, 2e9], "D": 1e11}, "influence takes one target; got 2"),
         ({"N": 1e9}, "'chinchilla' predicts from any two of N, D and C; got N"),
         ({"C": "lots"}, "C: 'lots' is not a quantity"),
         ({"C": 1e21, "by": "row"}, "by is 'run' or 'size'; got 'row'"),
