@@ -95,6 +95,6 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
             f"got {tokens_per_byte:g}"
         )
         if tokens_per_byte > 1:
-            message += ": if that is bytes per token, give its inverse"
+            message += ": bytes per token? give its inverse"
         raise RunsError(message)
     return conversion.nats(value) / tokens_per_byte

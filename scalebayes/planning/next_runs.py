@@ -294,9 +294,8 @@ def _reason(question: Question) -> str:
     share = floor(question.discrepancy) / max(floor(question.belief), tiny)
     if share < 0.5:
         return ", mostly because these runs cannot determine the law's parameters fully"
-    return (
-        ", mostly because of the discrepancy at the target, about which such distant runs say little"
-    )
+    cause = "the discrepancy at the target, about which such distant runs say little"
+    return f", mostly because of {cause}"
 
 
 def _gate_notes(fit: Fit | Average) -> tuple[str, ...]:
