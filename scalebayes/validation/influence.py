@@ -202,7 +202,7 @@ def influence(
     """
     if isinstance(fit, Average):
         raise QueryError(
-            "influence takes one fit, got an average: ask each fit of the average separately"
+            "influence takes one fit, got an average: ask each fit of the average by itself"
         )
     if by not in ("run", "size"):
         raise QueryError(f"by is 'run' or 'size'; got {by!r}")
