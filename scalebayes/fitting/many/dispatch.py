@@ -15,8 +15,8 @@ from typing import Any
 from scalebayes.errors import FitError, GateWarning, ScaleBayesError
 from scalebayes.fitting.fit import fit
 from scalebayes.fitting.graph import structure
-from scalebayes.fitting.many import workers as crew
 from scalebayes.fitting.many.jobs import Job
+from scalebayes.fitting.many.workers import Task, Workers, connected, each, threads
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.store import save
 from scalebayes.utils.files import write_whole
@@ -27,19 +27,19 @@ def file_of(folder: Path, name: str) -> Path:
     return folder / f"{name}.nc"
 
 
-def here(jobs: Iterable[Job], folder: Path) -> Generator[tuple[str, str]]:
+def fit_here(jobs: Iterable[Job], folder: Path) -> Generator[tuple[str, str]]:
     """Fit in this process, and yield each job's name with its error, empty after a success.
 
     Jobs that share a compiled sampler are fitted one after another.
     """
-    alike: dict[Any, list[Job]] = {}
+    by_structure: dict[Any, list[Job]] = {}
     for job in jobs:
-        alike.setdefault(structure(job.spec, job.runs), []).append(job)
-    for job in itertools.chain.from_iterable(alike.values()):
+        by_structure.setdefault(structure(job.spec, job.runs), []).append(job)
+    for job in itertools.chain.from_iterable(by_structure.values()):
         try:
             made = make_fit(job)
         except Exception as error:  # a failed fit must not stop the others
-            yield job.name, in_words(error)
+            yield job.name, error_message(error)
             continue
         if made.partial:
             raise KeyboardInterrupt  # an interrupted fit is not saved
@@ -47,21 +47,27 @@ def here(jobs: Iterable[Job], folder: Path) -> Generator[tuple[str, str]]:
         yield job.name, ""
 
 
-def there(jobs: Iterable[Job], folder: Path, workers: crew.Workers) -> Generator[tuple[str, str]]:
-    """Fit on workers, save the files that they send back, and yield as `here` does."""
-    tasks = [
-        crew.Task(job.name, _fit_to_bytes, (job, job.record), structure(job.spec, job.runs))
-        for job in jobs
-    ]
+def fit_on_workers(
+    jobs: Iterable[Job], folder: Path, workers: Workers
+) -> Generator[tuple[str, str]]:
+    """Fit on workers, save the files that they send back, and yield as `fit_here` does."""
+    tasks = []
+    for job in jobs:
+        kind = structure(job.spec, job.runs)
+        tasks.append(Task(job.name, _fit_to_bytes, (job, job.record), kind))
     if not tasks:
         return
-    started = min(workers, len(tasks)) if isinstance(workers, int) else workers
-    with crew.connected(started) as connected, closing(crew.each(tasks, connected)) as ended:
-        for one in ended:
-            content, error = one.value or (b"", one.error)
+    if isinstance(workers, int):
+        workers = min(workers, len(tasks))  # further workers would have no task
+    with connected(workers) as client, closing(each(tasks, client)) as ended:
+        for task in ended:
+            if task.error is not None:
+                yield task.name, task.error
+                continue
+            content, error = task.value
             if content:
-                _write(file_of(folder, one.name), content)
-            yield one.name, error or ""
+                _write(file_of(folder, task.name), content)
+            yield task.name, error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -72,22 +78,35 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _fit_to_bytes(job: Job, record: dict[str, Any]) -> tuple[bytes, str]:
-    """Return the content of the fit's file, or an error message; runs on a worker."""
-    if (ours := job.record) != record:
-        changed = [part for part, value in ours.items() if record[part] != value]
+    """Return the content of the fit's file and an empty message, or no content and an error.
+
+    This runs on a worker. ``record`` is the job's record in the process that sent it, which
+    differs from the record here when the worker has another version of scalebayes.
+    """
+    changed = [part for part, value in job.record.items() if record[part] != value]
+    if changed:
         return b"", f"the worker has another scalebayes ({', '.join(changed)} differ)"
     try:
-        own = {"cores": crew.threads()} if job.settings.get("backend", "nutpie") == "nutpie" else {}
-        made = make_fit(replace(job, settings=own | dict(job.settings)))
+        made = make_fit(_with_threads_of_worker(job))
         with tempfile.TemporaryDirectory(prefix="scalebayes-") as folder:
-            return save(made, Path(folder) / "fit.nc").read_bytes(), ""
+            path = save(made, Path(folder) / "fit.nc")
+            return path.read_bytes(), ""
     except Exception as error:  # some exceptions cannot be pickled
-        return b"", in_words(error)
+        return b"", error_message(error)
 
 
-def in_words(error: Exception) -> str:
+def _with_threads_of_worker(job: Job) -> Job:
+    """Return the job with as many cores as the worker has threads, unless it sets cores itself."""
+    if job.settings.get("backend", "nutpie") != "nutpie" or "cores" in job.settings:
+        return job
+    return replace(job, settings={"cores": threads(), **job.settings})
+
+
+def error_message(error: Exception) -> str:
     """Return the message of an exception, with its type unless it is one of scalebayes."""
-    return str(error) if isinstance(error, ScaleBayesError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ScaleBayesError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def make_fit(job: Job) -> Fit:
@@ -95,7 +114,6 @@ def make_fit(job: Job) -> Fit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)  # kept in the metadata; `fit_many` warns once
         made = fit(job.runs, job.spec, seed=job.seed, progress=False, **job.settings)
-    made.tree.attrs[METADATA] = json.dumps(
-        made.metadata | {"job": job.record}, sort_keys=True, default=str
-    )
+    metadata = made.metadata | {"job": job.record}
+    made.tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
     return made

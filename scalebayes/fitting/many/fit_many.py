@@ -1,4 +1,4 @@
-"""Many fits: one after another here, or on the workers of `dask.distributed`; each is on disk as soon as it is made."""
+"""Many fits, in this process or on workers of `dask.distributed`; each is saved at once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scalebayes.errors import FitError, GateWarning
-from scalebayes.fitting.many.dispatch import file_of, here, there
+from scalebayes.fitting.many.dispatch import file_of, fit_here, fit_on_workers
 from scalebayes.fitting.many.jobs import Job, file_name
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.store import load
@@ -31,12 +31,12 @@ type State = Literal["fitted", "found", "failed"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: fitted now, found in the folder, or failed, and why.
+    """The outcome of one job: fitted now, found in the folder, or failed with an error.
 
     Attributes
     ----------
     metadata : dict
-        Of the fit (`Fit.metadata`); empty where there is none.
+        The fit's metadata (`Fit.metadata`); empty after a failure.
     """
 
     job: Job
@@ -47,14 +47,16 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch(Mapping[str, Fit]):
-    """The fits of a batch by name, read from their files when asked for; `compare`, `average` and others take it.
+    """The fits of a batch by name, as a mapping that reads a fit's file when asked for it.
+
+    `compare`, `average` and other functions that take fits by name take a batch.
 
     Attributes
     ----------
     folder : Path
-        Where they are, one ``NAME.nc`` each.
+        Folder with one file ``NAME.nc`` for each fit.
     outcomes : tuple of Outcome
-        Of every job, in the order given.
+        The outcome of every job, in the order given.
     """
 
     folder: Path
@@ -69,64 +71,79 @@ class Batch(Mapping[str, Fit]):
         return load(file_of(self.folder, name))
 
     def __iter__(self) -> Iterator[str]:
-        """Names of the fits there are."""
-        return (one.job.name for one in self.outcomes if one.state != "failed")
+        """Iterate over the names of the fits."""
+        return (outcome.job.name for outcome in self.outcomes if outcome.state != "failed")
 
     def __len__(self) -> int:
-        """How many fits there are."""
-        return sum(1 for _ in self)
+        """Return the number of fits."""
+        return len(list(iter(self)))
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is such a fit."""
-        return any(name == one for one in self)
+        """Return whether there is a fit of this name, without reading it."""
+        return name in list(iter(self))
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why there is no fit, by the names of the jobs that failed."""
-        return {one.job.name: one.error for one in self.outcomes if one.state == "failed"}
+        """Error of each failed job, by name."""
+        failed = [outcome for outcome in self.outcomes if outcome.state == "failed"]
+        return {outcome.job.name: outcome.error for outcome in failed}
 
     @property
     def gate_failures(self) -> dict[str, tuple[str, ...]]:
-        """Codes of the checks that fits failed, by the names of the fits that did not pass their gate."""
-        failed = {
-            one.job.name: tuple(one.metadata.get("gate_failures", ())) for one in self.outcomes
-        }
-        return {name: codes for name, codes in failed.items() if codes}
+        """Codes of the convergence checks that a fit failed, for the fits that failed any."""
+        failed = {}
+        for outcome in self.outcomes:
+            codes = tuple(outcome.metadata.get("gate_failures", ()))
+            if codes:
+                failed[outcome.job.name] = codes
+        return failed
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a job: ``runs``, ``model``, ``state``, ``gate``, ``attempts``, ``seconds`` and ``error``."""
+        """One row for each job.
+
+        The columns are ``runs``, ``model``, ``state``, ``gate`` (failed convergence checks),
+        ``attempts``, ``seconds`` and ``error``.
+        """
         import pandas as pd
 
-        rows = [
-            {
-                "job": one.job.name,
-                "runs": one.job.runs.name,
-                "model": one.job.spec.name,
-                "state": one.state,
-                "gate": ""
-                if one.state == "failed"
-                else " ".join(one.metadata["gate_failures"]) or "passed",
-                "attempts": one.metadata.get("attempts", 0),
-                "seconds": one.metadata.get("seconds", float("nan")),
-                "error": one.error,
-            }
-            for one in self.outcomes
-        ]
         columns = ["job", "runs", "model", "state", "gate", "attempts", "seconds", "error"]
+        rows = [_row(outcome) for outcome in self.outcomes]
         return pd.DataFrame(rows, columns=columns).set_index("job")
 
     def sentence(self) -> str:
-        """Say how many there are, how many were made now, and which failed."""
-        states = Counter(one.state for one in self.outcomes)
+        """Return a sentence with the number of fits, failed jobs and failed convergence checks."""
         text = f"{len(self)} of {len(self.outcomes)} fits in {self.folder}"
-        text += f", {states['found']} of them from before" if states["found"] else ""
-        text += f"; failed: {', '.join(self.failures)}" if self.failures else ""
-        gate = [f"{name} ({', '.join(codes)})" for name, codes in self.gate_failures.items()]
-        return text + (f"; did not pass the gate: {', '.join(gate)}" if gate else "")
+        found = sum(outcome.state == "found" for outcome in self.outcomes)
+        if found:
+            text += f", {found} of them made earlier"
+        if self.failures:
+            text += f"; failed: {', '.join(self.failures)}"
+        if self.gate_failures:
+            fits = [f"{name} ({', '.join(codes)})" for name, codes in self.gate_failures.items()]
+            text += f"; failed convergence checks: {', '.join(fits)}"
+        return text
 
     def __repr__(self) -> str:
         return f"<Batch: {self.sentence()}>"
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    """Return the row of `Batch.table` for one job."""
+    metadata = outcome.metadata
+    gate = ""
+    if outcome.state != "failed":
+        gate = " ".join(metadata["gate_failures"]) or "passed"
+    return {
+        "job": outcome.job.name,
+        "runs": outcome.job.runs.name,
+        "model": outcome.job.spec.name,
+        "state": outcome.state,
+        "gate": gate,
+        "attempts": metadata.get("attempts", 0),
+        "seconds": metadata.get("seconds", float("nan")),
+        "error": outcome.error,
+    }
 
 
 def fit_many(
@@ -137,58 +154,65 @@ def fit_many(
     replace: bool = False,
     progress: bool | None = None,
 ) -> Batch:
-    """Make many fits, each of them saved as soon as it is there; what a folder holds already is not made again.
+    """Return many fits, each saved as soon as it is made; fits already in the folder are kept.
 
-    With one worker the fits are made in this process, one after another. With more they are made by `dask.distributed`
-    (extra ``distributed``), one at a time a worker, jobs whose models compile alike on the same worker. A fit that
-    fails, or whose worker dies, is told by name; it takes no other with it and is not tried again in this batch.
-    Calling again with the same jobs and folder goes on from what is there, and tries what failed.
+    With one worker, this process makes the fits one after another. With more, workers of
+    `dask.distributed` (extra ``distributed``) make them. Each worker makes one fit at a time,
+    preferably of a model that it has compiled already. A fit that fails, or whose worker dies,
+    is recorded with its error, affects no other fit, and is not repeated in this batch. A second
+    call with the same jobs and folder continues from the fits there, and repeats failed ones.
 
     Parameters
     ----------
     jobs
-        What to fit (`Job`, `grid`); no two of one name.
+        The fits to make (`Job`, `grid`), each under a different name.
     folder
-        Where fits go, ``NAME.nc`` each; made when it is not there.
+        Folder for the files ``NAME.nc``; created if missing.
     workers
-        How many processes to start on this machine, each sampling on one core. Or the address of a scheduler
-        (``"tcp://host:8786"``) or a `distributed.Client`, whose workers have this version of scalebayes too. They need
-        not see the folder, since fits are sent back and written here; each samples on as many cores as it has threads.
+        How many processes to start on this machine, each with one core. Or the address of a
+        scheduler (``"tcp://host:8786"``) or a `distributed.Client`. Its workers need the same
+        version of scalebayes, but not the folder, since fits are sent back and written here. Each
+        of them samples on as many cores as it has threads.
     replace
-        Whether to fit again, and replace, what is in the folder under a job's name and was fitted otherwise.
+        Whether to fit again where the folder holds a different fit under a job's name.
     progress
-        Whether to show progress on stderr; by default when it is a terminal or a notebook.
+        Whether to show progress on stderr; by default in a terminal or a notebook.
 
     Returns
     -------
     Batch
-        Failures are in it, not raised: look at ``failures``, ``table`` or ``print`` it.
+        The fits by name. Failures do not raise: see ``failures`` and ``table``, or ``print`` it.
 
     Raises
     ------
     FitError
-        Before anything is fitted: two jobs of one name, a folder that cannot be, another fit under a job's name, the
-        extra ``distributed`` missing, or no scheduler at the address. Later: a full disk, or no worker left.
+        Before any fit: jobs of equal names, a folder that cannot be created, a different fit
+        under a job's name, a missing extra ``distributed``, or no scheduler at the address.
+        Later: a full disk, or no worker left.
     KeyboardInterrupt
-        On Ctrl-C; fits that were made by then are in the folder.
+        On Ctrl-C; the fits made so far are in the folder.
 
     Warns
     -----
     GateWarning
-        Once, naming the fits that did not pass their gate.
+        Once, naming the fits that failed convergence checks.
     """
-    jobs, folder = [*jobs], Path(folder)
-    found = _found(jobs, _make(folder), replace)
+    jobs = list(jobs)
+    folder = Path(folder)
+    _check_names(jobs)
+    _make_folder(folder)
+    found = _found(jobs, folder, replace)
     missing = [job for job in jobs if job.name not in found]
     errors: dict[str, str] = {}
-    with Progress(progress) as bar:
-        tell = bar.count(f"fits in {folder}", len(jobs), len(found))
-        ended = here(missing, folder) if workers == 1 else there(missing, folder, workers)
-        with closing(ended):
-            for name, error in ended:
-                errors |= {name: error} if error else {}
-                tell(f"{len(errors)} failed" if errors else "")
-    batch = Batch(folder, tuple(_outcome(job, folder, job.name in found, errors) for job in jobs))
+    with Progress(progress) as bar, closing(_fit(missing, folder, workers)) as ended:
+        count = bar.count(f"fits in {folder}", len(jobs), len(found))
+        for name, error in ended:
+            if error:
+                errors[name] = error
+            count(f"{len(errors)} failed" if errors else "")
+
+    outcomes = [_outcome(job, folder, job.name in found, errors) for job in jobs]
+    batch = Batch(folder, tuple(outcomes))
     if batch.gate_failures:
         warnings.warn(batch.sentence(), GateWarning, stacklevel=2)
     return batch
@@ -203,71 +227,95 @@ def fit_all[Label: (str, tuple[str, str])](
     progress: bool | None = None,
     **settings: Any,
 ) -> dict[Label, Fit]:
-    """Make the fits that one answer needs, of pairs of runs and spec by labels of the caller's own, and give them all.
+    """Return the fits of pairs of runs and spec, by the labels of the caller.
 
     Parameters
     ----------
     pairs
-        What to fit; the labels name the files.
+        What to fit; files are named after the labels.
     workers, folder, progress
-        As for `fit_many`; by default the folder is gone afterwards.
+        As for `fit_many`; without a folder the files are temporary.
     seed, **settings
         As for `scalebayes.fit`.
 
     Raises
     ------
     FitError
-        As `fit_many`, and when any fit failed, naming each. Failures of the gate are in the fits.
+        As `fit_many`, and when any fit failed, naming each. Failed convergence checks do not
+        raise; they are in the fits.
     """
-    names = {
-        label: file_name(label if isinstance(label, str) else " ".join(label)) for label in pairs
-    }
-    jobs = {
-        key: Job(names[key], *pair, seed=seed, settings=settings) for key, pair in pairs.items()
-    }
+    names = {}
+    jobs = []
+    for label, (runs, spec) in pairs.items():
+        text = label if isinstance(label, str) else " ".join(label)
+        name = file_name(text)
+        names[label] = name
+        jobs.append(Job(name, runs, spec, seed=seed, settings=settings))
     with tempfile.TemporaryDirectory(prefix="scalebayes-") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)
-        batch = fit_many(jobs.values(), folder or temporary, workers=workers, progress=progress)
+        batch = fit_many(jobs, folder or temporary, workers=workers, progress=progress)
         if batch.failures:
-            raise FitError(
-                "; ".join(f"{name} failed: {error}" for name, error in batch.failures.items())
-            )
+            failed = [f"{name} failed: {error}" for name, error in batch.failures.items()]
+            raise FitError("; ".join(failed))
         return {label: batch[name] for label, name in names.items()}
 
 
-def _make(folder: Path) -> Path:
+def _fit(jobs: Iterable[Job], folder: Path, workers: Workers) -> Generator[tuple[str, str]]:
+    """Fit and save jobs, and yield each job's name with its error, empty after a success."""
+    if workers == 1:
+        return fit_here(jobs, folder)
+    return fit_on_workers(jobs, folder, workers)
+
+
+def _check_names(jobs: Iterable[Job]) -> None:
+    """Raise when two jobs would write one file."""
+    # Some file systems do not distinguish upper and lower case.
+    counts = Counter(job.name.casefold() for job in jobs)
+    repeated = [job.name for job in jobs if counts[job.name.casefold()] > 1]
+    if repeated:
+        names = ", ".join(dict.fromkeys(repeated))
+        raise FitError(f"job names must differ in more than upper and lower case; got {names}")
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FitError(f"cannot make the folder {folder}: {error.strerror}") from None
-    return folder
 
 
 def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
-    """Names of the jobs whose very fit is in the folder; refuse twins, and other fits under their names."""
-    names = Counter(job.name.casefold() for job in jobs)  # some file systems do not tell a from A
-    if twice := [job.name for job in jobs if names[job.name.casefold()] > 1]:
-        raise FitError(
-            f"jobs need names of their own; several are called {', '.join(dict.fromkeys(twice))}"
-        )
-    found, others = set(), []
+    """Return the names of the jobs whose fit is in the folder.
+
+    Raises
+    ------
+    FitError
+        When ``replace`` is false and the folder holds other files under the names of jobs.
+    """
+    found = set()
+    different = []
     for job in jobs:
-        if not file_of(folder, job.name).exists():
+        path = file_of(folder, job.name)
+        if not path.exists():
             continue
-        before = read_metadata(file_of(folder, job.name)).get("job", {})
-        if before == job.record:
+        saved = read_metadata(path).get("job", {})
+        if saved == job.record:
             found.add(job.name)
+        elif not saved:
+            different.append(f"{job.name} (not of a batch)")
         else:
-            changed = [part for part, value in job.record.items() if before.get(part) != value]
-            others.append(f"{job.name} ({', '.join(changed) if before else 'not of a batch'})")
-    if others and not replace:
-        text = f"{folder} holds fits that differ from the jobs of their names: {', '.join(others)}"
-        raise FitError(f"{text}; replace=True (--force) fits them again")
+            changed = [part for part, value in job.record.items() if saved.get(part) != value]
+            different.append(f"{job.name} ({', '.join(changed)})")
+    if different and not replace:
+        raise FitError(
+            f"{folder} holds fits that differ from the jobs of their names: "
+            f"{', '.join(different)}; replace=True (--force) fits them again"
+        )
     return found
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """How a saved fit was made, without reading its draws; empty where the file is not one of ours."""
+    """Return the metadata of a saved fit without reading its draws; empty for other files."""
     import netCDF4
 
     try:
@@ -277,7 +325,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _outcome(job: Job, folder: Path, before: bool, errors: Mapping[str, str]) -> Outcome:
+def _outcome(job: Job, folder: Path, is_found: bool, errors: Mapping[str, str]) -> Outcome:
     if job.name in errors:
         return Outcome(job, "failed", {}, errors[job.name])
-    return Outcome(job, "found" if before else "fitted", read_metadata(file_of(folder, job.name)))
+    metadata = read_metadata(file_of(folder, job.name))
+    return Outcome(job, "found" if is_found else "fitted", metadata)

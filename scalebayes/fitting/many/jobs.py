@@ -1,4 +1,4 @@
-"""A fit to be made: the runs, the model and how to sample, under a name; and grids of them."""
+"""Jobs of `fit_many`: a table, a model and settings under a name; and grids of jobs."""
 
 from __future__ import annotations
 
@@ -15,34 +15,43 @@ from scalebayes.errors import FitError, RunsError
 from scalebayes.fitting.fit import fit
 from scalebayes.specs.spec import Spec, read_model
 
-NAME = re.compile(r"\w[\w .,+=%@()-]*")
-OURS = ("seed", "progress", "runs", "model")
-"""What `scalebayes.fit` takes and a job says elsewhere."""
-SAME_DRAWS = ("cores", "cache")
-"""Settings that change how fast a fit is made and not what comes out."""
+PUNCTUATION = ".,+=%@()"
+"""What a job's name may hold besides letters, digits, spaces, underscores and dashes."""
+NAME = re.compile(rf"\w[\w {PUNCTUATION}-]*")
+FORBIDDEN = re.compile(rf"[^\w {PUNCTUATION}-]+")
+
+FIELDS_OF_JOBS = ("seed", "progress", "runs", "model")
+"""Arguments of `scalebayes.fit` that `Job` or `fit_many` sets, so ``settings`` must not."""
+SPEED_SETTINGS = ("cores", "cache")
+"""Settings that change how long a fit takes, and no draw."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A fit to be made.
+    """One fit for `fit_many` to make.
 
     Attributes
     ----------
     name : str
-        What the fit is called, and its file: letters, digits, spaces and ``_.,+-=%@()``.
+        Name of the fit and of its file: letters, digits, spaces and ``_.,+-=%@()``.
     runs : Runs
         The table.
     model : str, Path or Spec
         As for `scalebayes.fit`.
     seed : int
-        Of the sampler.
+        Seed of the sampler.
     settings : mapping
-        Further arguments of `scalebayes.fit`: ``draws``, ``tune``, ``chains``, ``target_accept`` ...
+        Further arguments of `scalebayes.fit`, such as ``draws``, ``tune``, ``chains`` and
+        ``target_accept``.
 
     Raises
     ------
-    FitError, RunsError, SpecError
-        When the name is no file name, a setting belongs elsewhere, the runs are no `Runs`, or the model is unknown.
+    FitError
+        When the name cannot be a file name, or a setting is an attribute of the job itself.
+    RunsError
+        When ``runs`` is not a `Runs`.
+    SpecError
+        When the model is unknown.
     """
 
     name: str
@@ -53,16 +62,19 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read the model, and refuse what could not be fitted or saved."""
+        """Read the model, and reject what cannot be fitted or saved."""
         if not NAME.fullmatch(self.name):
             raise FitError(
-                f"a job's name is its file's: letters, digits, spaces and _.,+-=%@(); got {self.name!r}"
+                "a job's name is also a file name, made of letters, digits, spaces and "
+                f"_.,+-=%@(), and begins with a letter, digit or _; got {self.name!r}"
             )
         if not isinstance(self.runs, Runs):
             raise RunsError(
-                f"job {self.name!r} takes Runs, got {type(self.runs).__name__}: sb.read_runs(...) makes them"
+                f"job {self.name!r} takes Runs, got {type(self.runs).__name__}: "
+                "sb.read_runs(...) reads them"
             )
-        if misplaced := [name for name in OURS if name in self.settings]:
+        misplaced = [name for name in FIELDS_OF_JOBS if name in self.settings]
+        if misplaced:
             raise FitError(
                 f"job {self.name!r}: {', '.join(misplaced)} cannot stand among the settings"
             )
@@ -70,32 +82,35 @@ class Job:
 
     @property
     def spec(self) -> Spec:
-        """The model, read."""
+        """The model as a `Spec`."""
         return read_model(self.model)
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything that determines the draws, defaults filled in, as JSON takes it; equal records, equal fits."""
-        own = {
-            p.name: p.default
-            for p in inspect.signature(fit).parameters.values()
-            if p.kind is p.KEYWORD_ONLY
-        }
-        settings = {
-            name: v
-            for name, v in (own | dict(self.settings)).items()
-            if name not in (*OURS, *SAME_DRAWS)
-        }
+        """Everything that determines the draws, as JSON; equal records mean equal fits."""
+        settings = _default_settings() | dict(self.settings)
+        recorded = {}
+        for name, value in settings.items():
+            if name in FIELDS_OF_JOBS or name in SPEED_SETTINGS:
+                continue
+            is_json = isinstance(value, int | float | str | None)
+            recorded[name] = value if is_json else str(value)
         return {
             "spec": self.spec.hash,
             "runs": self.runs.hash,
             "seed": int(self.seed),
-            "settings": {
-                name: v if isinstance(v, int | float | str | None) else str(v)
-                for name, v in settings.items()
-            },
+            "settings": recorded,
             "scalebayes": version("scalebayes"),
         }
+
+
+def _default_settings() -> dict[str, Any]:
+    """Return the keyword arguments of `scalebayes.fit` with their defaults."""
+    defaults = {}
+    for parameter in inspect.signature(fit).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            defaults[parameter.name] = parameter.default
+    return defaults
 
 
 def grid(
@@ -105,12 +120,12 @@ def grid(
     seed: int = 0,
     **settings: Any,
 ) -> list[Job]:
-    """Make a job of every table with every model, called ``TABLE-MODEL``.
+    """Return a job for every table with every model, named ``TABLE-MODEL``.
 
     Parameters
     ----------
     tables
-        Tables, under names of their own or under yours.
+        One table, several, or several by the names to use.
     models
         One model or several.
     seed, **settings
@@ -122,19 +137,28 @@ def grid(
     >>> [job.name for job in sb.grid(sb.load_runs("pile2023"), ["kaplan", "chinchilla"])]
     ['pile2023-kaplan', 'pile2023-chinchilla']
     """
+    if isinstance(models, str | Path | Spec):
+        models = [models]
+    specs = [read_model(model) for model in models]
+    jobs = []
+    for table_name, runs in _named(tables):
+        for spec in specs:
+            name = file_name(f"{table_name}-{spec.name}")
+            jobs.append(Job(name, runs, spec, seed=seed, settings=settings))
+    return jobs
+
+
+def _named(tables: Runs | Iterable[Runs] | Mapping[str, Runs]) -> list[tuple[str, Runs]]:
+    if isinstance(tables, Mapping):
+        return list(tables.items())
     if isinstance(tables, Runs):
         tables = [tables]
-    named = (
-        [*tables.items()] if isinstance(tables, Mapping) else [(runs.name, runs) for runs in tables]
-    )
-    specs = [read_model(m) for m in ([models] if isinstance(models, str | Path | Spec) else models)]
-    return [
-        Job(file_name(f"{name}-{spec.name}"), runs, spec, seed=seed, settings=settings)
-        for name, runs in named
-        for spec in specs
-    ]
+    return [(runs.name, runs) for runs in tables]
 
 
 def file_name(text: str) -> str:
-    """Make a job's name of any text: what a name may not hold becomes a dash."""
-    return re.sub(r"[^\w .,+=%@()-]+", "-", text).lstrip(" .,+=%@()-") or "fit"
+    """Return a valid job name for any text, with a dash in place of forbidden characters."""
+    name = FORBIDDEN.sub("-", text)
+    # A name begins with a letter, a digit or an underscore.
+    name = name.lstrip(f" {PUNCTUATION}-")
+    return name or "fit"

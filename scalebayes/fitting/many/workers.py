@@ -70,24 +70,32 @@ def connected(workers: Workers) -> Iterator[Client]:
     FitError
         When the extra is not installed, nothing answers, or no worker starts.
     """
-    try:
-        import distributed
-    except ImportError as error:
-        text = (
-            "fits on several workers need dask.distributed: pip install 'scalebayes[distributed]'"
-        )
-        raise FitError(f"{text} ({error}); without it, workers=1 fits one after another") from None
-    if isinstance(workers, distributed.Client):
+    client_class = _client_class()
+    if isinstance(workers, client_class):
         yield workers
     elif isinstance(workers, str):
-        with _client(workers) as own:
-            yield own
+        with _client(workers) as client:
+            yield client
     elif isinstance(workers, int) and workers > 0:
-        with _local(workers) as own:
-            yield own
+        with _local(workers) as client:
+            yield client
     else:
-        text = "workers takes a number from 1, the address of a scheduler, or a distributed.Client"
-        raise FitError(f"{text}; got {workers!r}")
+        raise FitError(
+            "workers takes a number from 1, the address of a scheduler, or a distributed.Client; "
+            f"got {workers!r}"
+        )
+
+
+def _client_class() -> type[Client]:
+    """Return the class of clients, or raise when distributed is not installed."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise FitError(
+            "fits on several workers need dask.distributed: pip install 'scalebayes[distributed]' "
+            f"({error}); without it, workers=1 fits one after another"
+        ) from None
+    return Client
 
 
 def _client(address: str) -> Client:
@@ -111,17 +119,18 @@ def _local(workers: int) -> Iterator[Client]:
     """
     from distributed import Client, LocalCluster
 
+    cluster = LocalCluster(
+        n_workers=0,
+        processes=True,
+        dashboard_address=f"{HERE}:0",
+        host=HERE,
+        silence_logs=logging.ERROR,  # because `Ended.error` reports each worker that dies
+    )
     with (
+        cluster,
         tempfile.TemporaryDirectory(
             prefix="scalebayes-workers-", ignore_cleanup_errors=True
         ) as folder,
-        LocalCluster(
-            n_workers=0,
-            processes=True,
-            dashboard_address=f"{HERE}:0",
-            host=HERE,
-            silence_logs=logging.ERROR,
-        ) as cluster,  # silenced, because `Ended.error` reports each worker that dies
         Client(cluster, set_as_default=False) as client,
         _started(cluster.scheduler_address, workers, Path(folder)) as process,
     ):
@@ -163,9 +172,12 @@ def _await_workers(
     """Wait until all workers are connected, or raise with the last line of their log."""
     started = time.monotonic()
     while len(client.nthreads()) < workers:
-        if process.poll() is not None or time.monotonic() > started + PATIENCE:
+        has_stopped = process.poll() is not None
+        is_late = time.monotonic() > started + PATIENCE
+        if has_stopped or is_late:
             log = (folder / "log").read_text(errors="replace").strip().splitlines()
-            raise FitError(f"the workers did not start: {log[-1] if log else 'they said nothing'}")
+            reason = log[-1] if log else "they wrote no error message"
+            raise FitError(f"the workers did not start: {reason}")
         time.sleep(0.1)
 
 
@@ -181,29 +193,30 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
     FitError
         When there is no worker for `PATIENCE` seconds, or the scheduler is gone.
     """
-    # "known" are the kinds that each worker has run, and so has compiled for.
     waiting: dict[Hashable, list[Task]] = defaultdict(list)
     for task in tasks:
         waiting[task.kind].append(task)
     running: dict[str, tuple[Task, Future]] = {}
+    # The kinds that each worker has run, and so has compiled for.
     known: dict[str, set[Hashable]] = defaultdict(set)
-    seen = time.monotonic()
+    last_alive = time.monotonic()
     try:
         while waiting or running:
             alive = _alive(client)
             for address, (task, future) in list(running.items()):
-                if future.done() or address not in alive:
+                is_lost = address not in alive
+                if future.done() or is_lost:
                     del running[address]
                     yield _end(task, future)
             _start_tasks(client, alive, waiting, running, known)
             if alive:
-                seen = time.monotonic()
-            if time.monotonic() > seen + PATIENCE:
+                last_alive = time.monotonic()
+            if time.monotonic() > last_alive + PATIENCE:
                 raise FitError(f"there has been no worker for {PATIENCE:.0f} seconds")
             if running:
                 _wait_for_one(client, [future for _, future in running.values()])
             elif waiting:
-                time.sleep(POLL)  # for a worker
+                time.sleep(POLL)  # until a worker connects
     finally:
         if running:
             client.cancel([future for _, future in running.values()])
@@ -220,7 +233,9 @@ def _start_tasks(
     for address in alive:
         if address in running or not waiting:
             continue
-        holders = Counter(kind for worker in alive for kind in known[worker])
+        holders: Counter[Hashable] = Counter()
+        for worker in alive:
+            holders.update(known[worker])
         task = _take(waiting, known[address], holders)
         known[address].add(task.kind)
         running[address] = task, _submit(client, task, address)
