@@ -12,42 +12,50 @@ from scalebayes.laws import INPUTS
 
 
 class Table(pd.DataFrame):
-    """A DataFrame that prints whole, under the probability and kind of its intervals."""
+    """A DataFrame that prints all rows and columns, with its kind of intervals and its caveats."""
 
     @property
     def _constructor(self) -> type[Table]:
         return Table
 
     def __repr__(self) -> str:
-        """Print every column, to four significant digits, large numbers as 70B."""
-        kind, texts, notes = self._shown()
-        return "\n".join([*filter(None, [kind]), self._laid_out(texts), *map(wrap, notes)])
+        """Return every column as text, to four significant digits, large numbers such as 70B."""
+        parts = [self._kind(), self._text(), *map(wrap, self._caveats())]
+        return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
-        kind, texts, notes = self._shown()
-        return html.panel(kind, html.table(texts, index=False, most=60), html.entries(notes))
+        table = html.table(self._cells(), index=False, most=60)
+        return html.panel(self._kind(), table, html.entries(self._caveats()))
 
-    def _shown(self) -> tuple[str, pd.DataFrame, Sequence[object]]:
-        """The kind of the intervals, every cell as text, and the caveats."""
-        kind = (
-            f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals"
-            if "ci_prob" in self.attrs
-            else ""
-        )
+    def _kind(self) -> str:
+        """Return the probability and kind of the intervals; empty where there are none."""
+        if "ci_prob" not in self.attrs:
+            return ""
+        return f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals"
+
+    def _caveats(self) -> Sequence[object]:
+        return self.attrs.get("caveats", ())
+
+    def _cells(self) -> pd.DataFrame:
+        """Return index and columns as columns of text."""
         keys = self.index.to_frame(index=False)
-        texts = pd.concat([keys, self.reset_index(drop=True)], axis=1).map(html.written)
-        return kind, texts, self.attrs.get("caveats", ())
+        return pd.concat([keys, self.reset_index(drop=True)], axis=1).map(html.written)
 
-    def _laid_out(self, texts: pd.DataFrame) -> str:
-        """Columns in lines no longer than `WIDTH`: what is too wide goes on below, behind what says which row it is."""
-        table = texts.to_string(index=False)
-        if not len(texts) or table.index("\n") <= WIDTH:
-            return table
+    def _text(self) -> str:
+        """Return the columns as text in lines of at most `WIDTH`.
+
+        Columns that do not fit continue below, after the columns that identify the row: inputs of
+        the law and words.
+        """
+        cells = self._cells()
+        text = cells.to_string(index=False)
+        if not len(cells) or text.index("\n") <= WIDTH:
+            return text
         keys = self.index.to_frame(index=False)
         front = [x for x in keys if x in INPUTS or not pd.api.types.is_numeric_dtype(keys[x])]
         order = [*front, *self.columns, *keys.columns.drop(front)]
+        headings = [str(name) for name in order]
         rows = [
-            dict(zip(map(str, order), row, strict=True))
-            for row in texts[order].itertuples(index=False)
+            dict(zip(headings, row, strict=True)) for row in cells[order].itertuples(index=False)
         ]
         return align(rows, len(front))

@@ -1,4 +1,4 @@
-"""Results as text for a terminal: aligned tables in human units, each interval with its probability and kind."""
+"""Results as text for a terminal: aligned tables in readable units."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scalebayes.specs.parts import Published
 
 LABELS = {
+    # Quantities and coordinates whose names are not their headings; "U=" is U as a coordinate.
     "law": "loss (law alone)",
     "N": "N*",
     "D": "D*",
@@ -37,80 +38,118 @@ LABELS = {
     "p_never": "P(never reached)",
     "U=": "unique tokens",
 }
+"""Headings of columns, by name of the quantity or, with a final =, of the coordinate."""
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
-"""What stands along a target and is a share."""
+"""Coordinates of targets that are shares, written as percentages."""
+LARGE = 1e5
+"""Absolute median at and above which a quantity is written like 70B."""
+WIDE_RATIO = 5
+"""Ratio of the ends of an interval above which no number of decimals suits both ends."""
+SMALL_END = 0.1
+"""Upper end below which an interval is written with decimals, however large its ratio."""
 
 
 def kind_of_interval(ci_prob: float) -> str:
-    """Say an interval's probability and kind, as in "90% equal-tailed"."""
+    """Return the probability and kind of an interval, such as "90% equal-tailed"."""
     return f"{100 * ci_prob:g}% equal-tailed"
 
 
 def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
-    """One quantity as ``median [lower, upper]``; all three with the decimals that the interval's width warrants."""
-    low, high = (row[name] for name in interval_columns(ci_prob))
-    if np.isnan(low):  # no draws behind it: a probability
-        return f"{row['median']:.2f}"
-    if low == high:  # the baseline's difference from itself
-        return number(row["median"], scale)
-    scale = scale or abs(row["median"]) >= 1e5
-    if not np.isfinite(high):
-        return f"{number(row['median'], scale)} [{number(low, scale)}, {number(high)}]"
-    if scale:
-        return f"{number(row['median'], True)} [{number(low, True)}, {number(high, True)}]"
-    if 0 < 5 * low < high and high >= 0.1:  # no number of decimals suits both ends
-        return f"{row['median']:.3g} [{low:.3g}, {high:.3g}]"
-    width = high - low
-    decimals = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 3
-    return f"{row['median']:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+    """Return ``median [lower, upper]``, with the decimals that the width of the interval warrants.
+
+    Parameters
+    ----------
+    row
+        Median and ends of the interval, under the names of `interval_columns`.
+    ci_prob
+        Probability of the interval.
+    scale
+        Whether the quantity is a scale such as N, D or C, written like 70B.
+    """
+    lower, upper = interval_columns(ci_prob)
+    median, low, high = row["median"], row[lower], row[upper]
+    if np.isnan(low):  # a probability, which has no draws
+        return f"{median:.2f}"
+    if low == high:  # for example the difference of a baseline from itself
+        return number(median, scale)
+    scale = scale or abs(median) >= LARGE
+    if scale or not np.isfinite(high):
+        end = number(high, scale and np.isfinite(high))
+        return f"{number(median, scale)} [{number(low, scale)}, {end}]"
+    if 0 < WIDE_RATIO * low < high and high >= SMALL_END:
+        return f"{median:.3g} [{low:.3g}, {high:.3g}]"
+    # Two significant digits of the width.
+    decimals = int(np.clip(1 - np.floor(np.log10(high - low)), 0, 4))
+    return f"{median:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def beyond(decades: float, limit: bool = False) -> str:
-    """How far beyond the largest run a target lies, in words; without end at a limit, or where half do not reach it."""
+    """Return the distance of a target beyond the largest run in words.
+
+    Parameters
+    ----------
+    decades
+        The distance; infinite at an infinite input, or for a target that half of the draws never
+        reach.
+    limit
+        Whether the target has an infinite input.
+    """
     if not np.isfinite(decades):
-        return "a limit" if limit else "never there"
-    return "none" if decades < 0.005 else f"{decades:.2f} decades"
+        return "a limit" if limit else "never reached"
+    if decades < 0.005:
+        return "none"
+    return f"{decades:.2f} decades"
 
 
 def draws_table(
     dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS
 ) -> str:
-    """Lay out an answer in draws: one line a target, first what stands along it, then one column a quantity.
+    """Return an answer as text: one line a target, coordinates first, then a column a quantity.
 
-    `labels` are the headings of quantities and of what stands along the targets, where the bare names will not do.
+    Parameters
+    ----------
+    dataset
+        An answer in draws, with ``decades_beyond``.
+    ci_prob
+        Probability of the intervals.
+    labels
+        Headings as in `LABELS`; other headings are the names.
     """
     table = intervals(dataset, ci_prob)
     names = [str(x) for x in table.index.names if x != "quantity"]
     table = table.reset_index()
     words = [x for x in names if isinstance(table[x].iloc[0], str)]
-    asked = [x for x in ("N", "D", "C", *words) if x in names]
-    inputs = [*asked, *(x for x in names if x not in asked)]
-    distance = {"C": "compute"}.get(
-        dataset["decades_beyond"].attrs["of"], dataset["decades_beyond"].attrs["of"]
-    )
+    keys = [x for x in ("N", "D", "C", *words) if x in names]
+    coordinates = [*keys, *(x for x in names if x not in keys)]
+
+    furthest = dataset["decades_beyond"].attrs["of"]
+    measure = "compute" if furthest == "C" else furthest
     rows = []
-    for key, target in table.groupby(inputs, sort=False, dropna=False):
-        row = {
-            labels.get(f"{x}=", x): along(x, value) for x, value in zip(inputs, key, strict=True)
-        }
-        row[f"{distance} beyond the largest run"] = beyond(
-            target["decades_beyond"].iloc[0], _infinite(key)
-        )
+    for values, target in table.groupby(coordinates, sort=False, dropna=False):
+        row = {}
+        for x, value in zip(coordinates, values, strict=True):
+            row[labels.get(f"{x}=", x)] = along(x, value)
+        decades = target["decades_beyond"].iloc[0]
+        row[f"{measure} beyond the largest run"] = beyond(decades, _any_infinite(values))
         for _, quantity in target.iterrows():
             name = quantity["quantity"]
             row[labels.get(name, name)] = cell(quantity, ci_prob, scale=name[0] in "NDC")
         rows.append(row)
+
+    parts = [align(rows, max(1, len(keys)))]
     found = caveats(dataset)
-    return "\n".join([align(rows, max(1, len(asked))), *([""] if found else []), *map(wrap, found)])
+    if found:
+        parts += ["", *(wrap(message) for message in found)]
+    return "\n".join(parts)
 
 
-def _infinite(key: Sequence[Any]) -> bool:
-    """Whether a target was asked for at infinity."""
-    return any(isinstance(value, float) and np.isinf(value) for value in key)
+def _any_infinite(values: Sequence[Any]) -> bool:
+    """Return whether any coordinate of a target is infinite."""
+    return any(isinstance(value, float) and np.isinf(value) for value in values)
 
 
 def along(name: str, value: Any) -> str:
-    """What stands along a target: N, D and C as 70B, shares as percents, words as they are."""
+    """Return a coordinate of a target as text: N, D and C like 70B, shares as percentages."""
     if isinstance(value, str):
         return value
     if name in SHARES:
@@ -119,84 +158,95 @@ def along(name: str, value: Any) -> str:
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:
-    """Lay out the answer of `summary`: one line a parameter, the published values on the right.
+    """Return the answer of `summary` as text: one line a parameter, published values on the right.
 
-    A star marks published values that count something else than total parameters, and a line below says what.
+    A star marks published values that count parameters otherwise than in total; a line below the
+    table says how.
     """
     table = summary(fit, ci_prob)
     if fit.groups:
-        return _by_group(fit, table, ci_prob)
-    scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
-    rows = [
-        {
+        return _group_columns(fit, table, ci_prob)
+    scales = _scale_names(fit)
+    rows = []
+    for name, values in table.iterrows():
+        is_scale = name in scales
+        row = {
             "parameter": str(name),
-            f"median [{100 * ci_prob:g}%]": cell(row, ci_prob, scale=name in scales),
-            "R-hat": f"{row['r_hat']:.3f}",
-            "ESS": f"{min(row['ess_bulk'], row['ess_tail']):.0f}",
+            f"median [{100 * ci_prob:g}%]": cell(values, ci_prob, is_scale),
+            **_worst_convergence(table.loc[[name]]),
         }
-        | {
-            _heading(entry): number(row[entry.label], name in scales)
-            for entry in fit.spec.published
-        }
-        for name, row in table.iterrows()
-    ]
+        for entry in fit.spec.published:
+            row[_heading(entry)] = number(values[entry.label], is_scale)
+        rows.append(row)
     notes = [
         f"  * {entry.label}: {entry.counting}"
         for entry in fit.spec.published
-        if _heading(entry)[-1] == "*"
+        if not _counts_total_parameters(entry)
     ]
     return "\n".join([align(rows), *notes])
 
 
-def _by_group(fit: Fit, table: pd.DataFrame, ci_prob: float) -> str:
-    """Lay out a pooled fit: one line a parameter, the groups, the population's median and the spread in columns."""
-    scales = {p.name for p in fit.spec.law_object.parameters if p.scale_of}
-    names = list(dict.fromkeys(str(name).split("[")[0] for name in table.index))
+def _scale_names(fit: Fit) -> set[str]:
+    """Return the parameters that are scales, such as N_c, which are written like 70B."""
+    return {parameter.name for parameter in fit.spec.law_object.parameters if parameter.scale_of}
+
+
+def _worst_convergence(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the largest R-hat and the smallest effective sample size of some rows of `summary`."""
+    return {
+        "R-hat": f"{rows['r_hat'].max():.3f}",
+        "ESS": f"{rows[['ess_bulk', 'ess_tail']].to_numpy().min():.0f}",
+    }
+
+
+def _group_columns(fit: Fit, table: pd.DataFrame, ci_prob: float) -> str:
+    """Return the summary of a pooled fit as text: one line a parameter, one column a group.
+
+    The population's median and the spread of logs between groups follow. Parameters that the groups
+    share stand in the column of the population.
+    """
+    scales = _scale_names(fit)
+    headings = [*fit.groups, "population", "spread of logs"]
+    names = dict.fromkeys(str(name).split("[")[0] for name in table.index)
     rows = []
     for name in names:
         if name.endswith(("_population", "_spread")):
             continue
-        keys = (
-            {group: f"{name}[{group}]" for group in fit.groups}
-            if f"{name}[{fit.groups[0]}]" in table.index
-            else {}
-        )
-        keys |= (
-            {"population": f"{name}_population", "spread of logs": f"{name}_spread"}
-            if keys
-            else {"population": name}
-        )
-        given = {heading: key for heading, key in keys.items() if key in table.index}
-        cells = {
-            h: cell(table.loc[k], ci_prob, name in scales and h != "spread of logs")
-            for h, k in given.items()
-        }
-        of = table.loc[list(given.values())]
-        worst = {
-            "R-hat": f"{of['r_hat'].max():.3f}",
-            "ESS": f"{of[['ess_bulk', 'ess_tail']].to_numpy().min():.0f}",
-        }
-        headings = dict.fromkeys([*fit.groups, "population", "spread of logs"], "")
-        rows.append({"parameter": name} | headings | cells | worst)
+        keys = {group: f"{name}[{group}]" for group in fit.groups}
+        if keys[fit.groups[0]] in table.index:
+            keys |= {"population": f"{name}_population", "spread of logs": f"{name}_spread"}
+        else:
+            keys = {"population": name}
+        # Derived quantities of the groups have neither population nor spread.
+        keys = {heading: key for heading, key in keys.items() if key in table.index}
+        row = {"parameter": name, **dict.fromkeys(headings, "")}
+        for heading, key in keys.items():
+            is_scale = name in scales and heading != "spread of logs"
+            row[heading] = cell(table.loc[key], ci_prob, is_scale)
+        rows.append(row | _worst_convergence(table.loc[list(keys.values())]))
     return align(rows)
 
 
+def _counts_total_parameters(entry: Published) -> bool:
+    return entry.counting in ("", "total parameters")
+
+
 def _heading(entry: Published) -> str:
-    return entry.label if entry.counting in ("", "total parameters") else f"{entry.label}*"
+    """Return the heading of published values, with a star where they count otherwise."""
+    return entry.label if _counts_total_parameters(entry) else f"{entry.label}*"
 
 
 def exponents_table(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> str:
-    """Lay out the answer of `exponents`: one line a source, its interval and the kind of it."""
+    """Return the answer of `exponents` as text: one line a source, with its interval and kind."""
     rows = []
     for source, row in exponents(fits, ci_prob).iterrows():
-        digits = 3 if row["a"] != round(row["a"], 2) else 2
-        ends = f" [{row['low']:.3f}, {row['high']:.3f}]" if row["interval"] else ""
-        counted = f" ({row['counts']} N and C)" if row["counts"] == "non-embedding" else ""
-        rows.append(
-            {
-                "source": f"{source}{counted}",
-                "a": f"{row['a']:.{digits}f}{ends}",
-                "interval": row["interval"],
-            }
-        )
+        # Exponents are printed with two decimals, unless they have more.
+        decimals = 2 if row["a"] == round(row["a"], 2) else 3
+        a = f"{row['a']:.{decimals}f}"
+        if row["interval"]:
+            a += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        name = str(source)
+        if row["counts"] == "non-embedding":
+            name += " (non-embedding N and C)"
+        rows.append({"source": name, "a": a, "interval": row["interval"]})
     return align(rows)

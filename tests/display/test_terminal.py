@@ -73,10 +73,10 @@ def answer_at(decades):
 
 
 def test_what_half_of_the_draws_never_reach_is_at_no_distance():
-    assert beyond(np.inf) == "never there"
+    assert beyond(np.inf) == "never reached"
     never, both = (sb.caveats(answer_at(decades)) for decades in ([np.inf], [1.5, np.inf]))
     assert [message.code for message in never] == ["NOT_VALIDATED"]
-    assert "what half of the draws never reach" in never[0].text
+    assert "a loss that half of the draws never reach" in never[0].text
     assert [message.code for message in both] == ["NOT_VALIDATED", "CALIBRATION"]
     assert not any("inf" in message.text for message in (*never, *both))
-    assert "never there" in draws_table(answer_at([1.5, np.inf]))
+    assert "never reached" in draws_table(answer_at([1.5, np.inf]))

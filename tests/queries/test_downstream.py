@@ -344,7 +344,7 @@ def test_caveats_of_accuracies(stages, losses):
     codes = {m.code: m.text for m in sb.caveats(cut)}
     share = float((cut["accuracy"] >= 1).mean())
     assert 0.1 < share < 1
-    assert f"in {100 * share:.0f}% of the draws the accuracy passes 1" in codes["PAST_ONE"]
+    assert f"in {100 * share:.0f}% of the draws the accuracy exceeds 1" in codes["PAST_ONE"]
     calm = sb.downstream(stages["downstream-logistic"], tiny)
     assert float(calm["accuracy"].max()) < 1
     assert "PAST_ONE" not in {m.code for m in sb.caveats(calm)}
