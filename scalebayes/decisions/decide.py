@@ -14,7 +14,7 @@ from scalebayes.decisions.regret import regret_at_budgets
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, law_parameters
-from scalebayes.queries.answers import label
+from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.curves import Curve, crossing, curve_of
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optimum import numeric_optimum
@@ -311,11 +311,9 @@ def _options(
 def _expected(fit: Fit, *, N: np.ndarray, D: np.ndarray, seed: int) -> xr.Dataset:
     """Return the loss of the expected curve at shared inputs, (chain, draw, target)."""
     curve = curve_of(fit, "expected", seed)
-    sizes = fit.tree["posterior"].sizes
-    loss = np.exp(curve.log_loss_shared(N, D)).reshape(sizes["chain"], sizes["draw"], len(N))
+    loss = np.exp(curve.log_loss_shared(N, D))
     inputs = {"N": N, "D": D, "C": SIX_ND.flop(N, D)}
-    out = xr.Dataset({"loss": (("chain", "draw", "target"), loss)})
-    return label(out, fit, "target", inputs, inputs)
+    return to_dataset(fit, {"loss": loss}, "target", inputs, inputs)
 
 
 def _least_expected(

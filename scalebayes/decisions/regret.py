@@ -13,7 +13,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import label
+from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.frontier_path import optimal_path
@@ -253,11 +253,6 @@ def _answer(
     fit: Fit, values: dict[str, np.ndarray], inputs: dict[str, np.ndarray], cost: Cost
 ) -> xr.Dataset:
     """Return values (S, targets) as a labelled answer with dims (chain, draw, target)."""
-    sizes = fit.tree["posterior"].sizes
-    shape = (sizes["chain"], sizes["draw"], len(inputs["N"]))
-    out = xr.Dataset(attrs={"cost": cost.name})
-    for name, value in values.items():
-        out[name] = (("chain", "draw", "target"), value.reshape(shape))
-        if name in UNITS:
-            out[name].attrs["units"] = UNITS[name]
-    return label(out, fit, "target", inputs, inputs)
+    about = {name: {"units": unit} for name, unit in UNITS.items()}
+    out = to_dataset(fit, values, "target", inputs, inputs, about)
+    return out.assign_attrs(cost=cost.name)

@@ -11,6 +11,7 @@ import xarray as xr
 from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters
+from scalebayes.queries.answers import NATS
 from scalebayes.queries.frontier import frontier
 
 
@@ -18,18 +19,19 @@ from scalebayes.queries.frontier import frontier
 def above_converged(
     fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0
 ) -> xr.Dataset:
-    r"""Posterior of L(N*, D*) / L(N*, inf) - 1 along the frontier: "stop about 10% above the converged loss".
+    r"""Return the posterior of L(N*, D*) / L(N*, inf) - 1: "stop about 10% above convergence".
 
-    In the kappa family the optimum at C = 6 N D has alpha_N n^(1/kappa) = alpha_D d^(1/kappa), so that
+    In the kappa family the optimum at C = 6 N D has alpha_N n^(1/kappa) = alpha_D d^(1/kappa), so
 
         (L(N*, D*) - L_inf) / (L(N*, inf) - L_inf) = (1 + alpha_N / alpha_D)^kappa
 
-    at every budget. Without a floor that is the ratio of losses itself: (1 + alpha_N / alpha_D)^alpha_D - 1 = 5.9% with
-    Kaplan's L(N, D), and 1 + alpha_N / alpha_S - 1 = 10% with his L(N, S), an additive law of N and steps, from which
-    the rule comes. With a floor it falls to zero as C grows: no constant rule holds.
+    at every budget. Without a floor that is the ratio of the losses themselves:
+    (1 + alpha_N / alpha_D)^alpha_D - 1 = 5.9% with Kaplan's L(N, D), and 1 + alpha_N / alpha_S - 1
+    = 10% with his L(N, S), an additive law of N and steps, from which the rule comes. With a floor
+    it falls to zero as C grows, so no constant rule holds.
 
-    Both losses are of the law alone: N* is that of `frontier`, which a discrepancy may move, but a discrepancy says
-    nothing of infinite data.
+    Both losses are of the law alone: N* is that of `frontier`, which a discrepancy may move, but a
+    discrepancy is not defined at infinite data.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def above_converged(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same in nats; ``N``, ``D``.
+        With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same
+        difference in nats; ``N``, ``D``.
 
     Raises
     ------
@@ -52,15 +55,14 @@ def above_converged(
     ----------
     Kaplan et al. (2020), arXiv:2001.08361, section 6.1 and appendix B.
     """
+    law = fit.spec.law_object
     best = frontier(fit, C=C, cost=cost, seed=seed)
+    N, D = best["N"].values, best["D"].values
     parameters = {name: values[..., None] for name, values in law_parameters(fit).items()}
-    law, N, D = fit.spec.law_object, best["N"].values, best["D"].values
-    stopped, converged = law(N, D, **parameters), law(N, np.inf, **parameters)
+    stopped = law(N, D, **parameters)
+    converged = law(N, np.inf, **parameters)
     dims = ("chain", "draw", "budget")
-    shares = {
-        "above_converged": (dims, stopped / converged - 1),
-        "nats_above": (dims, stopped - converged),
-    }
-    out = best[["N", "D"]].assign(shares)
-    out["nats_above"].attrs["units"] = "nats per token"
-    return out
+    return best[["N", "D"]].assign(
+        above_converged=(dims, stopped / converged - 1),
+        nats_above=(dims, stopped - converged, {"units": NATS}),
+    )

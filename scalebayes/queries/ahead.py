@@ -10,6 +10,7 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
+from scalebayes.queries.inputs import Budgets, has_frontier, read_question
 from scalebayes.queries.predict import predict
 
 if TYPE_CHECKING:
@@ -17,40 +18,49 @@ if TYPE_CHECKING:
 
 
 AHEAD = 10.0
-"""Where the decision is asked for by default: at so many times the largest run's compute."""
+"""Compute of the standard forecast, as a multiple of the largest run's."""
 
 
 def ahead(fit: Fit | Average) -> xr.Dataset:
-    """What a fit says at ten times the largest run's compute: N*, D* and the loss; the loss alone without an optimum.
+    """Return the answer of a fit at ten times the largest run's compute: N*, D* and the loss.
 
-    Without an optimum it is the loss at the inputs of the largest run, N and D (or S) grown by the root of ten; for a
-    law of one input, at ten times the largest.
+    Without an optimum it is the loss alone, at the inputs of the largest run with N and D (or S)
+    grown by the root of ten; for a law of one input, at ten times its largest value.
     """
-    return _answer(fit, _ahead(fit))
+    return answer_at(fit, inputs_ahead(fit))
 
 
-def _ahead(fit: Fit | Average) -> dict[str, Any]:
-    runs, inputs = fit.runs, _inputs(fit)
-    if len(inputs) == 1:
-        return {x: AHEAD * getattr(runs, x).max() for x in inputs}
-    if inputs == ("N", "D"):
-        budget = AHEAD * runs.C.max()
-        try:
-            frontier(fit, C=budget)
-        except QueryError:
-            pass
-        else:
-            return {"C": budget}
-    largest = int(np.argmax(runs.C if "C" in runs.table else runs.N))
-    grown = {"N": AHEAD**0.5, "D": AHEAD**0.5, "S": AHEAD**0.5}
-    return {x: grown.get(x, 1.0) * getattr(runs, x)[largest] for x in inputs}
+def answer_at(fit: Fit | Average, inputs: dict[str, Any]) -> xr.Dataset:
+    """Return the answer of `frontier` to a budget alone, of `predict` to other inputs."""
+    question = read_question(fit, **inputs)
+    if isinstance(question, Budgets):
+        return frontier(fit, C=question.C)
+    return predict(fit, **question.given)
 
 
-def _inputs(fit: Fit | Average) -> tuple[str, ...]:
+def inputs_ahead(fit: Fit | Average) -> dict[str, Any]:
+    """Return the inputs of the standard forecast: a budget alone where it has an optimum."""
     one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
-    return one.spec.law_object.inputs
+    runs, names = fit.runs, one.spec.law_object.inputs
+    if len(names) == 1:
+        return {names[0]: AHEAD * getattr(runs, names[0]).max()}
+    if has_frontier(fit):
+        budget = AHEAD * runs.C.max()
+        if _has_optimum(fit, budget):
+            return {"C": budget}
+    size = runs.C if "C" in runs.table else runs.N
+    largest = int(np.argmax(size))
+    inputs = {}
+    for name in names:
+        inputs[name] = getattr(runs, name)[largest]
+        if name in ("N", "D", "S"):
+            inputs[name] = AHEAD**0.5 * inputs[name]
+    return inputs
 
 
-def _answer(fit: Fit | Average, asked: dict[str, Any]) -> xr.Dataset:
-    alone = list(asked) == ["C"] and _inputs(fit) == ("N", "D")
-    return frontier(fit, **asked) if alone else predict(fit, **asked)
+def _has_optimum(fit: Fit | Average, budget: float) -> bool:
+    try:
+        frontier(fit, C=budget)
+    except QueryError:
+        return False
+    return True

@@ -28,7 +28,7 @@ def to_dataset(
     reached: Mapping[str, np.ndarray],
     about: Mapping[str, Mapping[str, str]] | None = None,
 ) -> xr.Dataset:
-    """Answer of one fit: quantities with dims (chain, draw, dim), labelled, with their provenance.
+    """Return the answer of one fit: quantities of dims (chain, draw, dim) with their provenance.
 
     Parameters
     ----------
@@ -55,26 +55,24 @@ def to_dataset(
     sizes = fit.tree["posterior"].sizes
     points = len(next(iter(reached.values())))
     shape = (sizes["chain"], sizes["draw"], points)
-    quantities = {}
+    variables = {}
     for name, value in values.items():
-        if np.ndim(value) < len(shape):
-            value = np.broadcast_to(value, (shape[0] * shape[1], points))
+        if np.size(value) != np.prod(shape):
+            # A copy, because a broadcast array is read-only and answers may be changed.
+            value = np.broadcast_to(value, (shape[0] * shape[1], points)).copy()
         attributes = dict((about or {}).get(name, {}))
-        quantities[name] = (("chain", "draw", dim), np.reshape(value, shape), attributes)
-    return label(xr.Dataset(quantities), fit, dim, along, reached)
+        variables[name] = (("chain", "draw", dim), np.reshape(value, shape), attributes)
+    furthest, decades = _decades_beyond(fit, reached)
+    coords: dict[str, Any] = {name: (dim, one) for name, one in along.items()}
+    coords |= draw_labels(fit)
+    coords["decades_beyond"] = (dim, decades, {"of": furthest})
+    values_of_runs = getattr(fit.runs, furthest)
+    span = float(np.log10(values_of_runs.max() / values_of_runs.min()))
+    return with_provenance(xr.Dataset(variables, coords), provenance_of_fit(fit, span))
 
 
-def label(
-    dataset: xr.Dataset,
-    fit: Fit,
-    dim: str,
-    along: Mapping[str, np.ndarray],
-    reached: Mapping[str, np.ndarray],
-) -> xr.Dataset:
-    """The dataset with the coordinates and the provenance that every answer carries.
-
-    The parameters are those of `to_dataset`.
-    """
+def _decades_beyond(fit: Fit, reached: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
+    """Return the input that lies furthest beyond the runs, and the distance, (points,)."""
     runs = fit.runs
     measured = fit.spec.law_object.inputs
     if "C" in reached and "C" in runs.table:
@@ -85,10 +83,4 @@ def label(
             beyond[x] = np.log10(reached[x] / getattr(runs, x).max())
     decades = np.maximum(0.0, np.max(list(beyond.values()), axis=0))
     furthest = max(beyond, key=lambda x: np.max(beyond[x]))
-    values_of_runs = getattr(runs, furthest)
-    span = float(np.log10(values_of_runs.max() / values_of_runs.min()))
-
-    coords: dict[str, Any] = {name: (dim, values) for name, values in along.items()}
-    coords |= draw_labels(fit)
-    coords["decades_beyond"] = (dim, decades, {"of": furthest})
-    return with_provenance(dataset.assign_coords(coords), provenance_of_fit(fit, span))
+    return furthest, decades

@@ -20,7 +20,7 @@ type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From the numbers of draws (n,) and a coordinate of each (n,) to a value of each (n,)."""
 
 NODE_STEP = 0.05 * np.log(10)
-"""Step in log N between the nodes of an interpolated discrepancy, whose length is about a decade."""
+"""Step in log N between nodes of an interpolated discrepancy, whose length is about a decade."""
 ROOT_TOLERANCE = 1e-9
 """Absolute tolerance of a crossing, in log N or log C."""
 
@@ -73,7 +73,7 @@ class Curve:
         return np.log(self.law(*inputs, **own))
 
     def law_each(self, *inputs: np.ndarray) -> np.ndarray:
-        """Return the loss of the law alone, (S, K), at inputs of each draw (S, K) or of all (K,)."""
+        """Return the loss of the law alone, (S, K), at inputs (S, K), or (K,) of all draws."""
 
         def loss_of(part: slice) -> np.ndarray:
             own = {name: values[part, None] for name, values in self.parameters.items()}

@@ -1,4 +1,4 @@
-"""The stage from loss to accuracy, chained to any answer in draws of the loss."""
+"""Accuracy at the losses of any answer: the stage from loss to accuracy, applied to its draws."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
 from scalebayes.posterior.provenance import provenance, with_provenance
 
 KEPT = ("N", "D", "tokens_per_param", "epochs")
-"""Of an answer, what stands beside the accuracy; the loss is kept anyway."""
+"""Variables of an answer that are kept beside the accuracy and the loss."""
 LONG_NAMES = {
-    "accuracy": "accuracy, of the curve",
-    "error": "error, of the curve",
-    "new_accuracy": "of a new model",
+    "accuracy": "accuracy of the curve",
+    "error": "error of the curve",
+    "new_accuracy": "accuracy of a new model",
 }
 
 
 @over_average
 def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Dataset:
-    """Posterior of the accuracy at what an answer says of the loss: a(e^L) with the draws of both.
+    """Return the posterior of the accuracy a(e^L) at the losses L of an answer.
 
-    Each draw of the loss meets a draw of the stage, paired at random, as if what one fit does not know had nothing to
-    do with the other. That is so for tables of different models; of the very same runs it is an approximation, good
-    where the accuracies scatter and the losses hardly do.
+    Each draw of the loss is paired with a random draw of the stage, as if the errors of the two
+    fits were independent. That holds for tables of different models. For the same runs it is an
+    approximation, good where the noise of the accuracies is much larger than that of the losses.
 
     Parameters
     ----------
     stage
         A fit of a model such as ``downstream`` to `read_scores`, or an average of several.
     answer
-        Draws of the loss: what `predict` or `frontier` say, or any dataset with a ``loss`` of dims (chain, draw, ...).
-        Its ``loss`` is taken, the curve with its discrepancy where the fit carries one; ``new_run``, if it is there,
-        for a new model.
+        Draws of the loss: an answer of `predict` or `frontier`, or any dataset with a ``loss`` of
+        dims (chain, draw, ...). The curve's accuracy is that at ``loss``, which includes a
+        discrepancy of the fit; a new model's is that at ``new_run``, if there is one.
     seed
-        Of the pairing and of the scatter of a new model.
+        Seed of the pairing and of the noise of a new model.
 
     Returns
     -------
     xarray.Dataset
-        With the dims and coordinates of the answer: ``accuracy`` and ``error`` = 1 - accuracy, of the stage's curve at
-        the answer's curve; ``new_accuracy``, of one further model, which scatters around both; ``loss``, and of a
-        `frontier` what it says of N and D too. Where a draw's curve passes an accuracy of 1 (the exponential does so at
-        small losses) it is cut there, and the caveats say in how many draws.
+        With the dims and coordinates of the answer: ``accuracy`` and ``error`` = 1 - accuracy, of
+        the stage's curve at the answer's curve; ``new_accuracy``, of one further model, with the
+        noise of both; ``loss``; and the N and D of a `frontier`. Where a draw's curve exceeds an
+        accuracy of 1 (the exponential does so at small losses) it is set to 1, and the caveats give
+        the share of such draws.
 
     Raises
     ------
@@ -56,66 +57,83 @@ def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Datase
     law = stage.spec.law_object
     if law.response != "odds":
         raise QueryError(
-            f"'{stage.spec.name}' is a law of the loss; the stage is a fit of accuracies (read_scores)"
+            f"'{stage.spec.name}' is a law of the loss; the stage is a fit of accuracies "
+            "(read_scores)"
         )
-    if (
-        not isinstance(answer, xr.Dataset)
-        or "loss" not in answer
-        or not {"chain", "draw"} <= {*answer["loss"].dims}
-    ):
-        raise QueryError(
-            "no draws of the loss: give an answer of predict or frontier, or another with a 'loss'"
-        )
-    loss = answer["loss"].transpose("chain", "draw", ...)
+    loss = _draws_of_loss(answer)
     rng = np.random.default_rng(seed)
-    rows = _paired(
-        rng,
-        loss.sizes["chain"] * loss.sizes["draw"],
-        next(iter(law_parameters(stage).values())).size,
-    )
-    shape = loss.shape[:2] + (1,) * (loss.ndim - 2)
-    parameters = {
-        name: values.ravel()[rows].reshape(shape) for name, values in law_parameters(stage).items()
-    }
-    scatter = {
-        name: values.ravel()[rows].reshape(shape)
-        for name, values in noise_parameters(stage).items()
-    }
-    noise = stage.spec.noise_object.draw(rng, loss.shape, **scatter)
-    odds = law(np.exp(loss.values), **parameters)
-    new_loss = (
-        answer["new_run"].transpose(*loss.dims).values if "new_run" in answer else loss.values
-    )
+    parameters, noise_scales = _paired_draws(rng, stage, loss.shape)
+    noise = stage.spec.noise_object.draw(rng, loss.shape, **noise_scales)
+    accuracy = _accuracy(law(np.exp(loss.values), **parameters))
+    new_loss = loss.values
+    if "new_run" in answer:
+        new_loss = answer["new_run"].transpose(*loss.dims).values
     new_odds = law(np.exp(new_loss), **parameters)
-    accuracy, new = _share(odds), _share(np.where(new_odds < 0, np.inf, new_odds) * np.exp(noise))
-    values = {"accuracy": accuracy, "error": 1.0 - accuracy, "new_accuracy": new}
-    out = xr.Dataset({"loss": loss} | {name: (loss.dims, value) for name, value in values.items()})
-    out = out.assign({name: answer[name] for name in KEPT if name in answer.data_vars})
-    for name in values:
-        out[name].attrs = {"long_name": LONG_NAMES[name], "units": "share"}
+    # Negative odds have passed infinity; noise must not bring them back.
+    new_odds = np.where(new_odds < 0, np.inf, new_odds) * np.exp(noise)
+    values = {
+        "accuracy": accuracy,
+        "error": 1.0 - accuracy,
+        "new_accuracy": _accuracy(new_odds),
+    }
+    out = xr.Dataset({"loss": loss})
+    for name, value in values.items():
+        out[name] = (loss.dims, value, {"long_name": LONG_NAMES[name], "units": "share"})
+    for name in KEPT:
+        if name in answer.data_vars:
+            out[name] = answer[name]
     return _labelled(out.assign_coords(answer.coords), stage, answer)
 
 
-def _paired(rng: np.random.Generator, wanted: int, there: int) -> np.ndarray:
-    """Numbers of the stage's draws, as many as wanted, each as often as any other, give or take one."""
-    whole, rest = divmod(wanted, there)
-    numbers = np.concatenate([np.tile(np.arange(there), whole), rng.permutation(there)[:rest]])
-    return rng.permutation(numbers)
+def _draws_of_loss(answer: xr.Dataset) -> xr.DataArray:
+    """Return the loss of an answer with dims (chain, draw, ...)."""
+    if isinstance(answer, xr.Dataset) and "loss" in answer:
+        loss = answer["loss"]
+        if {"chain", "draw"} <= set(loss.dims):
+            return loss.transpose("chain", "draw", ...)
+    raise QueryError(
+        "no draws of the loss: give an answer of predict or frontier, or another with a 'loss'"
+    )
 
 
-def _share(odds: np.ndarray) -> np.ndarray:
-    """The accuracy of odds o, o/(1 + o), and 1 where the odds have passed infinity."""
+def _paired_draws(
+    rng: np.random.Generator, stage: Fit, shape: tuple[int, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the stage's parameters of law and noise, (chain, draw, 1, ...), paired at random."""
+    law, noise = law_parameters(stage), noise_parameters(stage)
+    available = next(iter(law.values())).size
+    rows = _paired_rows(rng, shape[0] * shape[1], available)
+    shape_of_draws = shape[:2] + (1,) * (len(shape) - 2)
+
+    def paired(values: np.ndarray) -> np.ndarray:
+        return values.ravel()[rows].reshape(shape_of_draws)
+
+    law = {name: paired(values) for name, values in law.items()}
+    noise = {name: paired(values) for name, values in noise.items()}
+    return law, noise
+
+
+def _paired_rows(rng: np.random.Generator, wanted: int, available: int) -> np.ndarray:
+    """Return row numbers of the stage's draws, (wanted,), each equally often to within one."""
+    repeats, rest = divmod(wanted, available)
+    repeated = np.tile(np.arange(available), repeats)
+    rows = np.concatenate([repeated, rng.permutation(available)[:rest]])
+    return rng.permutation(rows)
+
+
+def _accuracy(odds: np.ndarray) -> np.ndarray:
+    """Return the accuracy o/(1 + o) of odds o, and 1 where the odds have passed infinity."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((odds < 0) | np.isinf(odds), 1.0, odds / (1.0 + odds))
 
 
 def _labelled(out: xr.Dataset, stage: Fit, answer: xr.Dataset) -> xr.Dataset:
-    """Say whose answer it is, what either fit failed, and which losses the stage has seen."""
+    """Return the answer with the provenance of both fits and the range of the stage's losses."""
     record = provenance(answer)
     failures = tuple(dict.fromkeys((*record.failures, *stage.gate_failures)))
-    scores = stage.runs.loss
+    losses = stage.runs.loss
     out = out.assign_attrs(answer.attrs)
     out = out.assign_attrs(
-        stage=stage.spec.name, loss_of_scores=[float(scores.min()), float(scores.max())]
+        stage=stage.spec.name, loss_of_scores=[float(losses.min()), float(losses.max())]
     )
     return with_provenance(out, replace(record, failures=failures))

@@ -11,8 +11,8 @@ import xarray as xr
 from scalebayes.costs.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
-from scalebayes.posterior.fit import Fit, law_parameters
-from scalebayes.queries.answers import LONG_NAMES, label
+from scalebayes.posterior.fit import Fit
+from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.inputs import quantities
 from scalebayes.queries.kept_optima import kept_optimal_sizes
@@ -90,9 +90,11 @@ def frontier(
         attributes["optimised"] = "expected curve"
         values["law"] = law_loss
         values["loss"] = law_loss * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
-    out = _dataset(fit, values).assign_attrs(attributes)
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
-    return label(out, fit, "budget", along, training)
+    about = {}
+    for name in ("loss", "law"):
+        about[name] = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": NATS}
+    return to_dataset(fit, values, "budget", along, training, about).assign_attrs(attributes)
 
 
 def _read(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -136,21 +138,6 @@ def _drawn(
         return curve.drawn_at(log_N, budget, cost, rng, *at)
 
     return np.stack(side_by_side(draw, np.log(N.T), budgets, rngs, *others), axis=-1)
-
-
-def _dataset(fit: Fit, values: dict[str, np.ndarray]) -> xr.Dataset:
-    """Return values (S, budgets) as variables with dims (chain, draw, budget)."""
-    chains_and_draws = next(iter(law_parameters(fit).values())).shape
-    variables = {}
-    for name, value in values.items():
-        shaped = value.reshape(*chains_and_draws, value.shape[-1])
-        variables[name] = (("chain", "draw", "budget"), shaped)
-    out = xr.Dataset(variables)
-    for name in ("loss", "law"):
-        if name in out:
-            long_name = f"{LONG_NAMES[name]} at the optimum"
-            out[name].attrs = {"long_name": long_name, "units": "nats per token"}
-    return out
 
 
 def _flatness(

@@ -1,4 +1,4 @@
-"""The law read backwards: the compute, tokens or parameters at which a loss is reached, as a posterior."""
+"""Posterior of the compute, tokens or parameters at which a loss is reached."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of, first_place
 from scalebayes.queries.frontier_path import CEILING, optimal_path
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import has_frontier, quantities
+from scalebayes.queries.newton import columns
 from scalebayes.units import format_quantity, share_in_words
+
+NODES = 161
+"""Values of an input, evenly spaced in its log up to `CEILING`, that bracket a root: 4 a decade."""
 
 
 def reach(
@@ -30,66 +34,79 @@ def reach(
     of: Literal["curve", "law"] = "curve",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Posterior of what it takes to reach a loss: least compute, or tokens at fixed N, or parameters at fixed D.
+    """Return the posterior of the least compute for a loss, or of D at fixed N, or N at fixed D.
 
-    Each draw's curve is inverted: with neither N nor D given along that draw's compute-optimal frontier, so that the
-    share of draws within a budget is the probability of reaching the loss with it. Where the spec carries a
-    discrepancy, each draw keeps one level of it all along (`scalebayes.queries.curves.Curve`): at every single place that is
-    an ordinary draw of the curve, so the law's own error is in the answer; a curve that falls below the loss more than
-    once counts from the first. Noise is not in it: ask `probability` for one run. Closed forms are used where a law
-    declares them, and roots are found numerically elsewhere.
+    Each draw's curve is inverted, along that draw's compute-optimal frontier if neither N nor D is
+    given. The share of draws within a budget is then the probability of reaching the loss with it.
+    With a discrepancy each draw keeps one level of it (`scalebayes.queries.curves.Curve`): at every
+    single place that is an ordinary draw of the curve, so the answer includes the law's own error.
+    A curve that falls below the loss more than once counts from the first time. Noise is not
+    included: `probability` answers for one run. Closed forms are used where a law declares them;
+    elsewhere roots are found numerically.
 
     Parameters
     ----------
     fit
-        A fit, or an average of several; a law of one input is inverted in that.
+        A fit, or an average of several. A law of one input is inverted in that input.
     loss
-        Nats per token: numbers, or a sequence.
+        Nats per token: a number or a sequence.
     N, D
-        One of them to hold fixed, as many values as losses (or one).
+        One of them to keep fixed, as many values as losses (or one).
     cost
-        What is to be least along the frontier: 6 N D, `scalebayes.with_inference`, or a function of (N, D).
+        Cost to minimise along the frontier: 6 N D, `scalebayes.with_inference`, or a function of
+        (N, D).
     price
         Adds ``hours``, of one accelerator, and ``money``.
     of
-        ``"curve"``, or ``"law"``, which leaves a discrepancy out.
+        ``"curve"``, or ``"law"``, which omits a discrepancy.
     seed
-        Of the levels of the discrepancy.
+        Seed of the levels of the discrepancy.
 
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target) what was sought (``D``, ``N``, or both) and training compute ``C``, all ``inf``
-        in draws where the loss is out of reach, or takes more than 1e40; ``total`` where the cost is not 6 N D,
-        ``hours`` and ``money``. Along target: ``loss``, what was held fixed, ``reachable``, the share of draws that
-        reach it, and ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out of reach.
+        With dims (chain, draw, target) what was sought (``D``, ``N``, or both) and the training
+        compute ``C``, all ``inf`` in draws where the loss is out of reach or takes more than 1e40;
+        ``total`` where the cost is not 6 N D; ``hours`` and ``money``. Coordinates along target:
+        ``loss``; the input that was fixed; ``reachable``, the share of draws that reach the loss;
+        and ``decades_beyond``, of the median compute. ``attrs["note"]`` says in words what is out
+        of reach.
 
     Raises
     ------
     QueryError
         When inputs do not fit the law, or a loss is so high that no training is needed.
     """
-    found = _reach(fit, loss=loss, N=N, D=D, cost=as_cost(cost), price=price, of=of, seed=seed)
-    sought = next(iter(found.data_vars))
-    reachable = np.isfinite(found[sought].values).mean(axis=(0, 1))
-    out = found.assign_coords(reachable=("target", reachable))
-    beyond = found["decades_beyond"]
-    if (
-        isinstance(fit, Average) and (of_what := beyond.attrs["of"]) in found
-    ):  # of the mixture's median, not a model's
-        middle = np.quantile(found[of_what].values, 0.5, axis=(0, 1), method="higher")
-        decades = np.maximum(0.0, np.log10(middle / getattr(fit.runs, of_what).max()))
+    out = _reach(fit, loss=loss, N=N, D=D, cost=as_cost(cost), price=price, of=of, seed=seed)
+    sought = next(iter(out.data_vars))
+    reachable = np.isfinite(out[sought].values).mean(axis=(0, 1))
+    beyond = out["decades_beyond"]
+    furthest = beyond.attrs["of"]
+    if isinstance(fit, Average) and furthest in out:
+        # The distance of the mixture's median: no model's own median is it.
+        median = _median(out[furthest].values, axis=(0, 1))
+        decades = np.maximum(0.0, np.log10(median / getattr(fit.runs, furthest).max()))
         out = out.assign_coords(decades_beyond=beyond.copy(data=decades))
-    losses = zip(out["loss"].values, out["reachable"].values, strict=True)
-    out.attrs["note"] = "; ".join(
-        _out_of_reach(value, share, out) for value, share in losses if share < 1
-    )
-    return out
+    out = out.assign_coords(reachable=("target", reachable))
+    notes = []
+    for value, share in zip(out["loss"].values, reachable, strict=True):
+        if share < 1:
+            notes.append(_out_of_reach(value, share, out))
+    return out.assign_attrs(note="; ".join(notes))
+
+
+def _median(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
+    """Return the median of draws, infinite where half of them never reach the loss."""
+    # The default method would interpolate between a finite and an infinite value.
+    return np.quantile(values, 0.5, axis=axis, method="higher")
 
 
 def _out_of_reach(loss: float, share: float, answer: xr.Dataset) -> str:
-    held = next((x for x in ("N", "D") if x in answer.coords), "")
-    limit = f"the limit at that {held}" if held else "L_inf"
+    """Return a note on a loss that only a share of the draws reach."""
+    limit = "L_inf"
+    for x in ("N", "D"):
+        if x in answer.coords:
+            limit = f"the limit at that {x}"
     where = f"it lies at or below {limit} or takes more than {format_quantity(CEILING)}"
     return f"{loss:.4g} nats: not reachable in {share_in_words(1 - share)} of draws, where {where}"
 
@@ -108,114 +125,130 @@ def _reach(
 ) -> xr.Dataset:
     if of not in ("curve", "law"):
         raise QueryError(f"of is 'curve' or 'law'; got {of!r}")
-    losses, held = _asked(fit, loss, {"N": N, "D": D})
+    losses, fixed = _read(fit, loss, {"N": N, "D": D})
     curve = curve_of(fit, of, seed)
-    inputs = fit.spec.law_object.inputs
-    if inputs == ("N", "D") and not held:
+    if has_frontier(fit) and not fixed:
         values = _along_frontier(fit, curve, losses, cost, seed)
     else:
-        (sought,) = set(inputs) - set(held)
-        values = {sought: along_input(curve, losses, sought, held)}
-    have = held | values
-    if "C" not in have and {"N", "D"} <= set(have):
-        values["C"] = np.asarray(SIX_ND.flop(have["N"], have["D"]))
-    if cost is not SIX_ND and {"N", "D"} <= set(have):
-        values["total"] = np.asarray(cost.flop(have["N"], have["D"]))
+        (sought,) = set(fit.spec.law_object.inputs) - set(fixed)
+        values = {sought: along_input(curve, losses, sought, fixed)}
+    inputs = fixed | values
+    if "N" in inputs and "D" in inputs:
+        if "C" not in inputs:
+            values["C"] = np.asarray(SIX_ND.flop(inputs["N"], inputs["D"]))
+        if cost is not SIX_ND:
+            values["total"] = np.asarray(cost.flop(inputs["N"], inputs["D"]))
     if price is not None:
-        if not {"C", "total"} & set(values):
-            raise QueryError(f"'{fit.spec.name}' says nothing of compute, so nothing of money")
-        flop = values.get("total", values.get("C"))
-        values |= {"hours": price.hours(flop), "money": price.of(flop)}
-    return _answer(fit, values, {"loss": losses} | held, cost)
+        if "C" not in values:
+            raise QueryError(
+                f"'{fit.spec.name}' does not determine the compute, so there is no price: price "
+                "needs a law of N and D, or of C"
+            )
+        flop = values.get("total", values["C"])
+        values["hours"] = price.hours(flop)
+        values["money"] = price.of(flop)
+    return _answer(fit, values, {"loss": losses} | fixed, cost)
 
 
-def _asked(fit: Fit, loss: Any, given: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Losses and what is held fixed, of one length."""
+def _read(fit: Fit, loss: Any, given: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the losses and the inputs that are fixed, each (targets,)."""
     losses = quantities(loss, "loss")
-    held = {x: quantities(value, x) for x, value in given.items() if value is not None}
+    fixed = {x: quantities(value, x) for x, value in given.items() if value is not None}
     if not np.isfinite(losses).all():
         raise QueryError("loss must be finite")
-    if len(held) == 2:
+    if len(fixed) == 2:
         raise QueryError(
-            "give N or D or neither: with both nothing is left to find (`predict` says their loss)"
+            "give N or D or neither: with both nothing is left to find (`predict` gives their loss)"
         )
-    inputs = fit.spec.law_object.inputs
-    if held and inputs != ("N", "D"):
-        raise QueryError(
-            f"'{fit.spec.name}' is a law of {' and '.join(inputs)} alone: give the loss alone"
-        )
-    lengths = {len(values) for values in (losses, *held.values())} - {1}
+    if fixed and not has_frontier(fit):
+        inputs = " and ".join(fit.spec.law_object.inputs)
+        raise QueryError(f"'{fit.spec.name}' is a law of {inputs} alone: give the loss alone")
+    lengths = {len(values) for values in (losses, *fixed.values())} - {1}
     if len(lengths) > 1:
-        raise QueryError(
-            f"loss, N and D must have one length; got {', '.join(map(str, sorted(lengths)))}"
-        )
-    losses, *rest = np.broadcast_arrays(losses, *held.values())
-    return losses, dict(zip(held, rest, strict=True))
+        got = ", ".join(map(str, sorted(lengths)))
+        raise QueryError(f"loss, N and D must have one length; got {got}")
+    losses, *rest = np.broadcast_arrays(losses, *fixed.values())
+    return losses, dict(zip(fixed, rest, strict=True))
 
 
 def _answer(
     fit: Fit, values: dict[str, np.ndarray], along: dict[str, np.ndarray], cost: Cost
 ) -> xr.Dataset:
     medians, about = {}, {}
-    for name in UNITS:
-        if name not in values:
-            continue
-        # "higher" keeps the median infinite where half of the draws never reach the loss.
-        by_draw = np.atleast_2d(values[name])
-        medians[name] = np.quantile(by_draw, 0.5, axis=0, method="higher")
-        about[name] = {"units": UNITS[name]}
+    for name, unit in UNITS.items():
+        if name in values:
+            medians[name] = _median(np.atleast_2d(values[name]), axis=0)
+            about[name] = {"units": unit}
     out = to_dataset(fit, values, "target", along, along | medians, about)
     return out.assign_attrs(cost=cost.name)
 
 
 def along_input(
-    curve: Curve, losses: np.ndarray, sought: str, held: dict[str, np.ndarray]
+    curve: Curve, losses: np.ndarray, sought: str, fixed: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """Values of one input at which every draw's curve is at a loss, (S, targets), the other input held.
+    """Return the input at which every draw's curve is at a loss, (S, targets), the other one fixed.
 
     Parameters
     ----------
+    curve
+        The curves of S draws.
     losses
         Nats per token, (targets,), or of each draw, (S, 1) or (S, targets).
+    sought
+        Name of the input.
+    fixed
+        Values of the other input, (targets,), if there is one.
+
+    Raises
+    ------
+    QueryError
+        When a loss is so high that no training is needed.
     """
-    law = curve.law
-    losses = np.broadcast_to(
-        losses, (curve.draws, max(np.shape(losses)[-1], *(len(v) for v in held.values()), 1))
-    )
-    if curve.known is None and sought in law.inverses:
-        parameters = {name: values[:, None] for name, values in curve.parameters.items()}
-        x = law.inverses[sought](losses, *held.values(), **parameters)
+    targets = max([np.shape(losses)[-1], *map(len, fixed.values())])
+    losses = np.broadcast_to(losses, (curve.draws, targets))
+    if curve.known is None and sought in curve.law.inverses:
+        inverse = curve.law.inverses[sought]
+        x = inverse(losses, *fixed.values(), **columns(curve.parameters))
         easy = x <= 1.0
     else:
-        nodes = np.linspace(0.0, np.log(CEILING), 161)
-        columns = [
-            _first_on_input(curve, sought, {k: v[i] for k, v in held.items()}, loss, nodes)
-            for i, loss in enumerate(losses.T)
-        ]
-        x, easy = (
-            np.exp(np.column_stack([c[0] for c in columns])),
-            np.column_stack([c[1] for c in columns]),
-        )
+        x, easy = _search_input(curve, losses, sought, fixed)
     _refuse_easy(np.median(losses, axis=0), easy, f"one of {UNITS[sought]}")
     return np.where(x > CEILING, np.inf, x)
 
 
-def _first_on_input(
-    curve: Curve, sought: str, held: dict[str, float], loss: np.ndarray, nodes: np.ndarray
+def _search_input(
+    curve: Curve, losses: np.ndarray, sought: str, fixed: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    def inputs(x: np.ndarray) -> list[np.ndarray]:
-        values = {sought: np.exp(x)} | {
-            name: np.full(len(x), value) for name, value in held.items()
-        }
+    """Return the input sought, and whether the loss is reached at its least value, (S, targets)."""
+    nodes = np.linspace(0.0, np.log(CEILING), NODES)
+    log_x, easy = [], []
+    for i, loss in enumerate(losses.T):
+        others = {name: values[i] for name, values in fixed.items()}
+        place, is_easy = _first_on_input(curve, sought, others, loss, nodes)
+        log_x.append(place)
+        easy.append(is_easy)
+    return np.exp(np.column_stack(log_x)), np.column_stack(easy)
+
+
+def _first_on_input(
+    curve: Curve, sought: str, fixed: dict[str, float], loss: np.ndarray, nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `first_place` of each draw's loss (S,) along the log of an input."""
+
+    def inputs(log_x: np.ndarray) -> list[np.ndarray]:
+        values = {name: np.full(len(log_x), value) for name, value in fixed.items()}
+        values[sought] = np.exp(log_x)
         return [values[name] for name in curve.law.inputs]
 
-    def excess(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return curve.log_loss(rows, *inputs(x)) - np.log(loss[rows])
+    def excess(rows: np.ndarray, log_x: np.ndarray) -> np.ndarray:
+        return curve.log_loss(rows, *inputs(log_x)) - np.log(loss[rows])
 
-    return first_place(excess, nodes, curve.log_loss_shared(*inputs(nodes)) - np.log(loss)[:, None])
+    at_nodes = curve.log_loss_shared(*inputs(nodes)) - np.log(loss)[:, None]
+    return first_place(excess, nodes, at_nodes)
 
 
 def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:
+    """Raise an error when a draw is at a loss where the search begins."""
     for loss, share in zip(losses, easy.mean(axis=0), strict=True):
         if share > 0:
             begins = f"is reached before the search begins, with {start}"
@@ -225,10 +258,12 @@ def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:
 def _along_frontier(
     fit: Fit, curve: Curve, losses: np.ndarray, cost: Cost, seed: int
 ) -> dict[str, np.ndarray]:
+    """Return C, N and D, (S, targets), at the least budget with which each draw reaches a loss."""
     targets = np.broadcast_to(np.log(losses), (curve.draws, len(losses)))
     start = float(np.max(cost.flop(fit.runs.N, fit.runs.D)))
     path = optimal_path(curve, curve_of(fit, "expected", seed), cost, targets, start)
     log_C, easy = path.least(curve, targets, start)
     _refuse_easy(losses, easy, f"{format_quantity(10 ** path.decades[0])} FLOP")
     N, D = path.inputs_on(log_C)
-    return {"C": np.where(np.isinf(log_C), np.inf, SIX_ND.flop(N, D)), "N": N, "D": D}
+    C = np.where(np.isinf(log_C), np.inf, SIX_ND.flop(N, D))
+    return {"C": C, "N": N, "D": D}

@@ -14,14 +14,21 @@ from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import NATS, to_dataset
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.inputs import quantities, read_inputs
+from scalebayes.queries.inputs import (
+    Budgets,
+    Targets,
+    has_frontier,
+    quantities,
+    read_inputs,
+    read_question,
+)
 from scalebayes.queries.predict import predict
 
 GAINS = {
-    "gain_N": "loss less, with that much more N",
-    "gain_D": "loss less, with that much more D",
-    "gain_C": "loss less, with that much more compute at its best split",
-    "gain_all": "loss less, with N and D without end",
+    "gain_N": "loss saved by growing N by the factor",
+    "gain_D": "loss saved by growing D by the factor",
+    "gain_C": "loss saved by growing compute by the factor, at its best split",
+    "gain_all": "loss saved by infinite N and D",
 }
 
 
@@ -36,92 +43,109 @@ def returns(
     cost: Cost | Callable[[Any, Any], Any] = SIX_ND,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Posterior of what `factor` times more parameters, data or compute buy: L(N, D) - L(f N, D), and its like.
+    """Return the posterior of the loss that `factor` times more N, D or compute saves.
 
-    All losses are of the curve, discrepancy included where the spec carries one, drawn jointly (`predict`): so that
-    intervals know how far the law may be off between two places, and what is off at both cancels. More compute is
-    spent at one split of it, the median of the draws' optima, which is a choice that one can make; where (N, D) is off
-    the optimum of its own compute, what `gain_C` says holds the repair of that too.
+    For N that is L(N, D) - L(f N, D), and so on. All losses are of the curve, with its discrepancy
+    where the spec has one, drawn jointly (`predict`): the intervals include the error of the law
+    between two places, and what both have in common cancels. More compute is spent at one split,
+    the median of the draws' optima, because a user must choose one. Where (N, D) is not optimal for
+    its own compute, ``gain_C`` includes what the better split saves.
 
     Parameters
     ----------
     fit
         A fit of a law of N and D, or an average of several.
     N, D, C
-        Where one stands: any two of them as in `predict`; or C alone, the median optimum of a budget.
+        The run to start from: any two of them as in `predict`; or C alone, for the median optimum
+        of a budget.
     factor
-        How much more, above 1: one number for all, or many for one place, the table of diminishing returns.
+        Factor above 1: one for all runs, one for each, or many for one run.
     cost
         What compute counts, for C alone and for ``gain_C``.
     seed
-        Of the discrepancy.
+        Seed of the discrepancy.
 
     Returns
     -------
     xarray.Dataset
-        In nats with dims (chain, draw, target): ``loss`` where one stands; ``gain_N``, ``gain_D`` and ``gain_C``, what
-        the factor takes off it; ``gain_all``, what is left to gain at all. Along target the inputs and ``factor``;
-        with C alone ``N`` and ``D`` are among the values, each model's own. ``decades_beyond`` is of the larger runs.
+        In nats per token with dims (chain, draw, target): ``loss`` of the run; ``gain_N``,
+        ``gain_D`` and ``gain_C``, the loss that the factor saves; ``gain_all``, the loss that
+        infinite N and D would save. Coordinates along target: the inputs, ``factor``, and
+        ``decades_beyond``, of the larger runs. With C alone ``N`` and ``D`` are variables, because
+        the models of an average differ in them.
 
     Raises
     ------
     QueryError
-        As `predict` and `frontier`, or when factors are not above 1 or differ in number from the inputs.
+        As `predict` and `frontier`, or when factors are not above 1 or differ in number from the
+        inputs.
     """
-    if fit.spec.law_object.inputs != ("N", "D"):
+    if not has_frontier(fit):
         raise QueryError(
-            f"'{fit.spec.name}' is not a law of N and D: nothing trades against anything"
+            f"'{fit.spec.name}' is not a law of N and D: its returns to them are not defined"
         )
     rule = as_cost(cost)
-    alone = C is not None and N is None and D is None
-    here = (
-        _optimum(fit, C, rule, seed)
-        if alone
-        else read_inputs({"N": N, "D": D, "C": C}, ("N", "D"), fit.spec.name)
-    )
-    if np.isinf([here["N"], here["D"]]).any():
-        raise QueryError("N and D must be finite: there is no more than infinitely much")
-    steps = quantities(factor, "factor")
-    if not (np.isfinite(steps) & (steps > 1)).all():
-        raise QueryError(
-            f"factor is how much more, above 1; got {', '.join(f'{step:g}' for step in steps)}"
-        )
-    if len(steps) > 1 < len(here["N"]) and len(steps) != len(here["N"]):
-        raise QueryError(
-            f"one factor for all, or one for each; got {len(steps)} for {len(here['N'])}"
-        )
-    *places, steps = np.broadcast_arrays(*here.values(), steps)
-    here = dict(zip(here, places, strict=True))
-    values = _gains(fit, here["N"], here["D"], steps, rule, seed)
-    given = {name: here[name] for name in (["C"] if alone else ["N", "D", "C"])}
-    if alone:
-        shape = values["loss"].shape
-        values = {name: np.broadcast_to(here[name], shape) for name in ("N", "D")} | values
+    question = read_question(fit, N=N, D=D, C=C)
+    start = _start(fit, question, rule, seed)
+    factors = _read_factors(factor, len(start["N"]))
+    *inputs, factors = np.broadcast_arrays(*start.values(), factors)
+    start = dict(zip(start, inputs, strict=True))
+    values = _gains(fit, start["N"], start["D"], factors, rule, seed)
+    if isinstance(question, Budgets):
+        along = {"C": start["C"]}
+        values = {"N": start["N"], "D": start["D"]} | values
+    else:
+        along = {name: start[name] for name in ("N", "D", "C")}
+    along["factor"] = factors
     about = {name: {"units": NATS, "long_name": words} for name, words in GAINS.items()}
     about["loss"] = {"units": NATS}
-    larger = {"N": steps * here["N"], "C": steps * SIX_ND.flop(here["N"], here["D"])}
-    out = to_dataset(fit, values, "target", given | {"factor": steps}, larger, about)
+    larger = {"N": factors * start["N"], "C": factors * SIX_ND.flop(start["N"], start["D"])}
+    out = to_dataset(fit, values, "target", along, larger, about)
     return out.assign_attrs(cost=rule.name)
 
 
+def _start(fit: Fit, question: Targets | Budgets, cost: Cost, seed: int) -> dict[str, np.ndarray]:
+    """Return N, D and C of the runs to start from, (targets,) each."""
+    if isinstance(question, Budgets):
+        start = _median_optimum(fit, question.C, cost, seed)
+    else:
+        start = read_inputs(question.given, ("N", "D"), fit.spec.name)
+    if np.isinf([start["N"], start["D"]]).any():
+        raise QueryError("N and D must be finite: nothing is more than infinite")
+    return start
+
+
+def _read_factors(factor: Any, runs: int) -> np.ndarray:
+    """Return one factor for all runs, one for each, or many for one run."""
+    factors = quantities(factor, "factor")
+    if not (np.isfinite(factors) & (factors > 1)).all():
+        got = ", ".join(f"{one:g}" for one in factors)
+        raise QueryError(f"factor must be finite and above 1; got {got}")
+    if len(factors) != runs and 1 not in (len(factors), runs):
+        raise QueryError(f"one factor for all, or one for each; got {len(factors)} for {runs}")
+    return factors
+
+
 def _gains(
-    fit: Fit, N: np.ndarray, D: np.ndarray, steps: np.ndarray, cost: Cost, seed: int
+    fit: Fit, N: np.ndarray, D: np.ndarray, factors: np.ndarray, cost: Cost, seed: int
 ) -> dict[str, np.ndarray]:
-    """Losses of the curve where one stands and what each step takes off, all from joint draws."""
-    best = _optimum(fit, steps * cost.flop(N, D), cost, seed)
-    endless = np.full(len(N), np.inf)
-    sizes = np.concatenate([N, steps * N, N, best["N"], endless])
-    tokens = np.concatenate([D, D, steps * D, best["D"], endless])
+    """Return the loss of runs and what each kind of growth saves, all from joint draws."""
+    best = _median_optimum(fit, factors * cost.flop(N, D), cost, seed)
+    infinite = np.full(len(N), np.inf)
+    # In the order of `GAINS`, after the run itself.
+    sizes = np.concatenate([N, factors * N, N, best["N"], infinite])
+    tokens = np.concatenate([D, D, factors * D, best["D"], infinite])
     losses = predict(fit, N=sizes, D=tokens, new_run=False, seed=seed)["loss"].values
-    start, *after = np.split(losses, 5, axis=-1)
-    return {"loss": start} | {name: start - loss for name, loss in zip(GAINS, after, strict=True)}
+    now, *grown = np.split(losses, 1 + len(GAINS), axis=-1)
+    values = {"loss": now}
+    for name, loss in zip(GAINS, grown, strict=True):
+        values[name] = now - loss
+    return values
 
 
-def _optimum(fit: Fit, C: Any, cost: Cost, seed: int) -> dict[str, np.ndarray]:
-    """Medians of the draws' optimal N, with all that a budget leaves for data."""
+def _median_optimum(fit: Fit, C: Any, cost: Cost, seed: int) -> dict[str, np.ndarray]:
+    """Return the median of the draws' optimal N, the tokens that budgets leave for it, and C."""
     best = frontier(fit, C=C, cost=cost, seed=seed)
-    N, budgets = np.median(best["N"].values, axis=(0, 1)), best["C"].values
-    tokens = [
-        cost.affordable_tokens(np.array([n]), float(c))[0] for n, c in zip(N, budgets, strict=True)
-    ]
-    return {"N": N, "D": np.array(tokens), "C": budgets}
+    budgets = best["C"].values
+    N = np.median(best["N"].values, axis=(0, 1))
+    return {"N": N, "D": cost.affordable_tokens(N, budgets), "C": budgets}

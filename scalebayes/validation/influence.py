@@ -35,6 +35,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, draws, law_parameters
 from scalebayes.posterior.likelihood import Likelihood, make_likelihood
 from scalebayes.queries.frontier import frontier
+from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
 from scalebayes.units import format_quantity
 from scalebayes.utils.progress import Progress
@@ -244,9 +245,9 @@ def decision(fit: Fit, *, N: Any = None, D: Any = None, C: Any = None) -> Decisi
     QueryError
         As `scalebayes.frontier` and `scalebayes.predict`, and for more than one budget or target.
     """
-    only_budget = N is None and D is None and C is not None
-    if only_budget and fit.spec.law_object.inputs == ("N", "D"):
-        answer = frontier(fit, C=C)
+    question = read_question(fit, N=N, D=D, C=C)
+    if isinstance(question, Budgets):
+        answer = frontier(fit, C=question.C)
         _require_one(answer, "budget")
         return LogSize(float(answer["C"].item()))
     answer = predict(fit, N=N, D=D, C=C)

@@ -39,6 +39,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, draw_labels, draws, refuse_view
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.frontier import frontier
+from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
@@ -168,8 +169,9 @@ def _decisions(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:
     """Return draws of the decision by its description, (chain, draw)."""
     if N is None and D is None and C is None:
         return {}
-    if N is None and D is None and fit.spec.law_object.inputs == ("N", "D"):
-        return _decisions_at_budgets(fit, C)
+    question = read_question(fit, N=N, D=D, C=C)
+    if isinstance(question, Budgets):
+        return _decisions_at_budgets(fit, question.C)
     answer = predict(fit, N=N, D=D, C=C)
     inputs = [name for name in ("N", "D") if name in answer.coords] or ["C"]
     decisions = {}

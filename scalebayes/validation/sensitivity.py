@@ -17,7 +17,7 @@ from scalebayes.fitting.many.fit_many import fit_all
 from scalebayes.messages import Message
 from scalebayes.posterior.average import Average, average
 from scalebayes.posterior.fit import Fit, refuse_view
-from scalebayes.queries.ahead import _ahead, _answer
+from scalebayes.queries.ahead import answer_at, inputs_ahead
 from scalebayes.specs.noise import NOISES
 from scalebayes.specs.parts import Discrepancy, Prior
 from scalebayes.specs.spec import Spec, read_model
@@ -126,7 +126,7 @@ def sensitivity(
     given = {"N": N, "D": D, "C": C}
     asked = {name: value for name, value in given.items() if value is not None}
     if not asked:
-        asked = _ahead(fit)
+        asked = inputs_ahead(fit)
     # Asked before the refits, which take minutes, so that an invalid question is refused at once.
     tables = {AS_FITTED: intervals(_decision(fit, asked), ci_prob)}
 
@@ -210,7 +210,7 @@ def _widened(prior: Prior) -> Prior:
 
 def _decision(fit: Fit, asked: dict[str, Any]) -> xr.Dataset:
     """Return N* and the loss at budgets, or the loss at targets."""
-    answer = _answer(fit, asked)
+    answer = answer_at(fit, asked)
     return answer[[name for name in ("N", "loss") if name in answer.data_vars]]
 
 

@@ -267,7 +267,7 @@ def test_within_a_budget_the_discrepant_curve_reaches_as_often_as_it_lies_below(
         (
             "kaplan-size",
             {"loss": 2.0, "price": sb.Price(2, 4e14)},
-            "'kaplan-size' says nothing of compute",
+            "'kaplan-size' does not determine the compute",
         ),
         ("product", {"loss": 2.0}, "law 'product' has no compute-optimal point"),
     ],

@@ -18,7 +18,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.posterior.provenance import provenance
-from scalebayes.queries.downstream import _paired
+from scalebayes.queries.downstream import _paired_rows
 from tests.fixtures import BESIROGLU_PARAMETERS, around, fit_of
 
 STAGES = ["downstream", "downstream-logistic"]
@@ -280,10 +280,10 @@ def test_each_draw_of_the_loss_meets_a_draw_of_the_stage(stages, losses, name):
 def test_draws_are_paired_at_random_and_used_alike():
     rng = np.random.default_rng(0)
     for wanted, there in ((800, 1000), (1000, 1000), (2300, 1000)):
-        counts = np.bincount(_paired(rng, wanted, there), minlength=there)
+        counts = np.bincount(_paired_rows(rng, wanted, there), minlength=there)
         assert counts.sum() == wanted
         assert counts.max() - counts.min() <= 1
-    assert abs(np.corrcoef(_paired(rng, 4000, 4000), np.arange(4000))[0, 1]) < 0.06
+    assert abs(np.corrcoef(_paired_rows(rng, 4000, 4000), np.arange(4000))[0, 1]) < 0.06
 
 
 def test_the_chain_has_the_spread_of_both_stages(stages, losses):
@@ -374,7 +374,8 @@ def test_what_is_no_stage_or_no_answer_is_refused(stages, losses):
         with pytest.raises(sb.QueryError, match="no draws of the loss"):
             sb.downstream(stages["downstream"], wrong)
     with pytest.raises(
-        sb.QueryError, match=r"'downstream' says accuracies, not losses: downstream\(fit, answer\)"
+        sb.QueryError,
+        match=r"'downstream' predicts accuracies, not losses: downstream\(fit, answer\)",
     ):
         sb.predict(stages["downstream"], P=20)
     with pytest.raises(

@@ -150,7 +150,7 @@ def test_returns_of_an_average_mix_its_models(made):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"C": 1e22, "factor": 1}, "factor is how much more, above 1; got 1"),
+        ({"C": 1e22, "factor": 1}, "factor must be finite and above 1; got 1"),
         (
             {"C": [1e22, 1e23], "factor": [2, 3, 4]},
             "one factor for all, or one for each; got 3 for 2",
@@ -238,7 +238,7 @@ def test_contours_of_an_average_count_from_its_median(made):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "give either a loss or a run to be like"),
+        ({}, "give either a loss or a run of equal loss"),
         ({"loss": 2, "like": {"N": 1e9, "D": 1e10}}, "give either a loss or a run"),
         ({"like": {"N": 1e9, "E": 1e10}}, "any two of N, D and C; got E"),
         ({"like": {"N": [1e9, 2e9], "D": 1e10}}, "one run of finite N and D"),
