@@ -1,8 +1,8 @@
-"""From a fit, an average or a comparison to what a report says of it."""
+"""The content of a report, gathered from a fit, an average or a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scalebayes.posterior.diagnostics import diagnose
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.inputs import quantities
 from scalebayes.reports.answers import answers, ask, cautions, default_budgets
-from scalebayes.reports.contract import SECTIONS, Report, Section, Verdict
+from scalebayes.reports.contract import SECTIONS, Answer, Report, Section, Verdict
 from scalebayes.reports.live.page import live_part
 from scalebayes.reports.references import cite
 from scalebayes.reports.sections.assumptions import comparison_section, sensitivity_section
@@ -30,7 +30,7 @@ METHODS = {
     "frontier": ("kaplan2020", "hoffmann2022", "besiroglu2024"),
     "comparison": ("kaplan2020", "hoffmann2022", "videau2026"),
 }
-"""Keys of what sections speak of, beside the sources of laws and published values."""
+"""References of the methods in each section, beside the sources of laws and published values."""
 
 
 def content_of(
@@ -42,71 +42,77 @@ def content_of(
     ci_prob: float = CI_PROB,
     sensitivity: Sensitivity | None = None,
 ) -> Report:
-    """Gather what a report says.
+    """Return the content of a report.
 
     Parameters
     ----------
     subject
-        A fit; an average of several, or a comparison, whose answers are those of its equal average.
+        A fit, an average of fits, or a comparison. A comparison answers with its equal average.
     N, D, C
-        Questions. N and D: the loss there. C: the optimum at these budgets. N or D with C: the loss there. By default
-        the optimum at the compute of the largest run, ten times and a hundred times that.
+        Questions. N and D ask for the loss of a run, as do N or D with C. C alone asks for the
+        optimum at these budgets. The default is the optimum at the compute of the largest run,
+        at ten times and at a hundred times that compute.
     ci_prob
         Probability of the equal-tailed intervals.
     sensitivity
-        Of the fit, from `scalebayes.sensitivity`, which refits and is not called here.
+        Result of `scalebayes.sensitivity` for this fit. It needs refits, so it is not computed
+        here.
 
     Raises
     ------
     QueryError
-        As `predict` and `frontier`.
+        Under the same conditions as `predict` and `frontier`.
     """
     fits, whole, main = _parts(subject)
-    asked = {name: value for name, value in {"N": N, "D": D, "C": C}.items() if value is not None}
+    given = {"N": N, "D": D, "C": C}
+    asked = {name: value for name, value in given.items() if value is not None}
     found = ask(whole, **asked)
+    budgets = default_budgets(fits[main]) if C is None else quantities(C, "C")
     comparison = subject if isinstance(subject, Comparison) else None
-    budgets = quantities(C, "C") if C is not None else default_budgets(fits[main])
+
     made = _sections(fits, whole, main, budgets, ci_prob)
-    made |= {"comparison": comparison_section(fits, comparison, budgets, ci_prob)}
-    made |= {"sensitivity": sensitivity_section(sensitivity) if sensitivity is not None else None}
-    made |= {"making": making_section(fits, asked, ci_prob)}
-    sections = tuple(section for key in SECTIONS if (section := made.get(key)) is not None)
-    runs = whole.runs
-    models = ", ".join(fits)
-    pooled = (
-        f"Several models as one forecast ({models})" if len(fits) > 1 else fits[main].spec.title
-    )
+    made["comparison"] = comparison_section(fits, comparison, budgets, ci_prob)
+    if sensitivity is not None:
+        made["sensitivity"] = sensitivity_section(sensitivity)
+    made["making"] = making_section(fits, asked, ci_prob)
+    sections = _in_order(made)
+
+    all_answers: list[Answer] = []
+    for dataset in found:
+        all_answers.extend(answers(dataset, ci_prob))
     live, why_not = live_part(whole, fits, ci_prob)
+    runs = whole.runs
     return Report(
         title=f"Scaling laws of {runs.name}",
-        about=f"{pooled}, fitted to {len(runs)} runs of {runs.name}",
+        about=f"{_models_in_words(fits)}, fitted to {len(runs)} runs in {runs.name}",
         intervals=kind_of_interval(ci_prob),
-        answers=tuple(answer for dataset in found for answer in answers(dataset, ci_prob)),
-        verdicts=tuple(_verdicts(fits)),
+        answers=tuple(all_answers),
+        verdicts=_verdicts(fits),
         caveats=cautions(found),
         sections=sections,
-        left_out=tuple(_left_out(made, live is None, why_not)),
+        left_out=_left_out(made, live is None, why_not),
         references=cite(_keys(fits, sections)),
         live=live,
     )
 
 
 def _parts(subject: Fit | Average | Comparison) -> tuple[dict[str, Fit], Fit | Average, str]:
-    """Fits by label, what answers, and the label of the fit that is shown in detail."""
+    """Return the fits by label, the subject of queries, and the label of the fit shown in detail.
+
+    The fit shown in detail is the best of a comparison, or the one of largest weight in an average.
+    """
     if isinstance(subject, Fit):
         return {subject.spec.name: subject}, subject, subject.spec.name
     if isinstance(subject, Comparison):
         return dict(subject.fits), subject.average(), str(subject.table.index[0])
-    return (
-        dict(subject.fits),
-        subject,
-        max(subject.weights, key=lambda label: subject.weights[label]),
-    )
+    heaviest = max(subject.weights, key=lambda label: subject.weights[label])
+    return dict(subject.fits), subject, heaviest
 
 
 def _sections(
     fits: Mapping[str, Fit], whole: Fit | Average, main: str, budgets: np.ndarray, ci_prob: float
 ) -> dict[str, Section | None]:
+    """Return the sections that every report tries to show, by key; None where one does not apply."""
     return {
         "data": data_section(whole.runs, fits),
         "posterior": posterior_section(fits, main, ci_prob),
@@ -116,35 +122,64 @@ def _sections(
     }
 
 
-def _verdicts(fits: Mapping[str, Fit]) -> Iterator[Verdict]:
+def _in_order(made: Mapping[str, Section | None]) -> tuple[Section, ...]:
+    """Return the sections that exist, in the order of `SECTIONS`."""
+    sections = []
+    for key in SECTIONS:
+        section = made.get(key)
+        if section is not None:
+            sections.append(section)
+    return tuple(sections)
+
+
+def _models_in_words(fits: Mapping[str, Fit]) -> str:
+    """Return the title of the only model, or the names of all models that are averaged."""
+    if len(fits) > 1:
+        return f"Average forecast of {len(fits)} models ({', '.join(fits)})"
+    (fit,) = fits.values()
+    return fit.spec.title
+
+
+def _verdicts(fits: Mapping[str, Fit]) -> tuple[Verdict, ...]:
+    """Return the result of the convergence checks of each fit, with the checks that failed."""
+    verdicts = []
     for label, fit in fits.items():
         found = diagnose(fit)
         failed = "; ".join(message.text for message in found.messages if message.level == "failed")
-        verdict = str(found).splitlines()[0]
-        yield Verdict(label, found.ok, f"{verdict} {failed}".strip())
+        summary_line = str(found).splitlines()[0]
+        verdicts.append(Verdict(label, found.ok, f"{summary_line} {failed}".strip()))
+    return tuple(verdicts)
 
 
-def _left_out(made: Mapping[str, Section | None], no_live: bool, why_not: str) -> Iterator[str]:
-    if made["sensitivity"] is None:
-        yield (
-            "Whether the decision holds under other assumptions was not asked, since it takes refits: "
-            "scalebayes report --sensitivity asks it, as does report(..., sensitivity=sensitivity(fit)) in Python."
+def _left_out(made: Mapping[str, Section | None], no_live: bool, why_not: str) -> tuple[str, ...]:
+    """Return a sentence for each part that is missing, with the reason."""
+    sentences = []
+    if made.get("sensitivity") is None:
+        sentences.append(
+            "The sensitivity analysis was omitted because it needs refits. To include it, run "
+            "scalebayes report --sensitivity, or call report(..., sensitivity=sensitivity(fit)) "
+            "in Python."
         )
     if made["frontier"] is None:
-        yield "This law has no compute-optimal N and D, so there is no frontier."
+        sentences.append("This law has no compute-optimal N and D, so there is no frontier.")
     if no_live:
-        yield f"The page cannot be asked further: {why_not}."
+        sentences.append(f"The what-if panel was omitted because {why_not}.")
+    return tuple(sentences)
 
 
-def _keys(fits: Mapping[str, Fit], sections: tuple[Section, ...]) -> Iterator[str]:
+def _keys(fits: Mapping[str, Fit], sections: tuple[Section, ...]) -> list[str]:
+    """Return the keys of all references that the report rests on; some may occur twice."""
+    keys: list[str] = []
     for fit in fits.values():
-        yield from fit.spec.law_object.references
-        yield from (entry.source for entry in fit.spec.published)
+        keys.extend(fit.spec.law_object.references)
+        keys.extend(entry.source for entry in fit.spec.published)
         if fit.spec.discrepancy is not None:
-            yield "kennedy2001"
-    yield from ("vehtari2021", "betancourt2016")
+            keys.append("kennedy2001")
+    # R-hat with effective sample sizes, and the divergences of Hamiltonian Monte Carlo.
+    keys += ["vehtari2021", "betancourt2016"]
     for section in sections:
-        yield from METHODS.get(section.key, ())
+        keys.extend(METHODS.get(section.key, ()))
         if section.key == "frontier":
-            yield from allocations()["source"]
-            yield from known_models()["source"]
+            keys.extend(allocations()["source"])
+            keys.extend(known_models()["source"])
+    return keys

@@ -63,16 +63,16 @@ class Ahead:
 def live_part(
     whole: Fit | Average, fits: Mapping[str, Fit], ci_prob: float
 ) -> tuple[Live | None, str]:
-    """What travels, or None and why: no optimum, or a curve too edged for a grid."""
+    """Return the embedded data, or None and the reason (no optimum; curve not smooth enough)."""
     if any(fit.spec.law_object.inputs != ("N", "D") for fit in fits.values()):
-        return None, "it answers for laws of N and D only"
+        return None, "it supports only laws of N and D"
     try:
         ahead = _look_ahead(whole)
         surfaces = _surfaces(whole, ahead, ci_prob)
     except QueryError as reason:
-        return None, str(reason)
+        return None, f"the frontier could not be computed: {reason}"
     if (error := _error(surfaces, ahead, ahead.kept, ci_prob)) > TOLERANCE:
-        return None, f"its draws on a grid are off by {error:.1%}, more than {TOLERANCE:.1%}"
+        return None, (f"its grid changes N* by {error:.1%}, more than the allowed {TOLERANCE:.1%}")
     error = _error(surfaces, ahead, slice(None), ci_prob)
     figure = plots.frontier(fits, C=10.0**ahead.log_C, ci_prob=ci_prob)
     alt = "Compute-optimal parameters against compute, with marks at the run and at the optimum asked for above."

@@ -17,15 +17,10 @@ OPTIONS = ("chains", "draws", "tune")
 
 
 def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> Section:
-    """How each fit was made, its spec in full, and the commands."""
-    headings = ("fact", *fits)
-    facts = {label: _facts(fit) for label, fit in fits.items()}
-    names = dict.fromkeys(name for known in facts.values() for name in known)
-    rows = tuple(
-        (Cell(name), *(Cell(known.get(name, "-")) for known in facts.values())) for name in names
-    )
-    listings = [Listing("To make it again", _commands(fits, asked, ci_prob))]
-    listings += [Listing(f"Model {label}, in full", _in_full(fit)) for label, fit in fits.items()]
+    """Return the section on how each fit was made, its full spec, and the commands to repeat it."""
+    listings = [Listing("Commands to reproduce this report", _commands(fits, asked, ci_prob))]
+    for label, fit in fits.items():
+        listings.append(Listing(f"Full specification of model {label}", _in_full(fit)))
     sentence = (
         "The hashes identify the content of the table and the law, noise and priors of the spec. "
         "A file saved by scalebayes fit holds runs, spec and draws; loading it checks that they "
@@ -33,16 +28,30 @@ def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: f
     )
     return Section(
         "making",
-        "How it was made",
+        "Reproducibility",
         (sentence,),
-        tables=(Table("Fits", headings, rows),),
+        tables=(_facts_table(fits),),
         listings=tuple(listings),
     )
 
 
+def _facts_table(fits: Mapping[str, Fit]) -> Table:
+    """Return the facts of all fits, one fit a column."""
+    facts = [_facts(fit) for fit in fits.values()]
+    names: dict[str, None] = {}
+    for known in facts:
+        names |= dict.fromkeys(known)
+    rows = []
+    for name in names:
+        values = (Cell(known.get(name, "-")) for known in facts)
+        rows.append((Cell(name), *values))
+    return Table("Fits", ("fact", *fits), tuple(rows))
+
+
 def _facts(fit: Fit) -> dict[str, str]:
-    """What is known of how a fit was made, as text by name."""
-    about, sizes = fit.metadata, fit.tree["posterior"].sizes
+    """Return hashes, settings and versions of a fit as text by name."""
+    about = fit.metadata
+    sizes = fit.tree["posterior"].sizes
     known = {
         "spec": fit.spec.name,
         "spec, SHA-256": fit.spec.hash,
@@ -51,24 +60,24 @@ def _facts(fit: Fit) -> dict[str, str]:
     }
     if "seed" in about:
         known["seed"] = str(about["seed"])
-    sampler = about.get("sampler") or {}
+    sampler = about.get("sampler")
     if sampler:
         known["sampler"] = ", ".join(f"{name} {value}" for name, value in sampler.items())
-    known |= {name: str(about[name]) for name in ("attempts", "seconds") if name in about}
-    versions = about.get("versions") or {}
-    return known | (
-        {"versions": ", ".join(f"{name} {at}" for name, at in versions.items())} if versions else {}
-    )
+    for name in ("attempts", "seconds"):
+        if name in about:
+            known[name] = str(about[name])
+    versions = about.get("versions")
+    if versions:
+        known["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return known
 
 
 def _in_full(fit: Fit) -> str:
     """Return the spec in words, and in JSON too when it is not one of the package's models."""
-    known = fit.spec.name in list_models().index and read_model(fit.spec.name).hash == fit.spec.hash
-    return (
-        fit.spec.describe()
-        if known
-        else f"{fit.spec.describe()}\n\n{fit.spec.model_dump_json(indent=1)}"
-    )
+    name = fit.spec.name
+    if name in list_models().index and read_model(name).hash == fit.spec.hash:
+        return fit.spec.describe()
+    return f"{fit.spec.describe()}\n\n{fit.spec.model_dump_json(indent=1)}"
 
 
 def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> str:
@@ -92,28 +101,20 @@ def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float)
 
 
 def _settings(fit: Fit) -> dict[str, int]:
-    """Return the settings that were asked for, by the name of the option.
+    """Return the sampler's settings for the command, by the name of the option.
 
-    A retry after failed convergence checks changes the sampler's settings, and the command shall
-    not ask for those. Files of earlier versions hold only the settings of the last attempt, which
-    doubled tuning and draws each time.
+    A retry after failed convergence checks changes the sampler's settings, so the settings that
+    were asked for are preferred. Files of earlier versions hold only the settings of the last
+    attempt; the command then repeats that attempt.
     """
     about = fit.metadata
     settings = {}
     if "seed" in about:
         settings["seed"] = int(about["seed"])
-    if "asked" in about:
-        for name in OPTIONS:
-            if name in about["asked"]:
-                settings[name] = int(about["asked"][name])
-        return settings
-    doubled = 2 ** (int(about.get("attempts", 1)) - 1)
-    used = about.get("sampler") or {}
+    known = about.get("asked") or about.get("sampler") or {}
     for name in OPTIONS:
-        if name in used:
-            settings[name] = int(used[name])
-            if name != "chains":
-                settings[name] //= doubled
+        if name in known:
+            settings[name] = int(known[name])
     return settings
 
 
@@ -125,7 +126,7 @@ def _values(value: Any) -> list[Any]:
 
 
 def _table(fit: Fit) -> str:
-    """The published table, or the file, that the runs came from."""
+    """Return the name of the published table, or the file, that the runs came from."""
     if fit.runs.name in TABLES:
         return fit.runs.name
     return fit.runs.source or f"{fit.runs.name}.csv"
