@@ -53,7 +53,8 @@ def compare_command(
     points: PointsOrBudgets,
     reloo: bool | None = option(
         "--reloo/--no-reloo",
-        "Refit without each run of high Pareto k (default: where at most ten are high).",
+        "Refit for each run whose leave-one-out estimate is unreliable (high Pareto k; "
+        "default: where at most ten are).",
     ),
     reading: Reading,
     seed: int = SEED,

@@ -29,7 +29,7 @@ HEADINGS = {
     "loss": "loss (curve)",
     "law": "loss (law alone)",
     "nats_lost": "excess loss",
-    "compute_factor": "compute over what is needed",
+    "compute_factor": "compute used / compute needed",
     "data_ratio": "D / optimal D",
     "next_tenfold": "gain from 10x the data",
     "pays_from": "break-even, tokens served",

@@ -74,7 +74,7 @@ def fit_command(
         "--inflate", "Factor that widens the priors of --prior-from (default: 2)."
     ),
     cache: bool = option(
-        "--cache", "Reuse an identical fit from the cache folder, or store it.", False
+        "--cache", "Read an identical fit from the cache folder, or store this one.", False
     ),
     quick: bool = option("--quick", "Skip the refits under other assumptions.", False),
     force: bool = FORCE,
@@ -100,7 +100,7 @@ def fit_command(
     if saved is not None:
         typer.echo(f"saved {save(result, saved)}", err=True)
     if result.partial:
-        typer.echo("interrupted: the fit holds the draws made until then", err=True)
+        typer.echo("interrupted: the fit contains the draws made before that", err=True)
     print_summary(result, output)
     exit_unless_sound(result)
     # Pooled fits are not refitted under other assumptions yet.

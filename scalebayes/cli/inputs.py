@@ -41,7 +41,7 @@ def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
     for name in fits:
         for path in map(Path, _as_list(values.get(name))):
             if not path.is_file():
-                raise ScaleBayesError(not_there(path, "no fit at"))
+                raise ScaleBayesError(not_there(path, "no saved fit at"))
     if values.get("keep_outliers") or values.get("best"):
         return  # not for files: `read_table` refuses them
     for path in map(Path, _as_list(values.get("runs"))):

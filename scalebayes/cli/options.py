@@ -79,7 +79,7 @@ class FileColumns:
         "Column that holds N, D, C, loss, group, run, S, U or E; may be repeated.",
     )
     lenient: bool = option(
-        "--lenient", "Report suspicious units and repeated runs as notes only.", False
+        "--lenient", "Report suspicious units and repeated runs as notes, not errors.", False
     )
     skip_incomplete: bool = option("--skip-incomplete", "Skip rows with missing values.", False)
 
@@ -169,7 +169,7 @@ class PointsOrBudgets(Points):
 
     C: Values = option(
         "--C FLOP",
-        "Compute, such as 1e24; alone, at the compute-optimal split. May be repeated.",
+        "Compute, such as 1e24; without N and D, the compute-optimal run. May be repeated.",
     )
 
 
@@ -207,7 +207,7 @@ class CostOptions:
     """How the compute of a run is counted."""
 
     serve: str | None = option(
-        "--serve TOKENS", "Add the inference compute of that many tokens: 6 N D + 2 N T."
+        "--serve TOKENS", "Tokens T to serve after training; the cost becomes 6 N D + 2 N T."
     )
     count: str | None = option(
         "--count RULE",

@@ -106,11 +106,13 @@ def plan_command(
     span: float = option("--span", "Ratio of the largest to the smallest size.", 16.0),
     around: str = option(
         "--around",
-        "Guess of N*: tokens per parameter, MODEL, 'MODEL: LABEL' or a saved fit (.nc).",
+        "Centre of the sizes: tokens per parameter, MODEL, 'MODEL: LABEL' or a saved fit (.nc).",
         "20",
     ),
     budget: str | None = option("--budget FLOP", "Largest compute of all runs together."),
-    lenient: bool = option("--lenient", "Report reasons to refuse the plan as notes only.", False),
+    lenient: bool = option(
+        "--lenient", "Print a plan that fails its checks, with the failures as notes.", False
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Design isoFLOP sweeps before any run exists, and check that they bracket their minima."""

@@ -29,7 +29,7 @@ QUERIES = "Queries"
 # Headings of columns by quantity. An equals sign marks a quantity that identifies a row.
 REACH_HEADINGS = {
     "loss=": "target loss",
-    "reachable=": "reached in",
+    "reachable=": "reached in draws",
     "N": "N",
     "D": "D",
     "C": "C = 6 N D",
@@ -62,7 +62,7 @@ RETURNS_HEADINGS = {
     "N_like=": "run's N",
     "D_like=": "run's D",
     "loss=": "loss",
-    "reachable=": "reached in",
+    "reachable=": "reached in draws",
     "above_converged": "share above converged",
     "nats_above": "nats above converged",
 }
@@ -86,7 +86,7 @@ def frontier_command(
     *,
     C: list[str] = BUDGETS,
     U: Values = option(
-        "--U TOKENS", "Unique tokens, for a model of repeated data; may be repeated."
+        "--U TOKENS", "Unique training tokens, for a law of repeated data; may be repeated."
     ),
     costs: CostOptions,
     fits: SavedFits,

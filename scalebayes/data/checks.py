@@ -167,7 +167,7 @@ def _with_third(given: Values, notes: list[str]) -> Values:
             notes.append(f"C is kept as given: {min(ratios):.3g} to {max(ratios):.3g} times 6ND")
     elif N and D:
         values["C"] = [6 * n * d for n, d in zip(N, D, strict=True)]
-        notes.append("C = 6ND, from N and D")
+        notes.append("C was computed as 6 N D")
     elif N and C:
         values["D"] = [c / (6 * n) for n, c in zip(N, C, strict=True)]
         notes.append("D = C/6N, from N and C")

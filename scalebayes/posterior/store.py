@@ -97,7 +97,7 @@ def load(path: str | Path) -> Fit:
 def _read_tree(path: Path) -> xr.DataTree:
     """Return the whole tree of a netCDF file."""
     if not path.is_file():
-        raise FitError(not_there(path, "no fit at"))
+        raise FitError(not_there(path, "no saved fit at"))
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             return stored.load()

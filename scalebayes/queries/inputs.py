@@ -136,7 +136,7 @@ def _check_name(x: str, needed: tuple[str, ...], name: str) -> None:
         raise QueryError(f"no input is called {x}: allowed are {', '.join(INPUTS)}")
     if x not in BASIC and x not in needed:
         inputs = ", ".join(needed)
-        raise QueryError(f"'{name}' has no input {x} ({INPUTS[x]}): it is a law of {inputs}")
+        raise QueryError(f"'{name}' has no input {x} ({INPUTS[x]}); its inputs are {inputs}")
 
 
 def _of_one_length(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -438,7 +438,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     text["interval score"] = table["interval_score"].map("{:.3g}".format)
     text["median error"] = table["median_abs_error"].map("{:.3g}".format)
     text["bias"] = table["bias"].map("{:+.4f}".format)
-    text["gate failed"] = table["gate_failed"].map("{:.0%}".format)
+    text["checks failed"] = table["gate_failed"].map("{:.0%}".format)
     return pd.DataFrame(text)
 
 

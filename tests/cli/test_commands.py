@@ -62,7 +62,7 @@ def test_runs_are_listed_and_checked(tmp_path):
     file.write_text("size,seen,final\n70M,1.4B,3.3\n160M,3.2B,2.9\n")
     result = run("runs", file, "--map", "N=size", "--map", "D=seen", "--map", "loss=final")
     assert "2 runs" in result.stdout
-    assert "6ND" in result.stderr
+    assert "6 N D" in result.stderr
     assert json.loads(run("runs", "pile2023", "--json").stdout)[0]["loss"] == 2.608
 
 
@@ -90,7 +90,7 @@ def test_faults_of_a_file_are_one_message_without_a_trace(tmp_path):
             1,
             "cannot write nowhere/fit.nc: no such folder",
         ),
-        (["predict", "missing.nc", "--N", "70B", "--D", "1T"], 1, "no fit at missing.nc"),
+        (["predict", "missing.nc", "--N", "70B", "--D", "1T"], 1, "no saved fit at missing.nc"),
         (["frontier", "missing.nc"], 2, "--C"),
         (["demo", "--out", "/dev/null/x"], 1, "/dev/null/x"),
     ],
@@ -105,7 +105,7 @@ def test_what_was_refused_is_not_suggested_and_usage_comes_first(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     Path("fit.nc").mkdir()
     Path("bad.csv").write_text("N,D,loss\n70M,1.4B,-1\n")
-    assert run("summary", "fit.nc", code=1).stderr == "error: no fit at fit.nc\n"
+    assert run("summary", "fit.nc", code=1).stderr == "error: no saved fit at fit.nc\n"
     assert "--keep-outliers" in run("runs", "bad.csv", "--keep-outliers", code=2).stderr
 
 
@@ -263,7 +263,7 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
     [
         (["--help"], "Usage"),
         (["fit", "missing.csv"], "no such file"),
-        (["predict", "missing.nc", "--N", "1B", "--D", "1T"], "no fit at missing.nc"),
+        (["predict", "missing.nc", "--N", "1B", "--D", "1T"], "no saved fit at missing.nc"),
         (["fit", "columns.csv", "--map", "N=size"], "only size, seen"),
         (["fit", "-o", "x.nc", "cells.csv", "--lenient"], "row 1  loss  got abc"),
     ],

@@ -677,7 +677,7 @@ def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
             2,
             "give one table of runs, or saved fits (.nc) only",
         ),
-        (["compare", "missing.nc", "other.nc"], 1, "no fit at missing.nc"),
+        (["compare", "missing.nc", "other.nc"], 1, "no saved fit at missing.nc"),
         (
             ["compare", "hoffmann2022", "--models", "kaplan,chinchila"],
             1,

@@ -39,7 +39,7 @@ def test_an_export_keeps_finished_runs_and_says_what_it_skipped(export):
     assert runs.loss.tolist() == [3.2871, 2.9312]
     assert runs.notes == (
         "2 finished of 4 runs kept; skipped: 1 crashed, 1 running",
-        "C = 6ND, from N and D",
+        "C was computed as 6 N D",
     )
     assert (runs.name, runs.source) == ("wandb_export_2025-03-04T09_00_00.000+00_00", str(export))
 

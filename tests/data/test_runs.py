@@ -81,7 +81,7 @@ def test_the_third_of_n_d_and_c_follows_and_is_said(given, derived):
     np.testing.assert_allclose(runs.table[derived], full[derived], rtol=1e-14)
     assert runs.notes == (
         {
-            "C": "C = 6ND, from N and D",
+            "C": "C was computed as 6 N D",
             "D": "D = C/6N, from N and C",
             "N": "N = C/6D, from D and C",
         }[derived],

@@ -148,7 +148,8 @@ def test_a_loss_out_of_reach_says_so(fit):
     )  # of those above, some need over 1e40
     np.testing.assert_array_equal(np.isinf(out["C"][..., 0]) | (E < 1.8), True)
     words = re.fullmatch(
-        r"1\.8 nats: not reachable in (\d+)% of draws, where it lies at or below L_inf or takes more than 1e40",
+        r"a loss of 1\.8 nats is not reachable in (\d+)% of draws: it is at or below L_inf, or would "
+        r"take more than 1e40",
         out.attrs["note"],
     )
     assert float(words[1]) == pytest.approx(100 * (1 - share), abs=1.5)
@@ -692,7 +693,7 @@ def test_reach_prints_what_is_out_of_reach(files):
     text = run("reach", files[0], "--loss", "2.1", "--loss", "1.8").stdout
     assert "least compute, C = 6 N D (the curve)" in text
     assert "90% equal-tailed" in text
-    assert "note: 1.8 nats: not reachable in" in text
+    assert "note: a loss of 1.8 nats is not reachable in" in text
     answer = json.loads(run("reach", files[0], "--loss", "2.1", "--N", "10B", "--json").stdout)
     assert [row["quantity"] for row in answer["rows"]] == ["D", "C"]
     ours = sb.intervals(sb.reach(sb.load(files[0]), loss=2.1, N=1e10)).reset_index()

@@ -132,7 +132,7 @@ def test_reach_without_compute_is_that_of_the_input_furthest_out():
             "kaplan-steps",
             STEPS,
             {"N": 1e9, "S": 1e4, "U": 1e9},
-            r"has no input U \(unique training tokens\): it is a law of N, S",
+            r"has no input U \(unique training tokens\); its inputs are N, S",
         ),
         (
             "kaplan-steps",

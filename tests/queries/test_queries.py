@@ -516,7 +516,7 @@ def test_a_folder_that_is_not_there_is_told(fit, tmp_path):
 
 
 def test_files_that_are_no_fits_are_told(fit, stored, tmp_path):
-    with pytest.raises(sb.FitError, match=r"no fit at .*missing\.nc"):
+    with pytest.raises(sb.FitError, match=r"no saved fit at .*missing\.nc"):
         sb.load(tmp_path / "missing.nc")
     (tmp_path / "text.nc").write_text("not netCDF")
     with pytest.raises(sb.FitError, match=r"text\.nc is not a netCDF file"):

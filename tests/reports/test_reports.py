@@ -618,7 +618,7 @@ def test_the_command_writes_a_report_and_does_not_overwrite(saved):
             "'docx' is not one of 'html', 'md', 'json'",
         ),
         (["fit.nc", "-o", "nowhere/report.html"], 1, "no such folder"),
-        (["none.nc", "-o", "report.html"], 1, "no fit at none.nc"),
+        (["none.nc", "-o", "report.html"], 1, "no saved fit at none.nc"),
         (["fit.nc", "fit.nc", "-o", "report.html"], 1, "two files are called fit"),
         (
             ["fit.nc", "-o", "report.html", "--N", "70B"],
