@@ -699,7 +699,7 @@ def test_reach_prints_what_is_out_of_reach(files):
     ours = sb.intervals(sb.reach(sb.load(files[0]), loss=2.1, N=1e10)).reset_index()
     assert answer["rows"][0]["median"] == pytest.approx(ours["median"][0], rel=1e-12)
     assert json.loads(run("reach", files[0], "--loss", "1.8", "--json").stdout)["note"].startswith(
-        "1.8 nats: not"
+        "a loss of 1.8 nats is not"
     )
     assert (
         "money, $"
