@@ -529,7 +529,8 @@ def test_commands_say_what_is_missing(saved, tmp_path):
     asked = run("next-runs", saved, "--budget", "1e22", code=2).stderr
     assert "give --N and --D for the loss of a run, or --C for N*" in re.sub(r"[│\s]+", " ", asked)
     assert (
-        "no saved fit at" in run("plan", "--C", "1e20", "--around", tmp_path / "none.nc", code=1).stderr
+        "no saved fit at"
+        in run("plan", "--C", "1e20", "--around", tmp_path / "none.nc", code=1).stderr
     )
     (tmp_path / "empty.csv").write_text("")
     empty = run(

@@ -69,7 +69,10 @@ def test_a_contrast_carries_the_distance_of_the_arm_with_the_smallest_runs(arms)
     )  # 1.2e21: within the runs of one, 1.1 decades beyond the other's
     first = sb.caveats(answer)[0]
     assert (first.code, first.level) == ("FAR_BEYOND", "warning")
-    assert "1.1 decades beyond the largest run, 1.1 times the 1.0 decades that the runs span" in first.text
+    assert (
+        "1.1 decades beyond the largest run, 1.1 times the 1.0 decades that the runs span"
+        in first.text
+    )
     assert codes(sb.contrast(arms, N="200M", D="4B")) == []
 
 
@@ -147,7 +150,9 @@ def test_a_law_of_size_alone_says_nothing_of_a_budget(make):
 
 def test_a_limit_that_was_asked_for_is_one_and_not_out_of_reach(arms):
     fit = arms["wide"]
-    assert "an infinite input lies beyond all runs" in str(sb.caveats(sb.predict(fit, N="70B", D="inf"))[-1])
+    assert "an infinite input lies beyond all runs" in str(
+        sb.caveats(sb.predict(fit, N="70B", D="inf"))[-1]
+    )
     assert "a loss that half of the draws never reach" in "".join(
         map(str, sb.caveats(sb.reach(fit, loss=1.7)))
     )
