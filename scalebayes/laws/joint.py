@@ -4,8 +4,9 @@ One family holds the field's argument. With n = (N_c/N)^alpha_N and d = (D_c/D)^
 
     L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa
 
-is Hoffmann's additive law at kappa = 1, Kaplan's coupled law at kappa = alpha_D and L_inf = 0, the bottleneck
-max(n, d) as kappa goes to 0, and Videau's law with kappa free. The members differ only in what they hold fixed.
+is Hoffmann's additive law at kappa = 1, Kaplan's coupled law at kappa = alpha_D and L_inf = 0, the
+bottleneck max(n, d) as kappa goes to 0, and Videau's law with kappa free. The members differ only
+in the parameters that they fix.
 """
 
 from __future__ import annotations
@@ -20,33 +21,36 @@ from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
 
-N_REFERENCE, D_REFERENCE = 1e9, 2e10
-"""Scales at which `product` states its amplitude: 1B parameters on 20 tokens each."""
+N_REFERENCE = 1e9
+"""Parameters at which `product` states its amplitude."""
+D_REFERENCE = 2e10
+"""Tokens at which `product` states its amplitude: 20 for each of `N_REFERENCE` parameters."""
 
 
 def optimal_N(
     ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric, kappa: Numeric
 ) -> Numeric:
-    """N* = [ (alpha_N/alpha_D)^kappa N_c^alpha_N D_c^-alpha_D (N D)^alpha_D ]^(1/(alpha_N + alpha_D)).
+    """Return the N that minimises the loss at a given product N D.
 
-    The N that minimises the loss at a given product N D; there alpha_N n^(1/kappa) = alpha_D d^(1/kappa).
+    N* = [(alpha_N/alpha_D)^kappa N_c^alpha_N D_c^-alpha_D (N D)^alpha_D]^(1/(alpha_N + alpha_D)).
+    There alpha_N n^(1/kappa) = alpha_D d^(1/kappa).
     """
-    balance = kappa * (np.log(alpha_N) - np.log(alpha_D))
-    log_N = (balance + alpha_N * np.log(N_c) + alpha_D * (np.log(ND) - np.log(D_c))) / (
-        alpha_N + alpha_D
-    )
+    log_ratio = kappa * (np.log(alpha_N) - np.log(alpha_D))
+    size_part = alpha_N * np.log(N_c)
+    data_part = alpha_D * (np.log(ND) - np.log(D_c))
+    log_N = (log_ratio + size_part + data_part) / (alpha_N + alpha_D)
     return np.exp(log_N)
 
 
 def kaplan_optimal_N(
     ND: Numeric, *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
 ) -> Numeric:
-    """`optimal_N` of the members that tie kappa to alpha_D."""
+    """Return `optimal_N` of the laws with kappa = alpha_D."""
     return optimal_N(ND, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D, kappa=alpha_D)
 
 
 def _one_exponent_optimum(ND: Numeric, *, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> Numeric:
-    """`optimal_N` where both terms have one exponent: N* = (N D N_c / D_c)^(1/2)."""
+    """Return `optimal_N` of the additive law with one exponent: N* = (N D N_c/D_c)^(1/2)."""
     return optimal_N(ND, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0)
 
 
@@ -61,8 +65,13 @@ def tokens_to_reach(
     kappa: Numeric,
     L_inf: Numeric = 0.0,
 ) -> Numeric:
-    """D = D_c d^(-1/alpha_D) with d = (r^(1/kappa) - n^(1/kappa))^kappa and r = L - L_inf; infinite where r <= n."""
-    with np.errstate(all="ignore"):  # whatever is no number is a loss that N parameters never reach
+    """Return the tokens D with which N parameters reach the loss L.
+
+    D = D_c d^(-1/alpha_D) with d = (r^(1/kappa) - n^(1/kappa))^kappa and r = L - L_inf, and
+    infinite where r <= n.
+    """
+    # A loss that N parameters never reach is the log of a negative number, hence NaN.
+    with np.errstate(all="ignore"):
         log_r = np.log(L - L_inf)
         log_n = alpha_N * (np.log(N_c) - np.log(N))
         log_d = log_r + kappa * np.log1p(-np.exp((log_n - log_r) / kappa))
@@ -81,53 +90,68 @@ def size_to_reach(
     kappa: Numeric,
     L_inf: Numeric = 0.0,
 ) -> Numeric:
-    """N at which D tokens reach L: `tokens_to_reach` with the two terms exchanged."""
+    """Return the parameters N with which D tokens reach the loss L.
+
+    This is `tokens_to_reach` with the two terms exchanged.
+    """
     return tokens_to_reach(
         L, D, N_c=D_c, alpha_N=alpha_D, D_c=N_c, alpha_D=alpha_N, kappa=kappa, L_inf=L_inf
     )
 
 
-def _tied(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
-    """An inverse of the members that tie kappa to alpha_D."""
-    return lambda L, x, **parameters: solve(L, x, kappa=parameters["alpha_D"], **parameters)
+def _at_kaplans_kappa(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
+    """Return the inverse ``solve`` at kappa = alpha_D, as in Kaplan's law."""
+
+    def solve_kaplan(L: Numeric, other: Numeric, **parameters: Numeric) -> Numeric:
+        return solve(L, other, kappa=parameters["alpha_D"], **parameters)
+
+    return solve_kaplan
 
 
-def _held(kappa: float) -> dict[str, Callable[..., Numeric]]:
-    """Inverses of the members that hold kappa fixed."""
-    return {"N": partial(size_to_reach, kappa=kappa), "D": partial(tokens_to_reach, kappa=kappa)}
+def _at_one_exponent(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
+    """Return the inverse ``solve`` at kappa = 1 and alpha_N = alpha_D = alpha_ND."""
 
-
-FREE = {"N": size_to_reach, "D": tokens_to_reach}
-TIED = {x: _tied(solve) for x, solve in FREE.items()}
-
-
-def _one_exponent(solve: Callable[..., Numeric]) -> Callable[..., Numeric]:
-    """A closed form of the additive law where both terms have the exponent alpha_ND."""
-
-    def solved(
-        *asked: Numeric, alpha_ND: Numeric, N_c: Numeric, D_c: Numeric, **floor: Numeric
+    def solve_one_exponent(
+        L: Numeric, other: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric
     ) -> Numeric:
         return solve(
-            *asked, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND, kappa=1.0, **floor
+            L,
+            other,
+            L_inf=L_inf,
+            N_c=N_c,
+            alpha_N=alpha_ND,
+            D_c=D_c,
+            alpha_D=alpha_ND,
+            kappa=1.0,
         )
 
-    return solved
+    return solve_one_exponent
+
+
+INVERSES = {"N": size_to_reach, "D": tokens_to_reach}
+"""Inverses of `coupled`, by the input that they return."""
+
+ADDITIVE_INVERSES = {x: partial(solve, kappa=1.0) for x, solve in INVERSES.items()}
+BOTTLENECK_INVERSES = {x: partial(solve, kappa=0.0) for x, solve in INVERSES.items()}
+KAPLAN_INVERSES = {x: _at_kaplans_kappa(solve) for x, solve in INVERSES.items()}
+ONE_EXPONENT_INVERSES = {x: _at_one_exponent(solve) for x, solve in INVERSES.items()}
 
 
 def allocation_exponents(*, alpha_N: Numeric, alpha_D: Numeric) -> dict[str, Numeric]:
-    """Exponents of N* ~ C^a_opt and D* ~ C^b_opt at C = 6 N D; the same for every kappa."""
-    return {"a_opt": alpha_D / (alpha_N + alpha_D), "b_opt": alpha_N / (alpha_N + alpha_D)}
+    """Return the exponents of N* ~ C^a_opt and D* ~ C^b_opt at C = 6 N D, for any kappa."""
+    total = alpha_N + alpha_D
+    return {"a_opt": alpha_D / total, "b_opt": alpha_N / total}
 
 
 def hoffmann_amplitudes(
     *, N_c: Numeric, alpha_N: Numeric, D_c: Numeric, alpha_D: Numeric
 ) -> dict[str, Numeric]:
-    """A and B of L = E + A/N^alpha + B/D^beta."""
+    """Return A and B of L = E + A/N^alpha + B/D^beta."""
     return {"A": np.exp(alpha_N * np.log(N_c)), "B": np.exp(alpha_D * np.log(D_c))}
 
 
 def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) -> dict[str, float]:
-    """Our parameters from those of L = E + A/N^alpha + B/D^beta."""
+    """Return this law's parameters from those of L = E + A/N^alpha + B/D^beta."""
     return {
         "L_inf": E,
         "N_c": A ** (1 / alpha),
@@ -144,7 +168,7 @@ def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) ->
     references=("videau2026",),
     coordinates=coordinates.kappa_family(floor=True, kappa="free"),
     optimal_N=optimal_N,
-    inverses=FREE,
+    inverses=INVERSES,
     derived=(allocation_exponents,),
 )
 def coupled(
@@ -158,7 +182,10 @@ def coupled(
     alpha_D: Numeric,
     kappa: Numeric,
 ) -> Numeric:
-    """L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa with n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D."""
+    """L = L_inf + (n^(1/kappa) + d^(1/kappa))^kappa.
+
+    n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D.
+    """
     log_n = alpha_N * (np.log(N_c) - np.log(N))
     log_d = alpha_D * (np.log(D_c) - np.log(D))
     return L_inf + np.exp(kappa * coordinates.log_add(log_n / kappa, log_d / kappa))
@@ -171,7 +198,7 @@ def coupled(
     references=("hoffmann2022",),
     coordinates=coordinates.kappa_family(floor=True, kappa="one"),
     optimal_N=partial(optimal_N, kappa=1.0),
-    inverses=_held(1.0),
+    inverses=ADDITIVE_INVERSES,
     derived=(hoffmann_amplitudes, allocation_exponents),
     notations=(from_hoffmann,),
 )
@@ -185,8 +212,9 @@ def additive(
     D_c: Numeric,
     alpha_D: Numeric,
 ) -> Numeric:
-    """L = L_inf + n + d: what one input lacks, the other cannot make good."""
-    log_n, log_d = alpha_N * (np.log(N_c) - np.log(N)), alpha_D * (np.log(D_c) - np.log(D))
+    """L = L_inf + n + d: neither input can make up for too little of the other."""
+    log_n = alpha_N * (np.log(N_c) - np.log(N))
+    log_d = alpha_D * (np.log(D_c) - np.log(D))
     return L_inf + np.exp(log_n) + np.exp(log_d)
 
 
@@ -197,7 +225,7 @@ def additive(
     references=("kaplan2020",),
     coordinates=coordinates.kappa_family(floor=False, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
-    inverses=TIED,
+    inverses=KAPLAN_INVERSES,
     derived=(allocation_exponents,),
 )
 def kaplan(
@@ -216,7 +244,7 @@ def kaplan(
     references=("kaplan2020",),
     coordinates=coordinates.kappa_family(floor=True, kappa="alpha_D"),
     optimal_N=kaplan_optimal_N,
-    inverses=TIED,
+    inverses=KAPLAN_INVERSES,
     derived=(allocation_exponents,),
 )
 def kaplan_floor(
@@ -242,7 +270,7 @@ def kaplan_floor(
     references=("kaplan2020",),
     coordinates=coordinates.two_limits(),
     optimal_N=partial(optimal_N, kappa=0.0),
-    inverses=_held(0.0),
+    inverses=BOTTLENECK_INVERSES,
     derived=(allocation_exponents,),
 )
 def bottleneck(
@@ -255,44 +283,67 @@ def bottleneck(
     D_c: Numeric,
     alpha_D: Numeric,
 ) -> Numeric:
-    """L = L_inf + max(n, d), the limit kappa -> 0. A form of popular summaries, not of a paper."""
+    """L = L_inf + max(n, d), the limit kappa -> 0.
+
+    This form is found in popular summaries, not in a paper.
+    """
     log_n = alpha_N * (np.log(N_c) - np.log(N))
     log_d = alpha_D * (np.log(D_c) - np.log(D))
-    return L_inf + np.exp((log_n + log_d + abs(log_n - log_d)) / 2)
+    log_larger = (log_n + log_d + abs(log_n - log_d)) / 2
+    return L_inf + np.exp(log_larger)
 
 
 def gadre_constants(*, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> dict[str, Numeric]:
-    """Gadre's a, b and exponent of compute (alpha/2), the best tokens per parameter, and the exponents of N* and D*."""
-    a, b = (np.exp(alpha_ND * (np.log(c) + 0.5 * np.log(6.0))) for c in (N_c, D_c))
+    """Return the constants of Gadre's law and of its optimum.
+
+    a, b and eta_C = alpha/2 are Gadre's constants (see `overtraining`), M_opt = D_c/N_c is the best
+    number of tokens per parameter, and a_opt and b_opt are the exponents of N* and D*.
+    """
+    half_log_6 = 0.5 * np.log(6.0)
     half = 0.5 * np.ones_like(alpha_ND)
-    return {"a": a, "b": b, "eta_C": alpha_ND / 2, "M_opt": D_c / N_c, "a_opt": half, "b_opt": half}
+    return {
+        "a": np.exp(alpha_ND * (np.log(N_c) + half_log_6)),
+        "b": np.exp(alpha_ND * (np.log(D_c) + half_log_6)),
+        "eta_C": alpha_ND / 2,
+        "M_opt": D_c / N_c,
+        "a_opt": half,
+        "b_opt": half,
+    }
 
 
 def from_gadre(*, E: float, eta: float, a: float, b: float) -> dict[str, float]:
-    """Our parameters from those of L = E + (a M^eta + b M^-eta) C^-eta."""
-    N_c, D_c = (x ** (1 / (2 * eta)) / 6.0**0.5 for x in (a, b))
-    return {"L_inf": E, "N_c": N_c, "D_c": D_c, "alpha_ND": 2 * eta}
+    """Return this law's parameters from those of L = E + (a M^eta + b M^-eta) C^-eta."""
+    return {
+        "L_inf": E,
+        "N_c": a ** (1 / (2 * eta)) / 6.0**0.5,
+        "D_c": b ** (1 / (2 * eta)) / 6.0**0.5,
+        "alpha_ND": 2 * eta,
+    }
+
+
+N_C_SHARED = replace(N_C, exponent="alpha_ND")
+D_C_SHARED = replace(D_C, exponent="alpha_ND")
 
 
 @law(
     title="Additive terms with one exponent (Gadre et al. 2024)",
-    parameters=(L_INF, *(replace(scale, exponent="alpha_ND") for scale in (N_C, D_C)), ALPHA_ND),
+    parameters=(L_INF, N_C_SHARED, D_C_SHARED, ALPHA_ND),
     latex=r"L_\infty + (N_c/N)^{\alpha} + (D_c/D)^{\alpha}",
     references=("gadre2024",),
     coordinates=coordinates.shared_exponent("alpha_ND"),
     optimal_N=_one_exponent_optimum,
-    inverses={x: _one_exponent(solve) for x, solve in FREE.items()},
+    inverses=ONE_EXPONENT_INVERSES,
     derived=(gadre_constants,),
     notations=(from_gadre,),
 )
 def overtraining(
     N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric
 ) -> Numeric:
-    """L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha, that is E + (a M^eta + b M^-eta) C^-eta with M = D/N, C = 6 N D.
+    """L = L_inf + (N_c/N)^alpha + (D_c/D)^alpha, Hoffmann's law with equal exponents.
 
-    With alpha = 2 eta, a = (6^(1/2) N_c)^alpha and b = (6^(1/2) D_c)^alpha: the loss falls as C^-eta at every ratio M
-    of tokens to parameters, and D_c/N_c is the ratio at which it is least. So Gadre's law is Hoffmann's with its two
-    exponents equal, and takes N and D like the others.
+    Gadre writes it as E + (a M^eta + b M^-eta) C^-eta with M = D/N and C = 6 N D. Then
+    alpha = 2 eta, a = (6^(1/2) N_c)^alpha and b = (6^(1/2) D_c)^alpha. The reducible loss falls as
+    C^-eta at every ratio M of tokens to parameters, and is least at M = D_c/N_c.
     """
     return additive.function(
         N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_ND, D_c=D_c, alpha_D=alpha_ND
@@ -313,9 +364,10 @@ def overtraining(
 def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: Numeric) -> Numeric:
     """L = L_0 (1e9/N)^alpha_N (2e10/D)^alpha_D.
 
-    Popular summaries print L ~ N^-alpha_N D^-alpha_D C^-alpha_C, a form of no paper. With C = 6 N D the third power
-    is not identified: it adds alpha_C to both other exponents, and that is how they are to be read here.
+    Popular summaries print L ~ N^-alpha_N D^-alpha_D C^-alpha_C, which is in no paper. With
+    C = 6 N D the third power is not identified: it adds alpha_C to both other exponents, so the
+    exponents of this law are those sums.
     """
-    return L_0 * np.exp(
-        alpha_N * (np.log(N_REFERENCE) - np.log(N)) + alpha_D * (np.log(D_REFERENCE) - np.log(D))
-    )
+    log_n = alpha_N * (np.log(N_REFERENCE) - np.log(N))
+    log_d = alpha_D * (np.log(D_REFERENCE) - np.log(D))
+    return L_0 * np.exp(log_n + log_d)

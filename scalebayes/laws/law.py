@@ -1,4 +1,4 @@
-"""What a law is: a plain function whose signature is its metadata, and the declaration around it."""
+"""The class `Law` and the decorator `law`, which declares a plain function as a scaling law."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scalebayes.display import html
 from scalebayes.laws.coordinates import Coordinates
 
 type Numeric = Any
-"""A float, a NumPy or xarray array, or a PyTensor variable: a law is written once for all of them."""
+"""A float, a NumPy or xarray array, or a PyTensor variable; each law works on all of them."""
 
 INPUTS = {
     "N": "parameters",
@@ -25,17 +25,21 @@ INPUTS = {
     "E": "experts",
     "P": "perplexity, e to the loss in nats per token",
 }
-"""What laws may be functions of; `scalebayes.data.columns.QUANTITIES` says how tables call each; P is of the loss."""
+"""Inputs that laws may have, with their meanings.
+
+`scalebayes.data.columns.QUANTITIES` has their names in tables. P is computed from the loss.
+"""
 LIMIT = 1e300
-"""Stands for an infinite input: finite on the log scale, and past it every power term is gone."""
+"""Stands for an infinite input: it has a finite log, and every power term is negligible there."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One positive parameter of a law.
 
-    A scale such as ``N_c`` in (N_c/N)^alpha_N names its input and its exponent: its prior is stated on the term's
-    size at a reference input, because N_c alone means nothing to a person (see `scalebayes.specs.priors.Prior`).
+    A scale such as ``N_c`` in (N_c/N)^alpha_N names its input and its exponent. Its prior is stated
+    on the size of the term at a reference input, which is easier to judge than N_c itself (see
+    `scalebayes.specs.priors.Prior`).
     """
 
     name: str
@@ -47,7 +51,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Law:
-    """A function of inputs (`INPUTS`) and parameters, with what the rest of the package asks of it."""
+    """A scaling law: a function of inputs (`INPUTS`) and parameters, and its metadata."""
 
     name: str
     title: str
@@ -73,18 +77,22 @@ class Law:
 
     @property
     def formula(self) -> str:
-        """The formula for a terminal: LaTeX without its commands."""
+        """Return the formula for a terminal: LaTeX without its commands."""
         text = self.latex.replace(r"\infty", "inf").replace(r"\cdot", "*").replace(r"\,", " ")
         return re.sub(r"[{}]|\\left|\\right|\\", "", text)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Names of the parameters, in the order of the signature."""
+        """Return the names of the parameters, in the order of the signature."""
         return tuple(p.name for p in self.parameters)
 
     def __call__(self, *inputs: Numeric, **parameters: Numeric) -> Numeric:
-        """Loss in nats; an infinite input stands for its limit, so ``law(N, inf)`` is the loss with data to spare."""
-        return self.function(*(np.minimum(x, LIMIT) for x in inputs), **parameters)
+        """Return the loss in nats (or the odds, see ``response``) at the inputs.
+
+        Infinite inputs are allowed: ``law(N, inf)`` is the limit of unlimited data.
+        """
+        finite_inputs = [np.minimum(x, LIMIT) for x in inputs]
+        return self.function(*finite_inputs, **parameters)
 
     def evaluate(
         self, inputs: Mapping[str, Numeric] | Any, parameters: Mapping[str, Numeric]
@@ -106,40 +114,51 @@ class Law:
         return self.function(*arguments, **own)
 
     def log_response(self, runs: Any) -> np.ndarray:
-        """Log of what this law says of runs, as they have it: their loss, or the odds of their accuracy."""
+        """Return the log of the observed response of runs: their loss, or the odds of accuracy."""
         return np.log(getattr(runs, self.response))
 
     def log_residual(self, runs: Any, parameters: Mapping[str, Numeric]) -> np.ndarray:
-        """Log of the observed response minus log of this law, at runs; parameters broadcast against (runs,)."""
+        """Return the log of the observed response minus the log of this law, at runs.
+
+        Each parameter must broadcast against shape (runs,).
+        """
         return self.log_response(runs) - np.log(self.evaluate(runs, parameters))
 
     def derive(self, parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
-        """Quantities the papers print (A, B, a_opt ...) from this law's parameters."""
+        """Return the quantities that papers print (A, B, a_opt ...), from this law's parameters."""
         out: dict[str, Numeric] = {}
         for function in self.derived:
             out |= function(**_pick(function, parameters))
         return out
 
     def optimise(self, ND: Numeric, parameters: Mapping[str, Numeric]) -> Numeric:
-        """Compute-optimal N at a given product N D by the closed form; only where `optimal_N` is declared."""
+        """Return the N that minimises the loss at a given product N D, by the closed form.
+
+        Raises
+        ------
+        TypeError
+            When the law declares no closed form ``optimal_N``.
+        """
         if self.optimal_N is None:
             raise TypeError(f"law '{self.name}' declares no closed-form optimum")
         return self.optimal_N(ND, **_pick(self.optimal_N, parameters))
 
     def from_notation(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Parameters of this law from values in its own names or in the notation of a paper.
+        """Return parameters of this law from values in its own names or in a paper's notation.
 
         Raises
         ------
         ValueError
-            When the names fit neither; the message lists every notation that is allowed.
+            When the names match no notation; the message lists every notation that is allowed.
         """
-        allowed = [self.parameter_names, *(tuple(keyword_names(f)) for f in self.notations)]
+        allowed = [list(self.parameter_names)]
         if set(values) == set(self.parameter_names):
             return {name: float(values[name]) for name in self.parameter_names}
         for function in self.notations:
-            if set(values) == set(keyword_names(function)):
+            names = keyword_names(function)
+            if set(values) == set(names):
                 return function(**values)
+            allowed.append(names)
         choices = " or ".join("{" + ", ".join(names) + "}" for names in allowed)
         raise ValueError(
             f"got values for {{{', '.join(values)}}}; law '{self.name}' reads {choices}"
@@ -147,7 +166,7 @@ class Law:
 
 
 LAWS: dict[str, Law] = {}
-"""Every declared law by name; filled by `law`, never typed twice."""
+"""Every declared law by name; the decorator `law` fills it."""
 
 
 def law(
@@ -163,12 +182,14 @@ def law(
     notations: tuple[Callable[..., dict[str, float]], ...] = (),
     response: str = "loss",
 ) -> Callable[[Callable[..., Numeric]], Law]:
-    """Declare a law: positional arguments of the function are inputs, keyword-only ones are parameters.
+    """Return a decorator that declares a function as a law and adds it to `LAWS`.
+
+    The positional arguments of the function are inputs, the keyword-only ones are parameters.
 
     Parameters
     ----------
     title
-        One line for people.
+        One line that names the law for users.
     parameters
         The declarations of the keyword-only arguments, in the same order.
     latex
@@ -176,23 +197,24 @@ def law(
     references
         Keys of ``models/references.bib``.
     coordinates
-        What the sampler moves in (`scalebayes.laws.coordinates`).
+        Coordinates in which the sampler moves (`scalebayes.laws.coordinates`).
     optimal_N
-        Closed form of the N that minimises the loss at a given product N D, where there is one.
+        Closed form of the N that minimises the loss at a given product N D, if there is one.
     inverses
-        Closed forms, by input, of the input at which the loss is L with the other one given: f(L, other, **parameters),
-        infinite where nothing reaches L.
+        Closed forms by input: f(L, other, **parameters) returns the input at which the loss is L,
+        given the other input, and infinity where no input reaches L.
     derived
-        Functions from (some of) the parameters to quantities the papers print.
+        Functions from (some of) the parameters to quantities that papers print.
     notations
         Functions from a paper's own constants to the parameters.
     response
-        What the function gives, an attribute of `Runs`: the loss, or "odds", those of an accuracy.
+        Attribute of `Runs` that the function predicts: "loss", or "odds" (of an accuracy).
 
     Raises
     ------
     TypeError
-        At import, when the declaration and the signature name different things.
+        At import, when declaration and signature differ, an input is not in `INPUTS`, or the name
+        is taken.
     """
 
     def declare(function: Callable[..., Numeric]) -> Law:
@@ -233,11 +255,11 @@ def law(
 
 
 def keyword_names(function: Callable[..., Any]) -> list[str]:
-    """Names of the keyword-only arguments of a function."""
-    return [
-        p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
-    ]
+    """Return the names of the keyword-only arguments of a function."""
+    arguments = inspect.signature(function).parameters.values()
+    return [p.name for p in arguments if p.kind is p.KEYWORD_ONLY]
 
 
 def _pick(function: Callable[..., Any], parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
+    """Return those of the parameters that are keyword-only arguments of the function."""
     return {name: parameters[name] for name in keyword_names(function) if name in parameters}

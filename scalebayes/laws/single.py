@@ -15,30 +15,34 @@ PF_DAY = 8.64e19
 
 
 def power(x: Numeric, x_c: Numeric, alpha: Numeric) -> Numeric:
-    """(x_c/x)^alpha, on the log scale."""
+    """Return (x_c/x)^alpha, computed on the log scale."""
     return np.exp(alpha * (np.log(x_c) - np.log(x)))
 
 
 def _inverse(x: str) -> dict[str, Callable[..., Numeric]]:
-    """The input at which the loss is L: x = x_c (L - L_inf)^(-1/alpha); infinite at and below L_inf."""
+    """Return the inverse of a power of ``x``: the function that gives x from the loss L.
+
+    x = x_c (L - L_inf)^(-1/alpha), and infinite where L <= L_inf.
+    """
 
     def solve(L: Numeric, *, L_inf: Numeric = 0.0, **parameters: Numeric) -> Numeric:
+        log_x_c = np.log(parameters[f"{x}_c"])
+        alpha = parameters[f"alpha_{x}"]
+        # A loss below L_inf gives the log of a negative number, hence NaN.
         with np.errstate(all="ignore"):
-            value = np.exp(
-                np.log(parameters[f"{x}_c"]) - np.log(L - L_inf) / parameters[f"alpha_{x}"]
-            )
+            value = np.exp(log_x_c - np.log(L - L_inf) / alpha)
         return np.where(np.isnan(value), np.inf, value)
 
     return {x: solve}
 
 
 def from_pf_days(*, C_c_PF_days: float, alpha_C: float) -> dict[str, float]:
-    """Kaplan's compute scale, which the paper prints in PF-days, in FLOP."""
+    """Return the parameters in FLOP from Kaplan's compute scale in PF-days."""
     return {"C_c": C_c_PF_days * PF_DAY, "alpha_C": alpha_C}
 
 
 def from_cerebras(*, C_scale: float, exponent: float, offset: float) -> dict[str, float]:
-    """Constants of L = (C/C_scale)^exponent + offset with a negative exponent."""
+    """Return this law's parameters from L = (C/C_scale)^exponent + offset, exponent < 0."""
     return {"C_c": C_scale, "alpha_C": -exponent, "L_inf": offset}
 
 
@@ -51,7 +55,7 @@ def from_cerebras(*, C_scale: float, exponent: float, offset: float) -> dict[str
     inverses=_inverse("N"),
 )
 def size(N: Numeric, *, N_c: Numeric, alpha_N: Numeric) -> Numeric:
-    """L = (N_c/N)^alpha_N, with data to spare."""
+    """L = (N_c/N)^alpha_N, for models trained on ample data."""
     return power(N, N_c, alpha_N)
 
 
@@ -77,7 +81,7 @@ def size_floor(N: Numeric, *, L_inf: Numeric, N_c: Numeric, alpha_N: Numeric) ->
     inverses=_inverse("D"),
 )
 def data(D: Numeric, *, D_c: Numeric, alpha_D: Numeric) -> Numeric:
-    """L = (D_c/D)^alpha_D, with parameters to spare."""
+    """L = (D_c/D)^alpha_D, for models with ample parameters."""
     return power(D, D_c, alpha_D)
 
 
