@@ -12,23 +12,22 @@ from scalebayes.laws import Law
 from scalebayes.queries.optimum import numeric_optimum
 
 SIZES = np.logspace(2.9, 9.2, 20)
-"""Kaplan's range of sizes, non-embedding parameters."""
-
+"""Kaplan's range of sizes, in non-embedding parameters: 800 to 1.6B."""
 
 BUDGETS = {"total": np.logspace(14, 20.7, 100), "non_embedding": np.logspace(12.95, 20.7, 100)}
-"""Budgets in FLOP that those sizes serve, by what N counts in C = 6 N D."""
-
+"""Budgets in FLOP whose optima are among those sizes, by the parameters that C = 6 N D counts."""
 
 TOKENS = np.logspace(6, 25, 1000)
-"""Lengths of the simulated runs."""
+"""Tokens of the simulated runs, so many and so far apart that every budget has a run nearby."""
 
 
 def simulated_exponents(law: Law, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Exponents that a study of small models would find if a law of total parameters were exactly true.
+    """Return the exponents that a study of small models finds if a law of total parameters holds.
 
-    Runs without noise of models of all `SIZES` on all of `TOKENS`; for each of 100 budgets C = 6 N D the run of each
-    model nearest in compute, and of those the best; then least squares of log N* on log C. N counts all parameters or
-    those outside the embeddings, in C too; the losses are the same.
+    The study has a run without noise for every size in `SIZES` and every number of tokens in
+    `TOKENS`. For each of 100 budgets C = 6 N D it takes the run of each size nearest in compute,
+    and of those the one with the least loss, and regresses its log N on log C. N counts either
+    all parameters or non-embedding parameters, in C too; the losses are the same.
 
     Parameters
     ----------
@@ -40,21 +39,25 @@ def simulated_exponents(law: Law, parameters: Mapping[str, Any]) -> dict[str, An
     Returns
     -------
     dict
-        ``total`` and ``non_embedding``, exponents of N* ~ C^a, and ``loss_total`` and ``loss_non_embedding``, those of
-        L ~ C^b, floor included; each of the parameters' shape.
+        ``total`` and ``non_embedding``, the exponents a of N* ~ C^a, and ``loss_total`` and
+        ``loss_non_embedding``, the exponents b of L ~ C^b, with the floor included in L. Each has
+        the shape of the parameters.
 
     References
     ----------
-    Pearce and Song (2024), arXiv:2406.12907, section 3.1 and figure 3: .78 with the coefficients of Besiroglu et al.
-    (2024), .74 with those of Hoffmann et al. (2022).
+    Pearce and Song (2024), arXiv:2406.12907, section 3.1 and figure 3: a = 0.78 with the
+    coefficients of Besiroglu et al. (2024), 0.74 with those of Hoffmann et al. (2022).
     """
     N_total = total_parameters(SIZES)
-    last = {name: np.asarray(value, float)[..., None, None] for name, value in parameters.items()}
+    # Two trailing axes, to broadcast over budgets and sizes.
+    draws = {name: np.asarray(value, float)[..., None, None] for name, value in parameters.items()}
+    sizes = {"total": N_total, "non_embedding": SIZES}
     out = {}
-    for counted, size in {"total": N_total, "non_embedding": SIZES}.items():
+    for counted, size in sizes.items():
         C = BUDGETS[counted]
-        nearest = np.abs(6 * size[:, None] * TOKENS - C[:, None, None]).argmin(axis=-1)
-        loss = law(N_total, TOKENS[nearest], **last)
+        compute = 6 * size[:, None] * TOKENS
+        nearest = np.abs(compute - C[:, None, None]).argmin(axis=-1)  # (budgets, sizes)
+        loss = law(N_total, TOKENS[nearest], **draws)
         best = loss.argmin(axis=-1)
         out[counted] = _slope(np.log(C), np.log(size[best]))
         out[f"loss_{counted}"] = _slope(np.log(C), np.log(loss.min(axis=-1)))
@@ -62,26 +65,29 @@ def simulated_exponents(law: Law, parameters: Mapping[str, Any]) -> dict[str, An
 
 
 def local_exponent(law: Law, parameters: Mapping[str, Any], C: float) -> np.ndarray:
-    """Exponent a of N* ~ C^a around a budget, N and C without embeddings, if a law of total parameters is true.
+    """Return the exponent a of N* ~ C^a near a budget, N and C without embeddings.
 
-    At small C, where embeddings are most of a model, it is above the law's own exponent, and nears it as C grows.
+    The law of total parameters is taken as true. At small C, where embeddings are most of a model,
+    a is larger than the law's own exponent; it approaches that exponent as C grows.
 
     Parameters
     ----------
     law, parameters
         A law of total N and D, and arrays of draws.
     C
-        Non-embedding FLOP.
+        Non-embedding FLOP. The slope is taken between C / 2 and 2 C.
     """
     values = {name: np.asarray(value, float) for name, value in parameters.items()}
-    low, high = (
-        np.log(non_embedding_parameters(numeric_optimum(law, values, C * step, NON_EMBEDDING)))
-        for step in (0.5, 2.0)
-    )
-    return (high - low) / np.log(4.0)
+
+    def log_optimum(budget: float) -> np.ndarray:
+        N_total = numeric_optimum(law, values, budget, NON_EMBEDDING)
+        return np.asarray(np.log(non_embedding_parameters(N_total)))
+
+    rise = log_optimum(2.0 * C) - log_optimum(0.5 * C)
+    return np.asarray(rise / np.log(4.0))
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least-squares slope along the last axis."""
+    """Return the least-squares slope along the last axis."""
     centred = x - x.mean()
     return (y @ centred) / (centred @ centred)
