@@ -39,7 +39,7 @@ from scalebayes.errors import FitError, GateWarning
 from scalebayes.fitting.many.workers import Workers, connected
 from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
-from scalebayes.queries.optimum import expected_optimum
+from scalebayes.queries.optima.optimum import expected_optimum
 from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.spec import Spec, prior_draws
 

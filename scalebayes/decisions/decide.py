@@ -17,7 +17,7 @@ from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.curves import Curve, crossing, curve_of
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.optimum import numeric_optimum
+from scalebayes.queries.optima.optimum import numeric_optimum
 from scalebayes.queries.predict import predict
 
 LEAST = "least expected loss"

@@ -16,8 +16,8 @@ from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.frontier_path import optimal_path
 from scalebayes.queries.inputs import has_frontier, read_inputs
+from scalebayes.queries.optima.frontier_path import optimal_path
 from scalebayes.queries.predict import predict
 
 UNITS = {

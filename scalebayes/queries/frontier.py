@@ -15,7 +15,7 @@ from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.inputs import quantities
-from scalebayes.queries.kept_optima import kept_optimal_sizes
+from scalebayes.queries.optima.kept_optima import kept_optimal_sizes
 from scalebayes.queries.predict import predict
 from scalebayes.utils.parallel import side_by_side
 

@@ -14,9 +14,9 @@ from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of, first_place
-from scalebayes.queries.frontier_path import CEILING, optimal_path
 from scalebayes.queries.inputs import has_frontier, quantities
-from scalebayes.queries.newton import columns
+from scalebayes.queries.optima.frontier_path import CEILING, optimal_path
+from scalebayes.queries.optima.newton import columns
 from scalebayes.units import format_quantity, share_in_words
 
 NODES = 161

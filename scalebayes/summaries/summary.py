@@ -31,6 +31,7 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """
     import arviz_stats as azs
 
+    interval_columns(ci_prob)  # refuses what is no probability
     dataset = with_derived(fit)
     with np.errstate(invalid="ignore"):
         # A derived quantity may have the same value in every draw; its R-hat is NaN.

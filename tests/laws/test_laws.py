@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
 from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps
-from scalebayes.queries.optimum import numeric_optimum
+from scalebayes.queries.optima.optimum import numeric_optimum
 from tests.fixtures import BESIROGLU
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

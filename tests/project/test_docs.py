@@ -27,6 +27,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
 CALLS = typer.main.get_command(app).commands
+OUTPUTS = ("saved", "output")
+"""Parameters of commands that name the file to write."""
 FEWER_DRAWS = ["--draws", "400"]
 """For fits of the default model, whose queries take as long as there are draws: no digits are compared."""
 
@@ -95,20 +97,21 @@ def run_once(tmp_path_factory):
     def run(words):
         _, name, *arguments = words
         call = CALLS[name].make_context(name, [*arguments]).params
-        saved = [
-            path for path in [call.get("output")] if path and path.suffix
-        ]  # a folder stays where it is
+        output = next((call[name] for name in OUTPUTS if call.get(name) is not None), None)
+        saved = [] if output is None or not output.suffix else [output]  # a folder stays in place
         for word in arguments:
             made_here = not word.endswith(".nc") or Path(word) in saved or Path(word).exists()
             assert made_here, f"{shlex.join(words)}: no line above it on the page makes {word}"
         key = (
             name,
-            repr(sorted((option, value) for option, value in call.items() if option != "output")),
+            repr(
+                [(option, value) for option, value in sorted(call.items()) if option not in OUTPUTS]
+            ),
         )
         if key not in done:
             heavy = (
                 name == "fit"
-                and call["model"] == "coupled-discrepancy"
+                and call["model"] in (None, "coupled-discrepancy")
                 and call["prior_from"] is None
             )
             result = CliRunner().invoke(app, [name, *arguments, *(FEWER_DRAWS if heavy else [])])

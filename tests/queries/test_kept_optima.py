@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.queries import frontier_path, kept_optima
 from scalebayes.queries.inputs import Budgets, Targets, read_question
+from scalebayes.queries.optima import frontier_path, kept_optima
 from tests.fixtures import INTEGRATED, fit_of, scattered
 
 VALUES = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_C": 0.06}

@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_info
 
 import scalebayes as sb
 from scalebayes.posterior.fit import law_parameters
-from scalebayes.queries import expected_optimum, newton, optimum
 from scalebayes.queries.curves import Curve, curve_of, nodes_between
-from scalebayes.queries.optimum import numeric_optimum, optimal_sizes
+from scalebayes.queries.optima import expected_optimum, newton, optimum
+from scalebayes.queries.optima.optimum import numeric_optimum, optimal_sizes
 from scalebayes.utils import parallel
 from tests.fixtures import fit_of, scattered
 

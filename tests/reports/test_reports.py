@@ -251,7 +251,7 @@ def test_sections_share_predictions_searches_and_summaries(monkeypatch):
     modules = {
         "_draw": "scalebayes.queries.predict",
         "summary": "scalebayes.summaries.summary",
-        "optimal_sizes": "scalebayes.queries.optimum",
+        "optimal_sizes": "scalebayes.queries.optima.optimum",
     }
     calls = {}
     for name, module in modules.items():

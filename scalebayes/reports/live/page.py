@@ -15,8 +15,8 @@ from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.expected_optimum import expected_optimum
 from scalebayes.queries.frontier import frontier
+from scalebayes.queries.optima.expected_optimum import expected_optimum
 from scalebayes.reports.contract import Drawing, Live
 from scalebayes.reports.figures import drawing
 from scalebayes.reports.live.surfaces import (

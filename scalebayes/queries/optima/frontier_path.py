@@ -12,7 +12,7 @@ import xarray as xr
 from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.queries.curves import Curve, first_place
-from scalebayes.queries.optimum import optimal_sizes
+from scalebayes.queries.optima.optimum import optimal_sizes
 
 CEILING = 1e40
 """Parameters, tokens or FLOP beyond which a target counts as out of reach."""

@@ -18,7 +18,7 @@ import numpy as np
 from scalebayes.costs.cost import Cost
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.curves import Curve
-from scalebayes.queries.optimum import optimal_sizes
+from scalebayes.queries.optima.optimum import optimal_sizes
 
 MOST_BYTES = 64 * 2**20
 """Memory that the searches of one fit may take: some 30 of 4000 draws at 61 budgets."""

@@ -1,0 +1,1 @@
+"""The search for compute-optimal sizes, at one budget and along many."""
