@@ -107,8 +107,11 @@ def _out_of_reach(loss: float, share: float, answer: xr.Dataset) -> str:
     for x in ("N", "D"):
         if x in answer.coords:
             limit = f"the limit at that {x}"
-    where = f"it lies at or below {limit} or takes more than {format_quantity(CEILING)}"
-    return f"{loss:.4g} nats: not reachable in {share_in_words(1 - share)} of draws, where {where}"
+    draws = share_in_words(1 - share)
+    return (
+        f"a loss of {loss:.4g} nats is not reachable in {draws} of draws: it is at or below "
+        f"{limit}, or would take more than {format_quantity(CEILING)}"
+    )
 
 
 @over_average
