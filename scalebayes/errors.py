@@ -56,7 +56,7 @@ def describe_faults(faults: Sequence[Fault]) -> str:
 
 
 def _where(fault: Fault) -> tuple[str, str, str]:
-    """Return the row, the column and what is there."""
+    """Return the row and the column of a fault, and the value found there."""
     place = "table"
     if fault.row is not None:
         place = f"row {fault.row}"

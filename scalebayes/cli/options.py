@@ -248,7 +248,7 @@ class CostOptions:
 
 @dataclass(frozen=True)
 class PriceOptions:
-    """What an hour of an accelerator costs, and what it computes."""
+    """Options for the price of an accelerator-hour and the FLOP that it computes."""
 
     per_hour: float | None = option("--price", "Price of one accelerator for one hour.")
     flop_per_second: str | None = option(

@@ -181,7 +181,7 @@ def _method(shift: pd.Series) -> str:
 
 
 def _inputs_and_loss(run: pd.Series) -> dict[str, str]:
-    """Return the inputs and the loss of a run, as far as the table has them."""
+    """Return those inputs of a run that its table has, and its loss, as text by name."""
     from scalebayes.display.numbers import number
 
     cells = {}

@@ -109,6 +109,6 @@ def paragraph(text: str) -> str:
 
 
 def frame(table: pd.DataFrame) -> str:
-    """Lay out a table of texts by name, such as those of `list_models` and `list_runs`."""
+    """Return a table of texts as lines for a terminal, such as those of `list_models`."""
     rows: Any = table.reset_index().astype(str).to_dict("records")
     return align(rows)

@@ -84,7 +84,7 @@ def gadre_error(*, a_inf: Numeric, P_c: Numeric, alpha_P: Numeric) -> dict[str, 
 
 
 def from_gadre_error(*, epsilon: float, k: float, gamma: float) -> dict[str, float]:
-    """Return this law's parameters from those of error = epsilon - k exp(-gamma L)."""
+    """Return parameters of this law, given those of error = epsilon - k exp(-gamma L)."""
     return {"a_inf": 1.0 - epsilon, "P_c": k ** (1 / gamma), "alpha_P": gamma}
 
 

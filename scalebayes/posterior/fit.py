@@ -90,7 +90,7 @@ class Fit:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the groups of a pooled fit; empty for any other fit, and for a view of a group."""
+        """Names of the groups of a pooled fit; empty for other fits and for views of a group."""
         posterior = self.tree["posterior"]
         if "group" not in posterior.dims:
             return ()

@@ -1,4 +1,4 @@
-"""Priors taken from the posterior of a saved fit, for a table too small to fit with vague priors."""
+"""Priors from the posterior of a saved fit, for a table too small to fit with vague priors."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Provenance:
     spec_hashes
         First digits of the hashes of their specs; empty where weights of an average differ.
     failures
-        Codes of failed convergence checks, each behind the label of its fit where fits are compared.
+        Codes of failed convergence checks, each after the label of its fit when fits are compared.
     span
         Decades between the smallest and the largest run, in compute or the law's furthest input.
     noise_scale

@@ -1,4 +1,4 @@
-"""Caveats of an answer: its distance beyond the runs, and the coverage measured at that distance."""
+"""Caveats of an answer: its distance beyond the runs, and the coverage measured there."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:
     if furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the "
-            f"{span:.1f} decades that the runs span: on public tables, forecasts beyond once the "
-            "span erred more"
+            f"{span:.1f} decades that the runs span. On public tables, forecasts further beyond "
+            "the runs than the runs span had larger errors"
         )
         yield Message("FAR_BEYOND", "warning", text)
     if furthest > VALIDATED:
@@ -181,7 +181,7 @@ def _coverage_in_words(furthest: float, record: Provenance) -> str:
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
     own = here[here["spec"] == record.calibration_key]
     if len(own):
-        return f"{_row_in_words(own.iloc[0])} (docs/calibration.md)"
+        return f"{_row_in_words(own.iloc[0])}; see docs/calibration.md"
     others = here[here["method"].isin(REFERENCE_METHODS)]
     sentences = [f"the coverage of intervals of {record.name} beyond the runs was not measured"]
     sentences += [_row_in_words(row) for _, row in others.iterrows()]

@@ -48,7 +48,8 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
 def _with_interval_names(table: pd.DataFrame, ci_prob: float) -> pd.DataFrame:
     """Return the table with the names of `interval_columns`.
 
-    ArviZ truncates the percentage in these names to an integer, and rounding errors can lower it by one (0.57 gives 56).
+    ArviZ truncates the percentage in these names to an integer, and rounding errors can lower it
+    by one (0.57 gives 56).
     """
     lower, upper = interval_columns(ci_prob)
     names = {}

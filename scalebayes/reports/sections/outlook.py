@@ -79,12 +79,16 @@ def extrapolation_section(fits: Mapping[str, Fit], whole: Fit | Average, ci_prob
     measured = coverage()
     own = measured[measured["spec"] == _spec(whole)]
     if len(own):
-        sentence = "What intervals of this model held on runs that were left out, by distance beyond the training runs."
+        sentence = (
+            "Share of held-out runs that intervals of this model covered, by distance beyond the "
+            "training runs."
+        )
         table = _coverage(own)
     else:
         sentence = (
-            "What intervals of this model hold beyond the runs was not measured; beside it stands what two laws alone "
-            "held. scalebayes backtest measures it on these runs."
+            "The coverage of this model's intervals beyond the runs was not measured. The table "
+            "shows that of two laws without a discrepancy. scalebayes backtest measures it on "
+            "these runs."
         )
         table = _coverage(measured[measured["method"].isin(BESIDE)])
     title = "Extrapolation, and what was measured of it"

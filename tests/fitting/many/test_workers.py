@@ -44,9 +44,6 @@ def test_an_exception_is_told_in_words_and_costs_no_other_task(client):
 def test_a_killed_worker_loses_its_running_task_alone(client):
     before = set(client.nthreads())
     tasks = [Task(f"sleep {i}", time.sleep, (0.3,)) for i in range(6)]
-    tasks[2] = Task(
-        "killer", os.kill, (os.getpid(), 0)
-    )  # replaced below by one that kills its own worker
     tasks[2] = Task("killer", signal.raise_signal, (signal.SIGKILL,))
     ended = run(tasks, client)
     assert ended.pop("killer").error == DIED
