@@ -1,5 +1,5 @@
 "use strict";
-// Answers questions from the draws that travel in the page. It knows no formula of any law: each draw of the curve is a
+// Answers questions from the posterior draws that the page contains. It knows no formula of any law: each draw of the curve is a
 // sum of surfaces over (log10 N, log10 D), cubic splines between the nodes of a grid (scalebayes/reports/live/surfaces.py).
 (() => {
   const node = (id) => document.getElementById(id);

@@ -1,4 +1,7 @@
-"""The part of a report that answers further questions where it is read: draws that travel, and how far they agree."""
+"""The what-if panel of a report's page: the draws that it contains, and how closely they agree.
+
+The panel answers further questions in the browser from posterior draws (`surfaces`).
+"""
 
 from __future__ import annotations
 
@@ -33,25 +36,40 @@ from scalebayes.reports.live.surfaces import (
 )
 
 FAR = 1e26
-"""Largest budget that may be asked for, or a hundred times the largest run."""
-NODES, CHECKED = 33, (1, 4, 7, 10, 13, 16, 20, 24, 28, 31)
-"""Budgets at which the frontier is known beforehand, and those of them at which what travels is checked."""
+"""Largest budget of the panel in FLOP, unless a hundred times the largest run is more."""
+NODES = 33
+"""Budgets at which the frontier is computed when the page is made."""
+CHECKED = (1, 4, 7, 10, 13, 16, 20, 24, 28, 31)
+"""Those of the budgets at which the panel's N* is compared with the package's."""
 MARGIN = 0.4
-"""Decades around the optimal sizes and data that may be asked for."""
+"""Decades of N and D around the optimal ones that the panel covers."""
 NEARBY = 0.2
-"""Decades around the runs in which draws bend as among them."""
+"""Decades around the runs within which the draws bend as much as among them."""
 RANKS = (12, 24, 48, 80)
-ENOUGH, TOLERANCE = 0.005, 0.01
-"""Agreement at which no further components are taken, and beyond which there is no live part."""
+"""Numbers of components that are tried, fewest first."""
+ENOUGH = 0.005
+"""Relative difference of N* at which no more components are taken."""
+TOLERANCE = 0.01
+"""Relative difference of N* above which the panel is omitted."""
+CENTRAL = (0.002, 0.998)
+"""Quantiles of the optimal N and D that the grid contains."""
 SERVED = (9.0, 15.0)
-"""log10 of tokens served that may be asked for, besides none."""
+"""Range of log10 of the tokens served, besides none."""
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """The frontier at budgets over all that may be asked for: log10 C (nodes,), log10 N and log10 D (S, nodes).
+    """The frontier at all budgets of the panel.
 
-    ``kept`` are the draws that travel, thinned in the order of their N* at the largest budget.
+    Attributes
+    ----------
+    log_C
+        log10 of the budgets, (nodes,).
+    log_N, log_D
+        log10 of the optimal N and D, (S, nodes) each.
+    kept
+        Indices of the draws that the page contains, thinned in the order of N* at the largest
+        budget.
     """
 
     log_C: np.ndarray
@@ -71,72 +89,95 @@ def live_part(
         surfaces = _surfaces(whole, ahead, ci_prob)
     except QueryError as reason:
         return None, f"the frontier could not be computed: {reason}"
-    if (error := _error(surfaces, ahead, ahead.kept, ci_prob)) > TOLERANCE:
-        return None, (f"its grid changes N* by {error:.1%}, more than the allowed {TOLERANCE:.1%}")
-    error = _error(surfaces, ahead, slice(None), ci_prob)
+    error = _error(surfaces, ahead, ahead.kept, ci_prob)
+    if error > TOLERANCE:
+        return None, f"its grid changes N* by {error:.1%}, more than the allowed {TOLERANCE:.1%}"
+
+    error_of_all = _error(surfaces, ahead, slice(None), ci_prob)
     figure = plots.frontier(fits, C=10.0**ahead.log_C, ci_prob=ci_prob)
-    alt = "Compute-optimal parameters against compute, with marks at the run and at the optimum asked for above."
-    drawn = drawing("live-frontier", figure, alt)
-    kept, count = surfaces.draws, ahead.log_N.shape[0]
-    of = f"{kept} of {count} posterior draws" if kept < count else f"All {kept} posterior draws"
-    sentence = (
-        f"{of} of the curve travel in this page, on a grid, and a script of its own asks each of them. Medians and "
-        f"ends of intervals of N* agree with those of the package to {np.ceil(1000 * error) / 1000:.1%} or better at "
-        f"{len(CHECKED)} budgets, checked when the page was made."
+    alt = (
+        "Compute-optimal parameters against compute, with marks at the run and at the optimum "
+        "asked for above."
     )
+    drawn = drawing("live-frontier", figure, alt)
     settings = _settings(whole, ahead, surfaces, ci_prob) | {"axes": _axes(figure, drawn)}
+    sentence = _sentence(surfaces.draws, len(ahead.log_N), error_of_all)
     return Live(sentence, settings, _arrays(surfaces), drawn), ""
+
+
+def _sentence(kept: int, count: int, error: float) -> str:
+    """Return how many draws the page contains, and how closely its N* agrees."""
+    draws = f"all {kept} posterior draws"
+    if kept < count:
+        draws = f"{kept} of {count} posterior draws"
+    rounded_up = np.ceil(1000 * error) / 1000
+    return (
+        f"This page contains {draws} of the curve, on a grid, and its script evaluates each of "
+        f"them. Medians and ends of intervals of N* agree with those of the package to "
+        f"{rounded_up:.1%} or better at {len(CHECKED)} budgets, checked when the page was made."
+    )
 
 
 def _look_ahead(whole: Fit | Average) -> Ahead:
     compute = whole.runs.C
-    log_C = np.linspace(np.log10(compute.min()), np.log10(max(FAR, 100 * compute.max())), NODES)
+    largest = max(FAR, 100 * compute.max())
+    log_C = np.linspace(np.log10(compute.min()), np.log10(largest), NODES)
     best = frontier(whole, C=10.0**log_C)
-    log_N, log_D = (np.log10(best[name].values).reshape(-1, NODES) for name in ("N", "D"))
+    log_N = np.log10(best["N"].values).reshape(-1, NODES)
+    log_D = np.log10(best["D"].values).reshape(-1, NODES)
     return Ahead(log_C, log_N, log_D, thin(whole, log_N[:, -1]))
 
 
 def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarray]:
-    """Least and largest log10 N and log10 D that may be asked for."""
-    sides = []
-    for values, known in ((ahead.log_N, whole.runs.N), (ahead.log_D, whole.runs.D)):
-        low, high = np.quantile(values, [0.002, 0.998], axis=0)
-        sides.append(
-            (min(low.min(), np.log10(known.min())), max(high.max(), np.log10(known.max())))
-        )
-    low, high = np.transpose(sides)
-    return low - MARGIN, high + MARGIN
+    """Return the least and the largest log10 N and log10 D of the panel, (2,) each."""
+    lows, highs = [], []
+    for optimal, of_runs in ((ahead.log_N, whole.runs.N), (ahead.log_D, whole.runs.D)):
+        low, high = np.quantile(optimal, CENTRAL, axis=0)
+        lows.append(min(low.min(), np.log10(of_runs.min())))
+        highs.append(max(high.max(), np.log10(of_runs.max())))
+    return np.array(lows) - MARGIN, np.array(highs) + MARGIN
 
 
 def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Surfaces:
-    """What travels, in as few components as agree with the draws that are kept."""
+    """Return the draws in the fewest components that agree with them closely enough."""
     low, high = _rectangle(whole, ahead)
-    among = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)]) + np.array(
-        [-NEARBY, NEARBY]
-    )
-    grid = Grid.over(low, high, among)
+    of_runs = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)])
+    grid = Grid.over(low, high, of_runs + np.array([-NEARBY, NEARBY]))
     draws = draws_on(whole, grid, ahead.kept)
-    sizes = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
-    found = components(draws, weights_around(grid, ahead.log_C, *sizes), RANKS[-1])
-    packed = (pack(draws, found, rank) for rank in RANKS[:-1])
-    close = (
-        surfaces for surfaces in packed if _error(surfaces, ahead, ahead.kept, ci_prob) <= ENOUGH
-    )
-    return next(close, None) or pack(draws, found, RANKS[-1])
+    smallest, largest = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
+    weights = weights_around(grid, ahead.log_C, smallest, largest)
+    found = components(draws, weights, RANKS[-1])
+    for rank in RANKS[:-1]:
+        surfaces = pack(draws, found, rank)
+        if _error(surfaces, ahead, ahead.kept, ci_prob) <= ENOUGH:
+            return surfaces
+    return pack(draws, found, RANKS[-1])
 
 
-def _error(surfaces: Surfaces, ahead: Ahead, beside: np.ndarray | slice, ci_prob: float) -> float:
-    """Largest relative difference of the median and the bounds of N*, at some budgets, from those of draws `beside`."""
+def _error(surfaces: Surfaces, ahead: Ahead, compared: np.ndarray | slice, ci_prob: float) -> float:
+    """Return the largest relative difference of the median and the interval of N*.
+
+    Parameters
+    ----------
+    surfaces, ahead
+        The panel's draws, and the package's frontier.
+    compared
+        Indices of the package's draws to compare with.
+    ci_prob
+        Probability of the interval.
+    """
     tail = (1 - ci_prob) / 2
-    levels, worst = [tail, 0.5, 1 - tail], 0.0
+    levels = [tail, 0.5, 1 - tail]
+    worst = 0.0
     for i in CHECKED:
         start = 10.0 ** ahead.log_N[ahead.kept, i]
         try:
             found = expected_optimum(surfaces, start, 10.0 ** ahead.log_C[i], SIX_ND)
         except QueryError:  # the grid ends before the optimum of some draw
             return np.inf
-        apart = np.quantile(found, levels) / np.quantile(10.0 ** ahead.log_N[beside, i], levels) - 1
-        worst = max(worst, float(np.abs(apart).max()))
+        expected = np.quantile(10.0 ** ahead.log_N[compared, i], levels)
+        difference = np.quantile(found, levels) / expected - 1
+        worst = max(worst, float(np.abs(difference).max()))
     return worst
 
 
@@ -165,24 +206,29 @@ def _settings(
 
 
 def _start(whole: Fit | Average, ahead: Ahead) -> dict[str, float]:
-    """Where the sliders stand at first: the optimum at ten times the largest run."""
-    at = float(np.log10(whole.runs.max_compute)) + 1.0
-    log_N = float(np.interp(at, ahead.log_C, np.median(ahead.log_N, axis=0)))
-    return {"N": log_N, "D": at - float(np.log10(6.0)) - log_N, "C": at}
+    """Return the first position of the sliders: the optimum at ten times the largest run."""
+    log_C = float(np.log10(whole.runs.max_compute)) + 1.0
+    log_N = float(np.interp(log_C, ahead.log_C, np.median(ahead.log_N, axis=0)))
+    return {"N": log_N, "D": log_C - float(np.log10(6.0)) - log_N, "C": log_C}
 
 
 def _axes(figure: Figure, drawn: Drawing) -> dict[str, list[float]]:
-    """Where the axes lie in the drawing, and the log10 of what they span."""
+    """Return the corners of the axes in the drawing, and log10 of their limits."""
     (axes,) = figure.axes
     place = axes.get_position()
-    width, height = (float(x) for x in drawn.box.split()[2:])
-    x, y = (np.log10(limits).tolist() for limits in (axes.get_xlim(), axes.get_ylim()))
-    corners = (place.x0 * width, (1 - place.y0) * height, place.x1 * width, (1 - place.y1) * height)
-    box = [float(edge) for edge in corners]
-    return {"x": x, "y": y, "box": box}
+    width, height = (float(text) for text in drawn.box.split()[2:])
+    # A drawing counts downwards from its upper edge, Matplotlib upwards from the lower one.
+    left, right = place.x0 * width, place.x1 * width
+    bottom, top = (1 - place.y0) * height, (1 - place.y1) * height
+    return {
+        "x": np.log10(axes.get_xlim()).tolist(),
+        "y": np.log10(axes.get_ylim()).tolist(),
+        "box": [float(left), float(bottom), float(right), float(top)],
+    }
 
 
 def _arrays(surfaces: Surfaces) -> dict[str, str]:
+    """Return the arrays of the page by name, in base64."""
     arrays = {
         "mean": surfaces.mean,
         "unseen": surfaces.unseen,
@@ -191,7 +237,8 @@ def _arrays(surfaces: Surfaces) -> dict[str, str]:
         "narrowDraws": surfaces.narrow_draws.T,
         "levels": surfaces.levels,
     }
-    return {
-        name: base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
-        for name, values in arrays.items()
-    }
+    encoded = {}
+    for name, values in arrays.items():
+        data = np.ascontiguousarray(values).tobytes()
+        encoded[name] = base64.b64encode(data).decode()
+    return encoded

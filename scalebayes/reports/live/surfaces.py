@@ -1,11 +1,15 @@
-r"""Draws of the curve as numbers that travel: every draw a sum of few surfaces over (log N, log D).
+r"""Posterior draws of the curve as compact arrays that a page can contain.
 
-    log L_s(N, D) = mean(N, D) + sum_k a_sk B_k(N, D)        what draw s expects of the curve (`curves`, "expected")
-    + q_s u(N, D)                                            what no run has shown of its discrepancy, one level a draw
+Each draw is a weighted sum of a few surfaces over (log N, log D):
 
-The surfaces B are principal components of the draws on a grid, weighted towards the compute-optimal sizes, and cubic
-splines between its nodes (`scipy.ndimage`). So whoever reads them needs no formula of any law, and answers for every
-law and every cost are found in one way: by looking along the curve of each draw.
+    log L_s(N, D) = mean(N, D) + sum_k a_sk B_k(N, D) + q_s u(N, D)
+
+The first two terms are what draw s expects of the curve (`curve_of`, "expected"). The last is the
+part of its discrepancy that no run has shown, with one level q_s a draw. The surfaces B_k are
+principal components of the draws on a grid, weighted towards the compute-optimal sizes; between the
+nodes they are cubic splines (`scipy.ndimage`). A reader of the arrays therefore needs no formula of
+any law, and answers for every law and every cost are found in one way: by a search along each
+draw's curve.
 """
 
 from __future__ import annotations
@@ -18,35 +22,46 @@ from scalebayes.posterior.average import Average, by_weight
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.curves import curve_of
 
-AMONG, BEYOND, BEND = 10.0, 4.0, 0.15
-"""Nodes a decade among the runs, where draws bend most, and beyond; decades in which one becomes the other."""
+AMONG = 10.0
+"""Nodes a decade among the runs, where the draws bend most."""
+BEYOND = 4.0
+"""Nodes a decade beyond the runs."""
+BEND = 0.15
+"""Decades over which the density of the nodes changes from one to the other."""
 BORDER = 4
-"""Nodes around what is asked, so that the splines' ends do no harm there."""
+"""Nodes around the rectangle of inputs: the ends of the splines have no effect inside it."""
 MOST_DRAWS = 4000
-NEAR, FAINTEST = 0.08, 0.02
-"""Weights of nodes: full at the sizes that draws call optimal, half at so many decades from them, never below."""
+"""Most draws that a page contains."""
+NEAR = 0.08
+"""Decades from the optimal sizes at which a node has a quarter of the full weight."""
+FAINTEST = 0.02
+"""Least weight of a node, so that the surfaces stay close to the draws everywhere."""
 SAMPLE = 2000
 """Draws from which the components are found."""
 NARROW = 0.03
-"""Components that move log loss by less travel in one byte a draw, the others in two."""
-
-
+"""Components that move log loss by less than this are stored in one byte a draw, others in two."""
+ONE_BYTE, TWO_BYTES = 127.0, 32767.0
+"""Largest whole numbers of one and of two bytes, with a sign."""
+SMALLEST = 1e-300
+"""Least size of a component, so that an empty one is not divided by zero."""
+ROUNDING = 1e-9
+"""Share of a node by which a place on the border may lie outside it."""
 FAR_ABOVE = 1e3
-"""Log loss of what lies off the grid."""
+"""Log loss of places off the grid, above any loss."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Nodes over (log10 N, log10 D), closer to each other among the runs: where ``places`` are whole numbers.
+    """Nodes over (log10 N, log10 D), closer to each other among the runs.
 
     Attributes
     ----------
     among
-        Least and largest log10 of N, then of D, among which nodes are close.
+        Least and largest log10 of N, then of D, between which the nodes are close.
     first
-        What `_count` makes of the first node on either axis.
+        Value of `_count` at the first node of either axis.
     sizes
-        How many nodes there are.
+        Number of nodes along either axis.
     """
 
     among: tuple[tuple[float, float], tuple[float, float]]
@@ -55,15 +70,24 @@ class Grid:
 
     @classmethod
     def over(cls, low: np.ndarray, high: np.ndarray, among: np.ndarray) -> Grid:
-        """A grid over a rectangle of (log10 N, log10 D), low and high (2,), with its border; among (2, 2)."""
-        close = tuple((float(left), float(right)) for left, right in among)
-        ends = [
-            (_count(a, *span), _count(b, *span))
-            for a, b, span in zip(low, high, close, strict=True)
-        ]
-        sizes = tuple(int(np.ceil(right - left)) + 1 + 2 * BORDER for left, right in ends)
-        first = tuple(float(left) - BORDER for left, _ in ends)
-        return cls((close[0], close[1]), (first[0], first[1]), (sizes[0], sizes[1]))
+        """Return a grid over a rectangle of (log10 N, log10 D), with its border.
+
+        Parameters
+        ----------
+        low, high
+            Corners of the rectangle, (2,) each.
+        among
+            Least and largest log10 of N and of D among the runs, (2, 2).
+        """
+        spans, first, sizes = [], [], []
+        for axis in range(2):
+            span = (float(among[axis][0]), float(among[axis][1]))
+            start = _count(low[axis], *span)
+            end = _count(high[axis], *span)
+            spans.append(span)
+            first.append(float(start) - BORDER)
+            sizes.append(int(np.ceil(end - start)) + 1 + 2 * BORDER)
+        return cls((spans[0], spans[1]), (first[0], first[1]), (sizes[0], sizes[1]))
 
     @property
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -72,34 +96,40 @@ class Grid:
 
         axes = []
         for span, first, size in zip(self.among, self.first, self.sizes, strict=True):
-            counted = first + np.arange(size)
-            root = elementwise.find_root(
-                lambda x, at, span=span: _count(x, *span) - at, (-100.0, 100.0), args=(counted,)
-            )
+            counts = first + np.arange(size)
+            arguments = (counts, *span)
+            root = elementwise.find_root(_count_above, (-100.0, 100.0), args=arguments)
             axes.append(root.x)
         log_N, log_D = np.meshgrid(*axes, indexing="ij")
         return log_N.ravel(), log_D.ravel()
 
     def places(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
-        """Places in nodes from the first, (2, places)."""
-        logs = (np.asarray(log_N), np.asarray(log_D))
-        counted = (
-            _count(x, *span) - first
-            for x, span, first in zip(logs, self.among, self.first, strict=True)
-        )
-        return np.stack(list(counted))
+        """Return places in units of nodes from the first, (2, places)."""
+        counts_N = _count(np.asarray(log_N), *self.among[0]) - self.first[0]
+        counts_D = _count(np.asarray(log_D), *self.among[1]) - self.first[1]
+        return np.stack([counts_N, counts_D])
 
     def inside(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
-        """Whether places lie within the border."""
+        """Return whether places lie within the border, (places,)."""
         last = np.array(self.sizes)[:, None] - 1 - BORDER
-        at = self.places(log_N, log_D)
-        return ((at >= BORDER - 1e-9) & (at <= last + 1e-9)).all(axis=0)
+        places = self.places(log_N, log_D)
+        is_above = places >= BORDER - ROUNDING
+        is_below = places <= last + ROUNDING
+        return (is_above & is_below).all(axis=0)
 
 
 def _count(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Nodes up to x along an axis: `BEYOND` a decade, and `AMONG` between low and high, with smooth bends."""
+    """Return the number of nodes up to x along an axis.
+
+    There are `BEYOND` nodes a decade, and `AMONG` between low and high, with smooth bends.
+    """
     inner = np.logaddexp(0.0, (x - low) / BEND) - np.logaddexp(0.0, (x - high) / BEND)
     return BEYOND * x + (AMONG - BEYOND) * BEND * inner
+
+
+def _count_above(x: np.ndarray, count: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return by how much the number of nodes up to x exceeds a count."""
+    return _count(x, low, high) - count
 
 
 @dataclass(frozen=True)
@@ -111,11 +141,12 @@ class Draws:
     grid
         The nodes.
     log_loss
-        What each draw expects of the curve, (S, nodes).
+        Log loss that each draw expects of the curve, (S, nodes).
     unseen
-        Variance of the discrepancy that no run has shown, in eta^2, (nodes,); of an average the mean over its fits.
+        Variance, in units of eta^2, of the discrepancy that no run has shown, (nodes,); for an
+        average its mean over the fits.
     level, noise
-        q and the log of a new run's scatter, (S,).
+        q and the log of the noise of a new run, (S,) each.
     """
 
     grid: Grid
@@ -126,90 +157,124 @@ class Draws:
 
 
 def thin(whole: Fit | Average, order: np.ndarray) -> np.ndarray:
-    """Numbers of the draws that travel, (kept,): within each fit evenly in the order of a quantity (S,).
+    """Return the indices of the draws that the page contains, (kept,).
 
-    Every second draw of a posterior would move the ends of a 90% interval by several hundredths of a standard
-    deviation; every second draw in the order of what is asked for, and of what follows it closely, does not.
+    Within each fit they are evenly spaced in the order of a quantity, (S,). Every second draw of a
+    posterior would move the ends of a 90% interval by several hundredths of a standard deviation.
+    Every second draw in the order of the quantity does not, nor do those of related quantities.
     """
-    fit_of = np.repeat(np.arange(len(_mixed(whole))), [len(rows) for _, rows in _mixed(whole)])
-    ranked = np.lexsort([order, fit_of])
+    counts = [len(rows) for _, rows in _mixed(whole)]
+    fit_of_draw = np.repeat(np.arange(len(counts)), counts)
+    ranked = np.lexsort([order, fit_of_draw])
     count = min(len(order), MOST_DRAWS)
-    return np.sort(ranked[((np.arange(count) + 0.5) / count * len(order)).astype(int)])
+    ranks = (np.arange(count) + 0.5) / count * len(order)
+    return np.sort(ranked[ranks.astype(int)])
 
 
 def _mixed(whole: Fit | Average) -> list[tuple[Fit, np.ndarray]]:
-    """Fits, each with the numbers of its draws that queries answer from, in their order."""
-    fits = [whole] if isinstance(whole, Fit) else [*whole.fits.values()]
-    weights = [1.0] if isinstance(whole, Fit) else [*whole.weights.values()]
-    sizes = [
-        fit.tree["posterior"].sizes["chain"] * fit.tree["posterior"].sizes["draw"] for fit in fits
-    ]
-    return list(zip(fits, by_weight(sizes, weights), strict=True))
+    """Return the fits, each with the indices of the draws that queries use, in their order."""
+    if isinstance(whole, Fit):
+        fits, weights = [whole], [1.0]
+    else:
+        fits, weights = [*whole.fits.values()], [*whole.weights.values()]
+    counts = []
+    for fit in fits:
+        sizes = fit.tree["posterior"].sizes
+        counts.append(sizes["chain"] * sizes["draw"])
+    return list(zip(fits, by_weight(counts, weights), strict=True))
 
 
 def _chosen(whole: Fit | Average, kept: np.ndarray) -> list[tuple[Fit, np.ndarray]]:
-    """Fits with draws among those kept, each with their numbers."""
-    past, out = 0, []
-    for fit, mixed in _mixed(whole):
-        within = kept[(kept >= past) & (kept < past + len(mixed))] - past
-        out += [(fit, mixed[within])] if len(within) else []
-        past += len(mixed)
-    return out
+    """Return the fits with draws among those kept, each with their indices."""
+    chosen = []
+    start = 0
+    for fit, rows in _mixed(whole):
+        end = start + len(rows)
+        within = kept[(kept >= start) & (kept < end)] - start
+        if len(within):
+            chosen.append((fit, rows[within]))
+        start = end
+    return chosen
 
 
 def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) -> Draws:
-    """The kept draws of the curve at the nodes of a grid, with the seed that `predict` and `frontier` take."""
+    """Return the kept draws of the curve at the nodes of a grid.
+
+    The seed is that of `predict` and `frontier`.
+    """
     log_N, log_D = grid.nodes
     N, D = 10.0**log_N, 10.0**log_D
     rng = np.random.default_rng([seed, 2])
-    parts, unseen, levels, noises = [], np.zeros(len(N)), [], []
     chosen = _chosen(whole, kept)
-    carrying = sum(len(rows) for fit, rows in chosen if fit.spec.discrepancy is not None)
+    with_discrepancy = 0
+    for fit, rows in chosen:
+        if fit.spec.discrepancy is not None:
+            with_discrepancy += len(rows)
+
+    log_losses, levels, noises = [], [], []
+    unseen = np.zeros(len(N))
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
-        parts.append(curve.log_loss_shared(N, D)[rows])
+        log_losses.append(curve.log_loss_shared(N, D)[rows])
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
-            left = 1.0 - (basis.project(basis.scale((N, D))) ** 2 / basis.values).sum(axis=1)
-            unseen += len(rows) / carrying * left.clip(0.0)
+            # Of the prior variance 1, the basis of the runs explains a part at each node.
+            projected = basis.project(basis.scale((N, D)))
+            explained = (projected**2 / basis.values).sum(axis=1)
+            unseen += len(rows) / with_discrepancy * (1.0 - explained).clip(0.0)
             level = curve.known.eta[rows] * rng.standard_normal(len(rows))
         levels.append(level)
-        scatter = {name: values.ravel()[rows] for name, values in noise_parameters(fit).items()}
-        noises.append(fit.spec.noise_object.draw(rng, (len(rows),), **scatter))
+        noise = {name: values.ravel()[rows] for name, values in noise_parameters(fit).items()}
+        noises.append(fit.spec.noise_object.draw(rng, (len(rows),), **noise))
     return Draws(
-        grid, np.concatenate(parts), unseen, np.concatenate(levels), np.concatenate(noises)
+        grid=grid,
+        log_loss=np.concatenate(log_losses),
+        unseen=unseen,
+        level=np.concatenate(levels),
+        noise=np.concatenate(noises),
     )
 
 
 def weights_around(grid: Grid, log_C: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Weights of nodes by their distance from the sizes between low and high (log10 N) at their compute, (nodes,)."""
+    """Return weights of the nodes by their distance from the optimal sizes, (nodes,).
+
+    Parameters
+    ----------
+    grid
+        The nodes.
+    log_C
+        log10 of budgets, (budgets,).
+    low, high
+        Range of the optimal log10 N at each budget, (budgets,) each.
+    """
     log_N, log_D = grid.nodes
     at = log_N + log_D + np.log10(6.0)
-    off = np.maximum(
-        0.0, np.maximum(np.interp(at, log_C, low) - log_N, log_N - np.interp(at, log_C, high))
-    )
-    return np.maximum(FAINTEST, 1.0 / (1.0 + (off / NEAR) ** 2) ** 2)
+    below = np.interp(at, log_C, low) - log_N
+    above = log_N - np.interp(at, log_C, high)
+    distance = np.maximum(0.0, np.maximum(below, above))
+    return np.maximum(FAINTEST, 1.0 / (1.0 + (distance / NEAR) ** 2) ** 2)
 
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Draws in the form in which they travel, and what follows from it.
+    """Draws of the curve as the page contains them.
 
     Attributes
     ----------
     grid
         The nodes.
     mean, unseen
-        Spline coefficients of the mean of log loss and of the unseen variance, (nodes,), in single precision.
+        Spline coefficients of the mean log loss and of the unseen variance, (nodes,) each, in
+        single precision.
     components
-        Spline coefficients of the components, (components, nodes), in two bytes, the wide ones first.
+        Spline coefficients of the components, (components, nodes), in two bytes; wide ones first.
     wide_draws, narrow_draws
         Weights of the components in each draw, (S, components), in two bytes and in one.
     scales
-        What a unit of weight times a unit of spline coefficient is, (components,).
+        Log loss of one unit of weight times one unit of spline coefficient, (components,).
     levels
-        q and the log of a new run's scatter of each draw, (2, S), in single precision.
+        q and the log of the noise of a new run of each draw, (2, S), in single precision.
     """
 
     grid: Grid
@@ -223,33 +288,41 @@ class Surfaces:
 
     @property
     def draws(self) -> int:
-        """How many draws travel."""
+        """Number of draws."""
         return len(self.wide_draws)
 
     def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
-        """Log loss that every draw expects at the same N and D, (S, K), from what travels; `FAR_ABOVE` off the grid."""
+        """Return the log loss that every draw expects at the same N and D, (S, places).
+
+        It is `FAR_ABOVE` at places off the grid.
+        """
         from scipy.ndimage import map_coordinates
 
         log_N, log_D = map(np.log10, inputs)
         places = self.grid.places(log_N, log_D)
-        values = np.stack(
-            [
-                map_coordinates(
-                    spline.reshape(self.grid.sizes).astype(float),
-                    places,
-                    prefilter=False,
-                    mode="mirror",
-                )
-                for spline in (self.mean, *(self.components * self.scales[:, None]))
-            ]
-        )
+        values = []
+        for coefficients in (self.mean, *(self.components * self.scales[:, None])):
+            spline = coefficients.reshape(self.grid.sizes).astype(float)
+            values.append(map_coordinates(spline, places, prefilter=False, mode="mirror"))
+        mean, *surfaces = values
         weights = np.concatenate([self.wide_draws, self.narrow_draws], axis=1).astype(float)
-        return np.where(self.grid.inside(log_N, log_D), values[0] + weights @ values[1:], FAR_ABOVE)
+        log_loss = mean + weights @ np.stack(surfaces)
+        return np.where(self.grid.inside(log_N, log_D), log_loss, FAR_ABOVE)
 
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of draws: means (nodes,), surfaces (components, nodes) and weights (S, components)."""
+    """Principal components of draws.
+
+    Attributes
+    ----------
+    mean
+        Mean over the draws, (nodes,).
+    surfaces
+        The components, (components, nodes).
+    weights
+        Their weights in each draw, (S, components).
+    """
 
     mean: np.ndarray
     surfaces: np.ndarray
@@ -257,38 +330,48 @@ class Components:
 
 
 def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
-    """The first components of the draws, by weighted least squares over the nodes."""
+    """Return the first components of the draws, by least squares weighted over the nodes."""
     mean = draws.log_loss.mean(axis=0)
-    off = (draws.log_loss - mean) * weights
-    sample = off[np.linspace(0, len(off) - 1, min(len(off), SAMPLE)).round().astype(int)]
-    axes = np.linalg.svd(sample, full_matrices=False)[2][:most]
-    return Components(mean, axes / weights, off @ axes.T)
+    weighted = (draws.log_loss - mean) * weights
+    size = min(len(weighted), SAMPLE)
+    sample = weighted[np.linspace(0, len(weighted) - 1, size).round().astype(int)]
+    _, _, axes = np.linalg.svd(sample, full_matrices=False)
+    axes = axes[:most]
+    return Components(mean, axes / weights, weighted @ axes.T)
 
 
 def pack(draws: Draws, found: Components, rank: int) -> Surfaces:
-    """The first components in few bytes."""
+    """Return the first components as whole numbers of one or two bytes."""
+    largest_weight = np.abs(found.weights[:, :rank]).max(axis=0).clip(SMALLEST)
+    largest_value = np.abs(found.surfaces[:rank]).max(axis=1)
+    is_narrow = largest_weight * largest_value < NARROW
+    wide_first = np.argsort(is_narrow, kind="stable")
+    is_narrow = is_narrow[wide_first]
+    surfaces = found.surfaces[wide_first]
+    weights = found.weights[:, wide_first]
+    largest_weight = largest_weight[wide_first]
+
+    # The largest weight of a component is the largest whole number of its bytes; the surface takes
+    # over the unit, and is in turn scaled to two bytes.
+    levels = np.where(is_narrow, ONE_BYTE, TWO_BYTES)
+    whole_weights = (weights / largest_weight * levels).round()
+    splines = np.array([_spline(surface, draws.grid) for surface in surfaces])
+    splines = splines * (largest_weight / levels)[:, None]
+    scales = np.abs(splines).max(axis=1).clip(SMALLEST) / TWO_BYTES
+    return Surfaces(
+        grid=draws.grid,
+        mean=_spline(found.mean, draws.grid).astype("<f4"),
+        unseen=_spline(draws.unseen, draws.grid).astype("<f4"),
+        components=(splines / scales[:, None]).round().astype("<i2"),
+        wide_draws=whole_weights[:, ~is_narrow].astype("<i2"),
+        narrow_draws=whole_weights[:, is_narrow].astype("i1"),
+        scales=scales,
+        levels=np.stack([draws.level, draws.noise]).astype("<f4"),
+    )
+
+
+def _spline(values: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return the coefficients of the cubic spline through values at the nodes, (nodes,)."""
     from scipy.ndimage import spline_filter
 
-    def spline(values: np.ndarray) -> np.ndarray:
-        return spline_filter(values.reshape(draws.grid.sizes), order=3, mode="mirror").ravel()
-
-    largest = np.abs(found.weights[:, :rank]).max(axis=0).clip(1e-300)
-    order = np.argsort(
-        largest * np.abs(found.surfaces[:rank]).max(axis=1) < NARROW, kind="stable"
-    )  # wide ones first
-    surfaces, weights, largest = found.surfaces[order], found.weights[:, order], largest[order]
-    narrow = largest * np.abs(surfaces).max(axis=1) < NARROW
-    levels = np.where(narrow, 127.0, 32767.0)
-    whole = (weights / largest * levels).round()
-    splines = np.array([spline(surface) for surface in surfaces]) * (largest / levels)[:, None]
-    scales = np.abs(splines).max(axis=1).clip(1e-300) / 32767.0
-    return Surfaces(
-        draws.grid,
-        spline(found.mean).astype("<f4"),
-        spline(draws.unseen).astype("<f4"),
-        (splines / scales[:, None]).round().astype("<i2"),
-        whole[:, ~narrow].astype("<i2"),
-        whole[:, narrow].astype("i1"),
-        scales,
-        np.stack([draws.level, draws.noise]).astype("<f4"),
-    )
+    return spline_filter(values.reshape(grid.sizes), order=3, mode="mirror").ravel()
