@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from scalebayes.cli.bundles import expand
 from scalebayes.cli.inputs import check_files
@@ -69,6 +69,10 @@ def one_message() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def _no_type(ctx: Any) -> None:
+    """Return no type for the help of an argument."""
+
+
 class Registry(Mapping[str, Any]):
     """Click commands by name, built on first use: all of them take as long as importing Typer."""
 
@@ -86,7 +90,12 @@ class Registry(Mapping[str, Any]):
         if name not in self._built:
             alone = typer.Typer(add_completion=False, **SETTINGS)
             alone.command(name)(one_message()(expand(self.functions[name])))
-            self._built[name] = typer.main.get_command(alone)
+            built = typer.main.get_command(alone)
+            for parameter in built.params:
+                if isinstance(parameter, TyperArgument):
+                    # The metavar says what the argument is; Typer would add a Python type.
+                    parameter.display_type_rich = _no_type  # type: ignore[method-assign]
+            self._built[name] = built
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -28,7 +28,7 @@ def point_fits_command(
     C: list[str] = BUDGETS,
     fits: list[Path] | None = option("--fit FIT", "A saved fit to compare with; may be repeated."),
     reading: Reading,
-    draws: int = option("--draws", "Bootstrap resamples for each method.", 1000, min=2),
+    draws: int = option("--draws COUNT", "Bootstrap resamples for each method.", 1000, min=2),
     seed: int = SEED,
     output: Output,
 ) -> None:

@@ -208,7 +208,7 @@ def _named_laws(kappa: Coupling) -> str:
 @command("kaplan-or-chinchilla", COMPARISON)
 def kaplan_or_chinchilla_command(
     *,
-    out: Path | None = option("--out", "Folder for the fits and a figure."),
+    out: Path | None = option("--out FOLDER", "Folder for the fits and a figure."),
     force: bool = FORCE,
     seed: int = SEED,
     output: Output,

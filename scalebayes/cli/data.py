@@ -58,15 +58,15 @@ def convert_command(
         "One row for each run, an export of Weights & Biases, or one row for each step.",
         "table",
     ),
-    keep: str = option("--keep", "Checkpoints to keep: final, annealed or all.", "final"),
+    keep: str = option("--keep WHICH", "Checkpoints to keep: final, annealed or all.", "final"),
     tokens_per_step: str | None = option(
         "--tokens-per-step TOKENS", "Batch size, for checkpoints with steps but no tokens."
     ),
     loss_unit: str = option(
-        "--loss-unit", "nats, bits or perplexity, or per byte, such as bits_per_byte.", "nats"
+        "--loss-unit UNIT", "nats, bits or perplexity, or per byte, such as bits_per_byte.", "nats"
     ),
     tokens_per_byte: float | None = option(
-        "--tokens-per-byte", "Tokens for each byte of the text, such as 0.25."
+        "--tokens-per-byte RATIO", "Tokens for each byte of the text, such as 0.25."
     ),
     columns: FileColumns,
     force: bool = FORCE,

@@ -63,10 +63,10 @@ def decide_command(
     C: list[str] = BUDGETS,
     costs: CostOptions,
     within: float = option(
-        "--within", "Extra compute, as a share, that counts as near-optimal.", 0.1
+        "--within SHARE", "Extra compute, as a share, that counts as near-optimal.", 0.1
     ),
     prob: float = option(
-        "--prob", "Probability with which the sizes listed are near-optimal.", 0.9
+        "--prob PROBABILITY", "Probability with which the sizes listed are near-optimal.", 0.9
     ),
     fits: SavedFits,
     output: Output,

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 FITTING = "Data and fitting"
 
 SAVE_TO: Any = option("--output -o FILE", "File to save the fit to (netCDF).")
-DRAWS: Any = option("--draws", "Draws that each chain keeps after tuning.", 1000, min=1)
-CHAINS: Any = option("--chains", "Number of chains.", 4, min=1)
+DRAWS: Any = option("--draws COUNT", "Draws that each chain keeps after tuning.", 1000, min=1)
+CHAINS: Any = option("--chains COUNT", "Number of chains.", 4, min=1)
 
 
 @command("demo", FITTING)
 def demo_command(
     *,
-    out: Path = option("--out", "Folder for the fits and figures.", Path("scalebayes-demo")),
+    out: Path = option("--out FOLDER", "Folder for the fits and figures.", Path("scalebayes-demo")),
     force: bool = FORCE,
 ) -> None:
     """Fit two laws to the published Chinchilla runs, query both fits, and draw the answers."""
@@ -53,7 +53,7 @@ def fit_command(
     *,
     runs: str = RUNS,
     model: str | None = option(
-        "--model -m",
+        "--model -m MODEL",
         "A name from `scalebayes models` or a TOML file (default: coupled-discrepancy).",
     ),
     saved: Path | None = SAVE_TO,
@@ -61,7 +61,7 @@ def fit_command(
     seed: int = SEED,
     draws: int = DRAWS,
     tune: int | None = option(
-        "--tune", "Tuning draws of each chain (default: the model's).", min=1
+        "--tune COUNT", "Tuning draws of each chain (default: the model's).", min=1
     ),
     chains: int = CHAINS,
     backend: Literal["nutpie", "jax"] = option(
@@ -71,7 +71,7 @@ def fit_command(
         "--prior-from FIT", "Use the law of this fit, and its posterior as the prior."
     ),
     inflate: float | None = option(
-        "--inflate", "Factor that widens the priors of --prior-from (default: 2)."
+        "--inflate FACTOR", "Factor that widens the priors of --prior-from (default: 2)."
     ),
     cache: bool = option(
         "--cache", "Read an identical fit from the cache folder, or store this one.", False
@@ -154,7 +154,7 @@ def fit_many_command(
         "--models -m A,B,C", "Names from `scalebayes models` or TOML files.", "coupled-discrepancy"
     ),
     workers: int = option(
-        "--workers", "Local processes; more than one needs dask.distributed.", 1, min=1
+        "--workers COUNT", "Local processes; more than one needs dask.distributed.", 1, min=1
     ),
     scheduler: str | None = option(
         "--scheduler ADDRESS", "Address of a Dask scheduler, such as tcp://host:8786."
@@ -208,7 +208,7 @@ def fit_scores_command(
     *,
     scores: str = argument("SCORES", "A file with losses and accuracies or errors."),
     model: str = option(
-        "--model -m", "downstream, downstream-logistic or a TOML file.", "downstream"
+        "--model -m MODEL", "downstream, downstream-logistic or a TOML file.", "downstream"
     ),
     saved: Path | None = SAVE_TO,
     loss: str | None = option("--loss COLUMN", "Column of losses in nats per token."),

@@ -54,9 +54,11 @@ def argument(metavar: str | None, text: str, default: Any = REQUIRED) -> Any:
 
 RUNS: Any = argument("RUNS", "File (CSV, Parquet ...) or the name of a published table.")
 FIT_FILE: Any = argument("FIT", "File written by `scalebayes fit -o`.")
-SEED: Any = option("--seed", "Random seed; the same seed gives the same draws.", 0, min=0)
+SEED: Any = option("--seed NUMBER", "Random seed; the same seed gives the same draws.", 0, min=0)
 JSON: Any = option("--json", "Print JSON instead of tables.", False)
-CI_PROB: Any = option("--ci-prob", "Probability of the intervals.", 0.9, min=0.01, max=0.999)
+CI_PROB: Any = option(
+    "--ci-prob PROBABILITY", "Probability of the intervals.", 0.9, min=0.01, max=0.999
+)
 FORCE: Any = option("--force", "Replace existing files.", False)
 BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated.", REQUIRED)
 LAW: Any = option("--law", "Use the law alone, without its discrepancy.", False)
@@ -250,7 +252,7 @@ class CostOptions:
 class PriceOptions:
     """Options for the price of an accelerator-hour and the FLOP that it computes."""
 
-    per_hour: float | None = option("--price", "Price of one accelerator for one hour.")
+    per_hour: float | None = option("--price MONEY", "Price of one accelerator for one hour.")
     flop_per_second: str | None = option(
         "--flop-per-second FLOP",
         "Speed of one accelerator, such as 4e14: sustained, or the peak with --utilisation.",

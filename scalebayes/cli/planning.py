@@ -25,7 +25,7 @@ def next_runs_command(
     *,
     budget: str = option("--budget FLOP", "Compute for all new runs together.", REQUIRED),
     target: Target,
-    batch: int = option("--batch", "Largest number of runs.", 5, min=1),
+    batch: int = option("--batch COUNT", "Largest number of runs.", 5, min=1),
     candidates: Path | None = CANDIDATES,
     saved: SavedFit,
     output: Output,
@@ -100,12 +100,12 @@ def plan_command(
         "--C FLOP", "Compute of one run, such as 1e20; may be repeated.", REQUIRED
     ),
     levels: int | None = option(
-        "--levels", "Number of budgets, evenly spaced in log C between the two given.", min=2
+        "--levels COUNT", "Number of budgets, evenly spaced in log C between the two given.", min=2
     ),
-    sizes: int = option("--sizes", "Model sizes at each budget.", 7, min=2),
-    span: float = option("--span", "Ratio of the largest to the smallest size.", 16.0),
+    sizes: int = option("--sizes COUNT", "Model sizes at each budget.", 7, min=2),
+    span: float = option("--span RATIO", "Ratio of the largest to the smallest size.", 16.0),
     around: str = option(
-        "--around",
+        "--around CENTRE",
         "Centre of the sizes: tokens per parameter, MODEL, 'MODEL: LABEL' or a saved fit (.nc).",
         "20",
     ),

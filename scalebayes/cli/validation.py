@@ -51,7 +51,9 @@ def backtest_command(
     ),
     reading: Reading,
     seed: int = SEED,
-    figure: Path | None = option("--figure", "Figure of the result to draw (.png, .svg or .pdf)."),
+    figure: Path | None = option(
+        "--figure FILE", "Figure of the result to draw (.png, .svg or .pdf)."
+    ),
     force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
@@ -103,7 +105,7 @@ def influence_command(
     by: Literal["run", "size"] = option(
         "--by", "Leave out each run, or all runs of each model size.", "run"
     ),
-    top: int = option("--top", "Number of the largest shifts to print.", 10, min=1),
+    top: int = option("--top COUNT", "Number of the largest shifts to print.", 10, min=1),
     refit: bool = option(
         "--refit/--no-refit", "Refit where importance weights are unreliable.", True
     ),

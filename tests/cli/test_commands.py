@@ -366,3 +366,10 @@ def test_the_module_is_the_command():
         check=True,
     )
     assert out.stdout.strip() == sb.__version__
+
+
+def test_help_names_values_in_words_and_not_by_types_of_python():
+    group = typer.main.get_command(app)
+    for name in group.list_commands(None):
+        help_text = CliRunner().invoke(app, [name, "--help"]).stdout
+        assert not re.search(r"<(list|path|str|int|float)", help_text), name
