@@ -1,12 +1,12 @@
-"""Do the intervals hold what they promise? Backtests of every method on every public table, against our targets.
+"""Coverage of the intervals: backtests of every method on every public table, against our targets.
 
-Each table is split by compute, each method fitted to the runs of least compute and scored on the others
-(`scalebayes.validation.backtest`). Three of the five tables are not committed: they are read from
-``SCALEBAYES_SHARED_DATA``, by default ``../shared/data``, and skipped where they are not there. The tables of results
-go to stdout and, when all tables were there, between the markers of ``docs/calibration.md`` and to
-``scalebayes/datasets/coverage.csv``, from which the package tells users what was measured at the distance they ask for.
-Run with ``python benchmarks/calibration.py``; ``--keep FOLDER`` stores each table's scores there and takes them from
-there the next time.
+Each table is split by compute; each method is fitted to the runs of least compute and scored on the
+others (`scalebayes.validation.backtest`). Three of the five tables are not committed: they are read
+from ``SCALEBAYES_SHARED_DATA``, by default ``../shared/data``, and skipped if they are missing. The
+results are printed. If no table is missing, they are also written between the markers of
+``docs/calibration.md`` and to ``scalebayes/datasets/coverage.csv``, from which the package reads
+the coverage at the distance of a user's question. Run with ``python benchmarks/calibration.py``;
+``--keep FOLDER`` stores each table's scores in a folder and reuses them the next time.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ TARGETS = (
     (f"CRPS over that of {ADDITIVE}", "crps_ratio", 0.0, 0.85),
     (f"CRPS over that of {HUBER}", "huber_ratio", 0.0, 0.75),
 )
-"""What is asked, the column that answers, and the range it should lie in; set before anything was measured."""
+"""Name, column of the table of scores, and target range, chosen before anything was measured."""
 TABLES = ("hoffmann2022", "pile2023", "gemstones2025", "muennighoff2023", "misfitting2025")
 
 
 def load(name: str) -> sb.Runs | None:
-    """Read a table as a person would fit it; None where its points are not here."""
+    """Read a table as a user would fit it; None if its file is missing."""
     if name in sb.list_runs().query("at_hand == 'embedded'").index:
         return sb.load_runs(name)
     path = SHARED / f"{name}.csv"
@@ -63,14 +63,13 @@ def load(name: str) -> sb.Runs | None:
     if name == "muennighoff2023":
         table = table[table["epochs"] <= 1]  # the laws know nothing of repeated data
     if name == "misfitting2025":
-        table = table.loc[
-            table.groupby(["params", "tokens"])["loss"].idxmin()
-        ]  # the best learning rate of each
+        best = table.groupby(["params", "tokens"])["loss"].idxmin()  # of all learning rates
+        table = table.loc[best]
     return sb.read_runs(table, name=name)
 
 
 def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
-    """Backtest a table, or take its scores from an earlier time."""
+    """Backtest a table, or reuse its scores from an earlier run; None if its file is missing."""
     runs = load(name)
     if runs is None:
         return None
@@ -91,52 +90,60 @@ def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
 
 
 def targets(result: bt.Backtest) -> pd.DataFrame:
-    """Hold the default, the pool, and Normal noise against each target: over all distances and at two of them."""
-    tables = {}
-    for by, bins in (((), ["all distances"]), (("decades",), ["0.5-1", "1-2"])):
-        to_additive, to_huber = result.table(by, ADDITIVE), result.table(by, HUBER)
-        joined = to_additive.assign(
-            huber_ratio=to_huber["crps_ratio"], huber_ratio_se=to_huber["crps_ratio_se"]
-        )
-        tables |= {where: joined if not by else joined.xs(where, level="decades") for where in bins}
+    """Scores of the default, the pool and Normal noise beside each target.
+
+    Rows are for all distances together and for two ranges of distances.
+    """
+    by_decades = scores_with_ratios(result, ["decades"])
+    tables = {"all distances": scores_with_ratios(result, [])}
+    for decades in ("0.5-1", "1-2"):
+        tables[decades] = by_decades.xs(decades, level="decades")
     lines = []
     for where, table in tables.items():
         for what, name, low, high in TARGETS:
-            asked = (
-                f"{low:.2f} to {high:.2f}"
-                if low and high < 1
-                else f"at least {low}"
-                if low
-                else f"at most {high}"
-            )
-            line = {"decades beyond": where, "what": what, "target": asked}
+            line = {"decades beyond": where, "what": what, "target": range_in_words(low, high)}
             for method in (DEFAULT, POOL, "discrepancy, Normal"):
-                value, error = table.loc[method, name], table.loc[method].get(f"{name}_se", np.nan)
-                missed = (
-                    "" if low <= round(value, 2) <= high else ", **missed**"
-                )  # as it is printed
-                line[method] = bt.with_error(value, error) + missed
+                scores = table.loc[method]
+                text = bt.with_error(scores[name], scores.get(f"{name}_se", np.nan))
+                is_met = low <= round(scores[name], 2) <= high  # to the digits that are printed
+                line[method] = text if is_met else f"{text}, **missed**"
             lines.append(line)
     return pd.DataFrame(lines)
 
 
+def scores_with_ratios(result: bt.Backtest, by: list[str]) -> pd.DataFrame:
+    """Table of scores whose CRPS is divided by that of the additive law, and by log-Huber's."""
+    to_additive = result.table(by, ADDITIVE)
+    to_huber = result.table(by, HUBER)
+    return to_additive.assign(
+        huber_ratio=to_huber["crps_ratio"], huber_ratio_se=to_huber["crps_ratio_se"]
+    )
+
+
+def range_in_words(low: float, high: float) -> str:
+    """A target range as text, without the bounds 0 and 1 that every score obeys."""
+    if low == 0:
+        return f"at most {high}"
+    if high >= 1:
+        return f"at least {low}"
+    return f"{low:.2f} to {high:.2f}"
+
+
 def markdown(table: pd.DataFrame) -> str:
-    """Lay out a table of texts as Markdown."""
-    lines = [
-        list(map(str, table.columns)),
-        ["---"] * len(table.columns),
-        *table.astype(str).to_numpy().tolist(),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A table of texts in Markdown."""
+    rows = [[str(name) for name in table.columns], ["---"] * len(table.columns)]
+    rows += table.astype(str).to_numpy().tolist()
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def sections(result: bt.Backtest) -> Iterator[str]:
-    """Write what was found."""
-    counts = result.scores[result.scores["method"] == DEFAULT].groupby("table", sort=False)
-    splits = counts["split"].nunique()
+    """Sections of the page in Markdown."""
+    by_table = result.scores[result.scores["method"] == DEFAULT].groupby("table", sort=False)
+    splits = by_table["split"].nunique()
+    counts = ", ".join(f"{table}: {count} splits" for table, count in splits.items())
     yield (
-        f"{len(splits)} tables ({', '.join(f'{t}: {n} splits' for t, n in splits.items())}), "
-        f"{sum(counts.size())} forecasts of held-out runs a method. {result.sentence(DEFAULT)}."
+        f"{len(splits)} tables ({counts}), {sum(by_table.size())} forecasts of held-out runs "
+        f"a method. {result.sentence(DEFAULT)}."
     )
     yield "### Against the targets\n\n" + markdown(targets(result))
     yield "### Every method, all distances\n\n" + markdown(
@@ -156,7 +163,7 @@ def sections(result: bt.Backtest) -> Iterator[str]:
 
 
 def signals(result: bt.Backtest) -> pd.DataFrame:
-    """Do the signs that users are warned of go with errors? Split by split, for each fitted method."""
+    """Warning signs of each fitted method beside its errors, over splits."""
     scores = result.scores.assign(error=result.scores["abs_error"] / result.scores["loss"])
     rows = []
     for name, own in scores.groupby("method", sort=False):
@@ -165,42 +172,40 @@ def signals(result: bt.Backtest) -> pd.DataFrame:
             {"inside90": "mean", "scatter": "first", "z": lambda z: (z**2).mean()}
         )
         spearman = splits["scatter"].corr(splits["inside90"], method="spearman")
-        near, beyond = (
-            own[~far].groupby("table")["error"].median(),
-            own[far].groupby("table")["error"].median(),
-        )
-        rows.append({
+        near = own[~far].groupby("table")["error"].median()
+        beyond = own[far].groupby("table")["error"].median()
+        correlation = "-" if np.isnan(spearman) else f"{spearman:+.2f}"
+        row = {
             "method": name,
             "median error, nearer than the runs span": f"{near.mean():.1%} ({len(near)} tables)",
             "further": f"{beyond.mean():.1%} ({len(beyond)} tables)",
-            "rank correlation of scatter and coverage over splits": "-" if np.isnan(spearman) else f"{spearman:+.2f}",
+            "rank correlation of scatter and coverage over splits": correlation,
             "mean squared z, median of splits": f"{splits['z'].median():.1f}",
             "splits above 4": f"{(splits['z'] > bt.ROLLING_Z).mean():.0%}",
-        })  # fmt: skip
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def write_coverage(result: bt.Backtest) -> None:
-    """Put the coverage at each distance where the package reads it."""
+    """Write the coverage at each distance to the file that the package reads."""
     hashes = {name: sb.read_model(name).hash[:12] for name in SPECS}
     specs = hashes | {POOL: "+".join(sorted(hashes.values()))}
     table = result.table(["decades"]).reset_index()
-    edges = dict(
-        zip(
-            table["decades"].cat.categories,
-            zip((0.0, *bt.EDGES), (*bt.EDGES, np.inf), strict=True),
-            strict=True,
-        )
-    )
+    bins = table["decades"].cat.categories
+    lower = dict(zip(bins, (0.0, *bt.EDGES), strict=True))
+    upper = dict(zip(bins, (*bt.EDGES, np.inf), strict=True))
     kept = table[table["method"].isin([*specs])]
     columns = {
         "method": kept["method"],
         "spec": kept["method"].astype(str).map(specs),
-        "low": [edges[bin_][0] for bin_ in kept["decades"]],
-        "high": [edges[bin_][1] for bin_ in kept["decades"]],
+        "low": [lower[decades] for decades in kept["decades"]],
+        "high": [upper[decades] for decades in kept["decades"]],
         "forecasts": kept["runs"],
         "tables": kept["clusters"],
-    } | {name: kept[name].round(3) for name in ("cover50", "cover50_se", "cover90", "cover90_se")}
+    }
+    for name in ("cover50", "cover50_se", "cover90", "cover90_se"):
+        columns[name] = kept[name].round(3)
     pd.DataFrame(columns).to_csv(COVERAGE, index=False)
 
 
@@ -213,7 +218,7 @@ def write_page(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--keep", type=Path, help="folder of scores to go on from")
+    parser.add_argument("--keep", type=Path, help="folder of scores to store and reuse")
     parser.add_argument("--workers", type=int, default=1, help="processes that fit side by side")
     arguments = parser.parse_args()
     measured = {name: measure(name, arguments.keep, arguments.workers) for name in TABLES}

@@ -1,10 +1,10 @@
-"""Throughput of `scalebayes.fit_many` at one and at two workers, and what a fit costs beyond itself.
+"""Throughput of `scalebayes.fit_many` with one and with two workers, and the overhead of a fit.
 
-A cluster of one worker and one of two are there at the same time and take turns, because machines are shared and only
-ratios travel; the other idles meanwhile. Compiling and starting are timed apart: a worker pays them once, however many
-fits it makes. Overhead is the wall time of a worker less the seconds that the fits themselves say they took: sending
-the job, its log likelihood, writing and sending back its file, and writing it again. Run with
-``python benchmarks/many_fits.py``; nothing is asserted here.
+A cluster of one worker and one of two take turns within each round, because machines are shared and
+only ratios compare across machines. Starting and compiling are timed separately: a worker does them
+once, whatever the number of fits. Overhead is the wall time of a worker less the seconds that its
+fits report: sending the job, its log likelihood, writing and sending back its file, and writing it
+again. Run with ``python benchmarks/many_fits.py``; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure(workers: Workers, jobs: list[sb.Job]) -> tuple[float, float]:
 
 
 def seconds_an_empty_task(client: Any, tasks: int = 200) -> float:
-    """What the distribution alone costs a task, on all workers of a client."""
+    """Wall seconds a task of distribution alone, with all workers of a client."""
     started = time.perf_counter()
     with closing(each([Task(str(i), abs, (i,)) for i in range(tasks)], client)) as ended:
         assert len([*ended]) == tasks
@@ -63,7 +63,8 @@ def main() -> None:
             ready = time.perf_counter() - started
             wall, _ = measure(clients[n], jobs(n))
             print(
-                f"{n} workers: started in {ready:.1f} s, first fit of each (imports, compiling) in {wall:.1f} s"
+                f"{n} workers: started in {ready:.1f} s, "
+                f"first fit of each (imports, compiling) in {wall:.1f} s"
             )
         for turn in range(arguments.turns):
             for n, client in clients.items():
@@ -77,12 +78,14 @@ def main() -> None:
         for n, client in clients.items():
             fits = arguments.fits * 60 / statistics.median(walls[n])
             over = statistics.median(overheads[n])
-            print(f"{n} workers: {fits:.1f} fits a minute; overhead {over:.2f} s a fit, of which the distribution "
-                  f"{n * seconds_an_empty_task(client):.3f} s")  # fmt: skip
+            distribution = n * seconds_an_empty_task(client)
+            print(
+                f"{n} workers: {fits:.1f} fits a minute; overhead {over:.2f} s a fit, "
+                f"of which the distribution {distribution:.3f} s"
+            )
     ratios = [one / two for one, two in zip(walls[1], walls[2], strict=True)]
-    print(
-        f"two workers over one: {statistics.median(ratios):.2f} (turns: {', '.join(f'{r:.2f}' for r in ratios)})"
-    )
+    turns = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"two workers over one: {statistics.median(ratios):.2f} (turns: {turns})")
 
 
 if __name__ == "__main__":

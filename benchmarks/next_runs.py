@@ -1,10 +1,12 @@
-"""Do the runs that `next_runs` chooses narrow a target more than an isoFLOP sweep of equal cost? Simulation says.
+"""Intervals of a target after runs chosen by `next_runs` and after isoFLOP sweeps of equal cost.
 
-A law is fitted to every sixth of the Chinchilla points. Five or fifteen runs are chosen for a target within a budget;
-the rivals are one isoFLOP sweep or three over a decade of compute, of five sizes each around the fitted optimum, at the
-same cost. For each of some posterior draws, taken for the truth, both sets of runs get losses from that draw (noise and
-discrepancy included), the model is refitted to the old and the new runs, and the width of the target's interval is
-noted. Run with ``python benchmarks/next_runs.py``, or with the names of models behind it; about ten minutes a model.
+A law is fitted to every sixth of the Chinchilla points. Five or fifteen runs are chosen for a
+target within a budget. They are compared with one isoFLOP sweep, or three over a decade of compute,
+of five sizes each around the fitted optimum, at the same cost. Some posterior draws are taken as
+the truth. For each, both sets of runs get losses from that draw (noise and discrepancy included),
+the model is refitted to the old and the new runs, and the width of the target's interval is
+recorded. Run with ``python benchmarks/next_runs.py``, or with the names of models after it; about
+ten minutes a model.
 """
 
 from __future__ import annotations
@@ -31,17 +33,14 @@ SAMPLER = {"chains": 2, "draws": 1000, "progress": False}
 
 
 def thinned(runs: sb.Runs, step: int = 6) -> sb.Runs:
-    """Keep every so many rows, in order of compute."""
+    """Every `step`-th run in order of compute."""
     return sb.Runs(runs.table.sort_values("C").iloc[::step], f"{runs.name}, one run in {step}")
 
 
 def with_losses(runs: sb.Runs, new: pd.DataFrame, loss: np.ndarray) -> sb.Runs:
     """Add runs with their losses to a table."""
-    more = (
-        new[["N", "D"]]
-        .assign(C=6 * new["N"] * new["D"], loss=loss)
-        .set_axis([f"new {i}" for i in range(len(new))])
-    )
+    more = new[["N", "D"]].assign(C=6 * new["N"] * new["D"], loss=loss)
+    more.index = [f"new {i}" for i in range(len(new))]
     return sb.Runs(pd.concat([runs.table, more]), f"{runs.name}, and new runs")
 
 
@@ -57,35 +56,32 @@ def width(fit: sb.Fit, target: Mapping[str, Any]) -> float:
 def compare(
     base: sb.Fit, target: Mapping[str, Any], sweeps: int = 1, truths: int = TRUTHS, seed: int = 0
 ) -> pd.DataFrame:
-    """Widths after the chosen runs and after as many of some sweeps, one row a truth, over the width before."""
+    """Widths after chosen runs and after sweeps of as many runs, over the width before.
+
+    The table has a row for each truth.
+    """
     levels = np.geomspace(0.1, 1.0, sweeps) if sweeps > 1 else np.ones(1)
-    designs = {
-        "chosen": sb.next_runs(base, budget=BUDGET, target=target, batch=SIZES * sweeps).table,
-        "sweep": sb.plan(
-            BUDGET / SIZES * levels / levels.sum(), sizes=SIZES, around=base, strict=False
-        ).table,
-    }
-    both = pd.concat(designs.values())
-    losses = sb.predict(base, N=both["N"], D=both["D"], seed=seed)["new_run"].values.reshape(
-        -1, len(both)
-    )
-    before, rows = width(base, target), []
+    budgets = BUDGET / SIZES * levels / levels.sum()
+    chosen = sb.next_runs(base, budget=BUDGET, target=target, batch=SIZES * sweeps).table
+    sweep = sb.plan(budgets, sizes=SIZES, around=base, strict=False).table
+    both = pd.concat([chosen, sweep])
+    # One joint prediction, so that the losses of both designs share a truth and its discrepancy.
+    predicted = sb.predict(base, N=both["N"], D=both["D"], seed=seed)
+    losses = predicted["new_run"].values.reshape(-1, len(both))
+    before = width(base, target)
+    rows = []
     for truth in np.random.default_rng(seed).choice(len(losses), truths, replace=False):
+        of_chosen, of_sweep = np.split(losses[truth], [len(chosen)])
         row = {}
-        for name, part in zip(
-            designs, np.split(losses[truth], [len(designs["chosen"])]), strict=True
-        ):
+        for name, new, loss in (("chosen", chosen, of_chosen), ("sweep", sweep, of_sweep)):
+            runs = with_losses(base.runs, new, loss)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", sb.GateWarning)  # counted
-                after = sb.fit(
-                    with_losses(base.runs, designs[name], part), base.spec, seed=seed, **SAMPLER
-                )
-            row |= {
-                name: width(after, target) / before,
-                f"{name} failed": bool(after.gate_failures),
-            }
+                warnings.simplefilter("ignore", sb.GateWarning)  # failures are counted
+                after = sb.fit(runs, base.spec, seed=seed, **SAMPLER)
+            row[name] = width(after, target) / before
+            row[f"{name} failed"] = bool(after.gate_failures)
         rows.append(row)
-    expected = np.sqrt(designs["chosen"]["variance_left"].iloc[-1])
+    expected = np.sqrt(chosen["variance_left"].iloc[-1])
     return pd.DataFrame(rows).assign(expected=expected)
 
 
@@ -100,14 +96,13 @@ def main(models: Sequence[str]) -> None:
             table = compare(base, target, sweeps)
             logs = np.log(table["chosen"] / table["sweep"])
             ratio = np.exp(logs.mean())
-            chosen, sweep, expected = (
-                np.exp(np.log(table[x]).mean()) for x in ("chosen", "sweep", "expected")
-            )
+            chosen, sweep, expected = np.exp(np.log(table[["chosen", "sweep", "expected"]]).mean())
             failed = int(table[["chosen failed", "sweep failed"]].to_numpy().sum())
             print(
-                f"{model}, {name}, {SIZES * sweeps} runs: chosen {chosen:.2f} (expected {expected:.2f}), "
-                f"sweep {sweep:.2f}, ratio {ratio:.2f} (s.e. {ratio * logs.sem():.2f}); "
-                f"{failed} of {2 * len(table)} failed the gate",
+                f"{model}, {name}, {SIZES * sweeps} runs: "
+                f"chosen {chosen:.2f} (expected {expected:.2f}), sweep {sweep:.2f}, "
+                f"ratio {ratio:.2f} (s.e. {ratio * logs.sem():.2f}); "
+                f"{failed} of {2 * len(table)} fits failed the convergence checks",
                 flush=True,
             )
 

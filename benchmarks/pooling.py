@@ -1,15 +1,16 @@
-"""What pooled models find of what was planted, and how they sample public tables.
+"""Coverage of pooled models on simulated groups, and their sampling of public tables.
 
-Spreads, population and groups are drawn from the prior of a pooled spec, runs of three groups, one of them thin,
-simulated at fixed sizes and budgets, and the spec fitted to them. Counted are how often 90% intervals hold the truth
-(of each group's parameters, of the population's, of the spreads, and of the loss at a far target of the thin group),
-and how often the gate fails, at the first attempt and after all. Nothing is asserted.
+Spreads, population and groups are drawn from the prior of a pooled spec. Runs of three groups, one
+with few runs, are simulated at fixed sizes and budgets, and the spec is fitted to them. The results
+are how often 90% intervals contain the truth (each group's parameters, the population's, the
+spreads, and the loss of the small group at a far target), and how often the convergence checks
+fail, at the first attempt and finally. Nothing is asserted.
 
     python benchmarks/pooling.py --models coupled-pooled --replicates 100 --workers 2
-    python benchmarks/pooling.py --tables --seeds 4    # pile2023, and five public families together, by seeds
+    python benchmarks/pooling.py --tables --seeds 4    # pile2023, and five public families
 
-The second skips the five families where the public points that are not committed are not at hand, as
-``benchmarks/calibration.py`` says.
+The second skips the five families if a table is missing that is not committed, as described in
+``benchmarks/calibration.py``.
 """
 
 from __future__ import annotations
@@ -45,29 +46,29 @@ def design(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def simulate(spec: Spec, seed: int) -> tuple[dict[str, np.ndarray], float, sb.Runs] | None:
-    """Truth, by group or alone, the thin group's loss at the target, and a table; None where no loss is finite."""
+    """Truth (by group where it varies), the thin group's loss at the target, and a simulated table.
+
+    None if a simulated loss is not finite.
+    """
     rng = np.random.default_rng(seed)
     table = design(np.random.default_rng(0))
-    truth = {
-        name: values[0] for name, values in pooled_prior_draws(spec, len(ROWS), 1, seed).items()
-    }
+    drawn = pooled_prior_draws(spec, len(ROWS), 1, seed)
+    truth = {name: values[0] for name, values in drawn.items()}
     place = table["group"].map({name: i for i, name in enumerate(ROWS)}).to_numpy()
     of_run = {name: truth[name][place] for name in spec.law_object.parameter_names}
     scatter = rng.standard_t(truth["nu"], len(table)) * truth["sigma"][place]
-    loss = spec.law_object(table["N"].to_numpy(), table["D"].to_numpy(), **of_run) * np.exp(scatter)
+    loss = spec.law_object(table["N"].to_numpy(), table["D"].to_numpy(), **of_run)
+    loss = loss * np.exp(scatter)
     if not np.isfinite(loss).all():
         return None
     thin = {name: truth[name][-1] for name in spec.law_object.parameter_names}
     far = float(spec.law_object(TARGET["N"], TARGET["D"], **thin))
-    return (
-        truth,
-        far,
-        sb.Runs(table.assign(C=6 * table["N"] * table["D"], loss=loss), f"simulated {seed}"),
-    )
+    table = table.assign(C=6 * table["N"] * table["D"], loss=loss)
+    return truth, far, sb.Runs(table, f"simulated {seed}")
 
 
 def fit_all(jobs: list[sb.Job], workers: int) -> Iterator[tuple[sb.Job, sb.Fit]]:
-    """Jobs with their fits, whose files are gone afterwards."""
+    """Jobs with their fits, whose files are temporary."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", sb.GateWarning)  # it is counted
         made = sb.fit_many(jobs, folder, workers=workers, progress=False)
@@ -77,67 +78,68 @@ def fit_all(jobs: list[sb.Job], workers: int) -> Iterator[tuple[sb.Job, sb.Fit]]
 
 
 def gates(metadata: list[dict[str, Any]]) -> str:
-    """How many fits pass their gate, and in what time."""
+    """Shares of fits that pass their convergence checks, and the median time, as a sentence."""
     failed = np.array([bool(one["gate_failures"]) for one in metadata])
     first = np.array([one["attempts"] == 1 for one in metadata]) & ~failed
     seconds = np.median([one["seconds"] for one in metadata])
-    text = (
-        f"{len(metadata)} fits, {seconds:.1f} s each; {first.mean():.0%} pass at the first attempt"
+    return (
+        f"{len(metadata)} fits, {seconds:.1f} s each; {first.mean():.0%} pass at the first "
+        f"attempt, {failed.mean():.0%} fail after all."
     )
-    return f"{text}, {failed.mean():.0%} fail after all."
 
 
 def measure(model: str, replicates: int, workers: int) -> str:
-    """Fit every replicate; a table in Markdown."""
-    spec, held, metadata = sb.read_model(model), defaultdict(list), []
-    made = {
-        str(seed): one for seed in range(replicates) if (one := simulate(spec, seed)) is not None
-    }
-    for job, fit in fit_all(
-        [sb.Job(k, runs, spec, seed=int(k)) for k, (_, _, runs) in made.items()], workers
-    ):
-        truth, far, _ = made[job.name]
+    """Coverage over all replicates, as a table in Markdown."""
+    spec = sb.read_model(model)
+    simulated, jobs = {}, []
+    for seed in range(replicates):
+        one = simulate(spec, seed)
+        if one is not None:
+            simulated[str(seed)] = one
+            jobs.append(sb.Job(str(seed), one[-1], spec, seed=seed))
+    covered: dict[str, list[bool]] = defaultdict(list)
+    metadata = []
+    for job, fit in fit_all(jobs, workers):
+        truth, far, _ = simulated[job.name]
         posterior = fit.tree["posterior"].to_dataset()
         for name, value in truth.items():
-            kind = (
-                "spreads"
-                if "spread" in name
-                else "population"
-                if "population" in name
-                else "groups, nu"
-            )
             low, high = np.quantile(posterior[name].values, [0.05, 0.95], axis=(0, 1))
-            held[kind] += list(np.ravel((low <= value) & (value <= high)))
+            covered[kind_of(name)] += list(np.ravel((low <= value) & (value <= high)))
         loss = sb.predict(sb.group(fit, "thin"), **TARGET)["loss"]
-        held["loss of the thin group at 20B on 2T"].append(
-            bool(loss.quantile(0.05) <= far <= loss.quantile(0.95))
-        )
+        is_covered = bool(loss.quantile(0.05) <= far <= loss.quantile(0.95))
+        covered["loss of the thin group at 20B on 2T"].append(is_covered)
         metadata.append(fit.metadata)
-    lines = [
-        f"`{model}`: {gates(metadata)}",
-        "",
-        "| 90% intervals of | hold the truth in |",
-        "|---|---|",
-    ]
-    return "\n".join(
-        [*lines, *(f"| {kind} | {np.mean(values):.0%} |" for kind, values in held.items())]
-    )
+    lines = [f"`{model}`: {gates(metadata)}", ""]
+    lines += ["| 90% intervals of | contain the truth in |", "|---|---|"]
+    lines += [f"| {kind} | {np.mean(values):.0%} |" for kind, values in covered.items()]
+    return "\n".join(lines)
+
+
+def kind_of(name: str) -> str:
+    """The row of the table that counts a variable of the posterior."""
+    if "spread" in name:
+        return "spreads"
+    if "population" in name:
+        return "population"
+    return "groups, nu"
 
 
 def public_tables() -> Iterator[sb.Runs]:
-    """The two families of pile2023, and these with three further tables as one family each, where all are at hand."""
+    """The two families of pile2023, and five families: these and three tables of one family each.
+
+    The five are skipped if one of their tables is missing.
+    """
     pile = sb.load_runs("pile2023")
     yield pile
     others = [load(name) for name in ONE_FAMILY]
     if None not in others:
         parts = [pile.table, *(runs.table.assign(group=runs.name) for runs in others)]
-        yield sb.Runs(
-            pd.concat(parts, ignore_index=True)[["N", "D", "C", "loss", "group"]], "five families"
-        )
+        table = pd.concat(parts, ignore_index=True)[["N", "D", "C", "loss", "group"]]
+        yield sb.Runs(table, "five families")
 
 
 def try_tables(model: str, seeds: int, workers: int) -> str:
-    """Fit public tables by several seeds; how each went, one line a table."""
+    """Results of the convergence checks of public tables with several seeds, a line a table."""
     lines = []
     for runs in public_tables():
         jobs = [sb.Job(f"{runs.name} {seed}", runs, model, seed=seed) for seed in range(seeds)]
@@ -159,11 +161,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     for model in arguments.models.split(","):
-        count = arguments.seeds if arguments.tables else arguments.replicates
-        print(
-            (try_tables if arguments.tables else measure)(model, count, arguments.workers),
-            flush=True,
-        )
+        if arguments.tables:
+            text = try_tables(model, arguments.seeds, arguments.workers)
+        else:
+            text = measure(model, arguments.replicates, arguments.workers)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

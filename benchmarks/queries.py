@@ -1,8 +1,8 @@
-"""Time what a saved posterior is asked: seconds of 4000 draws, every law, decisions, long lists of targets.
+"""Time of queries of a posterior of 4000 draws: every law, decisions, long lists of targets.
 
-Draws of laws alone are made by hand around sensible values; those with a discrepancy come from a fit of the Chinchilla
-points. Prints a table for docs/performance.md: medians of repeats after one call that is not counted, in seconds of the
-clock and of the processor, and the most memory that the process has taken by then.
+Draws of laws without a discrepancy are made by hand around sensible values; the others come from a
+fit of the Chinchilla points. Prints a table for docs/performance.md: medians of repeats after one
+call that is not counted, in wall and processor seconds, and the peak memory of the process so far.
 
     .venv/bin/python benchmarks/queries.py            # prints it
     .venv/bin/python benchmarks/queries.py --docs     # and writes it into the page
@@ -46,8 +46,9 @@ REPEATS = 3
 
 
 def handmade(model: str) -> sb.Fit:
-    """A fit of the Chinchilla points whose draws scatter by two percent around sensible values."""
-    spec, runs, rng = sb.read_model(model), sb.load_runs("hoffmann2022"), np.random.default_rng(0)
+    """A fit of the Chinchilla points whose draws lie within about 2% of sensible values."""
+    spec, runs = sb.read_model(model), sb.load_runs("hoffmann2022")
+    rng = np.random.default_rng(0)
     if "U" in spec.law_object.inputs:
         runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
     values = {
@@ -55,10 +56,8 @@ def handmade(model: str) -> sb.Fit:
     }
     for parameter in spec.law_object.parameters:
         if parameter.scale_of:
-            size = values[parameter.name]
-            values[parameter.name] = spec.priors[parameter.name].at * size ** (
-                1 / values[str(parameter.exponent)]
-            )
+            size, exponent = values[parameter.name], values[str(parameter.exponent)]
+            values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / exponent)
     posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()})
     posterior = posterior.assign_coords(chain=np.arange(SHAPE[0]), draw=np.arange(SHAPE[1]))
     tree = xr.DataTree.from_dict({"posterior": posterior})
@@ -67,16 +66,14 @@ def handmade(model: str) -> sb.Fit:
 
 
 def fit_of(model: str) -> sb.Fit:
-    """A fit to ask: sampled where there is a discrepancy, made by hand where not."""
-    return (
-        sb.fit(sb.load_runs("hoffmann2022"), model)
-        if sb.read_model(model).discrepancy
-        else handmade(model)
-    )
+    """A fit to query: sampled if it has a discrepancy, otherwise made by hand."""
+    if sb.read_model(model).discrepancy:
+        return sb.fit(sb.load_runs("hoffmann2022"), model)
+    return handmade(model)
 
 
 def timed(what: str, query: Callable[[], object]) -> str:
-    """A line of the table; some laws have no optimum."""
+    """A row of the table: medians over repeats, or no answer if a law has no optimum."""
     try:
         query()
     except sb.QueryError as error:
@@ -97,8 +94,9 @@ def timed(what: str, query: Callable[[], object]) -> str:
 
 
 def table() -> Iterator[str]:
-    """Ask everything, fit by fit."""
-    yield f"{date.today()}: {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}.\n"
+    """Lines of the table: the machine, the header, and a row for each query of each fit."""
+    python = platform.python_version()
+    yield f"{date.today()}: {os.cpu_count()} cores, Python {python}, numpy {np.__version__}.\n"
     yield "| question, 4000 draws | seconds | of the processor | GiB at most |\n|---|---|---|---|"
     sizes, tokens = np.geomspace(1e8, 1e12, TARGETS), np.geomspace(1e12, 1e10, TARGETS)
     for model in ("chinchilla", "coupled-discrepancy"):
@@ -128,7 +126,7 @@ def table() -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table, and write it into docs/performance.md where asked to."""
+    """Print the table; with --docs, write it into docs/performance.md too."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,17 +1,24 @@
-"""Posteriors by an independent sampler: Stan, on a program written by hand in the original parameters.
+"""Posteriors by an independent sampler: Stan, with a program in the original parameters.
 
-Three specs on three tables. Nothing of the package's inference is used: the program states law, priors and noise again,
-moves in exponents, floor and the term sizes at the reference scales (not in the natural coordinates), and leaves
-constraints and Jacobians to Stan. A discrepancy is sampled as weights of all eigenvectors of its kernel, those of large
-eigenvalues times eta: none is left out, and none is moved to where the runs put it. That takes hours on 240 runs, so
-this one pair is sampled by PyMC's own NUTS (10 chains of 10,000 draws, its starts and adaptation) on the package's
-`pm.Model`, whose density tests/fitting/test_graph.py compares with one written by hand: there the sampler is independent, the
-coordinates are not. What is stored is what tests compare with: means, standard deviations, quantiles and Monte Carlo
-errors of the logs of all parameters, of the loss at 70B on 1.4T, and of N* at 5.76e23 FLOP. Needs R with rstan (Debian:
-``apt-get install r-cran-rstan``) and the public tables of the tests:
+Three specs on three tables. Nothing of the package's inference is used: the program states law,
+priors and noise again. It samples exponents, floor and the term sizes at the reference scales, not
+the natural coordinates, and leaves constraints and Jacobians to Stan. A discrepancy is sampled as
+weights of all eigenvectors of its kernel, those of large eigenvalues times eta: no eigenvector is
+dropped, and no weight is centred at its value given the runs.
 
-    python benchmarks/reference_posteriors.py --make      # samples with Stan (most of an hour), writes the JSON files
-    python benchmarks/reference_posteriors.py             # prints how fits of the package compare with them
+That takes hours on 240 runs, so this one pair is sampled by PyMC's own NUTS (10 chains of 10,000
+draws, its starts and adaptation) on the package's `pm.Model`. tests/fitting/test_graph.py compares
+the density of that model with one written by hand. There the sampler is independent, but not the
+coordinates.
+
+Tests compare fits with the stored means, standard deviations, quantiles and Monte Carlo errors of
+the logs of all parameters, of the loss at 70B on 1.4T, and of N* at 5.76e23 FLOP. Needs R with
+rstan (Debian: ``apt-get install r-cran-rstan``) and the public tables of the tests:
+
+    python benchmarks/reference_posteriors.py --make   # samples with Stan, writes the JSON files
+    python benchmarks/reference_posteriors.py          # compares fits of the package with them
+
+The first takes most of an hour.
 """
 
 from __future__ import annotations
@@ -44,7 +51,7 @@ CHAINS, WARMUP = 4, 1500
 
 
 class Sampling(NamedTuple):
-    """What the command line sets of Stan's sampler: draws a chain, its target acceptance, and cores."""
+    """Settings of Stan's sampler: draws a chain, target acceptance, and cores."""
 
     draws: int = 5000
     adapt_delta: float = 0.99
@@ -96,8 +103,9 @@ transformed parameters {
   real kappa = free_kappa ? free[1] : 1;
   vector[n] mu;
   for (i in 1:n)
-    mu[i] = log(L_inf + exp(kappa * log_sum_exp((log(size_N) - alpha_N * (log_N[i] - log(1e9))) / kappa,
-                                                (log(size_D) - alpha_D * (log_D[i] - log(2e10))) / kappa)));
+    mu[i] = log(L_inf + exp(kappa * log_sum_exp(
+      (log(size_N) - alpha_N * (log_N[i] - log(1e9))) / kappa,
+      (log(size_D) - alpha_D * (log_D[i] - log(2e10))) / kappa)));
   if (gp)
     mu += root * (weights .* (0.01 * scaled + eta_free[1] * (1 - scaled)));
 }
@@ -126,12 +134,14 @@ compiled <- arguments[1]
 if (!file.exists(compiled)) saveRDS(stan_model(arguments[2], boost_lib = boost), compiled)
 set <- readRDS(compiled)
 if (length(arguments) > 2) {
-  fit <- sampling(set, data = read_rdump(arguments[3]), chains = %d, warmup = %d, iter = %d, cores = %d, seed = 1,
-                  refresh = 0, pars = c("mu", "weights"), include = FALSE, init_r = 1,
+  fit <- sampling(set, data = read_rdump(arguments[3]), chains = %d, warmup = %d, iter = %d,
+                  cores = %d, seed = 1, refresh = 0, pars = c("mu", "weights"),
+                  include = FALSE, init_r = 1,
                   control = list(adapt_delta = %s, metric = "dense_e", max_treedepth = 12))
   kept <- as.array(fit)
-  rows <- data.frame(chain = rep(seq_len(dim(kept)[2]), each = dim(kept)[1]),
-                     matrix(kept, ncol = dim(kept)[3], dimnames = list(NULL, dimnames(kept)[[3]])), check.names = FALSE)
+  columns <- matrix(kept, ncol = dim(kept)[3], dimnames = list(NULL, dimnames(kept)[[3]]))
+  rows <- data.frame(chain = rep(seq_len(dim(kept)[2]), each = dim(kept)[1]), columns,
+                     check.names = FALSE)
   write.csv(rows, arguments[4], row.names = FALSE)
   cat("divergences", get_num_divergent(fit), "\\n")
   cat("version", as.character(packageVersion("rstan")), stan_version(), "\\n")
@@ -140,23 +150,22 @@ if (length(arguments) > 2) {
 
 
 def public_runs(name: str) -> sb.Runs:
-    """A table of the comparison: of Muennighoff et al.'s runs those without repeated data, of a sweep the best ones."""
+    """A table of the comparison: without repeated data, and with the best run of each sweep."""
     if name in sb.list_runs().query("at_hand == 'embedded'").index:
         return sb.load_runs(name)
     import pandas as pd
 
     table = pd.read_csv(SHARED / f"{name}.csv")
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1].drop(
-            columns="unique_tokens"
-        )  # these laws know nothing of repeated data
+        once = table["epochs"] <= 1  # these laws do not describe repeated data
+        table = table[once].drop(columns="unique_tokens")
     if name == "misfitting2025":
         table = table.loc[table.groupby(["params", "tokens"])["loss"].idxmin()]
     return sb.read_runs(table, name=name)
 
 
 def stan_data(runs: sb.Runs, model: str) -> dict[str, Any]:
-    """What the program takes; the kappa prior is the spec file's, the others are written into the program."""
+    """Data of the Stan program, with the kappa prior of the spec; it states the other priors."""
     gp = model.endswith("discrepancy")
     kappa = {"kappa_median": 1.0 if gp else 0.7, "kappa_sigma": 0.4 if gp else 0.6}
     flags = {"free_kappa": int(model.startswith("coupled")), "gp": int(gp)}
@@ -166,17 +175,20 @@ def stan_data(runs: sb.Runs, model: str) -> dict[str, Any]:
 
 def dump(data: dict[str, Any]) -> str:
     """Text that R's ``read_rdump`` reads."""
-
-    def literal(value: Any) -> str:
-        return f"c({', '.join(f'{v:.17g}' for v in value)})" if np.ndim(value) else repr(value)
-
-    return "\n".join(f"{name} <- {literal(value)}" for name, value in data.items()) + "\n"
+    lines = []
+    for name, value in data.items():
+        if np.ndim(value):
+            numbers = ", ".join(f"{number:.17g}" for number in value)
+            lines.append(f"{name} <- c({numbers})\n")
+        else:
+            lines.append(f"{name} <- {value!r}\n")
+    return "".join(lines)
 
 
 def sample_stan(
     runs: sb.Runs, model: str, folder: Path, how: Sampling
 ) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Draws of the program, (chain, draw) under our names, and how they were made."""
+    """Draws of the Stan program, (chain, draw), and the settings and results of the sampler."""
     (folder / "law.stan").write_text(STAN)
     (folder / "sample.R").write_text(
         R % (CHAINS, WARMUP, WARMUP + how.draws, how.cores, how.adapt_delta)
@@ -187,23 +199,22 @@ def sample_stan(
     done = subprocess.run(
         ["Rscript", folder / "sample.R", *files], capture_output=True, text=True, check=True
     )
-    said = dict(
-        line.split(maxsplit=1)
-        for line in done.stdout.splitlines()
-        if line.startswith(("div", "version"))
-    )
+    printed = {}
+    for line in done.stdout.splitlines():
+        if line.startswith(("div", "version")):
+            word, rest = line.split(maxsplit=1)
+            printed[word] = rest
     with files[-1].open() as file:
-        columns = list(csv.reader(file))
-    values = np.array(columns[1:], float).reshape(CHAINS, how.draws, -1)
-    draws = xr.Dataset(
-        {n: (("chain", "draw"), values[..., i]) for i, n in enumerate(columns[0])}
-    ).drop_vars("chain")
-    rstan, stan = said["version"].split()
-    return draws, {"rstan": rstan, "stan": stan, "divergences": int(said["divergences"])}
+        names, *rows = csv.reader(file)
+    values = np.array(rows, float).reshape(CHAINS, how.draws, -1)
+    columns = {name: (("chain", "draw"), values[..., i]) for i, name in enumerate(names)}
+    draws = xr.Dataset(columns).drop_vars("chain")
+    rstan, stan = printed["version"].split()
+    return draws, {"rstan": rstan, "stan": stan, "divergences": int(printed["divergences"])}
 
 
 def sample_pymc(runs: sb.Runs, model: str, cores: int) -> tuple[xr.Dataset, dict[str, Any]]:
-    """Logs of the parameters by PyMC's own NUTS, and how they were made."""
+    """Logs of the parameters by PyMC's own NUTS, and its settings and divergences."""
     import pymc as pm
 
     from scalebayes.fitting.graph import pymc_model
@@ -239,12 +250,16 @@ def from_fit(fit: sb.Fit) -> xr.Dataset:
 
 
 def with_decisions(logs: xr.Dataset) -> xr.Dataset:
-    """Add the logs of the law's loss at the far target and of N* at the budget, computed alike for both sides."""
+    """Add the logs of the law's loss at the far target and of N* at the budget.
+
+    The same formulas serve the reference and the fits of the package.
+    """
     kappa = np.exp(logs["kappa"]) if "kappa" in logs else 1.0
     a_N, a_D = np.exp(logs["alpha_N"]), np.exp(logs["alpha_D"])
-    n, d = a_N * (logs["N_c"] - np.log(FAR["N"])), a_D * (logs["D_c"] - np.log(FAR["D"]))
-    reducible = np.exp(kappa * np.logaddexp(n / kappa, d / kappa))
-    # at the optimum alpha_N n^(1/kappa) = alpha_D d^(1/kappa) along N D = budget / 6
+    log_n = a_N * (logs["N_c"] - np.log(FAR["N"]))
+    log_d = a_D * (logs["D_c"] - np.log(FAR["D"]))
+    reducible = np.exp(kappa * np.logaddexp(log_n / kappa, log_d / kappa))
+    # At the optimum alpha_N n^(1/kappa) = alpha_D d^(1/kappa) along N D = budget / 6.
     N_terms = np.log(a_N) + a_N / kappa * logs["N_c"]
     D_terms = np.log(a_D) + a_D / kappa * (logs["D_c"] - np.log(BUDGET / 6))
     log_N = (N_terms - D_terms) * kappa / (a_N + a_D)
@@ -263,15 +278,21 @@ def summarise(logs: xr.Dataset) -> dict[str, dict[str, Any]]:
         "ess_bulk": azs.ess(logs, method="bulk"),
         "r_hat": azs.rhat(logs),
     }
-    at = logs.quantile(QUANTILES)
+    quantiles = logs.quantile(QUANTILES)
     digits = {"ess_bulk": 4, "r_hat": 5}
-    return {
-        str(name): {
-            key: float(f"{float(v[name]):.{digits.get(key, 7)}g}") for key, v in columns.items()
-        }
-        | {"quantiles": [float(f"{float(q):.7g}") for q in at[name]]}
-        for name in sorted(logs)
-    }
+    summary: dict[str, dict[str, Any]] = {}
+    for name in sorted(logs):
+        row: dict[str, Any] = {}
+        for key, values in columns.items():
+            row[key] = rounded(values[name], digits.get(key, 7))
+        row["quantiles"] = [rounded(value, 7) for value in quantiles[name]]
+        summary[str(name)] = row
+    return summary
+
+
+def rounded(value: xr.DataArray, digits: int) -> float:
+    """A number to significant digits."""
+    return float(f"{float(value):.{digits}g}")
 
 
 def make(models: tuple[str, ...], tables: tuple[str, ...], how: Sampling, folder: Path) -> None:
@@ -282,52 +303,61 @@ def make(models: tuple[str, ...], tables: tuple[str, ...], how: Sampling, folder
         runs = public_runs(table)
         for model in models:
             if (model, table) == BY_PYMC:
-                logs, said = sample_pymc(runs, model, how.cores)
+                logs, sampler = sample_pymc(runs, model, how.cores)
             else:
-                draws, said = sample_stan(runs, model, folder, how)
+                draws, sampler = sample_stan(runs, model, folder, how)
                 logs = from_stan(draws, model)
-                said |= {
-                    "chains": CHAINS,
-                    "warmup": WARMUP,
-                    "draws": how.draws,
-                    "adapt_delta": how.adapt_delta,
-                }
-                said |= {"metric": "dense_e"}
+                sampler |= {"chains": CHAINS, "warmup": WARMUP, "draws": how.draws}
+                sampler |= {"adapt_delta": how.adapt_delta, "metric": "dense_e"}
             summary = summarise(logs)
-            entry = {"model": model, "table": table, "runs": runs.hash, "sampler": said}
+            entry = {"model": model, "table": table, "runs": runs.hash, "sampler": sampler}
             entry |= {"quantile_levels": list(QUANTILES), "logs": summary}
             (STORED / f"{model}--{table}.json").write_text(json.dumps(entry, indent=1) + "\n")
-            worst, least = (
-                max(s["r_hat"] for s in summary.values()),
-                min(s["ess_bulk"] for s in summary.values()),
+            worst = max(row["r_hat"] for row in summary.values())
+            least = min(row["ess_bulk"] for row in summary.values())
+            print(
+                f"{model} on {table}: R-hat at most {worst:.4f}, ESS at least {least:.0f}, "
+                f"{sampler['divergences']} divergences",
+                flush=True,
             )
-            text = f"R-hat at most {worst:.4f}, ESS at least {least:.0f}, {said['divergences']} divergences"
-            print(f"{model} on {table}: {text}", flush=True)
 
 
 def compare(entry: dict[str, Any], fit: sb.Fit) -> dict[str, dict[str, float]]:
-    """Ours against the reference by quantity.
+    """Differences between a fit and the reference, for each quantity.
 
-    ``z`` of the difference of means and ``sd_ratio`` with its relative Monte Carlo error ``sd_error``, both sides
-    counted, and ``width_ratio``, of the 90% intervals, which long tails do not blur.
+    ``z`` is the difference of means over the Monte Carlo error of both sides; ``sd_ratio`` has the
+    relative Monte Carlo error ``sd_error`` of both sides; ``width_ratio`` is of the 90% intervals,
+    which are less sensitive to long tails.
     """
     ours = summarise(from_fit(fit))
     return {name: _differences(ours[name], theirs) for name, theirs in entry["logs"].items()}
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
-    both = (ours, theirs)
-    widths = [s["quantiles"][-1] - s["quantiles"][0] for s in both]
+    mean_error = float(np.hypot(ours["mcse_mean"], theirs["mcse_mean"]))
+    sd_error = np.hypot(ours["mcse_sd"] / ours["sd"], theirs["mcse_sd"] / theirs["sd"])
+    our_width = ours["quantiles"][-1] - ours["quantiles"][0]
+    their_width = theirs["quantiles"][-1] - theirs["quantiles"][0]
     return {
-        "z": (ours["mean"] - theirs["mean"]) / float(np.hypot(*(s["mcse_mean"] for s in both))),
+        "z": (ours["mean"] - theirs["mean"]) / mean_error,
         "sd_ratio": ours["sd"] / theirs["sd"],
-        "sd_error": float(np.hypot(*(s["mcse_sd"] / s["sd"] for s in both))),
-        "width_ratio": widths[0] / widths[1],
+        "sd_error": float(sd_error),
+        "width_ratio": our_width / their_width,
     }
 
 
+def describe(differences: dict[str, dict[str, float]]) -> str:
+    """The largest |z| and the ranges of the ratios, as text."""
+    worst = max(differences, key=lambda name: abs(differences[name]["z"]))
+    parts = [f"largest |z| {abs(differences[worst]['z']):.2f} ({worst})"]
+    for key in ("sd_ratio", "width_ratio"):
+        ratios = [one[key] for one in differences.values()]
+        parts.append(f"{key} {min(ratios):.3f} to {max(ratios):.3f}")
+    return "; ".join(parts)
+
+
 def main() -> None:
-    """Make the stored summaries, or compare fresh fits with them."""
+    """Make the stored summaries, or compare new fits with them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -340,7 +370,7 @@ def main() -> None:
     )
     parser.add_argument("--adapt-delta", type=float, default=Sampling().adapt_delta)
     parser.add_argument(
-        "--folder", type=Path, help="where Stan's compiled program and draws go, to be used again"
+        "--folder", type=Path, help="keeps Stan's compiled program and draws for reuse"
     )
     arguments = parser.parse_args()
     models, tables = tuple(arguments.models.split(",")), tuple(arguments.tables.split(","))
@@ -352,16 +382,9 @@ def main() -> None:
     for file in sorted(STORED.glob("*.json")):
         entry = json.loads(file.read_text())
         if entry["model"] in models and entry["table"] in tables:
-            found = compare(
-                entry, sb.fit(public_runs(entry["table"]), entry["model"], draws=4000, seed=1)
-            )
-            worst = max(found, key=lambda name: abs(found[name]["z"]))
-            ratios = {key: [q[key] for q in found.values()] for key in ("sd_ratio", "width_ratio")}
-            text = "; ".join(f"{key} {min(v):.3f} to {max(v):.3f}" for key, v in ratios.items())
-            print(
-                f"{file.stem}: largest |z| {abs(found[worst]['z']):.2f} ({worst}); {text}",
-                flush=True,
-            )
+            runs = public_runs(entry["table"])
+            fit = sb.fit(runs, entry["model"], draws=4000, seed=1)
+            print(f"{file.stem}: {describe(compare(entry, fit))}", flush=True)
 
 
 if __name__ == "__main__":

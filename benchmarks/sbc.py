@@ -1,17 +1,19 @@
-"""Simulation-based calibration of every spec: inference must give back the prior it was fed.
+"""Simulation-based calibration of every spec: averaged posteriors must equal the prior.
 
-Parameters are drawn from the prior, a table is simulated from them on one fixed design, and the spec is fitted to it.
-Over many replicates the rank of the truth among 99 thinned posterior draws must be uniform, for every parameter, the
-loss at a far target (with its discrepancy, simulated jointly with the table), N* and the log likelihood of the table
-(Talts et al. 2018; Modrak et al. 2023). Uniformity is judged by the simultaneous bands of the ranks' ECDF (Saeilynoja
-et al. 2022), whose probabilities are computed exactly, not simulated.
+Parameters are drawn from the prior, a table is simulated from them on one fixed design, and the
+spec is fitted to it. Over many replicates the rank of the truth among 99 thinned posterior draws
+must be uniform, for every parameter, the loss at a far target (with its discrepancy, simulated
+jointly with the table), N* and the log likelihood of the table (Talts et al. 2018; Modrak et al.
+2023). Uniformity is judged by the simultaneous bands of the ranks' ECDF (Saeilynoja et al. 2022),
+whose probabilities are computed exactly, not simulated.
 
-No table is refused for its numbers: tables go to ``fit`` directly, past the unit checks of ``read_runs``, which would
-truncate the prior. Only a loss that is not finite, or a sampler that cannot start, drops a replicate, and the share is
-reported. Replicates that fail the gate stay in the ranks.
+No table is refused for its numbers: tables are passed to ``fit`` without the unit checks of
+``read_runs``, which would truncate the prior. A replicate is dropped only if a loss is not finite
+or the sampler cannot start, and the share is reported. Replicates that fail the convergence checks
+stay in the ranks.
 
-    python benchmarks/sbc.py --models coupled,kaplan --replicates 1000    # goes on from where the last run stopped
-    python benchmarks/sbc.py --docs                                       # only writes the table of docs/sbc.md
+    python benchmarks/sbc.py --models coupled,kaplan --replicates 1000    # continues the last run
+    python benchmarks/sbc.py --docs                          # only writes the table of docs/sbc.md
 
 Results are appended to benchmarks/results/sbc/<spec>.csv, one line a replicate.
 """
@@ -59,20 +61,20 @@ TARGET = {
 }
 BUDGET = 5.76e23
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
-"""Half the chains of the default, all else (tuning, step size, repeats on a failed gate) as users have it."""
+"""Half the chains of the default; tuning, step size and repeats of failed fits are the defaults."""
 CHUNK = 100
 """Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
 UNPOOLED = [name for name in sb.list_models().index if sb.read_model(name).pool is None]
-"""Specs of one group; benchmarks/pooling.py does the like for the others."""
+"""Specs of one group; benchmarks/pooling.py does the same for the others."""
 
 type Fitter = Callable[..., sb.Fit]
 
 
 @cache
 def design() -> pd.DataFrame:
-    """The fixed table of inputs: eight sizes by six token counts, each run moved a little off the grid."""
+    """The fixed table of inputs: eight sizes by six token counts, with jitter of the grid."""
     rng = np.random.default_rng(20)
     grid = np.meshgrid(np.geomspace(3e7, 1e10, 8), np.geomspace(1e9, 3e11, 6))
     N, D = (g.ravel() * np.exp(0.1 * rng.standard_normal(g.size)) for g in grid)
@@ -89,7 +91,7 @@ def design() -> pd.DataFrame:
 
 
 def far_accuracy(spec: Spec, values: dict[str, np.ndarray]) -> np.ndarray:
-    """What a law of accuracy says at the far target, (S,); past 1 where an exponential is asked too far."""
+    """Accuracy of a law at the far target, (S,); an exponential law can exceed 1 out there."""
     law = spec.law_object
     odds = law(TARGET["P"], **{name: values[name] for name in law.parameter_names})
     return odds / (1 + odds)
@@ -107,9 +109,8 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     prior_seed, noise_seed = seed.generate_state(2)
     truth = prior_draws(spec, 1, int(prior_seed))
     rng = np.random.default_rng(noise_seed)
-    inputs = pd.concat(
-        [table, pd.DataFrame([TARGET])]
-    )  # the target last: its delta goes with those of the table
+    # The target is the last row, so that its delta is drawn jointly with those of the table.
+    inputs = pd.concat([table, pd.DataFrame([TARGET])])
     log_law = np.log(law.evaluate({x: inputs[x].to_numpy() for x in law.inputs}, truth))
     delta = np.zeros(len(inputs))
     if spec.discrepancy is not None:
@@ -118,24 +119,30 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
         delta = truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
     log_loss = log_law + delta
     scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
-    seen = np.exp(log_loss[:-1] + scatter)
-    seen = {"accuracy": seen / (1 + seen)} if law.response == "odds" else {"loss": seen}
-    runs = sb.Runs(table.drop(columns="P").assign(**seen), name=f"simulated from {spec.name}")
-    truth["loss_far"] = (
-        far_accuracy(spec, truth) if law.response == "odds" else np.exp(log_loss[-1:])
-    )
+    response = np.exp(log_loss[:-1] + scatter)
+    table = table.drop(columns="P")
+    if law.response == "odds":
+        table["accuracy"] = response / (1 + response)
+        truth["loss_far"] = far_accuracy(spec, truth)
+    else:
+        table["loss"] = response
+        truth["loss_far"] = np.exp(log_loss[-1:])
+    runs = sb.Runs(table, name=f"simulated from {spec.name}")
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
-    truth["log_likelihood"] = log_likelihood(
-        spec, runs, truth, delta[:-1] * spec.observation.samples_discrepancy
-    )
+    # A discrepancy that is not sampled is integrated out of the likelihood.
+    given = delta[:-1] if spec.observation.samples_discrepancy else 0.0
+    truth["log_likelihood"] = log_likelihood(spec, runs, truth, given)
     return truth, runs
 
 
 def optimum(
     spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.ndarray
 ) -> np.ndarray:
-    """N* at the budget under the truth, (1,): of the law, or with what its discrepancy on the table lets expect."""
+    """N* at the budget under the truth, (1,), of the law or of the expected latent function.
+
+    The expectation is conditional on the discrepancy at the runs.
+    """
     law = spec.law_object
     parameters = {name: truth[name] for name in law.parameter_names}
     start = law.optimise(BUDGET / 6, parameters)
@@ -185,13 +192,14 @@ def thin(fit: sb.Fit) -> sb.Fit:
 
 
 def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
-    """The quantities of `simulate` by a fit, through the package's own queries, each of shape (draws,)."""
+    """The quantities of `simulate` from a fit by the package's queries, each of shape (draws,)."""
     spec = fit.spec
-    values = {str(name): v.values.ravel() for name, v in fit.tree["posterior"].to_dataset().items()}
-    delta = fit.spec.observation.delta_at_runs(fit.tree)
-    values["log_likelihood"] = log_likelihood(
-        spec, fit.runs, values, delta[0] if np.ndim(delta) else delta
-    )
+    posterior = fit.tree["posterior"].to_dataset()
+    values = {str(name): variable.values.ravel() for name, variable in posterior.items()}
+    delta = spec.observation.delta_at_runs(fit.tree)
+    if np.ndim(delta):
+        delta = delta[0]  # the only chain
+    values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta)
     law = spec.law_object
     if law.response == "odds":
         values["loss_far"] = far_accuracy(spec, values)
@@ -216,7 +224,10 @@ def job(spec: Spec, index: int) -> sb.Job:
 
 
 def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> dict[str, Any]:
-    """One replicate: ranks of all quantities, the gate's verdict and the time; no ranks where there is no fit."""
+    """One replicate: ranks of all quantities, failed convergence checks, and seconds.
+
+    There are no ranks if the fit fails.
+    """
     started = time.perf_counter()
     seed, (fit_seed, query_seed, tie_seed) = seeds(spec, index)
     row: dict[str, Any] = {"replicate": index, "spec": spec.hash[:8], "gate": "", "attempts": 0}
@@ -237,7 +248,7 @@ def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> 
 
 
 def rank(truth: float, draws: np.ndarray, rng: np.random.Generator) -> int:
-    """How many draws are below the truth, ties (at infinity, say) broken at random: 0 to the number of draws."""
+    """Number of draws below the truth; ties, at infinity for example, are broken at random."""
     return int((draws < truth).sum() + rng.integers(0, (draws == truth).sum() + 1))
 
 
@@ -247,11 +258,11 @@ def quantities(table: pd.DataFrame) -> list[str]:
 
 
 EDGES = np.arange(1, THINNED + 1) / (THINNED + 1)
-"""Where the ECDF of the ranks is looked at: between any two ranks."""
+"""Points at which the ECDF of the ranks is evaluated: between any two ranks."""
 
 
 def counts(ranks: np.ndarray) -> np.ndarray:
-    """How many ranks lie below each edge."""
+    """Number of ranks below each edge."""
     return np.bincount(ranks, minlength=THINNED + 1).cumsum()[:-1]
 
 
@@ -269,9 +280,10 @@ def band(tail: float, replicates: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def staying_inside(lower: np.ndarray, upper: np.ndarray, replicates: int) -> float:
-    """Probability that the counts of uniform ranks stay within bounds at all edges, edge by edge and exactly.
+    """Exact probability that the counts of uniform ranks stay within bounds at all edges.
 
-    The count at an edge given that at the edge before it is binomial in what is left (Saeilynoja et al. 2022).
+    Given the count at one edge, the count at the next is that plus a binomial number of the
+    remaining replicates (Saeilynoja et al. 2022).
     """
     reached, probability, left = np.array([0]), np.array([1.0]), 1.0
     for edge, low, high in zip(EDGES, lower, upper, strict=True):
@@ -279,9 +291,8 @@ def staying_inside(lower: np.ndarray, upper: np.ndarray, replicates: int) -> flo
             return 0.0
         step = 1 - (1 - edge) / left
         to = np.arange(low, high + 1)
-        probability = probability @ stats.binom.pmf(
-            to - reached[:, None], replicates - reached[:, None], step
-        )
+        added, remaining = to - reached[:, None], replicates - reached[:, None]
+        probability = probability @ stats.binom.pmf(added, remaining, step)
         reached, left = to, 1 - edge
     return float(probability.sum())
 
@@ -294,24 +305,29 @@ def p_value(ranks: np.ndarray) -> float:
 
 @cache
 def simultaneous_band(replicates: int, prob: float) -> tuple[np.ndarray, np.ndarray]:
-    """Counts between which the ECDF of uniform ranks stays at all edges with a probability of at least ``prob``."""
+    """Bounds of counts within which uniform ranks stay at all edges with probability ``prob``.
+
+    The probability is at least ``prob``; the bounds are found by bisection.
+    """
     low, high = -14.0, 0.0  # log of the pointwise tail: the widest band is always wide enough
     for _ in range(16):
         middle = (low + high) / 2
-        enough = staying_inside(*band(np.exp(middle), replicates), replicates) >= prob
-        low, high = (middle, high) if enough else (low, middle)
+        if staying_inside(*band(np.exp(middle), replicates), replicates) >= prob:
+            low = middle
+        else:
+            high = middle
     return band(np.exp(low), replicates)
 
 
 def outside(table: pd.DataFrame, prob: float = 0.99) -> dict[str, float]:
-    """Quantities whose ECDF leaves the simultaneous band, Bonferroni over all quantities, with their p-values."""
+    """P-values of the quantities whose ECDF leaves its simultaneous band, by Bonferroni."""
     names = quantities(table)
     found = {name: p_value(table[name].to_numpy(int)) for name in names}
     return {name: p for name, p in found.items() if p < (1 - prob) / len(names)}
 
 
 def holding(table: pd.DataFrame) -> dict[str, float]:
-    """Share of the replicates whose central 90% interval holds the truth, for each quantity."""
+    """Share of the replicates whose central 90% interval contains the truth, by quantity."""
     edge = (THINNED + 1) // 20
     return {
         name: float(table[name].astype(int).between(edge, THINNED - edge).mean())
@@ -320,21 +336,21 @@ def holding(table: pd.DataFrame) -> dict[str, float]:
 
 
 def to_tree(table: pd.DataFrame) -> xr.DataTree:
-    """PIT values in group ``prior_sbc``, as `arviz_plots.plot_ecdf_pit` takes them; ranks spread over their cells."""
+    """PIT values in group ``prior_sbc``, for `arviz_plots.plot_ecdf_pit`.
+
+    Each rank becomes a uniform number in its cell of width 1/100.
+    """
     rng = np.random.default_rng(0)
-    values = {
-        name: (table[name].to_numpy() + rng.random(len(table))) / (THINNED + 1)
-        for name in quantities(table)
-    }
-    dataset = xr.Dataset(
-        {name: (("chain", "draw"), v[None]) for name, v in values.items()},
-        {"chain": [0], "draw": table["replicate"].to_numpy()},
-    )
-    return xr.DataTree.from_dict({"prior_sbc": dataset})
+    values = {}
+    for name in quantities(table):
+        pit = (table[name].to_numpy() + rng.random(len(table))) / (THINNED + 1)
+        values[name] = (("chain", "draw"), pit[None])
+    labels = {"chain": [0], "draw": table["replicate"].to_numpy()}
+    return xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values, labels)})
 
 
 def read_results(spec: Spec) -> pd.DataFrame:
-    """All replicates made so far of a spec as it is now; those of other priors are left out."""
+    """All replicates made so far with the current priors of a spec."""
     file = RESULTS / f"{spec.name}.csv"
     if not file.is_file():
         return pd.DataFrame(columns=NOTES, dtype=str)
@@ -345,14 +361,15 @@ def read_results(spec: Spec) -> pd.DataFrame:
 
 
 def run_missing(spec: Spec, wanted: Iterable[int], workers: Workers) -> Iterator[dict[str, Any]]:
-    """Replicates not yet in the results, as they come: fitted some hundred at a time, which is what is kept on disk."""
+    """Replicates that are not in the results yet; `CHUNK` of them are fitted at a time."""
     have = set(read_results(spec)["replicate"].astype(int))
-    for chunk in itertools.batched([i for i in wanted if i not in have], CHUNK):
+    missing = [i for i in wanted if i not in have]
+    for chunk in itertools.batched(missing, CHUNK):
         yield from fit_and_rank(spec, chunk, workers)
 
 
 def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> list[dict[str, Any]]:
-    """Replicates whose fits are made by `scalebayes.fit_many`, side by side, and are gone afterwards."""
+    """Replicates whose fits are made in parallel by `scalebayes.fit_many` and then deleted."""
     with (
         tempfile.TemporaryDirectory() as folder,
         np.errstate(all="ignore"),
@@ -362,12 +379,15 @@ def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> lis
         made = sb.fit_many([job(spec, i) for i in replicates], folder, workers=workers)
         seconds = made.table["seconds"]
 
-        def fitted(i: int) -> Fitter:
+        def stored(i: int) -> Fitter:
             return lambda *_, **__: made[str(i)]
 
-        return [
-            replicate(spec, i, fit=fitted(i)) | {"seconds": seconds[str(i)]} for i in replicates
-        ]
+        rows = []
+        for i in replicates:
+            row = replicate(spec, i, fit=stored(i))
+            row["seconds"] = seconds[str(i)]
+            rows.append(row)
+        return rows
 
 
 def append(spec: Spec, row: dict[str, Any]) -> None:
@@ -385,31 +405,39 @@ def append(spec: Spec, row: dict[str, Any]) -> None:
 
 
 def summarise(spec: Spec) -> dict[str, Any]:
-    """One line of the table of docs/sbc.md."""
+    """A row of the table of docs/sbc.md; empty if no replicate has a fit."""
     everything = read_results(spec)
     table = everything[~everything["gate"].str.startswith("NO FIT")]
     n, names = len(table), quantities(table)
     if n == 0:
         return {}
-    found = {name: p_value(table[name].to_numpy(int)) for name in names}
-    worst = min(found, key=lambda name: found[name])
-    lower, upper = simultaneous_band(n, 1 - 0.01 / len(names))
-    off = {name: np.abs(counts(table[name].to_numpy(int)) / n - EDGES).max() for name in names}
-    furthest = max(off, key=lambda name: off[name])
-    held = holding(table)
-    least, most = min(held, key=lambda name: held[name]), max(held, key=lambda name: held[name])
+    p_values, deviations = {}, {}
+    for name in names:
+        ranks = table[name].to_numpy(int)
+        p_values[name] = p_value(ranks)
+        deviations[name] = np.abs(counts(ranks) / n - EDGES).max()
+    worst = min(p_values, key=lambda name: p_values[name])
+    furthest = max(deviations, key=lambda name: deviations[name])
+    # Each quantity has its share of one percent (Bonferroni).
+    level = 0.01 / len(names)
+    lower, upper = simultaneous_band(n, 1 - level)
+    outside_names = [name for name, p in p_values.items() if p < level]
+    covered = holding(table)
+    least = min(covered, key=lambda name: covered[name])
+    most = max(covered, key=lambda name: covered[name])
     failures = table["gate"].str.split().explode().value_counts()
+    codes = [f"{code} {count}" for code, count in failures.items() if code]
     return {
         "spec": f"`{spec.name}`",
         "hash": spec.hash[:8],
         "replicates": n,
-        "largest deviation": f"{off[furthest]:.3f} ({furthest})",
+        "largest deviation": f"{deviations[furthest]:.3f} ({furthest})",
         "band, half width": f"{(upper - lower).max() / 2 / n:.3f}",
-        "smallest p (Bonferroni)": f"{min(1.0, len(names) * found[worst]):.2g} ({worst})",
-        "outside": ", ".join(n for n, p in found.items() if p < 0.01 / len(names)) or "none",
-        "90% intervals hold": f"{held[least]:.1%} ({least}) to {held[most]:.1%} ({most})",
+        "smallest p (Bonferroni)": f"{min(1.0, len(names) * p_values[worst]):.2g} ({worst})",
+        "outside": ", ".join(outside_names) or "none",
+        "90% intervals hold": f"{covered[least]:.1%} ({least}) to {covered[most]:.1%} ({most})",
         "gate failed": f"{(table['gate'] != '').mean():.1%}",
-        "codes": ", ".join(f"{code} {count}" for code, count in failures.items() if code) or "-",
+        "codes": ", ".join(codes) or "-",
         "repeated": f"{(table['attempts'] > 1).mean():.1%}",
         "no fit": len(everything) - n,
         "seconds each": f"{table['seconds'].astype(float).median():.2f}",
@@ -417,26 +445,33 @@ def summarise(spec: Spec) -> dict[str, Any]:
 
 
 def read_docs() -> dict[str, dict[str, str]]:
-    """The table of docs/sbc.md, a row a spec."""
-    inside = DOCS.read_text().split(MARKERS[0])[1].split(MARKERS[1])[0].strip().splitlines()
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in inside)
+    """The rows of the table of docs/sbc.md by spec."""
+    table = DOCS.read_text().split(MARKERS[0])[1].split(MARKERS[1])[0]
+    head, _, *rows = (cells(line) for line in table.strip().splitlines())
     return {row[0].strip("`"): dict(zip(head, row, strict=True)) for row in rows}
 
 
+def cells(line: str) -> list[str]:
+    """Cells of a row of a table in Markdown."""
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def write_docs() -> None:
-    """Put the results at hand between the markers of docs/sbc.md; what more replicates had said of a spec stays."""
-    said, rows = read_docs(), []
-    for spec in (sb.read_model(str(model)) for model in UNPOOLED):
-        row, before = summarise(spec), said.get(spec.name, {})
-        stays = before.get("hash") == spec.hash[:8] and int(before["replicates"]) >= row.get(
-            "replicates", 0
-        )
-        rows += [before if stays else row] if stays or row else []
-    lines = [
-        " | ".join(rows[0]),
-        " | ".join("---" for _ in rows[0]),
-        *(" | ".join(map(str, r.values())) for r in rows),
-    ]
+    """Write the results between the markers of docs/sbc.md.
+
+    A row of the page stays if its spec has not changed and no more replicates are at hand.
+    """
+    written, rows = read_docs(), []
+    for model in UNPOOLED:
+        spec = sb.read_model(str(model))
+        new, old = summarise(spec), written.get(spec.name, {})
+        is_current = old.get("hash") == spec.hash[:8]
+        if is_current and int(old["replicates"]) >= new.get("replicates", 0):
+            rows.append(old)
+        elif new:
+            rows.append(new)
+    lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
+    lines += [" | ".join(map(str, row.values())) for row in rows]
     start, rest = DOCS.read_text().split(MARKERS[0])
     end = rest.split(MARKERS[1])[1]
     body = "\n".join(f"| {line} |" for line in lines)
@@ -444,7 +479,7 @@ def write_docs() -> None:
 
 
 def main() -> None:
-    """Run what is missing of each spec and say how it stands, or write the table of docs/sbc.md."""
+    """Run the missing replicates of each spec and print the results, or write docs/sbc.md."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

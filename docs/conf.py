@@ -1,6 +1,7 @@
 """The site that `make docs` builds from these pages: no network, no notebook, warnings are errors.
 
-Pages are plain Markdown that also reads well where the repository is hosted. What is the site's alone is in `_site/`.
+Pages are plain Markdown that also reads well on the repository's host. `_site/` has the code that
+only the site needs.
 """
 
 import logging
@@ -26,16 +27,18 @@ extensions += ["outside", "reference", "figures", "formulas"]  # docs/_site/
 exclude_patterns = ["_build", "_site"]
 figures_pages = ["gallery"]
 nitpicky = True
-nitpick_ignore_regex = [  # what is documented elsewhere, or by nobody: libraries, private classes, plain words
+# Names that have no entry here: libraries, private classes, plain words.
+nitpick_ignore_regex = [
     (
         "py:class",
-        r"(annotated_types|arviz_base|collections|matplotlib|np|numpy|os|pandas|pathlib|pd|pydantic|xarray|xr)\..*",
+        r"(annotated_types|arviz_base|collections|matplotlib|np|numpy|os|pandas|pathlib|pd|"
+        r"pydantic|xarray|xr)\..*",
     ),
     ("py:class", r"scalebayes\.\w+\..*|_PydanticGeneralMetadata"),
     (
         "py:class",
-        r"Any|Arm|Axes|Basis|Callable|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|PlotlyFigure|Quantities|"
-        r"Sequence|Table|Workers|mapping|sequence",
+        r"Any|Arm|Axes|Basis|Callable|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|"
+        r"PlotlyFigure|Quantities|Sequence|Table|Workers|mapping|sequence",
     ),
     ("py:class", r"array|optional|path|DataFrame"),
     ("py:exc", r"pydantic\..*"),

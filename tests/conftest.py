@@ -12,7 +12,7 @@ import pytest
 import scalebayes as sb
 
 CACHE = Path(platformdirs.user_cache_dir("scalebayes-tests"))
-"""Compiled kernels and saved fits of earlier test runs. Their keys hash the source they depend on."""
+"""Compiled kernels and saved fits of earlier test runs; keys hash the source they depend on."""
 
 # The processes of pytest-xdist must not compile into one PyTensor folder at the same time.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
@@ -32,7 +32,7 @@ MONTH = 30 * 24 * 3600
 
 
 def pytest_sessionstart():
-    """Delete cached kernels and fits that are a month old: each change of the source adds new ones."""
+    """Delete cached kernels and fits older than a month: changes of the source add new ones."""
     folders = [Path(os.environ["SCALEBAYES_CACHE_DIR"]) / kind for kind in ("kernels", "fits")]
     for folder in folders:
         for path in folder.glob("*"):

@@ -18,6 +18,39 @@ BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.
 BESIROGLU_PARAMETERS = sb.LAWS["additive"].from_notation(BESIROGLU)
 """The same constants as parameters of the additive law: L_inf, N_c, alpha_N, D_c, alpha_D."""
 
+BESIROGLU_SIZES = {
+    "L_inf": BESIROGLU["E"],
+    "alpha_N": BESIROGLU["alpha"],
+    "alpha_D": BESIROGLU["beta"],
+    "N_c": BESIROGLU["A"] / 1e9 ** BESIROGLU["alpha"],
+    "D_c": BESIROGLU["B"] / 2e10 ** BESIROGLU["beta"],
+}
+"""The same constants for `scattered`: N_c and D_c are the nats of their terms at 1e9 and 2e10."""
+
+CHINCHILLA = {
+    "L_inf": 1.8,
+    "N_c": 5e7,
+    "alpha_N": 0.35,
+    "D_c": 1.2e9,
+    "alpha_D": 0.37,
+    "sigma": 0.01,
+    "nu": 5.0,
+}
+"""Round values of every parameter of the chinchilla model."""
+
+VALUES = {
+    "L_inf": 1.8,
+    "L_0": 2.6,
+    "alpha_N": 0.35,
+    "alpha_D": 0.37,
+    "alpha_C": 0.06,
+    "kappa": 0.8,
+    "sigma": 0.02,
+    "nu": 6.0,
+    "eta": 0.02,
+}
+"""Round values of parameters, about those of published fits. `scattered` draws around them."""
+
 INTEGRATED = variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
 """The default model with Normal noise, which lets the discrepancy be integrated out."""
 
@@ -30,7 +63,8 @@ HOSTILE = (
 
 def besiroglu_loss(N, D):
     """Return the loss of Besiroglu's law at N and D."""
-    return 1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658
+    E, A, B, alpha, beta = BESIROGLU.values()
+    return E + A / N**alpha + B / D**beta
 
 
 def cross(N, D):
@@ -45,7 +79,7 @@ def grid_of_sizes(sizes=6, amounts=4):
 
 
 def grid_runs(N=None, D=None, noise=0.01, name="grid", **columns):
-    """Return runs at every N with every D: losses of Besiroglu's law with Normal noise of seed 0."""
+    """Return runs at every N with every D: Besiroglu's law with Normal noise of seed 0."""
     N, D = grid_of_sizes() if N is None else cross(N, D)
     rng = np.random.default_rng(0)
     loss = besiroglu_loss(N, D) * np.exp(noise * rng.standard_normal(len(N)))
@@ -132,6 +166,11 @@ def pooled_spec(model):
     return sb.Spec.model_validate(stated)
 
 
+def draws_around(model, shape, seed=1, width=0.02, **changed):
+    """Return draws of every parameter of a spec around `VALUES`, some of them changed."""
+    return scattered(model, VALUES | changed, shape, np.random.default_rng(seed), width)
+
+
 def fit_of(model, runs, gate_failures=(), **draws):
     """Return a fit of given draws of its parameters, each of shape (chain, draw).
 
@@ -194,9 +233,13 @@ def report_runs(name="grid", ids=None, source=None, notes=()):
 def report_fit(model="chinchilla", runs=None, chains=4, draws=250, gate_failures=()):
     """Return a fit whose draws lie independently around Besiroglu's values."""
     runs = report_runs() if runs is None else runs
-    values = {"L_inf": 1.8172, "alpha_N": 0.3478, "alpha_D": 0.3658, "alpha_C": 0.06, "kappa": 0.95}
-    values |= {"N_c": 482.01 / 1e9**0.3478, "D_c": 2085.43 / 2e10**0.3658}
-    values |= {"sigma": 0.005, "nu": 8, "eta": 0.02}
+    values = BESIROGLU_SIZES | {
+        "alpha_C": 0.06,
+        "kappa": 0.95,
+        "sigma": 0.005,
+        "nu": 8,
+        "eta": 0.02,
+    }
     drawn = scattered(model, values, (chains, draws), np.random.default_rng(1), width=0.03)
     return fit_of(model, runs, gate_failures, **drawn)
 

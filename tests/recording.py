@@ -1,9 +1,10 @@
-"""Record what every command answers, so that a change of structure can be shown to change no number.
+"""Record the answer of every command, to show that a change of structure changes no number.
 
-``python tests/recording.py FOLDER [FITS]`` fits two published tables and a user's CSV (or takes the fits of an earlier
-recording), asks every command for JSON, and writes one file an answer into FOLDER. ``python tests/recording.py --compare
-EXPECTED FOUND [--texts]`` compares two recordings: numbers to 1e-9, sentences only with ``--texts``.
-`tests/project/test_recording.py` (slow) compares a fresh recording with the committed one.
+``python tests/recording.py FOLDER [FITS]`` fits two published tables and a user's CSV (or takes the
+fits of an earlier recording), asks every command for JSON, and writes each answer to a file in
+FOLDER. ``python tests/recording.py --compare EXPECTED FOUND [--texts]`` compares two recordings:
+numbers to 1e-9, sentences only with ``--texts``. `tests/project/test_recording.py` (slow) compares
+a fresh recording with the committed one.
 """
 
 import csv
@@ -28,7 +29,10 @@ FITS = {
     "repeated": ["fit", "repeated.csv", "-m", "data-constrained", *SMALL],
     "pooled": ["fit", "pile2023", "-m", "chinchilla-pooled", *SMALL],
 }
-"""Fits that the questions are put to; NORMAL is the default under Normal noise, whose discrepancy is integrated out."""
+"""Fits that the commands query.
+
+NORMAL is the default model with Normal noise, where the discrepancy is integrated out.
+"""
 AT = ["--N", "70B", "--D", "1.4T"]
 QUESTIONS = {
     "summary-default": ["summary", "default.nc"],
@@ -134,7 +138,7 @@ REPORTS = {
 
 
 def record(folder: Path, commands: list[str], fits: Path | None = None) -> None:
-    """Write the answer of every command into a folder, which keeps the fits too; or ask fits recorded before."""
+    """Write the answer of every command and the fits into a folder; or use recorded fits."""
     folder.mkdir(parents=True, exist_ok=True)
     write_inputs(folder)
     for name, arguments in FITS.items():
@@ -156,7 +160,7 @@ def record(folder: Path, commands: list[str], fits: Path | None = None) -> None:
 
 
 def write_inputs(folder: Path) -> None:
-    """Write the tables and the model that the commands read: rows of published tables, under other names."""
+    """Write the tables and the model that the commands read: rows of published tables, renamed."""
     import scalebayes as sb
 
     runs = sb.load_runs("hoffmann2022")
@@ -211,7 +215,7 @@ IGNORED = {"seconds", "versions", "made", "created", "cached", "file", "making"}
 
 
 def differences(expected: object, found: object, texts: bool, at: str = "") -> Iterator[str]:
-    """Places where two recorded answers differ: numbers by more than 1e-9, keys, and sentences if asked."""
+    """Return the differences of two answers: numbers beyond 1e-9, keys, sentences if asked."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in sorted(expected.keys() | found.keys()):
             if key in IGNORED:

@@ -1,8 +1,8 @@
-"""Figures of a page, drawn while the site is built by the code that stands there.
+"""Figures of a page, drawn by the code of the page while the site is built.
 
-`figures_pages` in conf.py names such pages. Their commands and Python blocks run in their order, in one namespace and
-in the folder `figures_folder`, where what commands saved is kept for the next build. A block whose last line is a
-figure gets that figure below it.
+`figures_pages` in conf.py lists such pages. Their commands and Python blocks run in order, in one
+namespace and in the folder `figures_folder`, which keeps the files that commands saved for the next
+build. A block whose last line is a figure gets that figure below it.
 """
 
 import ast
@@ -16,7 +16,7 @@ from docutils import nodes
 from matplotlib.figure import Figure
 
 FEWER = ["--draws", "400"]
-"""Enough for a figure, whose time grows with the draws."""
+"""Number of draws, enough for a figure; its time grows with the draws."""
 
 
 def draw(app, doctree):
@@ -38,7 +38,7 @@ def draw(app, doctree):
 
 
 def run_commands(text):
-    """Run the `scalebayes` commands whose result is not there yet."""
+    """Run the `scalebayes` commands whose result does not exist yet."""
     from scalebayes.cli import app as command
 
     for line in text.splitlines():
@@ -49,7 +49,7 @@ def run_commands(text):
 
 
 def last_value(text, namespace):
-    """Run a block; the value of its last line, where that is an expression."""
+    """Run a block; return the value of its last line if that is an expression."""
     tree = ast.parse(text)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "<page>", "exec"), namespace)

@@ -1,4 +1,4 @@
-"""Formulas of docstrings as SVG, by Matplotlib's mathtext: MathJax would come from another server."""
+"""Formulas of docstrings as SVG by Matplotlib's mathtext, because MathJax needs another server."""
 
 import io
 from html import escape
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def drawing(formula):
-    """An inline SVG that takes the colour of the text around it, and the depth by which it hangs below the line."""
+    """Return an inline SVG in the colour of the text, aligned with its baseline."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import MathTextParser
 

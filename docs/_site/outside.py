@@ -1,7 +1,7 @@
-"""Files of the repository outside `docs/` as pages of the site, and links that follow them.
+"""Files of the repository outside `docs/` as pages of the site, with links that work there.
 
-On the repository's host a link to `../models/README.md` leads to that file; on the site it leads to a page with the
-file's text. So no text stands twice.
+On the repository's host a link to `../models/README.md` leads to that file; on the site it leads to
+a page with the text of the file. So no text is written twice.
 """
 
 import os
@@ -15,12 +15,12 @@ PAGES = {
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
 }
-"""Page of the site -> the file whose text it shows; the page's own text is for readers of the repository."""
+"""Page of the site: the file whose text it shows. The page's own text is for the repository."""
 LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)(#[^)\s]*)?(\))")
 
 
 def follow(text, origin, page):
-    """Rewrite the links of a file at `origin` so that they hold in a page of the site in `docs/`."""
+    """Rewrite the links of a file at `origin` so that they work in a page of the site."""
     names = {ROOT / file: f"{name}.md" for name, file in PAGES.items()} | {
         ROOT / "README.md": "index.md"
     }
@@ -35,7 +35,7 @@ def follow(text, origin, page):
 
 
 def read(app, docname, source):
-    """Take the text of the file that a page shows, and let every link hold on the site."""
+    """Replace the text of a page by that of the file it shows, and rewrite links for the site."""
     origin = ROOT / PAGES[docname] if docname in PAGES else Path(app.srcdir) / f"{docname}.md"
     if docname in PAGES:
         app.env.note_dependency(str(origin))

@@ -1,4 +1,4 @@
-"""The reference page: its blocks name public objects; each becomes a line of a table and an entry of its own."""
+"""The reference page: each public object of its blocks gets a row of a table and an entry."""
 
 import ast
 import inspect
@@ -15,7 +15,7 @@ PACKAGE = Path(sb.__file__).parent
 
 
 def own_names():
-    """Let each public object say that it is at home in the package, so that signatures link to its entry."""
+    """Set the module of public objects to the package, so that signatures link to their entries."""
     for name in sb.__all__:
         thing = getattr(sb, name)
         if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith(
@@ -29,7 +29,7 @@ def is_value(thing):
 
 
 def words_below(name):
-    """What stands in the source below a value that is no function or class."""
+    """Return the lines of the docstring below a value, such as a constant, in the source."""
     for file in sorted(PACKAGE.rglob("*.py")):
         found = [
             n
@@ -46,7 +46,7 @@ def words_below(name):
 
 
 def entry(name):
-    """One object as autodoc takes it."""
+    """Return the autodoc directive of an object."""
     thing = getattr(sb, name)
     if inspect.ismodule(thing):
         shown = [f".. autofunction:: {thing.__name__}.{n}" for n in thing.__all__]
@@ -64,11 +64,12 @@ def entry(name):
         return f".. autofunction:: scalebayes.{name}"
     if issubclass(thing, Exception):
         return f".. autoexception:: scalebayes.{name}"
-    return f".. autoclass:: scalebayes.{name}\n   :members:\n   :exclude-members: model_config, model_post_init"
+    options = ":members:\n   :exclude-members: model_config, model_post_init"
+    return f".. autoclass:: scalebayes.{name}\n   {options}"
 
 
 def line(name):
-    """One line of a table: the name, a link to its entry, and the first sentence of what is said there."""
+    """Return a row of the table: the name, a link to its entry, and the first sentence there."""
     thing = getattr(sb, name)
     text = " ".join(words_below(name)) if is_value(thing) else inspect.getdoc(thing)
     first = link(text.split("\n\n")[0].replace("\n", " "))
@@ -77,7 +78,7 @@ def line(name):
 
 
 def link(text):
-    """Let code that is a public name lead to its entry."""
+    """Link code that is a public name to its entry."""
     return CODE.sub(
         lambda m: f":py:obj:`{m[1]} <scalebayes.{m[1]}>`" if m[1] in sb.__all__ else m[0], text
     )
@@ -104,7 +105,7 @@ def read(app, docname, source):
 
 
 KEPT = {}
-"""Docstrings of properties while napoleon is at work, which would take "one thing: another" for a type."""
+"""Docstrings of properties, hidden from napoleon, which takes "one thing: another" for a type."""
 
 
 def before(app, what, name, thing, options, lines):

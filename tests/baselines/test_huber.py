@@ -1,4 +1,4 @@
-"""The field's point fit against the numbers recomputed from the authors' points, and its bootstrap."""
+"""Fits by the log-Huber loss against numbers recomputed from the authors' points; bootstrap."""
 
 import numpy as np
 import pandas as pd

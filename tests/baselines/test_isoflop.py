@@ -1,4 +1,4 @@
-"""Approaches 1 and 2 against numpy.polyfit, direct searches and closed forms, and the bias of the parabola."""
+"""Approaches 1 and 2 against numpy.polyfit, direct searches and closed forms; the bias."""
 
 import math
 import re
@@ -35,7 +35,7 @@ def true_optimum(C, E, A, B, alpha, beta):
 def sweep(law, spread, off=1.0, drift=0.0, noise=0.0, sizes=9, budgets=BUDGETS, seed=0):
     """Runs at each budget, sizes spread evenly in log N over a factor `spread` each way.
 
-    Their centre is `off` times the optimum, and moves a further factor of C^drift from the first budget on.
+    Their centre is `off` times the optimum at the first budget; `off` grows with C^drift.
     """
     rows = []
     for C in budgets:
@@ -141,7 +141,7 @@ def test_a_narrow_sweep_without_noise_finds_the_truth(law):
 
 
 def shift_of_the_parabola(law, spread, off=1.0, sizes=9):
-    """log of parabola's N* over the true one: an integral-free sum over the shape of an isoFLOP curve."""
+    """Log of the ratio of the parabola's N* to the true N*, from the shape of an isoFLOP curve."""
     w = np.log(off) + np.linspace(-np.log(spread), np.log(spread), sizes)
     shape = law["beta"] * np.exp(-law["alpha"] * w) + law["alpha"] * np.exp(law["beta"] * w)
     design = np.column_stack([np.ones(sizes), w, w**2])
@@ -171,7 +171,7 @@ def one_list_of_sizes(law):
 
 
 def test_the_bias_has_the_figures_of_the_documentation():
-    """docs/point-methods.md prints these; `shift_of_the_parabola` and numpy.polyfit know nothing of our code."""
+    """Numbers of docs/point-methods.md, from `shift_of_the_parabola` and numpy.polyfit alone."""
     for law, figures in ((HOFFMANN, (0.8, 3.6, 8.0)), (SKEWED, (2.1, 9.5, 21.8))):
         shifts = [
             100 * math.expm1(shift_of_the_parabola(law, spread)) for spread in (3.0, 10.0, 30.0)
@@ -249,8 +249,8 @@ def test_too_few_bracketed_budgets_are_refused_by_name():
     with pytest.raises(sb.RunsError) as caught:
         isoflop.frontier(one_sided, C=1e21)
     assert str(caught.value) == (
-        "one-sided: the runs bracket the minimum of the loss at 1 of 3 budgets; Approach 2 needs 3. There is no "
-        "minimum between the sizes tried at 1e19, 1e20 FLOP"
+        "one-sided: the runs bracket the minimum of the loss at 1 of 3 budgets; Approach 2 needs "
+        "3. There is no minimum between the sizes tried at 1e19, 1e20 FLOP"
     )
 
 

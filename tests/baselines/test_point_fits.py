@@ -95,8 +95,8 @@ def test_the_command_says_what_it_left_out_and_why():
     assert "note: no isoflop (approach 2): pile2023 has 0 budgets" in result.stderr
     notes = run("point-fits", "hoffmann2022", "--C", "1e21", "--draws", "5").stderr
     assert (
-        "note: envelope (approach 1): left out, too few sizes or the best is the smallest or largest: about 1.6e18"
-        in notes
+        "note: envelope (approach 1): left out, too few sizes or the best is the smallest or "
+        "largest: about 1.6e18" in notes
     )
     assert "is not a quantity" in run("point-fits", "hoffmann2022", "--C", "lots", code=1).stderr
     assert "--C" in run("point-fits", "hoffmann2022", code=2).stderr

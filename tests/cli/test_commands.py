@@ -1,4 +1,4 @@
-"""The command line as a shell sees it: streams, exit codes, JSON, and files that are not overwritten."""
+"""The command line as a shell sees it: streams, exit codes, JSON, and existing files kept."""
 
 import inspect
 import json
@@ -33,7 +33,10 @@ def run(*arguments, code=0):
 
 def shell(*arguments, cwd=None):
     """Run a command in a process of its own: what it says, and the modules it imported."""
-    code = "import sys, atexit, scalebayes.cli; atexit.register(lambda: print(*sys.modules)); scalebayes.cli.main()"
+    code = (
+        "import sys, atexit, scalebayes.cli; "
+        "atexit.register(lambda: print(*sys.modules)); scalebayes.cli.main()"
+    )
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     *said, modules = done.stdout.splitlines()
@@ -163,7 +166,9 @@ def test_an_error_fits_on_one_screen(arguments, tmp_path, monkeypatch):
         "cells.csv": "\n".join(["name,N,D,loss", *cells]),
         "perplexity.csv": "\n".join(["N,D,loss", *(f"{i}0M,{i}B,{30 - i}" for i in range(1, 12))]),
         "few.csv": "N,D,loss\n70M,1.4B,3.3\n160M,3.2B,2.9\n",
-        "faulty.toml": "law = 'aditive'\\nnoise = 'no'\\npriors.L_inf = {dist = 'Gama', reason = ''}\\n",
+        "faulty.toml": (
+            "law = 'aditive'\\nnoise = 'no'\\npriors.L_inf = {dist = 'Gama', reason = ''}\\n"
+        ),
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -306,8 +311,8 @@ def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
     assert sorted(name for names in sections.values() for name in names) == sorted(REGISTRY)
     assert "fit Fit a scaling law to a table of runs; print its posterior, a forecast" in text
     assert (
-        "Decisions: probability Probability that the loss is at most a target, given any two of N, D and C."
-        in text
+        "Decisions: probability Probability that the loss is at most a target, given any two of "
+        "N, D and C." in text
     )
     assert all(f" {name} " in text for name in REGISTRY)
 

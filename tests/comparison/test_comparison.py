@@ -1,4 +1,7 @@
-"""Models side by side: leave-one-out, refits, weights, differences, kappa and counting, against other computations."""
+"""Comparison of models, against other computations.
+
+Leave-one-out, refits, weights, differences, kappa and counting.
+"""
 
 import json
 import re
@@ -28,28 +31,17 @@ from scalebayes.studies.kaplan_or_chinchilla import (
     write,
 )
 from scalebayes.studies.small_models import local_exponent, simulated_exponents
-from tests.fixtures import INTEGRATED, fit_of, grid_runs, scattered
+from tests.fixtures import INTEGRATED, draws_around, fit_of, grid_runs
 
 CHAINS, DRAWS = 2, 250
-VALUES = {
-    "L_inf": 1.8,
-    "alpha_N": 0.35,
-    "alpha_D": 0.37,
-    "kappa": 0.8,
-    "sigma": 0.02,
-    "nu": 6.0,
-    "eta": 0.01,
-}
-
-
 RUNS = grid_runs()
 
 
 def make_fit(
     model="chinchilla", runs=RUNS, seed=1, draws=DRAWS, width=0.01, failures=(), **posterior
 ):
-    """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
-    values = scattered(model, VALUES, (CHAINS, draws), np.random.default_rng(seed), width)
+    """A fit whose draws lie independently around `VALUES`; some parameters can be given."""
+    values = draws_around(model, (CHAINS, draws), seed, width, eta=0.01)
     return fit_of(model, runs, failures, **values | posterior)
 
 
@@ -67,7 +59,7 @@ def compared(fits):
 
 
 def importance_loo(fit):
-    """Leave-one-out by plain importance sampling: the harmonic mean of the densities over the draws."""
+    """Leave-one-out by plain importance sampling: harmonic mean of the densities over draws."""
     density = fit.tree["log_likelihood"]["log_loss"].values.reshape(-1, len(fit.runs))
     return -np.log(np.exp(-density).mean(axis=0))
 
@@ -198,7 +190,7 @@ def test_a_refit_with_a_discrepancy_scores_the_run_given_all_others():
 
 @pytest.mark.slow
 def test_leave_one_out_is_brute_force_on_a_small_table(fitted):
-    """Refit without each run in turn; the estimate with few refits must agree with the whole of it."""
+    """Refit without each run in turn; an estimate from few refits must agree with all refits."""
     fitted("hoffmann2022", "chinchilla")  # compiles the sampler
     runs = grid_runs(np.geomspace(1e8, 1e10, 4), [1e9, 1e10, 1e11], name="small")
     fit = sb.fit(runs, "chinchilla", seed=3, progress=False)
@@ -269,7 +261,7 @@ def test_log_likelihoods_that_do_not_compare_are_refused(fits, change, told):
 
 
 def test_a_density_of_the_loss_compares_after_the_jacobian(fits):
-    """The docstring's rule: log density of the loss plus log loss is that of the log of the loss."""
+    """The docstring's rule: log density of loss plus log loss is the log density of log loss."""
     import arviz_stats as azs
 
     fit = fits["chinchilla"]
@@ -402,15 +394,18 @@ def test_kappa_chances_are_shares_of_draws():
     [
         (
             0.8,
-            r"0\.(79|80)\d* \[.*\] \(90% equal-tailed\): the terms couple more than in Chinchilla's sum \(1\) and far",
+            r"0\.(79|80)\d* \[.*\] \(90% equal-tailed\): the terms couple more than in "
+            r"Chinchilla's sum \(1\) and far",
         ),
         (
             0.36,
-            r"couple far more than in Chinchilla's sum \(1\); the interval does not distinguish it from Kaplan's law",
+            r"couple far more than in Chinchilla's sum \(1\); the interval does not distinguish "
+            r"it from Kaplan's law",
         ),
         (
             1.0,
-            r"far less than in Kaplan's law \(alpha_D = 0\.37\); the interval does not distinguish it from Chinchilla's",
+            r"far less than in Kaplan's law \(alpha_D = 0\.37\); the interval does not "
+            r"distinguish it from Chinchilla's",
         ),
         (0.2, r"couple far more than in Chinchilla's sum \(1\) and more than in Kaplan's law"),
     ],
@@ -475,7 +470,10 @@ def test_simulated_exponents_of_draws_are_those_of_each_draw(fits):
 
 
 def test_the_local_exponent_is_the_closed_form(fits):
-    """Pearce and Song's: alpha A N_T^-alpha g = beta B D^-beta at the optimum, g the log slope of N_T in N."""
+    """At the optimum alpha A N_T^-alpha g = beta B D^-beta, g the log slope of N_T in N.
+
+    Pearce and Song (2024).
+    """
     parameters = {k: v[0, :4] for k, v in law_parameters(fits["chinchilla"]).items()}
     a, b = parameters["alpha_N"], parameters["alpha_D"]
 
@@ -487,8 +485,13 @@ def test_the_local_exponent_is_the_closed_form(fits):
         return np.log(6 * N * D)
 
     for C in (1e15, 1e19, 1e24):
-        ends = [[optimize.brentq(lambda x, i=i, c=c: compute(x)[i] - np.log(c), 0, 60) for i in range(4)]
-                for c in (C / 2, C * 2)]  # fmt: skip
+        ends = []
+        for c in (C / 2, C * 2):
+            roots = [
+                optimize.brentq(lambda x, i=i, c=c: compute(x)[i] - np.log(c), 0, 60)
+                for i in range(4)
+            ]
+            ends.append(roots)
         expected = np.diff(ends, axis=0)[0] / np.log(4)
         np.testing.assert_allclose(
             local_exponent(LAWS["additive"], parameters, C), expected, rtol=1e-4

@@ -1,4 +1,7 @@
-"""Recipes side by side, on fits made by hand: differences, P(best), compute multipliers, fits by group."""
+"""Comparison of recipes, on fits made by hand.
+
+Differences, P(best), compute multipliers and fits by group.
+"""
 
 import json
 import re
@@ -46,7 +49,7 @@ def product():
 @pytest.fixture
 def additive():
     def make(name, saved=1.0, model="chinchilla", shift=0.0, **changed):
-        """A law that does with C what the unchanged one does with saved * C, by shrinking N_c and D_c."""
+        """A law that needs C where the unchanged law needs saved * C: smaller N_c and D_c."""
         share = np.sqrt(np.broadcast_to(saved, SHAPE))
         values = LAW | {"kappa": 1.0, "sigma": 0.005, "nu": 5.0, "eta": 1e-6} | changed
         spec = sb.read_model(model)
@@ -167,7 +170,7 @@ def test_the_multiplier_of_shrunken_scales_is_the_planted_one(additive):
 
 
 def test_the_multiplier_solves_for_equal_losses(additive):
-    """Another floor and other exponents: no closed form, so every draw is solved again by bisection."""
+    """Another floor and other exponents: no closed form, so each draw is solved by bisection."""
     a, b = additive("A"), additive("B", shift=0.1, L_inf=1.85, alpha_N=0.4, N_c=5e7)
     got = float(sb.multiplier({"A": a, "B": b}, C=1e21)["multiplier"][0, 0, 0, 0])
     low, high = 1e15, 1e27

@@ -1,4 +1,4 @@
-"""Counting parameters and FLOP: shapes, rules, costs of families, prices, and the documented example."""
+"""Counting parameters and FLOP: shapes, rules, costs of families, prices, documented example."""
 
 import doctest
 import json
@@ -23,7 +23,7 @@ from scalebayes.costs.transformers import (
     transformer_cost,
 )
 from scalebayes.posterior.fit import law_parameters
-from tests.fixtures import fit_of
+from tests.fixtures import draws_around, fit_of
 
 ROOT = Path(__file__).parents[2]
 GRID = np.geomspace(1e6, 1e13, 15)
@@ -31,18 +31,7 @@ GRID = np.geomspace(1e6, 1e13, 15)
 
 @pytest.fixture(scope="module")
 def fit():
-    rng = np.random.default_rng(0)
-    shape = (2, 50)
-    alpha, beta = 0.35 + 0.01 * rng.standard_normal(shape), 0.37 + 0.01 * rng.standard_normal(shape)
-    draws = {
-        "L_inf": 1.8 + 0.02 * rng.standard_normal(shape),
-        "alpha_N": alpha,
-        "N_c": 1e9 * 0.35 ** (1 / alpha),
-        "alpha_D": beta,
-        "D_c": 2e10 * 0.4 ** (1 / beta),
-        "sigma": np.full(shape, 0.01),
-        "nu": np.full(shape, 5.0),
-    }
+    draws = draws_around("chinchilla", (2, 50))
     return fit_of("chinchilla", sb.load_runs("hoffmann2022"), **draws)
 
 
@@ -58,9 +47,9 @@ def fit():
     ],
 )
 def test_hoffmanns_ratios_to_6nd_are_reproduced(N, layers, width, feedforward, heads, printed):
-    """Table A4 of Hoffmann et al. (2022). Its ratios leave out the embeddings that appendix F counts.
+    """Table A4 of Hoffmann et al. (2022), whose ratios omit the embeddings that appendix F counts.
 
-    N is what their shapes come to, the matrices of relative positions included, which are width^2 a layer.
+    N follows from the shapes, with the matrices of relative positions: width^2 a layer.
     """
     exact = 13 * layers * width**2 + 32000 * width
     assert exact == pytest.approx(N, rel=0.04)
@@ -184,7 +173,7 @@ def test_experts_cost_what_is_active(fit):
     cost = sparse_cost("0.25")
     np.testing.assert_allclose(cost.flop(GRID, 1e12), 1.5e12 * GRID)
     np.testing.assert_allclose(cost.affordable_tokens(GRID, 1.5e12 * GRID), 1e12)
-    # With 6 N D at a quarter of the price, a budget buys what four times as much buys a dense model.
+    # With 6 N D at a quarter of the price, a budget C buys what 4 C buys for a dense model.
     sparse, dense = sb.frontier(fit, C=1e22, cost=cost), sb.frontier(fit, C=4e22)
     np.testing.assert_allclose(sparse["N"], dense["N"], rtol=1e-3)
 

@@ -1,4 +1,4 @@
-"""Exports and tables of checkpoints, in the shapes that trackers and training code write, to runs."""
+"""Exports and tables of checkpoints, in the formats of trackers and training code, read as runs."""
 
 import io
 
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 
-# The columns of an export from a project's table of runs, with config and summary values behind their prefixes.
+# An export of a project's table of runs, with config and summary values behind their prefixes.
 WANDB = """\
 "Name","State","Notes","User","Tags","Created","Runtime","Sweep","ID","model.n_params","optimizer.lr",\
 "data.train_tokens","_step","eval/loss","train/grad_norm"
@@ -70,7 +70,7 @@ def test_other_states_and_tables_without_any(export):
 
 
 def cooled():
-    """Two trainings: one decays to its end, one at a constant rate has two cooldowns branched off it."""
+    """Two trainings: one decays to its end; one at a constant rate branches to two cooldowns."""
     steps = np.arange(0, 11) * 100
     one = pd.DataFrame({"run": "cosine", "step": steps, "lr": 1e-3 * (1 - 0.99 * steps / 1000)})
     rate = np.array([1, 1, 1, 0.5, 0.01, 1, 1, 1, 0.5, 0.01, 1]) * 2e-3

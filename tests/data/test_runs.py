@@ -57,7 +57,8 @@ def test_a_table_becomes_checked_runs():
     assert set(runs.table.dtypes[:4]) == {np.dtype(float)}
     assert (len(runs), runs.source, runs.max_compute) == (3, None, 1.2e20)
     assert repr(runs) == (
-        "Runs 'three': 3 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4, 2 groups"
+        "Runs 'three': 3 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, "
+        "loss 2.6 to 3.4, 2 groups"
     )
 
 
@@ -299,7 +300,8 @@ def test_repeated_runs_are_faults_or_one_note():
     runs = read_runs(repeated, strict=False)
     assert len(runs) == 6
     assert runs.notes[-1] == (
-        "kept although suspicious: N, D, loss, the values of row 1 in row 4 and 2 more (expected each run once)"
+        "kept although suspicious: N, D, loss, the values of row 1 in row 4 and 2 more "
+        "(expected each run once)"
     )
 
 
@@ -359,7 +361,8 @@ def test_text_in_a_file_is_read_as_people_write_it(tmp_path):
 def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_bytes(
-        b'\r\n,N,D,loss,note,\r\n0,70M,3B,3.4,"a, ""b""\r\nc",\r\n   \r\n1,1B,20B,2.6\r\n2,NA,20B,n/a,x,\r\n'
+        b'\r\n,N,D,loss,note,\r\n0,70M,3B,3.4,"a, ""b""\r\nc",\r\n'
+        b"   \r\n1,1B,20B,2.6\r\n2,NA,20B,n/a,x,\r\n"
     )
     frame, _ = open_table(path)
     assert list(frame) == ["Unnamed: 0", "N", "D", "loss", "note", "Unnamed: 5"]
@@ -374,7 +377,8 @@ def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
         (
             "runs.xlsx",
             b"",
-            "cannot read runs from .*runs.xlsx: allowed are .csv, .tsv, .jsonl, .parquet, .csv.gz files",
+            "cannot read runs from .*runs.xlsx: "
+            "allowed are .csv, .tsv, .jsonl, .parquet, .csv.gz files",
         ),
         ("runs.csv", b"", "cannot read runs from .*: No columns to parse from file"),
         ("runs.csv", b"N,loss\n", "has no runs"),

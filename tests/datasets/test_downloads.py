@@ -1,4 +1,4 @@
-"""Published files fetched for real from a server of our own: whole, damaged, cut short, missing, and offline."""
+"""Published files fetched from a local server: whole, damaged, cut short, missing, and offline."""
 
 import functools
 import hashlib
@@ -45,7 +45,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(monkeypatch, tmp_path):
-    """Serve a folder as the mirror, keep downloads in a folder of the test's own, and return that folder."""
+    """Serve a folder as the mirror, keep downloads in another, and return the mirror."""
     started = []
 
     def start(folder, base=""):
@@ -225,7 +225,8 @@ def test_routed_models_end_at_their_last_step(published):
         assert row["D"] == last["step"] * layouts.CLARK_TOKENS
     dense = raw[(raw["num_experts"] == 1) & (raw["k"] == 1)].drop_duplicates("hyper_id")
     assert (runs.table["group"] == "Dense").sum() == len(dense)
-    # A forward pass costs 2 N a token, and less than half as much again for the head and attention over 2048 tokens.
+    # A forward pass costs 2 N a token, and less than half as much again for the head and the
+    # attention over 2048 tokens.
     ratio = dense["flops_per_step"] / (2 * dense["dense_parameter_count"] * layouts.CLARK_TOKENS)
     assert ratio[dense["dense_parameter_count"].idxmax()] == pytest.approx(1.3, abs=0.1)
 
@@ -273,8 +274,8 @@ def test_the_layout_of_misfitting_and_the_best_of_each(tmp_path):
     runs = layouts.misfitting(tmp_path / "x.csv", "x")
     assert runs.loss.tolist() == [3.1, 3.0, 2.9, 3.1]
     assert (
-        "kept although suspicious: N, D, loss, the values of row 1 in row 4 (expected each run once)"
-        in runs.notes
+        "kept although suspicious: N, D, loss, the values of row 1 in row 4 "
+        "(expected each run once)" in runs.notes
     )
     best = layouts.best_of_each(runs)
     assert best.loss.tolist() == [3.0, 2.9]

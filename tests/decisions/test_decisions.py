@@ -1,4 +1,4 @@
-"""Questions read backwards and near the optimum, against closed forms, brute-force grids and simulation."""
+"""Inverse questions and regret, against closed forms, brute-force grids and simulation."""
 
 import json
 import re
@@ -15,31 +15,18 @@ from scalebayes.decisions.decide import LEAST, MEDIAN, shared_range
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.posterior.provenance import provenance
 from scalebayes.queries.curves import curve_of, first_place
-from tests.fixtures import INTEGRATED, fit_of, grid_runs, scattered
+from tests.fixtures import INTEGRATED, draws_around, fit_of, grid_runs
 
 CHAINS, DRAWS = 2, 300
-VALUES = {
-    "L_inf": 1.8,
-    "L_0": 2.6,
-    "alpha_N": 0.35,
-    "alpha_D": 0.37,
-    "alpha_C": 0.06,
-    "kappa": 0.8,
-    "sigma": 0.02,
-}
-VALUES |= {"nu": 6.0, "eta": 0.02}
 JOINT = ["chinchilla", "coupled", "kaplan", "kaplan-floor", "bottleneck"]
-
-
 RUNS = grid_runs()
 
 
 def handmade(model="chinchilla", width=0.02, **planted):
-    """A fit whose draws scatter independently around sensible values; some may be planted."""
-    values = scattered(model, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
-    return fit_of(
-        model, RUNS, **values | {name: np.full((CHAINS, DRAWS), x) for name, x in planted.items()}
-    )
+    """A fit whose draws lie independently around `VALUES`; some parameters can be given."""
+    draws = draws_around(model, (CHAINS, DRAWS), width=width)
+    given = {name: np.full((CHAINS, DRAWS), value) for name, value in planted.items()}
+    return fit_of(model, RUNS, **draws | given)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +45,7 @@ def pair(fit):
 
 
 def hoffmann(fit):
-    """E, A, B, alpha, beta, and the frontier L = E + K (C/6)^-gamma, N* = G (C/6)^a, as the papers write them."""
+    """E, A, B, alpha, beta, and the frontier L = E + K (C/6)^-gamma, N* = G (C/6)^a."""
     p = law_parameters(fit)
     E, alpha, beta = p["L_inf"], p["alpha_N"], p["alpha_D"]
     A, B = p["N_c"] ** alpha, p["D_c"] ** beta
@@ -148,8 +135,8 @@ def test_a_loss_out_of_reach_says_so(fit):
     )  # of those above, some need over 1e40
     np.testing.assert_array_equal(np.isinf(out["C"][..., 0]) | (E < 1.8), True)
     words = re.fullmatch(
-        r"a loss of 1\.8 nats is not reachable in (\d+)% of draws: it is at or below L_inf, or would "
-        r"take more than 1e40",
+        r"a loss of 1\.8 nats is not reachable in (\d+)% of draws: "
+        r"it is at or below L_inf, or would take more than 1e40",
         out.attrs["note"],
     )
     assert float(words[1]) == pytest.approx(100 * (1 - share), abs=1.5)

@@ -1,4 +1,4 @@
-"""What objects look like: a line or a small table in a terminal, and HTML in a notebook, all text in it escaped."""
+"""Displays of objects: a line or a small table in a terminal, escaped HTML in a notebook."""
 
 import re
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.display import html as display_html
-from tests.fixtures import around, fit_of, grid_of_sizes
+from tests.fixtures import CHINCHILLA, around, fit_of, grid_of_sizes
 
 HOSTILE = "<script>alert(1)</script>&\"'"
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "path", "use"}
@@ -50,16 +50,8 @@ def runs():
 @pytest.fixture
 def fit(runs):
     rng = np.random.default_rng(1)
-    centre = {
-        "L_inf": 1.8,
-        "N_c": 5e7,
-        "alpha_N": 0.35,
-        "D_c": 1.2e9,
-        "alpha_D": 0.37,
-        "sigma": 0.01,
-        "nu": 6.0,
-    }
-    return fit_of("chinchilla", runs, **around(centre, (4, 200), rng, width=0.02))
+    draws = around(CHINCHILLA | {"nu": 6.0}, (4, 200), rng, width=0.02)
+    return fit_of("chinchilla", runs, **draws)
 
 
 @pytest.fixture

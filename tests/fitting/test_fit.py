@@ -1,4 +1,4 @@
-"""Sampling: refits, seeds, interruption, the gate's second chance, and what is refused before compiling."""
+"""Sampling: refits, seeds, interruption, repeats after failed convergence checks, and refusals."""
 
 import _thread
 import subprocess
@@ -58,7 +58,7 @@ def test_refit_compiles_nothing_and_equals_a_sampler_compiled_for_its_table(
 
 
 def test_scale_of_the_inputs_does_not_matter(load_public):
-    # N from 1e4: amplitudes stated far from the data make other parameterisations fail their gate here.
+    # N from 1e4: parameterisations with amplitudes far from the data fail their checks here.
     table = load_public("hoffmann2022").table
     small = table.assign(N=table["N"] / 1e4, D=table["D"] / 1e2, C=table["C"] / 1e6)
     assert sb.diagnose(sb.fit(sb.Runs(small, "small"), "coupled")).ok

@@ -1,4 +1,7 @@
-"""Graphs: the density PyMC compiles is prior times Jacobian times likelihood, and everything of the table is data."""
+"""Graphs: the compiled density is prior times Jacobian times likelihood.
+
+Everything that depends on the table is data.
+"""
 
 from pathlib import Path
 
@@ -42,13 +45,14 @@ RANK = 16
 
 @pytest.fixture(scope="module")
 def graphs():
-    """One graph a spec, on table A, with its log density and gradient as one function, made when first asked for."""
+    """One graph a spec, on table A, with its log density and gradient as one cached function."""
     made = {}
 
     def graph(name):
         if name not in made:
             model = pymc_model(A, SPECS[name])
-            # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, too long for plain Python.
+            # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, which
+            # takes too long in plain Python.
             parts = pytensor.gradient.grad(model.logp(), model.value_vars)
             gradient = pt.concatenate([part.ravel() for part in parts])
             made[name] = (
@@ -108,7 +112,7 @@ def log_prior(spec, parameters):
 
 
 def map_of(spec, runs):
-    """Parameters of the law by natural coordinates, and the log determinant of that map by differentiation."""
+    """Parameters of the law from natural coordinates; the log determinant by differentiation."""
     law = spec.law_object
     vector = pt.dvector("z")
     z = {name: vector[i] for i, name in enumerate(law.coordinates.names)}
@@ -148,7 +152,10 @@ def gp_density(point, residual, runs):
 
 
 def sampled_density(point, residual, runs):
-    """Weights are Normal, noise is Student-t around law plus discrepancy, and the map from v to weights counts."""
+    """Density with a discrepancy: Normal weights, Student-t noise around law plus discrepancy.
+
+    The Jacobian of the map from v to weights is included.
+    """
     sigma, nu, eta = (
         np.exp(point["sigma_log__"]),
         2 + np.exp(point["nu_above_2_log__"]),
@@ -177,7 +184,7 @@ def sampled_density(point, residual, runs):
 
 @EVERY
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
-    """Of a discrepancy that is sampled up to a constant, that of the standard Normal density of its weights."""
+    """Up to a constant, the standard Normal density of the weights of a sampled discrepancy."""
     spec, (model, density) = SPECS[name], graphs(name)
     law, coordinates = spec.law_object, spec.law_object.coordinates
     start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, law.log_response(A))

@@ -26,7 +26,7 @@ def runs():
 
 @pytest.fixture
 def made(runs, tmp_path, monkeypatch):
-    """A fit put together by hand, an empty cache folder, and `fit` counting how often it samples."""
+    """A fit made by hand, an empty cache folder, and a `fit` that counts how often it samples."""
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path))
     rng = np.random.default_rng(0)
     draws = {"N_c": 8.8e13, "alpha_N": 0.076, "sigma": 0.01, "nu": 20.0}

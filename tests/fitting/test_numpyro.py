@@ -1,4 +1,4 @@
-"""The same model through JAX, on the CPU: one posterior for real, and what is refused before anything compiles."""
+"""The same model through JAX, on the CPU: one real posterior, and refusals before compiling."""
 
 import sys
 
@@ -71,7 +71,7 @@ def test_the_result_is_a_fit_like_any_other(by_jax, fitted, tmp_path):
 
 @pytest.mark.slow
 def test_lp_is_the_log_density_of_the_graph_up_to_a_constant(by_jax, fitted):
-    """As nutpie's is: larger where the posterior is, which the gate's energies and ArviZ's plots take for granted."""
+    """As with nutpie, larger at high density: the energy check and ArviZ's plots need that."""
     both = []
     for fit in (by_jax, fitted("pile2023", "kaplan-size")):
         density = fit.tree["log_likelihood"]["log_loss"].sum("run").values.ravel()

@@ -1,4 +1,7 @@
-"""Where chains start: near the mode of a long table, whose posterior is narrow, else about the initial point."""
+"""Starting points of chains.
+
+Near the mode of a long table, whose posterior is narrow, else around the initial point.
+"""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Natural coordinates: the way back is exact, the Jacobian is that of differentiation, starts are finite."""
+"""Natural coordinates: the inverse is exact, Jacobians equal derivatives, starts are finite."""
 
 import numpy as np
 import pytensor
@@ -24,8 +24,9 @@ CENTRE = {
 }
 CENTRE["P"] = np.log(15.0)
 
-# A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to .8 nats per e-fold:
-# at much less an exponent is so small that the scale itself, not its log, is past the largest float.
+# A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to
+# .8 nats per e-fold: at much less an exponent is so small that the scale itself, not its log, is
+# past the largest float.
 RANGES = {
     "log_T": (0, 1.9),
     "logit_phi": (-3, 3),
@@ -143,7 +144,10 @@ def test_coordinates_of_repeated_data_are_those_of_data_without_end(z):
 @few
 @given(coordinates_of(LAWS["bottleneck"]))
 def test_coordinates_of_the_bottleneck(z):
-    """T is the floor and the geometric mean of the limits, G each limit's own slope, balance half their log ratio."""
+    """T is the floor plus the geometric mean of the limits; G is each limit's slope.
+
+    The balance is half the log ratio of the limits.
+    """
     parameters, _ = recover(LAWS["bottleneck"], z)
     n, d = np.exp(
         terms_at_the_centre(LAWS["bottleneck"], {k: np.log(v) for k, v in parameters.items()})[
@@ -160,7 +164,7 @@ def test_coordinates_of_the_bottleneck(z):
 
 @pytest.fixture(scope="module")
 def determinants():
-    """The log determinant of each law's map, ours and by automatic differentiation, as a compiled function."""
+    """The log determinant of each law's map, ours and by automatic differentiation, compiled."""
     out = {}
     for law in LAWS.values():
         vector = pt.dvector("z")
@@ -184,9 +188,10 @@ def test_the_jacobian_is_that_of_automatic_differentiation(law, determinants, da
 
 
 def test_determinants_are_the_printed_ones():
-    """Kappa: 1 for the additive law, alpha_D for Kaplan's, itself where it is free; 2 for the bottleneck, else 1.
+    """1 where not listed: kappa for coupled, alpha_D for Kaplan's laws, 2 for bottleneck.
 
-    Bounded: q + gamma (1 - q); routed: G_N/(T alpha_N); accuracies: 1/(1 + T), 1/(1 + o) with o = T phi.
+    Bounded: q + gamma (1 - q); routed: G_N/(T alpha_N);
+    accuracies: 1/(1 + T), 1/(1 + o) with o = T phi.
     """
     phi = 1 / (1 + np.exp(-0.2))
     for law in LAWS.values():

@@ -1,4 +1,4 @@
-"""Laws: backends agree, limits, monotonicity, nested laws, closed optimum against numeric optimum. No sampling."""
+"""Laws without sampling: backends, limits, monotonicity, nested laws, optima."""
 
 import numpy as np
 import pytensor
@@ -26,7 +26,8 @@ FALLING = pytest.mark.parametrize(
 )
 """Routed models: beyond a size, more experts harm; `test_experts_help_up_to_the_cutoff`."""
 
-# What runs and laws in the field look like, with room; scales come from the size in nats of their term, as in priors.
+# Ranges of runs and laws in the field, with room. Scales are set by the size in nats of their
+# terms, as in priors.
 INPUT_RANGES = {
     "N": (1e5, 1e13),
     "D": (1e7, 1e15),
@@ -43,7 +44,7 @@ def log_uniform(low, high):
 
 
 def parameters_of(law):
-    """Strategy of parameters of a law: exponents .03 to 1, terms of .03 to 10 nats, kappa .1 to 3."""
+    """Strategy of parameters of a law: exponents .03 to 1, terms .03 to 10 nats, kappa .1 to 3."""
     plain = {
         "L_inf": log_uniform(0.05, 5),
         "L_0": log_uniform(0.5, 8),
@@ -86,7 +87,7 @@ def inputs_of(law):
 
 @pytest.fixture(scope="module")
 def compiled():
-    """Each law as a compiled PyTensor function of vectors of its inputs and scalars of its parameters."""
+    """Each law as a compiled PyTensor function of vectors of inputs and scalars of parameters."""
     out = {}
     for name, each in LAWS.items():
         inputs = [pt.dvector(x) for x in each.inputs]
@@ -171,13 +172,14 @@ def test_infinite_inputs_leave_the_floor(law, data):
     values = data.draw(parameters_of(law))
     limit = law(*(np.inf for _ in law.inputs), **values)
     floor = values.get("L_inf", 0.0)
-    # Exponents are .03 or more: from 1e20 to 1e300, the finite stand-in for infinity, a term falls to 4e-9 of itself.
+    # Exponents are .03 or more: from 1e20 to 1e300, the finite stand-in for infinity, a term falls
+    # to 4e-9 of its size.
     above = law(*(1e20 for _ in law.inputs), **values) - floor
     assert limit == pytest.approx(floor, abs=max(1e-6, 1e-8 * above), rel=1e-12)
 
 
 def test_the_leftover_of_two_breaks_is_of_the_size_of_its_term():
-    """What Hypothesis found: hundreds of nats at 1e20 FLOP, an exponent of .03, and over 1e-6 left at infinity."""
+    """A case found by Hypothesis: hundreds of nats at 1e20, exponent .03, over 1e-6 at infinity."""
     law = LAWS["broken-twice"]
     values = {"L_inf": 1.0, "C_c": 1e105, "C_1": np.exp(40.0), "gap": 1.0, "f": 0.5}
     values |= dict.fromkeys(("alpha_C", "alpha_1", "alpha_2"), 0.03)
@@ -310,7 +312,10 @@ MUENNIGHOFF = {
 @few
 @given(inputs_of(LAWS["data-constrained"]))
 def test_data_constrained_is_the_papers_formula(x):
-    """X' = U + U R* (1 - exp(-R/R*)) with U_N = min(N, N*(U)) and N* from alpha A/N^alpha = beta B/U^beta."""
+    """X' = U + U R* (1 - exp(-R/R*)) with U_N = min(N, N*(U)).
+
+    N* follows from alpha A/N^alpha = beta B/U^beta.
+    """
     p = MUENNIGHOFF
     ours = LAWS["data-constrained"].from_notation(p)
     N, D, U = x["N"], x["D"], min(x["U"], x["D"])
@@ -336,7 +341,10 @@ def test_data_without_end_leave_hoffmanns_law(values, x):
 
 
 def test_repeated_data_are_worth_what_the_paper_says():
-    """Four epochs are almost as good as new data, beyond forty there is little to gain (Muennighoff et al. 2023)."""
+    """Four epochs are almost as good as new data; beyond forty the gain is small.
+
+    Muennighoff et al. (2023).
+    """
     law = LAWS["data-constrained"]
     ours = law.from_notation(MUENNIGHOFF)
     N, U = 2e8, 1e10
@@ -349,7 +357,10 @@ def test_repeated_data_are_worth_what_the_paper_says():
 @few
 @given(parameters_of(LAWS["bounded"]), inputs_of(LAWS["bounded"]))
 def test_bounded_solves_its_equation(values, x):
-    """(L - e_inf)/(e_0 - L)^gamma = beta D^-c with beta = D_c^c / drop^gamma (Alabdulmohsin et al. 2022, M4)."""
+    """(L - e_inf)/(e_0 - L)^gamma = beta D^-c with beta = D_c^c / drop^gamma.
+
+    Alabdulmohsin et al. (2022), M4.
+    """
     u = LAWS["bounded"](x["D"], **{**values, "L_inf": 0.0})
     S, c = values["L_drop"], values["alpha_D"]
     assert 0 < u <= S
@@ -398,7 +409,8 @@ def test_steps_is_kaplans_equation_1_6_and_its_frontier():
     assert LAWS["steps"](1e9, 2e4, **values) == pytest.approx(
         (6.5e13 / 1e9) ** 0.077 + (2.1e3 / 2e4) ** 0.76
     )
-    # At the least loss for a compute N B_crit(L) S the term of steps is alpha_N/alpha_S of the other.
+    # At the least loss for a compute N B_crit(L) S, the term of steps is alpha_N/alpha_S of the
+    # term of N.
     alpha = LAWS["steps"].derive(values)["alpha_C_min"]
     log_C, optima = np.log([1e20, 1e22]), []
     for C in np.exp(log_C):
@@ -490,14 +502,15 @@ def test_the_closed_optimum_is_the_numeric_optimum(law, data):
             reducible > 1e-3 * loss
         ):  # below, rounding of the floor hides the minimum from any search
             found = numeric_optimum(law, {k: np.array([v]) for k, v in values.items()}, budget)
-            # A minimum is found to the root of the rounding error of what is minimised, over its curvature.
+            # A minimum is located to the square root of the rounding error of the objective over
+            # its curvature.
             assert np.log(found[0] / N) == pytest.approx(
                 0.0, abs=_searchable(law, values, N, budget)
             )
 
 
 def _searchable(law, values, N, budget):
-    """How near a search by loss alone can come to the minimum: where the loss differs from it by some roundings."""
+    """Resolution of a search by loss: the distance at which the loss changes by a few roundings."""
     if law.name == "bottleneck":
         return 1e-6
     step = 1e-3
@@ -520,7 +533,7 @@ def test_a_opt_is_the_slope_of_the_optimum(law, data):
 
 
 def test_the_frontier_of_hoffmann_in_the_papers_own_terms():
-    """N* = G (C/6)^a with G = (alpha A/(beta B))^(1/(alpha + beta)), Hoffmann et al. (2022), eq. 4."""
+    """N* = G (C/6)^a, G = (alpha A/(beta B))^(1/(alpha + beta)): Hoffmann et al. (2022), eq. 4."""
     E, A, B, alpha, beta = 1.69337368, 406.401018, 410.722827, 0.33917084, 0.2849083
     values = LAWS["additive"].from_notation({"E": E, "A": A, "B": B, "alpha": alpha, "beta": beta})
     G, a = (alpha * A / (beta * B)) ** (1 / (alpha + beta)), beta / (alpha + beta)
@@ -584,7 +597,8 @@ def test_values_in_no_notation_are_refused_with_those_that_are():
     with pytest.raises(ValueError, match="E, A, B, alpha") as caught:
         LAWS["additive"].from_notation({"E": 1.7, "A": 406})
     assert str(caught.value) == (
-        "got values for {E, A}; law 'additive' reads {L_inf, N_c, alpha_N, D_c, alpha_D} or {E, A, B, alpha, beta}"
+        "got values for {E, A}; law 'additive' reads "
+        "{L_inf, N_c, alpha_N, D_c, alpha_D} or {E, A, B, alpha, beta}"
     )
 
 

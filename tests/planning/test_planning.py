@@ -1,4 +1,4 @@
-"""What to run next: covariances against exact updating, batches against all batches, sweeps, and the commands."""
+"""Next runs: covariances against exact updating, batches against all batches, sweeps, commands."""
 
 import importlib.util
 import itertools
@@ -16,7 +16,7 @@ from scalebayes.cli import app
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
 from scalebayes.planning.target import candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
-from tests.fixtures import BESIROGLU, fit_of, noiseless_runs, priors_without_noise
+from tests.fixtures import BESIROGLU, around, fit_of, noiseless_runs, priors_without_noise
 
 SHAPE = (4, 1000)
 SIGMA = 0.02
@@ -25,7 +25,7 @@ TARGET = {"N": 70e9, "D": 1.4e12}
 
 @pytest.fixture
 def linear():
-    """A fit of `product`, whose log loss is linear in (log L_0, alpha_N, alpha_D), all of them jointly normal."""
+    """A fit of `product`: its log loss is linear in jointly Normal log L_0, alpha_N, alpha_D."""
 
     def make(noise="normal", sd=(0.01, 0.02, 0.015), seed=0, **more):
         rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ def features(N, D):
 
 
 def exact_variance(prior, target, rows, noise):
-    """Variance of target' theta after rows of a linear model with Normal noise: the conjugate posterior."""
+    """Variance of target' theta given rows of a linear model with Normal noise (conjugate)."""
     precision = np.linalg.inv(prior) + rows.T @ rows / noise
     return float(target @ np.linalg.solve(precision, target))
 
@@ -114,7 +114,7 @@ def random_belief(rng, candidates):
 
 
 def test_batches_are_as_good_as_the_best_of_all_batches():
-    """All multisets of seven candidates are tried; a batch may fall short of the best, but not by much nor often."""
+    """All multisets of seven candidates are tried; a chosen batch is rarely and slightly worse."""
     rng = np.random.default_rng(0)
     shortfalls = []
     for _ in range(100):
@@ -193,12 +193,9 @@ def additive():
         values |= {"sigma": 0.005, "nu": 6.0, "eta": 0.01}
         rng = np.random.default_rng(seed)
         spec = sb.read_model(model)
-        draws = {k: values[k] * np.exp(width * rng.standard_normal(SHAPE)) for k in spec.priors}
-        return fit_of(
-            spec,
-            runs or noiseless_runs(),
-            **(draws | {k: np.full(SHAPE, v) for k, v in changed.items()}),
-        )
+        draws = around({name: values[name] for name in spec.priors}, SHAPE, rng, width)
+        draws |= {name: np.full(SHAPE, value) for name, value in changed.items()}
+        return fit_of(spec, runs or noiseless_runs(), **draws)
 
     return make
 
@@ -212,7 +209,7 @@ def test_the_optimal_size_is_a_target_too(additive):
     log_width = np.log(plan.table["width"])
     np.testing.assert_allclose(log_width, np.log(high / low) * np.sqrt(plan.table["variance_left"]))
     assert plan.table["variance_left"].is_monotonic_decreasing
-    # The same by regressing log N* on simulated losses of all the runs chosen, with noise added to each.
+    # The same by regression of log N* on simulated losses of all chosen runs, with noise added.
     runs = plan.table
     curve = np.log(sb.predict(fit, N=runs["N"], D=runs["D"])["loss"].values.reshape(-1, len(runs)))
     noisy = curve + np.sqrt(noise_variance(fit)) * np.random.default_rng(0).standard_normal(
@@ -332,8 +329,8 @@ def test_a_width_that_no_number_of_runs_reaches_is_said_so(linear):
     assert need.runs is None
     assert need.message.startswith("Never: ")
     assert (
-        f"stays {lowest:.3g} nats wide, because these runs cannot determine the law's parameters fully"
-        in need.message
+        f"stays {lowest:.3g} nats wide, because these runs cannot determine the law's "
+        "parameters fully" in need.message
     )
     assert (
         sb.runs_needed(
@@ -552,7 +549,10 @@ def test_commands_say_what_is_missing(saved, tmp_path):
 
 @pytest.mark.slow
 def test_chosen_runs_narrow_the_target_as_far_as_expected_and_more_than_a_sweep_of_equal_cost():
-    """Truths from the posterior, losses simulated, the law refitted to old and new runs (benchmarks/next_runs.py)."""
+    """Truths from the posterior, simulated losses, refits to old and new runs.
+
+    benchmarks/next_runs.py runs this at length.
+    """
     file = Path(__file__).parents[2] / "benchmarks" / "next_runs.py"
     module = importlib.util.spec_from_file_location("next_runs_benchmark", file)
     benchmark = importlib.util.module_from_spec(module)

@@ -1,4 +1,4 @@
-"""Figures of kappa, of regret and of next runs show what the queries answer; some are drawn through Plotly too."""
+"""Figures of kappa, regret and next runs show the queries' answers, some in Plotly too."""
 
 import sys
 from itertools import combinations

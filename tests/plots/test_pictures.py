@@ -1,8 +1,9 @@
-"""Figures as pictures: each is compared with one that a person has looked at, in tests/references/figures.
+"""Figures as pictures, compared with reviewed pictures in tests/references/figures.
 
-How letters are set differs between versions of Matplotlib. So a picture has none, its axes have fixed places, and its
-labels are compared as text and place. Pictures are blurred, and a pixel is wrong by as much as its colour lies outside
-what the other picture has around it; a picture fails where pixels are wrong together: a line elsewhere, a band missing.
+Text is rendered differently by versions of Matplotlib. So pictures are drawn without text and with
+fixed axes, and labels are compared by text and position. Pictures are blurred. The error of a pixel
+is the distance of its colour from the range of colours around that pixel in the other picture.
+A picture fails where the mean error over a square is large: a line moved, a band missing.
 
 After a change that is meant, look at the figures and make the references anew:
 SCALEBAYES_REMAKE_FIGURES=1 .venv/bin/pytest tests/plots/test_pictures.py
@@ -22,7 +23,7 @@ from matplotlib.text import Text
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter, uniform_filter
 
 import scalebayes as sb
-from tests.fixtures import fit_of, scattered
+from tests.fixtures import BESIROGLU_SIZES, fit_of, scattered
 
 FOLDER = Path(__file__).parents[1] / "references" / "figures"
 DPI = 72
@@ -34,15 +35,8 @@ ALLOWED = 0.05
 """Of the range from black to white: mean error over a square that is no difference."""
 MOVED = 0.02
 """Of the figure: how far a label may lie from its place."""
-VALUES = {
-    "L_inf": 1.8172,
-    "alpha_N": 0.3478,
-    "alpha_D": 0.3658,
-    "kappa": 0.9,
-    "N_c": 0.3565,
-    "D_c": 0.3524,
-}
-VALUES |= {"sigma": 0.01, "nu": 5.0}
+VALUES = BESIROGLU_SIZES | {"kappa": 0.9, "sigma": 0.01, "nu": 5.0}
+VALUES |= {"N_c": 0.3565, "D_c": 0.3524}  # as the reference pictures were drawn
 DRAWN = {
     "isoflop": lambda fits: sb.plots.isoflop(fits["chinchilla"]),
     "frontier": sb.plots.frontier,
@@ -52,10 +46,8 @@ DRAWN = {
 
 
 def made(model):
-    runs = sb.load_runs("hoffmann2022")
-    return fit_of(
-        model, runs, **scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05)
-    )
+    draws = scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05)
+    return fit_of(model, sb.load_runs("hoffmann2022"), **draws)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +57,7 @@ def fits():
 
 @pytest.fixture
 def draw(fits):
-    """Draw by name, changed by a function of the figure, under Matplotlib's own settings; gives picture and labels."""
+    """Draw a figure by name, apply a change to it; picture and labels, in Matplotlib's style."""
 
     def drawn(name, change=lambda figure: None, **settings):
         with matplotlib.rc_context():
@@ -130,9 +122,12 @@ def _beyond(one, other):
 def misplaced(ours, theirs):
     """Labels that only one of the figures has, or has elsewhere."""
 
+    def same(one, other):
+        distance = np.hypot(one[1] - other[1], one[2] - other[2])
+        return one[0] == other[0] and distance < MOVED
+
     def missing(some, others):
-        return [one for one in some if not any(one[0] == o[0] and np.hypot(one[1] - o[1], one[2] - o[2]) < MOVED
-                                               for o in others)]  # fmt: skip
+        return [one for one in some if not any(same(one, other) for other in others)]
 
     return missing(ours, theirs) + missing(theirs, ours)
 

@@ -287,7 +287,10 @@ def test_save_is_reproducible_and_refuses_other_formats(fit, tmp_path):
 
 
 def test_neither_pyplot_nor_pymc_is_imported():
-    code = "import scalebayes.plots, sys; print(*{'matplotlib.pyplot', 'pymc', 'nutpie'} & set(sys.modules))"
+    code = (
+        "import scalebayes.plots, sys; "
+        "print(*{'matplotlib.pyplot', 'pymc', 'nutpie'} & set(sys.modules))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True

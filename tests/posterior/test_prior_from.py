@@ -8,7 +8,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.display.numbers import number
 from scalebayes.specs.spec import prior_draws
-from tests.fixtures import fit_of
+from tests.fixtures import CHINCHILLA, around, fit_of
 
 SIX = sb.load_runs("pile2023").table
 SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
@@ -16,19 +16,7 @@ SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
 
 @pytest.fixture
 def planted():
-    rng = np.random.default_rng(0)
-    values = {
-        "L_inf": 1.8,
-        "N_c": 5e7,
-        "alpha_N": 0.35,
-        "D_c": 1.2e9,
-        "alpha_D": 0.37,
-        "sigma": 0.01,
-        "nu": 5.0,
-    }
-    drawn = {
-        name: value * np.exp(0.05 * rng.standard_normal((4, 500))) for name, value in values.items()
-    }
+    drawn = around(CHINCHILLA, (4, 500), np.random.default_rng(0), width=0.05)
     return fit_of("chinchilla", sb.load_runs("pile2023"), **drawn)
 
 

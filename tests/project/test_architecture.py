@@ -1,4 +1,4 @@
-"""The layout of the package: heavy libraries are imported in one place, and no module hides a public name.
+"""Layout: heavy libraries are imported in one place, and no module hides a public name.
 
 The direction of imports is the layers contract in pyproject.toml, which `make check` runs.
 """

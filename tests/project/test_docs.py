@@ -1,7 +1,8 @@
 """Every example in README and docs/ runs on real points, or says in the page why it does not.
 
-A page stands for itself: its Python blocks share a namespace and run in its order, with its commands between them, in a
-folder of its own. A command that stands on several pages runs once, and what it saved is there for all of them.
+A page stands alone: its Python blocks share a namespace and run in order, with its commands between
+them, in a folder of their own. A command that several pages have runs once, and the files that it
+saved are copied to all of them.
 """
 
 import doctest
@@ -30,7 +31,7 @@ CALLS = typer.main.get_command(app).commands
 OUTPUTS = ("saved", "output")
 """Parameters of commands that name the file to write."""
 FEWER_DRAWS = ["--draws", "400"]
-"""For fits of the default model, whose queries take as long as there are draws: no digits are compared."""
+"""For fits of the default model, whose queries are slow with many draws: no digits are compared."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Example:
 
     @property
     def commands(self):
-        """Every `scalebayes` command of a block of a shell, in words; other commands are not ours to run."""
+        """Return the `scalebayes` commands of a shell block as lists of words; skip others."""
         if self.language not in ("sh", "console"):
             return []
         joined = self.text.replace("\\\n", " ")
@@ -82,7 +83,7 @@ def check_session(example, namespace):
 
 @pytest.fixture
 def folder(tmp_path, load_public, monkeypatch):
-    """Where a page runs: a folder of its own, with the table that some pages take for the reader's."""
+    """A folder for each page, with the table that some pages assume the reader has."""
     table = load_public("hoffmann2022").table.sort_values("C")
     table[["N", "D", "loss"]].iloc[::4].to_csv(tmp_path / "runs.csv", index=False)
     monkeypatch.chdir(tmp_path)
@@ -91,7 +92,7 @@ def folder(tmp_path, load_public, monkeypatch):
 
 @pytest.fixture(scope="session")
 def run_once(tmp_path_factory):
-    """Run a command, once a session however it is spelt; what it saved is put into the folders of other pages."""
+    """Run a command once a session, however it is spelt; copy its files to other pages' folders."""
     done = {}
 
     def run(words):
@@ -240,7 +241,8 @@ def test_every_page_is_in_one_contents_of_the_first_page():
         {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} - {*listed}
     ):
         pytest.fail(
-            f"docs/{page}.md is on no list of contents: add `{page}` to one of those at the end of docs/index.md"
+            f"docs/{page}.md is on no list of contents: "
+            f"add `{page}` to one of those at the end of docs/index.md"
         )
 
 
@@ -261,7 +263,7 @@ def test_the_figure_of_the_first_page_is_small_and_fetches_nothing():
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run_once):
-    """Examples were run by the tests above; here the figures are drawn, and every link and anchor is followed."""
+    """Draw the figures and follow every link and anchor; the tests above ran the examples."""
     for tool in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(tool, reason="the site needs the extra 'docs'")
     for example in examples(ROOT / "docs" / "gallery.md"):
@@ -297,8 +299,10 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
 def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
-        "```python\nx = 1\n```\n\n<!-- not run: a year -->\n```sh\nscalebayes kaplan-or-chinchilla\n```\n\n"
-        "```sh\nmake test\nscalebayes fit a.csv \\\n  -m kaplan && scalebayes models  # and so on\n```\n"
+        "```python\nx = 1\n```\n\n"
+        "<!-- not run: a year -->\n```sh\nscalebayes kaplan-or-chinchilla\n```\n\n"
+        "```sh\nmake test\nscalebayes fit a.csv \\\n"
+        "  -m kaplan && scalebayes models  # and so on\n```\n"
         "```console\n$ scalebayes runs\nname rows\n```\n```\nscalebayes is no command here\n```\n"
     )
     found = list(examples(page))

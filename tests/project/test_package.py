@@ -1,4 +1,4 @@
-"""What a user installs (wheel, source archive, editable checkout) works outside the checkout. No network is needed."""
+"""A wheel, a source archive and an editable checkout work outside the checkout, without network."""
 
 import json
 import os
@@ -32,7 +32,7 @@ print(json.dumps({
 
 
 def run(*command: object, cwd: Path) -> str:
-    """Run a command outside this process's Python path and return its output; its error output is in the failure."""
+    """Return the output of a command, run without this process's Python path."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
     }
@@ -69,14 +69,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def installed(
     request: pytest.FixtureRequest, built: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Install one of them into a new environment that borrows our dependencies, not our scalebayes; return its home."""
+    """Install one into a new environment with our dependencies only, and return its home."""
     home = tmp_path_factory.mktemp(request.param) / "venv"
     venv.create(home, symlinks=True)
     paths = {
         key: Path(sysconfig.get_path(key, "venv", {"base": str(home)}))
         for key in ("purelib", "scripts")
     }
-    # Python does not read .pth files inside a folder that a .pth file adds, so our own editable install stays out.
+    # Python does not read .pth files inside a folder that a .pth file adds, so our own editable
+    # install is not seen.
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (paths["purelib"] / "borrowed.pth").write_text("\n".join(sorted(borrowed)), "utf-8")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet"]
@@ -116,7 +117,10 @@ def test_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) -> Non
     ["pass", "sb.list_models()", "sb.read_model('chinchilla')", "sb.load_runs('hoffmann2022')"],
 )
 def test_light_work_imports_no_heavy_library(statement: str, tmp_path: Path) -> None:
-    code = f"import sys, scalebayes as sb; {statement}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    code = (
+        f"import sys, scalebayes as sb; {statement}; "
+        f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
     assert run(sys.executable, "-c", code, cwd=tmp_path).split() == []
 
 

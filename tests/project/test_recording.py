@@ -22,7 +22,7 @@ def test_every_command_answers_as_recorded(tmp_path):
 
 
 def processor():
-    """What decides the last digits of a draw: the processor's name and the version of the C library."""
+    """Return what a draw's last digits depend on: processor name and C library version."""
     known = Path("/proc/cpuinfo")
     lines = known.read_text("utf-8").splitlines() if known.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

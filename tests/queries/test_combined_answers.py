@@ -1,4 +1,4 @@
-"""Answers made of several fits: their caveats are those of the worst, in Python, in the terminal and in JSON alike."""
+"""Answers of several fits have the caveats of the worst fit, in Python, terminal and JSON alike."""
 
 import json
 
@@ -11,7 +11,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison.compare import Comparison
 from scalebayes.summaries.table import Table
-from tests.fixtures import fit_of, scattered
+from tests.fixtures import draws_around, fit_of
 
 SHAPE = (2, 200)
 
@@ -33,17 +33,7 @@ def runs_up_to(largest, decades, seed=0):
 @pytest.fixture(scope="module")
 def make():
     def handmade(runs, model="chinchilla", gate_failures=(), sigma=0.02):
-        rng = np.random.default_rng(2)
-        middle = {
-            "L_inf": 1.8,
-            "alpha_N": 0.35,
-            "alpha_D": 0.37,
-            "alpha_C": 0.15,
-            "kappa": 0.8,
-            "sigma": sigma,
-            "nu": 6,
-        }
-        values = scattered(model, middle, SHAPE, rng)
+        values = draws_around(model, SHAPE, seed=2, alpha_C=0.15, sigma=sigma)
         return fit_of(model, runs, gate_failures, **values)
 
     return handmade

@@ -117,11 +117,12 @@ def test_backends_agree_on_accuracies(name):
 
 
 def test_the_chain_of_the_papers_fits_finds_the_relative_errors_that_the_paper_prints():
-    """Gadre et al. (2024), Figure 1: loss to 0.7%, mean error of 17 tasks to 3.6% and 0.05%, trained on RedPajama.
+    """Gadre et al. (2024), Figure 1: loss to 0.7%, mean error of 17 tasks to 3.6% and 0.05%.
 
-    Losses on C4 and mean errors of the two large models are those of the authors' repository
-    (mlfoundations/scaling: exp_data), whose notebook prints .7103, .7320, 3.6365 and .0464%. The constants are rounded
-    to four digits, which moves these by up to a tenth of a percent.
+    The models were trained on RedPajama. Losses on C4 and mean errors of the two large models are
+    those of the authors' repository (mlfoundations/scaling: exp_data), whose notebook prints .7103,
+    .7320, 3.6365 and .0464%. The constants are rounded to four digits, which changes these by up
+    to a tenth of a percent.
     """
     spec = sb.read_model("overtraining")
     of_loss = next(p for p in spec.published if p.label.endswith("RedPajama"))
@@ -148,7 +149,10 @@ PAPERS_MODELS = """
     411616256 8232325120 3.149769  0.636553
     1439795200 28795904000 2.768757 0.547325
 """
-"""What the paper fits error to: loss on C4, mean error of 17 tasks, trained on RedPajama (the authors' repository)."""
+"""Data of the paper's fit of error: loss on C4 and mean error of 17 tasks, trained on RedPajama.
+
+They are from the authors' repository.
+"""
 
 
 def test_the_papers_constants_are_least_squares_on_its_own_models():

@@ -1,4 +1,4 @@
-"""Inputs beyond N, D and C: read from tables, asked for by name, and kept out of the way of who has none."""
+"""Inputs beyond N, D and C: read from tables, asked for by name, invisible to laws without them."""
 
 import json
 import os
@@ -187,7 +187,7 @@ def test_the_command_takes_further_inputs(tmp_path):
 
 
 def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load_shared):
-    """R_N* and R_D* by least log-Huber loss, E, A, B and alpha held at the published values; there are other minima."""
+    """R_N* and R_D* by least log-Huber loss, E, A, B, alpha as published; a local minimum."""
     table = load_shared("muennighoff2023")
     table = table[table["published_fit"]]
     assert len(table) == 182
@@ -221,7 +221,10 @@ def test_the_papers_repetition_constants_are_a_minimum_of_its_own_objective(load
 
 @pytest.fixture(scope="module")
 def clark():
-    """Dense and S-BASE runs of Clark et al. (2022) at their last step, top-1 routing in every other layer."""
+    """Last steps of dense and S-BASE runs of Clark et al. (2022).
+
+    Routing is top-1 in every other layer.
+    """
     shared = Path(
         os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
     )

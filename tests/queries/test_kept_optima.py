@@ -1,36 +1,22 @@
-"""Optimal sizes are searched once, shared between queries, and never taken for other draws, costs or fits."""
+"""Optimal sizes are searched once, shared by queries, and kept apart by draws, cost and fit."""
 
 import gc
 import weakref
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import scalebayes as sb
 from scalebayes.queries.inputs import Budgets, Targets, read_question
 from scalebayes.queries.optima import frontier_path, kept_optima
-from tests.fixtures import INTEGRATED, fit_of, scattered
+from tests.fixtures import INTEGRATED, draws_around, fit_of, grid_runs
 
-VALUES = {"L_inf": 1.8, "L_0": 2.6, "alpha_N": 0.35, "alpha_D": 0.37, "alpha_C": 0.06}
-VALUES |= {"kappa": 0.8, "sigma": 0.02, "nu": 6.0, "eta": 0.02}
-
-
-def table():
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 4)))
-    loss = 1.8172 + 482.01 / N**0.3478 + 2085.43 / D**0.3658
-    loss *= np.exp(0.01 * np.random.default_rng(0).standard_normal(len(N)))
-    return sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="grid", strict=False)
-
-
-RUNS = table()
+RUNS = grid_runs()
 
 
 def made(model="chinchilla", seed=1):
-    return fit_of(
-        model, RUNS, **scattered(model, VALUES, (2, 150), np.random.default_rng(seed), 0.02)
-    )
+    return fit_of(model, RUNS, **draws_around(model, (2, 150), seed))
 
 
 @pytest.fixture
@@ -88,9 +74,7 @@ def test_another_question_is_searched_anew(other, searches):
 
 
 def test_another_seed_is_answered_as_by_a_fit_that_was_never_asked():
-    fit = fit_of(
-        INTEGRATED, RUNS, **scattered(INTEGRATED, VALUES, (2, 150), np.random.default_rng(1), 0.02)
-    )
+    fit = made(INTEGRATED)
     first = sb.frontier(fit, C=1e22)
     second = sb.frontier(fit, C=1e22, seed=1)
     assert not np.allclose(first["N"], second["N"], rtol=1e-12)

@@ -1,4 +1,7 @@
-"""What makes queries quick changes no answer: interpolated discrepancies, wide steps first, Newton's method, parts."""
+"""Shortcuts that change no answer.
+
+Interpolated discrepancies, wide steps first, Newton's method, parts.
+"""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,7 @@ from scalebayes.queries.curves import Curve, curve_of, nodes_between
 from scalebayes.queries.optima import expected_optimum, newton, optimum
 from scalebayes.queries.optima.optimum import numeric_optimum, optimal_sizes
 from scalebayes.utils import parallel
-from tests.fixtures import fit_of, scattered
+from tests.fixtures import draws_around, fit_of
 
 CHAINS, DRAWS = 2, 300
 TERMS = {"N_c": 0.35, "D_c": 0.4}
@@ -23,21 +26,12 @@ REPEATS = {"R_N": 5.0, "R_D": 15.0}
 
 @pytest.fixture(scope="module")
 def make(load_public):
-    """Fits whose draws scatter around sensible values, with sizes of terms stated at the priors' references."""
+    """Fits with draws around `VALUES`; terms have their sizes at the priors' references."""
 
     def handmade(model, width=0.03):
-        spec, rng = sb.read_model(model), np.random.default_rng(1)
-        middle = {
-            "L_inf": 1.8,
-            "alpha_N": 0.35,
-            "alpha_D": 0.37,
-            "kappa": 0.8,
-            "sigma": 0.01,
-            "nu": 6.0,
-            "eta": 0.01,
-        }
-        middle |= TERMS | REPEATS | {"alpha_ND": 0.36}
-        values = scattered(model, middle, (CHAINS, DRAWS), rng, width)
+        spec = sb.read_model(model)
+        changed = TERMS | REPEATS | {"alpha_ND": 0.36, "sigma": 0.01, "eta": 0.01}
+        values = draws_around(model, (CHAINS, DRAWS), width=width, **changed)
         runs = load_public("hoffmann2022")
         if "U" in spec.law_object.inputs:
             runs = sb.Runs(runs.table.assign(U=runs.D), runs.name)
@@ -145,7 +139,10 @@ def test_unique_tokens_that_differ_from_budget_to_budget_are_each_held(make):
 
 
 def dearer_above(size, by, within):
-    """6 N D, and so many times as much above a size, by degrees of log N or at once: the loss has two minima."""
+    """6 N D times a factor that changes at a size, gradually in log N or at once.
+
+    The loss at a budget then has two minima.
+    """
 
     def dearness(N):
         return (
@@ -162,7 +159,7 @@ def dearer_above(size, by, within):
 @pytest.mark.parametrize("by", [0.7, 2.0])
 @pytest.mark.parametrize(("within", "excess"), [(0.3, 1e-9), (0.1, 0.01), (0.0, 0.02)])
 def test_at_a_jump_from_one_minimum_to_another_the_lower_one_is_taken(make, by, within, excess):
-    """A minimum that is narrower than the steps of the grid, at an edge, say, is found as far as the grid shows it."""
+    """A minimum narrower than the grid's steps, as at a jump, is found to that resolution."""
     cost, budgets = dearer_above(1e10, by, within), np.geomspace(1e21, 1e25, 60)
     curve = curve_of(make("chinchilla"), "law")
     some = Curve(curve.law, {name: values[::20] for name, values in curve.parameters.items()})
@@ -217,7 +214,7 @@ def test_without_new_runs_the_curve_is_the_same(discrepant):
 
 
 def test_questions_side_by_side_leave_linear_algebra_its_threads():
-    """Of two that overlap the first ends first: were each to set back what it found, one thread would remain."""
+    """Of two overlapping calls the first ends first; restoring its threads would leave one."""
 
     def threads():
         return [one["num_threads"] for one in threadpool_info()]

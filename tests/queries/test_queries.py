@@ -1,4 +1,4 @@
-"""Questions to a fit, on small fits made by hand: predict, frontier, tables, save and load, diagnose, trim."""
+"""Queries of small fits made by hand: predict, frontier, tables, save and load, diagnose, trim."""
 
 import json
 import subprocess
@@ -19,21 +19,9 @@ from scalebayes.fitting.samplers import named, trim
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.posterior.provenance import provenance
 from scalebayes.summaries.intervals import interval_columns
-from tests.fixtures import BESIROGLU, grid_runs, scattered
+from tests.fixtures import BESIROGLU, draws_around, grid_runs
 
 CHAINS, DRAWS = 4, 500
-VALUES = {
-    "L_inf": 1.8,
-    "L_0": 2.6,
-    "alpha_N": 0.35,
-    "alpha_D": 0.37,
-    "alpha_C": 0.06,
-    "kappa": 0.8,
-    "sigma": 0.02,
-    "nu": 6.0,
-}
-
-
 RUNS = grid_runs()
 LARGEST = 6e21
 
@@ -64,10 +52,10 @@ def dataset(values):
 def make_fit(
     model="chinchilla", runs=RUNS, width=0.02, partial=False, posterior=(), statistics=(), **update
 ):
-    """A fit whose draws scatter independently around sensible values, with some planted on purpose."""
+    """A fit whose draws lie independently around `VALUES`; some parameters can be given."""
     spec = sb.read_model(model)
     spec = type(spec).model_validate(spec.model_dump() | update)
-    values = scattered(spec, VALUES, (CHAINS, DRAWS), np.random.default_rng(1), width)
+    values = draws_around(spec, (CHAINS, DRAWS), width=width)
     raw = xr.DataTree.from_dict(
         {
             "posterior": dataset(values | dict(posterior)),
@@ -213,7 +201,8 @@ def test_a_law_of_one_input_predicts_from_it():
         (
             "chinchilla",
             {"N": "70 billion", "D": 1e9},
-            "N: '70 billion' is not a quantity: write a finite number as 7e10, or with K, M, B or T as 70B or 1.4T",
+            "N: '70 billion' is not a quantity: write a finite number as 7e10, "
+            "or with K, M, B or T as 70B or 1.4T",
         ),
         (
             "chinchilla",
@@ -298,8 +287,8 @@ def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
         (
             "product",
             {"C": 1e21},
-            "law 'product' has no compute-optimal point at C = 1e21 in 100% of the draws: its loss falls all "
-            "the way to one end of what the budget pays for",
+            "law 'product' has no compute-optimal point at C = 1e21 in 100% of the draws: "
+            "its loss falls all the way to one end of what the budget pays for",
         ),
         (
             "kaplan-size",
@@ -309,7 +298,8 @@ def test_a_cost_with_inference_buys_smaller_models_for_longer(fit):
         (
             "chinchilla",
             {"C": "much"},
-            "C: 'much' is not a quantity: write a finite number as 7e10, or with K, M, B or T as 70B or 1.4T",
+            "C: 'much' is not a quantity: write a finite number as 7e10, "
+            "or with K, M, B or T as 70B or 1.4T",
         ),
         ("chinchilla", {"C": -1e21}, "C must be positive; got -1e+21"),
         ("chinchilla", {"C": np.inf}, "C must be finite: without a budget nothing is optimal"),
@@ -541,7 +531,10 @@ def test_files_of_a_newer_version_are_told(stored, tmp_path):
     newer = altered(stored, tmp_path / "newer.nc", scalebayes_format=2)
     with pytest.raises(
         sb.FitError,
-        match=r"newer\.nc was saved in format 2, but this version of scalebayes reads format 1: a newer",
+        match=(
+            r"newer\.nc was saved in format 2, "
+            r"but this version of scalebayes reads format 1: a newer"
+        ),
     ):
         sb.load(newer)
     spec = sb.read_model("chinchilla").model_dump_json().replace('"additive"', '"of-tomorrow"')
@@ -560,7 +553,8 @@ import scalebayes as sb
 fit = sb.load({str(stored)!r})
 sb.intervals(sb.predict(fit, N="70B", D="1.4T"))
 sb.intervals(sb.frontier(fit, C="1e24"))
-heavy = {{"pymc", "pytensor", "nutpie", "numba", "matplotlib", "arviz_plots", "arviz"}} & set(sys.modules)
+names = {{"pymc", "pytensor", "nutpie", "numba", "matplotlib", "arviz_plots", "arviz"}}
+heavy = names & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -712,7 +706,8 @@ def along(N, D):
 def test_data_in_proportion_to_parameters_are_told():
     (message,) = sb.diagnose(make_fit(runs=along(SIZES, 20 * SIZES))).messages
     assert str(message) == (
-        "warning [D_FOLLOWS_N] D follows N (correlation of their logs above 0.99): the two terms cannot be told apart"
+        "warning [D_FOLLOWS_N] D follows N (correlation of their logs above 0.99): "
+        "the two terms cannot be told apart"
     )
 
 

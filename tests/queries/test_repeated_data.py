@@ -1,4 +1,4 @@
-"""Limited unique tokens: the frontier of the law of repeated data, and what the paper's own runs say of it."""
+"""Limited unique tokens: the frontier of the law of repeated data, and the paper's own runs."""
 
 import json
 
@@ -169,9 +169,10 @@ def test_the_command_takes_unique_tokens(tmp_path, fit):
 
 
 def test_the_papers_allocation_of_figure_1_is_near_ours():
-    """9.3e21 FLOP and 25B unique tokens: its Figure 1 prints 6.34B parameters and 9.7 epochs, ours are 7% away.
+    """9.3e21 FLOP and 25B unique tokens: Figure 1 prints 6.34B parameters and 9.7 epochs.
 
-    The loss at its allocation is that of our optimum to 1e-4: the two differ by less than any run could show.
+    Our optimum is 7% away. The loss at the printed allocation is that of our optimum to 1e-4, a
+    difference that no run could show.
     """
     parameters = {k: np.array([v]) for k, v in VALUES.items()}
     N = numeric_optimum(LAW, parameters, 9.3e21, sb.SIX_ND, 25e9)[0]
@@ -209,7 +210,7 @@ def huber_sum(table, R_N, R_D):
 
 
 def test_the_papers_fit_has_the_loss_and_r2_that_it_prints(papers_runs):
-    """Its table of parametric fits: loss .0158, R^2 .7722; with all decay in D alone 2.9157, loss .0169."""
+    """Its table of parametric fits: loss .0158, R^2 .7722; decay in D alone: 2.9157, loss .0169."""
     total, curve = huber_sum(papers_runs, STARS["R_N_star"], STARS["R_D_star"])
     loss = papers_runs["loss"].to_numpy()
     assert total == pytest.approx(0.0158, abs=5e-5)
@@ -228,7 +229,7 @@ def test_the_papers_fit_has_the_loss_and_r2_that_it_prints(papers_runs):
 
 @pytest.mark.slow
 def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers_runs):
-    """E, A, B and both exponents held by priors a third of a percent wide, as the paper holds them exactly.
+    """E, A, B and both exponents have priors a third of a percent wide; the paper fixes them.
 
     R_N is told apart from the paper's: that, and the free fit, is in docs/repeated-data.md.
     """
@@ -250,6 +251,6 @@ def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers
     assert sb.diagnose(fit).ok, sb.diagnose(fit)
     rows = sb.intervals(fit.tree["posterior"].to_dataset()[["R_D", "R_N"]])
     assert rows.loc["R_D", "eti90_lb"] < STARS["R_D_star"] < rows.loc["R_D", "eti90_ub"]
-    # A grid over R_N, R_D, sigma and nu, with the other values held exactly, says 30.4 [14.4, 68.2].
+    # A grid over R_N, R_D, sigma and nu, with the other values fixed, gives 30.4 [14.4, 68.2].
     assert rows.loc["R_D"].tolist()[:3] == pytest.approx([30.4, 14.4, 68.2], rel=0.06)
     assert rows.loc["R_N"].tolist()[:3] == pytest.approx([1.92, 1.24, 3.25], rel=0.2)

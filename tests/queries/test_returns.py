@@ -1,4 +1,4 @@
-"""What more buys, lines of equal loss, and stopping above convergence, against closed forms, on fits made by hand."""
+"""Returns, lines of equal loss, and stopping above convergence, against closed forms."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of
 
 SHAPE = (2, 40)
 # Printed constants by equation (docs/constants.md).
@@ -20,27 +20,18 @@ KAPLAN = {"N_c": 6.4e13, "alpha_N": 0.076, "D_c": 1.8e13, "alpha_D": 0.103}
 
 @pytest.fixture(scope="module")
 def made():
-    """Fits by model, draws scattered a little around sensible values."""
+    """Fits by model, with draws within about 1% of sensible values."""
     kept = {}
 
     def get(model, eta=0.02):
         if (model, eta) not in kept:
             rng = np.random.default_rng(1)
             spec = sb.read_model(model)
-            values = {
-                "L_inf": 1.8,
-                "alpha_N": 0.35,
-                "alpha_D": 0.37,
-                "kappa": 0.8,
-                "sigma": 0.01,
-                "nu": 5.0,
-            }
+            values = {"L_inf": 1.8, "alpha_N": 0.35, "alpha_D": 0.37, "kappa": 0.8}
+            values |= {"sigma": 0.01, "nu": 5.0}
             if "L_inf" not in spec.priors:  # without a floor the slopes are smaller
                 values |= {"alpha_N": 0.076, "alpha_D": 0.103}
-            draws = {
-                name: value * np.exp(0.01 * rng.standard_normal(SHAPE))
-                for name, value in values.items()
-            }
+            draws = around(values, SHAPE, rng)
             nats = 0.4 if "L_inf" in spec.priors else 2.2
             draws |= {
                 "N_c": 1e9 * nats ** (1 / draws["alpha_N"]),
@@ -211,7 +202,7 @@ def test_along_the_contour_of_a_run_each_draw_keeps_its_own_loss(made):
 
 
 def test_kaplans_larger_models_need_the_data_his_law_says():
-    """Kaplan's eq. 1.5 solved for D by hand: D_c / D = L^(1/alpha_D) - (N_c/N)^(alpha_N/alpha_D)."""
+    """Kaplan's eq. 1.5 solved for D: D_c / D = L^(1/alpha_D) - (N_c/N)^(alpha_N/alpha_D)."""
     law = LAWS["kaplan"]
     L = law(1e9, 2e10, **KAPLAN)
     by_hand = KAPLAN["D_c"] / (L ** (1 / 0.103) - (6.4e13 / 1e10) ** (0.076 / 0.103))
@@ -267,7 +258,8 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
     for i in range(2):
         n = (p["N_c"] / out["N"][..., i].values) ** p["alpha_N"]
         floor = p.get("L_inf", 0.0)
-        # The optimum is flat: an N that is off by a thousandth, as with a discrepancy, moves the ratio little.
+        # The optimum is flat: an N that is off by a thousandth, as with a discrepancy, changes the
+        # ratio little.
         close = 5e-3 if "discrepancy" in model else 1e-7
         np.testing.assert_allclose(out["nats_above"][..., i], n * (constant - 1), rtol=close)
         np.testing.assert_allclose(
@@ -278,7 +270,7 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
 
 
 def test_kaplans_rule_of_ten_percent_belongs_to_his_law_of_steps():
-    """1.059 by L(N, D), 1.10 by L(N, S), an additive law of N and steps: both from a brute-force grid at a budget."""
+    """1.059 by L(N, D), 1.10 by L(N, S), a law of N and steps; both by brute force."""
     N = np.geomspace(1e7, 1e13, 200_001)
     loss = LAWS["kaplan"](N, 1e22 / (6 * N), **KAPLAN)
     best = N[loss.argmin()]

@@ -1,7 +1,7 @@
-"""A report in a real browser: no errors, no requests, right numbers, readable and accessible in every dress.
+"""A report in a browser: no errors, no requests, right numbers, readable and accessible throughout.
 
-Needs Chromium (a system package), Playwright (its Python package alone) and for one test axe-core. Without them the
-tests are skipped with the reason, except under CI=true, where they fail.
+Needs Chromium (a system package), Playwright (its Python package alone) and for one test axe-core.
+Without them the tests are skipped with the reason, except under CI=true, where they fail.
 """
 
 import os
@@ -61,7 +61,7 @@ def written(fit, tmp_path_factory):
 
 @contextmanager
 def opened(browser, path, **options):
-    """The page, of which nothing may be left at the end: no message on the console, no error, no request but itself."""
+    """The page; at the end there must be no console message, error or foreign request."""
     context = browser.new_context(**options)
     page, seen = context.new_page(), []
     page.on("console", lambda message: seen.append(f"console: {message.text}"))
@@ -153,7 +153,7 @@ def test_the_marks_move_on_the_frontier(page):
 
 
 def test_the_square_lies_on_the_median_of_the_frontier(page, fit):
-    """Two budgets fix the scale of the axis of N; at a third the mark must lie where the median says."""
+    """Two budgets fix the scale of the axis of N; at a third the mark must lie at the median."""
 
     def height(C):
         ask(page, C=C)

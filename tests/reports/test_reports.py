@@ -1,4 +1,4 @@
-"""What a report says: its content against the queries' own answers, and the same content in three formats."""
+"""The content of a report against the queries' own answers, the same in three formats."""
 
 import base64
 import html
@@ -204,7 +204,8 @@ def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
     assert facts["seed"] == "0"
     commands, spec = section.listings
     assert commands.text.splitlines() == [
-        "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --tune 1000 --quick -o chinchilla.nc",
+        "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --tune 1000 --quick "
+        "-o chinchilla.nc",
         "scalebayes report chinchilla.nc --N 70B --D 1.4T --C 1e22 --C 1e23 -o report.html",
     ]
     assert spec.text == fit.spec.describe()
@@ -289,7 +290,7 @@ def test_a_failed_gate_is_the_verdict():
 
 
 def moved(fit):
-    """What `sensitivity` returns, its refit being the fit itself shifted, so that the decision moves."""
+    """A result of `sensitivity` whose refit is the fit shifted, so that the decision moves."""
     tables = {AS_FITTED: sb.intervals(sb.frontier(fit, C="1e23")[["N", "loss"]])}
     tables["priors twice as wide"] = tables[AS_FITTED] * 1.5
     message = Message(
@@ -493,7 +494,7 @@ def test_what_travels_cannot_end_its_element(told):
 
 
 def unpacked(part, draws):
-    """Log loss of every draw at nodes of the grid, from what stands in the page and nothing else."""
+    """Log loss of every draw at nodes of the grid, computed from the data of the page alone."""
     s, raw = part.settings, {name: base64.b64decode(text) for name, text in part.arrays.items()}
     rank, nodes = s["wide"] + s["narrow"], s["sizes"][0] * s["sizes"][1]
     surfaces = (

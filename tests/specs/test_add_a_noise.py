@@ -1,4 +1,4 @@
-"""The noise of docs/add-a-model.md, as it stands there: registered, fitted and asked, and removed again."""
+"""The noise of docs/add-a-model.md, as printed there: registered, fitted, queried and removed."""
 
 import importlib.util
 import re

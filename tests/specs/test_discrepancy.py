@@ -1,4 +1,4 @@
-"""The discrepancy against dense Gaussian-process algebra, and what predictions do near the runs and far from them."""
+"""The discrepancy against dense Gaussian-process algebra; predictions near and far from runs."""
 
 import warnings
 

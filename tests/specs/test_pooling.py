@@ -1,4 +1,4 @@
-"""Partial pooling: the density is the hierarchical one, groups answer as fits do, and what cannot be asked is said."""
+"""Partial pooling: hierarchical density, answers for groups as for fits, refused questions."""
 
 import json
 from dataclasses import replace
@@ -149,7 +149,7 @@ def test_density_is_the_hierarchical_one_times_the_jacobian(name):
 
 
 def test_another_tables_data_make_another_tables_graph():
-    """Centres, pilots and rows are data: a sampler compiled for one table of two groups serves any other."""
+    """Centres, pilots and rows are data: a sampler serves every table of two groups."""
     spec = sb.read_model("chinchilla-pooled")
     other = sb.Runs(PILE.table.iloc[[14, 2, 3, 9, 5, 6, 8, 11, 0]], "other")
     model, expected = pymc_model(PILE, spec), pymc_model(other, spec).compile_logp(**FAST)
@@ -411,7 +411,10 @@ def test_a_new_group_scatters_around_the_population_and_repeats_with_its_seed(po
 
 
 def test_the_pooled_fit_itself_names_its_groups_when_it_is_asked(pooled):
-    words = r"has parameters by family: ask one of cerebras-gpt, pythia with sb.group\(fit, 'cerebras-gpt'\)"
+    words = (
+        r"has parameters by family: "
+        r"ask one of cerebras-gpt, pythia with sb.group\(fit, 'cerebras-gpt'\)"
+    )
     for ask in (
         lambda f: sb.predict(f, N="7B", D="300B"),
         lambda f: sb.frontier(f, C="1e22"),

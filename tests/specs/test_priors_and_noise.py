@@ -20,7 +20,8 @@ CASES = [
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c.values())))
 DRAWS = 20_000
-P_VALUE = 1e-3  # of a Kolmogorov-Smirnov test at the fixed seed; 20000 draws show a shift of 2% of a standard deviation
+P_VALUE = 1e-3
+"""Of a Kolmogorov-Smirnov test at the fixed seed; 20,000 draws show a shift of 2% of an sd."""
 
 STUDENT_T = {"sigma": 0.03, "nu": 4.0}
 NOISE_CASES = [
@@ -60,7 +61,7 @@ def test_draws_come_from_pymcs_density(case):
 
 @every_case
 def test_pymc_draws_the_same(case):
-    """The graph's own random variable, which samples a noise parameter, agrees with NumPy's draws."""
+    """The graph's random variable of a noise, sampled by PyMC, agrees with NumPy's draws."""
     prior = Prior(**case, reason="test")
     entry = prior.distribution
     theirs = getattr(pm, entry.pymc).dist(**entry.pymc_arguments(), size=5000)

@@ -1,4 +1,7 @@
-"""A discrepancy under Student-t noise is sampled: queries take its draws, and it agrees with integrating it out."""
+"""A discrepancy under Student-t noise is sampled: queries use its draws.
+
+It agrees with integrating the discrepancy out.
+"""
 
 from dataclasses import replace
 
@@ -124,7 +127,7 @@ def test_a_saved_fit_answers_alike(fit, tmp_path):
 
 @pytest.mark.slow
 def test_with_hardly_any_tail_it_agrees_with_the_way_that_integrates(load_public):
-    """nu above 500: Student-t noise is Normal, so both ways to treat the discrepancy have one posterior."""
+    """nu above 500: Student-t noise is Normal, so both treatments have one posterior."""
     runs = load_public("pile2023")
     normal = with_noise(SPEC, "normal")
     nu = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1, "shift": 500.0, "reason": "as good as Normal"}

@@ -1,4 +1,4 @@
-"""Specs: every file in models/ loads, and its published values reproduce numbers printed in the papers."""
+"""Specs: every file in models/ loads, and published values give numbers printed in the papers."""
 
 import json
 import re
@@ -120,7 +120,7 @@ def test_every_published_entry_is_checked_or_says_why_not(name):
 
 @EVERY
 def test_losses_of_the_prior_are_losses(name):
-    """Nine in ten lie within .5 to 12 nats, or accuracies within .1 to .99, pooled over where runs are made.
+    """Nine in ten losses lie within .5 to 12 nats, or accuracies within .1 to .99, over all inputs.
 
     At a corner the range is wider.
     """
@@ -295,7 +295,8 @@ alpha_D = { dist = "LogNormal", median = 0.3, reason = "r" }
 FAULTS = """folder/draft.toml: 5 faults
   law: no law 'additiv' (did you mean 'additive'?); allowed: {laws}
   noise: no noise 'student' (did you mean 'student_t'?); allowed: normal, student_t
-  priors.L_inf.dist: no distribution 'Halfnormal' (did you mean 'HalfNormal'?); allowed: {distributions}
+  priors.L_inf.dist: no distribution 'Halfnormal' (did you mean 'HalfNormal'?); allowed: \
+{distributions}
   priors.alpha_D: LogNormal takes median, sigma; got median
   prior: no such key; got 3"""
 

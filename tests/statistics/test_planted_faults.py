@@ -1,7 +1,8 @@
-"""Faults planted on purpose, each of which must be caught: none of them is caught by a sampler's own silence.
+"""Planted faults, each of which must be caught although a sampler may report nothing.
 
-Stuck chain, two modes, saturated trees, a NaN-padded trace, a table without noise, wrong units, duplicated outliers,
-and a design that identifies nothing. Chains are planted in a real posterior.
+A stuck chain, two modes, saturated trees, a trace padded with NaN, a table without noise, wrong
+units, duplicated outliers, and a design that identifies nothing. Chains are planted in a real
+posterior.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Pooled posteriors: what they become as groups are alike or have nothing in common, and what a thin group gains."""
+"""Pooled posteriors in the limits of equal and unrelated groups; the gain of a thin group."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def table(*parts, name):
 
 
 def spread(median, **others):
-    """The pooled spec with other spreads: numbers of a prior, so that no sampler is compiled anew."""
+    """The pooled spec with other spreads; they are data of the sampler, so it is not recompiled."""
     spec = sb.read_model("chinchilla-pooled")
     made = {
         n: Prior.model_validate(p.model_dump() | {"median": others.get(n, median)})
@@ -107,7 +107,10 @@ ROWS = {"first": 24, "second": 18, "thin": 6}
 
 
 def plant(spec, rng):
-    """Logs of sizes of three groups, a tenth apart around the priors' medians, (P, G); runs simulated of them."""
+    """Log sizes of three groups, (P, G), around the priors' medians, and runs simulated of them.
+
+    Groups are a tenth apart.
+    """
     law, parameters = spec.law_object, spec.law_object.parameters
     N, D = 10 ** rng.uniform(7.5, 10, (2, sum(ROWS.values()))) * [[1.0], [30.0]]
     table = pd.DataFrame(
@@ -138,7 +141,7 @@ def plant(spec, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["shifted", "data-constrained", "kaplan-steps"])
 def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
-    """Of one input and bent, of three inputs, of steps: what was planted is as far off as a posterior lets expect."""
+    """Laws of one input (bent), three inputs, and steps: errors agree with posterior sds."""
     spec = pooled_spec(name)
     truth, runs = plant(spec, np.random.default_rng(7))
     posterior = fit(runs, spec).tree["posterior"].to_dataset()

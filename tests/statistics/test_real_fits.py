@@ -72,7 +72,8 @@ def test_additive_posterior_lies_within_one_standard_error_of_besiroglu(fitted):
 
 @pytest.mark.standard
 def test_additive_posterior_agrees_with_an_independent_student_t_posterior(fitted):
-    # Means and sds of a Student-t posterior on the same 240 rows, computed elsewhere with other priors and sampler.
+    # Means and sds of a Student-t posterior of the same 240 rows, computed elsewhere with other
+    # priors and another sampler.
     posterior = with_derived(fitted("hoffmann2022", "chinchilla"))
     for name, mean, sd in (
         ("L_inf", 1.8075, 0.015),
@@ -107,7 +108,7 @@ def test_kappa_of_the_chinchilla_points(fitted):
 
 @pytest.mark.slow
 def test_posterior_agrees_with_quadrature():
-    """Natural coordinates, Jacobian, prior and likelihood against a plain grid over the parameters themselves."""
+    """Natural coordinates, Jacobian, prior and likelihood against a grid over the parameters."""
     runs = sb.load_runs("pile2023")
     runs = sb.Runs(runs.table[runs.table["group"] == "cerebras-gpt"], "cerebras-gpt")
     spec = sb.read_model("size-floor").model_copy(
@@ -131,7 +132,7 @@ def normal_priors(model):
 
 
 def quadrature(runs):
-    """Posterior of size-floor with Normal noise on a grid of (L_inf, size at 1e9, alpha_N, sigma)."""
+    """Posterior of size-floor with Normal noise on a grid of L_inf, size, alpha_N and sigma."""
     L_inf = np.linspace(0.005, 1.7, 90)[:, None, None, None]
     size = np.exp(np.linspace(np.log(0.2), np.log(5.0), 90))[None, :, None, None]
     alpha = np.exp(np.linspace(np.log(0.02), np.log(1.5), 90))[None, None, :, None]

@@ -1,9 +1,10 @@
-"""Posteriors agree with those of an independent sampler: Stan, on a program of its own, and once PyMC's NUTS.
+"""Posteriors agree with those of an independent sampler: Stan on its own program, once PyMC's NUTS.
 
-Nine posteriors, 90 quantities, by benchmarks/reference_posteriors.py. Each mean must agree within four Monte Carlo
-errors of both sides, each standard deviation within 5% or, where long tails leave it less well known than that (the log
-of a floor near zero), within four Monte Carlo errors of the ratio; half of the ratios must be within 2%. The quantities
-of one posterior are correlated, so their Monte Carlo errors are: whether the z of all are as large as they should be is
+Nine posteriors, 90 quantities, by benchmarks/reference_posteriors.py. Each mean must agree within
+four Monte Carlo errors of both sides, and each standard deviation within 5%. Where long tails
+make a standard deviation less certain than that (the log of a floor near zero), the ratio must
+agree within four of its Monte Carlo errors. Half of the ratios must be within 2%. The quantities
+of one posterior are correlated, and so are their Monte Carlo errors: the size of all z together is
 judged against z simulated with the correlations of the posteriors.
 """
 
@@ -80,7 +81,8 @@ def test_means_and_sds_agree_with_the_reference(file, compared):
 def test_most_sds_agree_closely(compared):
     ratios = np.concatenate([[q["sd_ratio"] for q in compared(file)[0].values()] for file in FILES])
     print(
-        f"{np.mean(np.abs(ratios - 1) < 0.05):.1%} of {len(ratios)} within 5%, median {np.median(ratios):.3f}"
+        f"{np.mean(np.abs(ratios - 1) < 0.05):.1%} of {len(ratios)} within 5%, "
+        f"median {np.median(ratios):.3f}"
     )
     assert np.median(np.abs(ratios - 1)) < 0.02
 
@@ -97,7 +99,8 @@ def test_the_differences_from_the_references_are_as_large_as_monte_carlo_errors(
     spread = np.sqrt((simulated**2).mean(axis=1))
     low, high = np.quantile(spread, [0.005, 0.995])
     print(
-        f"root mean square z {np.sqrt((z**2).mean()):.3f} of {len(z)}, 99% of simulated in {low:.3f} to {high:.3f}"
+        f"root mean square z {np.sqrt((z**2).mean()):.3f} of {len(z)}, "
+        f"99% of simulated in {low:.3f} to {high:.3f}"
     )
     print(f"sd of z {z.std():.3f}, largest |z| {np.abs(z).max():.2f}")
     assert low < np.sqrt((z**2).mean()) < high

@@ -1,8 +1,8 @@
-"""Simulation-based calibration: ranks of the truth are uniform, and the machinery sees it when they are not.
+"""Simulation-based calibration: ranks of the truth are uniform, and deviations are detected.
 
-The slow tests keep to laws of one input, whose refits take a fraction of a second: 200 replicates of a spec in models/
-and of the same law with a discrepancy. Every spec of models/, at more replicates, is the business of
-benchmarks/sbc.py; docs/sbc.md has its results. Seeds are fixed and were never chosen.
+The slow tests use laws of one input, whose refits take a fraction of a second: 200 replicates of a
+spec in models/ and of the same law with a discrepancy. benchmarks/sbc.py runs every spec of models/
+with more replicates; docs/sbc.md has its results. Seeds are fixed and were never chosen.
 """
 
 import importlib.util
@@ -137,7 +137,7 @@ def test_every_spec_simulates_tables(sbc, name):
 
 
 def test_the_discrepancy_is_simulated_jointly_with_the_target(sbc):
-    """A target beside a run shares its delta; one far away has a delta of its own, both of size eta."""
+    """A target next to a run has that run's delta; a far target has another; both have size eta."""
     spec = sb.read_model("chinchilla-discrepancy")
     tight = spec.model_dump()
     tight["priors"]["sigma"] |= {"sigma": 1e-9}
@@ -184,7 +184,7 @@ def test_the_inference_of_a_law_with_discrepancy_is_calibrated(sbc, size_discrep
 
 @pytest.mark.slow
 def test_a_planted_error_in_the_fit_is_seen(sbc):
-    """A posterior whose sigma is halved: the noise, and through it the likelihood and the far loss, are off."""
+    """A posterior whose sigma is halved: the noise, the likelihood and the far loss are wrong."""
 
     def halved(*arguments, **options):
         fit = sb.fit(*arguments, **options)

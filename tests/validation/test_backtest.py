@@ -215,7 +215,7 @@ def test_distances_fall_into_bins():
 
 
 def test_forecasts_that_are_far_too_sure_are_warned_of():
-    """Rolling origins: a forecast that believes in a quarter of the scatter has a mean squared z of 16, not 1."""
+    """A forecast with a quarter of the true noise scale has a mean squared z of 16 instead of 1."""
     result = backtest(
         planted(60), {"knows": oracle(), "too sure": oracle(SCATTER / 4)}, shares=[0.4, 0.6, 0.8]
     )

@@ -1,4 +1,4 @@
-"""Runs left out: against Gaussian algebra where it is exact, against importance sums by hand, and against refits."""
+"""Runs left out, against exact Gaussian algebra, importance sums by hand, and refits."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,8 @@ from scalebayes.validation.influence import smoothed_weights
 from tests.fixtures import BESIROGLU_PARAMETERS, grid_of_sizes
 
 CHAINS, DRAWS = 4, 1500
-MANY = 10_000  # a chain: weights that move a mean by its own standard deviation leave few draws to speak
+MANY = 10_000
+"""Draws a chain: weights that move a mean by its own sd leave few effective draws."""
 SIGMA, ETA = 0.02, 0.03
 TARGET = {"N": 3e10, "D": 4e11}
 
@@ -46,7 +47,7 @@ def make_fit(spec, runs, values):
 
 
 class Plane:
-    """A law that is linear in logs, Gaussian noise of known size: every posterior is Gaussian, and known."""
+    """A law linear in logs, with known Gaussian noise: every posterior is a known Gaussian."""
 
     mean, spread = np.array([np.log(2.6), 0.06, 0.05]), np.diag([0.1, 0.03, 0.03]) ** 2
 
@@ -62,7 +63,7 @@ class Plane:
         return np.column_stack([np.ones_like(N), np.log(1e9 / N), np.log(2e10 / D)])
 
     def kernel(self, a, b):
-        """The package's own correlation between points, through the basis it builds on them together."""
+        """The package's own correlation between points, from its basis on all of them."""
         both = np.concatenate([np.column_stack(a), np.column_stack(b)])
         if not self.eta:
             return np.zeros((len(a[0]), len(b[0])))
@@ -80,7 +81,7 @@ class Plane:
         return np.linalg.solve(precision, pull), np.linalg.inv(precision)
 
     def curve(self, N, D, log_loss):
-        """Mean of the loss of the curve at the target: one joint Gaussian of the log losses and the log curve there."""
+        """Mean latent loss at the target, from the joint Gaussian of log losses and curve."""
         x, X = self.design(*(np.array([TARGET[k]]) for k in "ND")), self.design(N, D)
         at = tuple(np.array([TARGET[k]]) for k in "ND")
         covariance = (
@@ -197,7 +198,7 @@ def chinchilla():
 
 
 def test_log_size_is_reweighted_by_the_likelihood_of_the_runs(chinchilla):
-    """Against plain importance weights from scipy; Pareto smoothing of such light tails hardly changes them."""
+    """Against plain importance weights from SciPy; Pareto smoothing changes light tails little."""
     out = sb.influence(chinchilla, C="1e23", by="size", refit=False, progress=False)
     posterior = chinchilla.tree["posterior"].to_dataset()
     log_N = np.log(sb.frontier(chinchilla, C=1e23)["N"].values.ravel())

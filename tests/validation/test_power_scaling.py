@@ -1,4 +1,4 @@
-"""Power-scaling: densities against PyMC's graph, sensitivities against closed forms and ArviZ on a tree by hand."""
+"""Power-scaling: densities against PyMC's graph; sensitivities against closed forms and ArviZ."""
 
 import json
 from dataclasses import replace
@@ -106,7 +106,7 @@ NOISE = 0.5
 
 
 def plane(rows, shift):
-    """A law with all but L_0 known: its log has a Normal posterior. The runs lie `shift` away from the prior."""
+    """Only L_0 is unknown; log L_0 has a Normal posterior. Runs are `shift` off the prior."""
     rng = np.random.default_rng(0)
     N, D = 10 ** rng.uniform(8, 10, rows), 10 ** rng.uniform(9, 11, rows)
     alpha = {"alpha_N": 0.05, "alpha_D": 0.05}
@@ -138,7 +138,10 @@ def posterior(rows, centre, prior_power=1.0, data_power=1.0):
 
 
 def distance(p, q):
-    """Cumulative Jensen-Shannon distance between two distributions by quadrature (Kallioinen et al. 2024, eq. 11)."""
+    """Cumulative Jensen-Shannon distance of two distributions by quadrature.
+
+    Kallioinen et al. (2024), eq. 11.
+    """
     low, high = p.ppf(1 / 4001), p.ppf(1 - 1 / 4001)
     x = np.linspace(low, high, 20001)
 

@@ -12,7 +12,7 @@ from scalebayes.cli import app
 from scalebayes.queries.ahead import ahead
 from scalebayes.validation import sensitivity
 from scalebayes.validation.sensitivity import AS_FITTED, sensitivity_table, variants
-from tests.fixtures import fit_of
+from tests.fixtures import CHINCHILLA, fit_of
 
 
 def test_variants_change_one_assumption_each():
@@ -62,26 +62,17 @@ def planted(monkeypatch):
     """A fit, and refits that are made by hand: each variant has floors of its own."""
     rng = np.random.default_rng(2)
     N, D = 10 ** rng.uniform(8, 10, 30), 10 ** rng.uniform(9, 11, 30)
-    truth = {
-        "N_c": 5e7,
-        "alpha_N": 0.35,
-        "D_c": 1.2e9,
-        "alpha_D": 0.37,
-        "sigma": 0.01,
-        "nu": 5.0,
-        "eta": 0.01,
-    }
+    truth = CHINCHILLA | {"eta": 0.01}
     law = sb.LAWS["additive"]
-    loss = law(N, D, L_inf=1.8, **{k: truth[k] for k in ("N_c", "alpha_N", "D_c", "alpha_D")})
-    runs = sb.read_runs(
-        pd.DataFrame({"N": N, "D": D, "loss": loss * np.exp(0.01 * rng.standard_normal(30))}),
-        name="p",
-    )
+    loss = law(N, D, **{name: truth[name] for name in law.parameter_names})
+    loss *= np.exp(0.01 * rng.standard_normal(30))
+    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="p")
     scatter = np.exp(0.01 * rng.standard_normal((2, 300)))
 
     def make(model, floor, **options):
-        names = sb.read_model(model).priors
-        return fit_of(model, runs, **{n: truth.get(n, floor) * scatter for n in names}, **options)
+        values = truth | {"L_inf": floor}
+        draws = {name: values[name] * scatter for name in sb.read_model(model).priors}
+        return fit_of(model, runs, **draws, **options)
 
     floors = {
         "with a discrepancy": 1.8,
@@ -164,7 +155,7 @@ def test_a_refit_without_an_answer_is_told_and_the_others_stand(planted, monkeyp
 
 
 def replace_spec(fit, spec, wide):
-    """The refit under its own spec where that is the wide one: refits here are made by hand from whatever they got."""
+    """Return the refit under its own spec if that is the wide one; refits here are made by hand."""
     return sb.Fit(spec, fit.runs, fit.tree) if spec.name == wide.name else fit
 
 

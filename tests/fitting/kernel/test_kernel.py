@@ -1,4 +1,7 @@
-"""The kernel: PyMC's own log density as C, for every spec; kept on disk; and what happens where it cannot be made."""
+"""The compiled kernel: PyMC's own log density as C, for every spec.
+
+It is kept on disk, and there is a fallback where it cannot be compiled.
+"""
 
 import ctypes
 import os
@@ -65,7 +68,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [*EVERY, INTEGRATED.name])
 def test_kernel_of_one_table_is_pytensors_function_on_another(name):
-    """Compiled on fewer rows, asked on 53; where PyTensor finds no density, neither does the kernel."""
+    """Compiled on fewer rows, called on 53; undefined where PyTensor's density is undefined."""
     spec = spec_of(name)
     bound = kernel_of(name, C if spec.observation.samples_discrepancy else A).bind(
         sampler_data(B, spec)
@@ -86,7 +89,7 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
             slice(None) if finite[-1] else slice(len(ours) - n, None)
         )  # draws are where there is a density
         assert np.isnan(ours[: n + 1]).all() != finite[-1]
-        # Far out the terms of one entry are as large as the largest entry, and cancel in another order.
+        # Far out, terms of one entry are as large as the largest entry and cancel in another order.
         unit = (
             1.0
             if width <= 1
@@ -298,7 +301,8 @@ def test_a_second_process_loads_neither_pymc_nor_pytensor(tmp_path):
     code = """
 import sys, scalebayes as sb
 fit = sb.fit(sb.load_runs("pile2023"), "kaplan-size", draws=500)
-print(fit.metadata["engine"]["route"], *({"pymc", "pytensor", "matplotlib"} & set(sys.modules)), sep=",")
+heavy = {"pymc", "pytensor", "matplotlib"} & set(sys.modules)
+print(fit.metadata["engine"]["route"], *heavy, sep=",")
 print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
 """
     environment = os.environ | {"SCALEBAYES_CACHE_DIR": str(tmp_path)}

@@ -1,4 +1,7 @@
-"""Many fits: what is kept, found, refused and told; on a local cluster, with a worker killed in the middle."""
+"""Many fits on a local cluster, with a worker killed in the middle.
+
+Which fits are kept, found, refused and reported.
+"""
 
 import json
 import os
@@ -26,7 +29,7 @@ from scalebayes.fitting.many.jobs import file_name
 from scalebayes.fitting.many.workers import DIED, connected
 from scalebayes.posterior.fit import METADATA
 from scalebayes.validation import sensitivity
-from tests.fixtures import fit_of
+from tests.fixtures import around, fit_of
 
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
@@ -53,9 +56,7 @@ def by_hand(monkeypatch):
         if settings.get("target_accept") == 0.5:
             raise ZeroDivisionError("planted")
         rng = np.random.default_rng(seed)
-        draws = {
-            name: DRAWS[name] * np.exp(0.01 * rng.standard_normal((2, 50))) for name in spec.priors
-        }
+        draws = around({name: DRAWS[name] for name in spec.priors}, (2, 50), rng)
         out = fit_of(spec, runs, gate_failures=["R_HAT"] if seed == 13 else [], **draws)
         about = out.metadata | {
             "attempts": 1,
@@ -324,7 +325,7 @@ def client():
 
 
 def pretend(job, record):
-    """In place of a fit on a worker: the file that stands ready, as of this job, when it may be given."""
+    """Instead of a fit on a worker: the stored file as this job's fit, once it may be returned."""
     while not Path(job.settings.get("until", "/")).exists():
         time.sleep(0.02)
     if "dies_once" in job.settings and not (before := Path(job.settings["dies_once"])).exists():
@@ -412,7 +413,10 @@ def preparations():
 
 @pytest.mark.standard
 def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
-    """The longest fit loses its worker, the others are made, a worker prepares once, draws are those of `fit`."""
+    """The longest fit loses its worker; the others finish, and a worker prepares once.
+
+    The draws are those of `fit`.
+    """
     client.wait_for_workers(
         2, timeout=90
     )  # an earlier test may have killed one, and its successor must count too

@@ -1,4 +1,4 @@
-"""Tasks on workers of dask: real local processes, some of which are killed in the middle of their task."""
+"""Tasks on workers of Dask: local processes, some of which are killed during their task."""
 
 import os
 import signal
