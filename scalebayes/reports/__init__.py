@@ -1,6 +1,7 @@
-"""Reports: what fits say in one file, for who has to decide and for who has to be convinced.
+"""Reports: the answers, the evidence and the methods of fits in one file.
 
-`scalebayes.reports.content.content_of` gathers the content, `scalebayes.reports.rendering` writes it.
+`scalebayes.reports.content.content_of` collects the content and `scalebayes.reports.rendering`
+renders it.
 """
 
 from __future__ import annotations
@@ -31,28 +32,32 @@ def report(
     sensitivity: Sensitivity | None = None,
     format: Literal["html", "md", "json"] | None = None,
 ) -> Path:
-    """Write a report: one HTML page that needs no network, or the same content as Markdown or JSON.
+    """Write a report as one HTML page that needs no network, or as Markdown or JSON.
 
-    The answers come first, with the gate's verdict and what to keep in mind; then the data, the posterior beside prior
-    and published values, the fit, the frontier, what was measured of extrapolation, the models side by side, other
-    assumptions, and how it was made. In a browser the page answers further questions from the draws it carries. The
-    same subject gives the same bytes.
+    The answers come first, with the result of the convergence checks and the caveats. Then come the
+    data, the posterior with prior and published values, the fit, the frontier, the measured
+    coverage of extrapolation, the comparison of models, the sensitivity to assumptions, and how to
+    reproduce the report. In a browser, the HTML page answers further questions from the posterior
+    draws that it contains. The same subject gives the same bytes.
 
     Parameters
     ----------
     subject
-        A fit; or several, as an average or a comparison: their answers are then those of the (equal) average.
+        A fit, an average of fits, or a comparison. A comparison answers with its equal average.
     path
-        Where to write; its ending says the format: .html, .md or .json. A file that is there is replaced.
+        File to write. Its suffix selects the format: .html, .md or .json. An existing file is
+        replaced.
     N, D, C
-        Questions. N and D: the loss there. C: the optimum at these budgets, in FLOP. N or D with C: the loss there. By
-        default the optimum at the compute of the largest run, ten times and a hundred times that.
+        Questions. N and D ask for the loss of a run, as do N or D with C. C alone asks for the
+        optimum at these budgets, in FLOP. The default is the optimum at the compute of the largest
+        run, at ten times and at a hundred times that compute.
     ci_prob
         Probability of the equal-tailed intervals.
     sensitivity
-        Of this fit, as `scalebayes.sensitivity` found it: it refits, so it is not asked for here.
+        Result of `scalebayes.sensitivity` for this fit. It needs refits, so it is not computed
+        here.
     format
-        "html", "md" or "json", where the path does not say it.
+        "html", "md" or "json", for a path whose suffix names no format.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def report(
     Raises
     ------
     QueryError
-        When the path says no format, or as `predict` and `frontier`.
+        If the path names no format, or under the same conditions as `predict` and `frontier`.
     """
     path = Path(path)
     chosen = format or path.suffix.lower().lstrip(".")
@@ -70,8 +75,7 @@ def report(
         raise QueryError(
             f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'"
         )
-    text = FORMATS[chosen](
-        content_of(subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity)
-    )
+    content = content_of(subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity)
+    text = FORMATS[chosen](content)
     write_whole(path, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
     return path

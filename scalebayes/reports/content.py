@@ -112,7 +112,7 @@ def _parts(subject: Fit | Average | Comparison) -> tuple[dict[str, Fit], Fit | A
 def _sections(
     fits: Mapping[str, Fit], whole: Fit | Average, main: str, budgets: np.ndarray, ci_prob: float
 ) -> dict[str, Section | None]:
-    """Return the sections that every report tries to show, by key; None where one does not apply."""
+    """Return the sections that every report tries to show, by key; None for one without content."""
     return {
         "data": data_section(whole.runs, fits),
         "posterior": posterior_section(fits, main, ci_prob),

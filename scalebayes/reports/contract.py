@@ -1,7 +1,7 @@
-"""What a report says, as data: the one content that HTML, Markdown and JSON show.
+"""Content of a report as data, which HTML, Markdown and JSON show alike.
 
-A part that nothing is known of is not there: an empty tuple or None, never a placeholder. Texts are plain; whoever
-renders them escapes them.
+Parts without content are left out: they are an empty tuple or None, never a placeholder. Texts are
+plain; each renderer escapes them for its format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table: its text, and where it is a number that number with its interval."""
+    """Entry of a table: its text and, if it is a number, the number and the ends of its interval.
+
+    Numbers are not rounded.
+    """
 
     text: str
     value: float | None = None
@@ -36,18 +39,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table under a caption; the first column names its rows.
+    """Table with a caption; the first column names the rows.
 
     Attributes
     ----------
     caption
-        What it shows, with probability and kind of its intervals.
+        What the table shows, with the probability and kind of its intervals.
     headings
-        One a column.
+        One for each column.
     rows
-        Each with one cell a column.
+        One cell for each column.
     notes
-        What to know with it.
+        Remarks below the table.
     """
 
     caption: str
@@ -58,16 +61,22 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: its title, the finding in words for who cannot see it, what is drawn, and the drawing itself.
+    """Figure with its title, a description, a caption and the drawing itself.
 
     Attributes
     ----------
     name
-        Of letters and hyphens, once a report.
-    title, alt, caption
-        The title; what the figure shows; how it is to be read.
+        Letters and hyphens, unique in a report.
+    title
+        Title of the figure.
+    alt
+        What the figure shows, for readers who cannot see it.
+    caption
+        How to read the figure.
     svg
-        Inside of an SVG element, without identifiers that another figure has; ``box`` is its view box.
+        Content of an SVG element, whose identifiers are unique in the report.
+    box
+        View box of the SVG element.
     """
 
     name: str
@@ -80,7 +89,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text to be kept as it is: commands, a spec."""
+    """Text that keeps its line breaks, such as commands or a spec."""
 
     title: str
     text: str
@@ -88,7 +97,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a report; ``key`` is of `SECTIONS`."""
+    """Part of a report; ``key`` is one of `SECTIONS`."""
 
     key: str
     title: str
@@ -101,14 +110,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: what was asked, the sentence that answers it, and its numbers by quantity, with intervals.
+    """Answer to a question, in words and in numbers.
 
     Attributes
     ----------
     asked
         Inputs by name.
-    question, text
-        In words, without the interval's probability and kind, which `Report.intervals` says for all.
+    question
+        The question in words.
+    text
+        The answer in words. `Report.intervals` names the probability and kind of the intervals.
     numbers
         Cells by quantity: loss, new_run, law, N, D, tokens_per_param.
     decades_beyond
@@ -124,7 +135,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one fit."""
+    """Result of the convergence checks of one fit."""
 
     label: str
     ok: bool
@@ -133,7 +144,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reference:
-    """A source: its key in models/references.bib, the citation, and its address where it has one."""
+    """Source: its key in models/references.bib, the citation, and its address or an empty text."""
 
     key: str
     text: str
@@ -142,18 +153,21 @@ class Reference:
 
 @dataclass(frozen=True)
 class Live:
-    """What the page needs to answer further questions where it is read: numbers alone, no formula of any law.
+    """Data of the what-if panel, from which the page answers further questions in the browser.
+
+    The data are numbers only; the page holds no formula of a law.
 
     Attributes
     ----------
     sentence
-        How many draws travel, and how closely its answers agree with those of Python.
+        Number of draws in the page, and how closely its answers agree with those of the package.
     settings
-        Numbers for the script: where sliders begin and end, probabilities, shapes of the arrays.
+        Numbers for the script: ranges of the sliders, probabilities, shapes of the arrays, and the
+        position of the axes of ``drawing``.
     arrays
         Packed numbers by name, as base64.
     drawing
-        The frontier, on which the script moves its marks; ``settings`` say where its axes lie.
+        The frontier on which the script moves its marks.
     """
 
     sentence: str
@@ -164,28 +178,28 @@ class Live:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says.
+    """Content of a report.
 
     Attributes
     ----------
     title, about
-        What was fitted to what.
+        The runs and the models.
     intervals
         Probability and kind of every interval, such as "90% equal-tailed".
     answers
-        What was asked, first.
+        Answers to the questions asked, or to the default questions.
     verdicts
-        The gate's, one a fit.
+        Result of the convergence checks of each fit.
     caveats
-        What to keep in mind with the answers, warnings first.
+        Caveats of the answers, warnings first.
     sections
-        In the order of `SECTIONS`; those of which nothing is known are missing.
+        Sections with content, in the order of `SECTIONS`.
     left_out
-        What is not in the report and how to get it.
+        A sentence for each missing part, with the reason or the way to include it.
     references
-        What the sections rest on.
+        Sources of the sections.
     live
-        For the page in a browser; None where a law of other inputs, or one too edged for a grid, does not allow it.
+        Data of the what-if panel; None where it is not available.
     """
 
     title: str

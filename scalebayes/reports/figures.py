@@ -1,4 +1,4 @@
-"""Figures inside a page: SVG without styles, names or comments of its own, so that page and policy rule it."""
+"""Figures as SVG inside a page, without styles or comments, under names that are unique in it."""
 
 from __future__ import annotations
 
@@ -10,66 +10,103 @@ from matplotlib.figure import Figure
 
 from scalebayes.reports.contract import Drawing
 
-PLACES = re.compile(r'(?<=\s)(d|x|y)="([^"]*)"')
-ROUNDED = re.compile(r"-?\d+\.\d{3,}")
+COORDINATES = re.compile(r'(?<=\s)(d|x|y)="([^"]*)"')
+"""Attributes of SVG that hold coordinates."""
+LONG_DECIMAL = re.compile(r"-?\d+\.\d{3,}")
+"""A number of more decimals than are kept."""
+NOT_DRAWN = re.compile(
+    r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>",
+    re.DOTALL,
+)
+"""Comments, metadata and style sheets."""
+WITHOUT_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""Metadata that Matplotlib omits, among them the date, so that equal figures give equal text."""
+NO_VIEW_BOX = "0 0 1 1"
 
 
 def drawing(name: str, figure: Figure, alt: str) -> Drawing:
-    """Turn a Matplotlib figure into a drawing: its title and caption become text of the page.
+    """Return a Matplotlib figure as a drawing whose title and caption are text of the page.
+
+    The title and the caption are removed from the figure.
 
     Parameters
     ----------
     name
-        Of letters and hyphens, once a report.
+        Letters and hyphens, unique in a report.
     figure
-        As the functions of `scalebayes.plots` return it.
+        A figure of `scalebayes.plots`.
     alt
-        The finding, in words.
+        What the figure shows, in words.
     """
-    axes = figure.axes
-    title, caption = figure.get_suptitle(), figure.get_supxlabel()
+    title = figure.get_suptitle()
+    caption = figure.get_supxlabel()
     if not title:
-        title = axes[0].get_title(loc="left")
-        axes[0].set_title("", loc="left")
+        axes = figure.axes[0]
+        title = axes.get_title(loc="left")
+        axes.set_title("", loc="left")
     figure.suptitle("")
     figure.supxlabel("")
-    svg, box = inline(figure, name)
-    words = " ".join(caption.split()).replace(r"\$", "$")
-    return Drawing(name, title.replace(r"\$", "$"), alt, words, svg, box)
+    svg, box = inline_svg(figure, name)
+    one_line = " ".join(caption.split())
+    return Drawing(name, _without_escapes(title), alt, _without_escapes(one_line), svg, box)
 
 
-def inline(figure: Figure, name: str) -> tuple[str, str]:
-    """Inside and view box of a figure as SVG, the same for the same figure.
+def _without_escapes(text: str) -> str:
+    """Return text of Matplotlib, where a dollar sign is escaped, as plain text."""
+    return text.replace(r"\$", "$")
 
-    Style attributes become presentation attributes, which a content security policy lets pass; identifiers begin with
-    the figure's name, so that those of several figures differ; coordinates keep two decimals.
+
+def inline_svg(figure: Figure, name: str) -> tuple[str, str]:
+    """Return the content and the view box of a figure as SVG, the same for equal figures.
+
+    Style attributes become presentation attributes, which a content security policy allows.
+    Identifiers begin with the name, so those of several figures differ. Coordinates keep two
+    decimals.
     """
-    buffer = io.StringIO()
+    text = _to_svg(figure)
+    view_box = re.search(r'viewBox="([\d. ]+)"', text)
+    box = view_box[1] if view_box else NO_VIEW_BOX
+    start = text.index(">", text.index("<svg")) + 1
+    body = text[start : text.rindex("</svg>")]
+
+    body = NOT_DRAWN.sub("", body)
+    body = re.sub(r'style="([^"]*)"', _presentation_attributes, body)
+    # The definition of an identifier, and the two ways to refer to it.
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'href="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    # The prefix xlink is declared on the svg element, which is not part of the content.
+    body = body.replace("xlink:href", "href")
+    body = COORDINATES.sub(_round_coordinates, body)
+    return re.sub(r"\s*\n\s*", "\n", body).strip(), box
+
+
+def _to_svg(figure: Figure) -> str:
+    """Return a figure with a transparent background as an SVG document."""
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    buffer = io.StringIO()
+    # A fixed salt makes the identifiers repeatable; paths need no font in the browser.
     with matplotlib.rc_context({"svg.hashsalt": "scalebayes", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    text = buffer.getvalue()
-    box = re.search(r'viewBox="([\d. ]+)"', text)
-    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL
-    )
-    body = re.sub(r'style="([^"]*)"', lambda match: _attributes(match[1]), body)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'href="#', f'href="#{name}-', body)
-    body = body.replace("xlink:href", "href")
-    body = re.sub(r"url\(#", f"url(#{name}-", body)
-    body = PLACES.sub(lambda match: f'{match[1]}="{ROUNDED.sub(_shorter, match[2])}"', body)
-    return re.sub(r"\s*\n\s*", "\n", body).strip(), box[1] if box else "0 0 1 1"
+        figure.savefig(buffer, format="svg", metadata=WITHOUT_METADATA)
+    return buffer.getvalue()
 
 
-def _shorter(number: re.Match[str]) -> str:
+def _presentation_attributes(style: re.Match[str]) -> str:
+    """Return a style attribute as one attribute for each of its properties."""
+    attributes = []
+    for declaration in style[1].split(";"):
+        name, colon, value = declaration.partition(":")
+        if colon:
+            attributes.append(f'{name.strip()}="{value.strip()}"')
+    return " ".join(attributes)
+
+
+def _round_coordinates(attribute: re.Match[str]) -> str:
+    name, value = attribute.groups()
+    return f'{name}="{LONG_DECIMAL.sub(_round_number, value)}"'
+
+
+def _round_number(number: re.Match[str]) -> str:
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _attributes(style: str) -> str:
-    pairs = (part.split(":", 1) for part in style.split(";") if ":" in part)
-    return " ".join(f'{name.strip()}="{value.strip()}"' for name, value in pairs)

@@ -1,9 +1,10 @@
-"""A report's content as HTML, Markdown and JSON."""
+"""Rendering of a report as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from dataclasses import fields, is_dataclass
@@ -12,70 +13,93 @@ from typing import Any
 
 from scalebayes.reports.contract import Report
 
-MARKDOWN = re.compile(r"([\\`*_\[\]|~#$])")
-"""What Markdown reads as a mark wherever it stands."""
+MARKDOWN_MARKS = re.compile(r"([\\`*_\[\]|~#$])")
+"""Characters that are markup in Markdown wherever they stand."""
+SHORTEST_FENCE = 3
+"""Backticks that begin a block of code in Markdown."""
 
 
 class Verbatim(str):
-    """Text that a Markdown template has made safe already."""
+    """Text that a Markdown template has escaped already."""
 
 
 def to_html(report: Report) -> str:
-    """One page that needs nothing else: its style and script stand in it, and its policy lets no other run."""
-    style, script = _asset("page.css"), _asset("live/live.js")
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src '{policy_hash(style)}'",
-            f"script-src '{policy_hash(script)}'" if report.live else "script-src 'none'",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
-    return _template("page.html.j2", autoescape=True).render(
-        report=report, style=style, script=script, policy=policy, data=_travelling(report)
+    """Return the report as one HTML page that loads nothing from elsewhere.
+
+    Style and script are part of the page. Its content security policy names their hashes, so the
+    browser runs no other script.
+    """
+    style = _asset("page.css")
+    script = _asset("live/live.js")
+    allowed_script = "'none'"
+    if report.live is not None:
+        allowed_script = f"'{policy_hash(script)}'"
+    policy = [
+        "default-src 'none'",
+        f"style-src '{policy_hash(style)}'",
+        f"script-src {allowed_script}",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    template = _template("page.html.j2", autoescape=True)
+    return template.render(
+        report=report,
+        style=style,
+        script=script,
+        policy="; ".join(policy),
+        data=_live_data(report),
     )
 
 
 def policy_hash(text: str) -> str:
-    """The hash by which a content security policy knows a script or a style."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    """Return the hash by which a content security policy identifies a script or a style."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def to_markdown(report: Report) -> str:
-    """The same content in Markdown; figures by what they show, and without what takes a script."""
-    text = _template("page.md.j2", finalize=_escaped).render(report=report, fenced=_fenced)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    """Return the report as Markdown, with descriptions of the figures and no what-if panel."""
+    template = _template("page.md.j2", finalize=_escaped)
+    text = template.render(report=report, fenced=_fenced)
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return f"{text.strip()}\n"
 
 
 def to_json(report: Report) -> str:
-    """The same content as JSON, by the names of `scalebayes.reports.contract`; figures by what they show."""
-    return json.dumps(_plain(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return the report as JSON with the names of `scalebayes.reports.contract`.
+
+    Figures are described, not drawn.
+    """
+    text = json.dumps(_to_plain(report), indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n"
 
 
 FORMATS = {"html": to_html, "md": to_markdown, "json": to_json}
-"""By name, which is also how files of that kind end."""
+"""Renderers by format, which is also the suffix of the file."""
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, without what is drawn."""
+def _to_plain(value: Any) -> Any:
+    """Return dataclasses as dictionaries and tuples as lists, without the drawn fields."""
     if is_dataclass(value):
-        shown = (field for field in fields(value) if not field.metadata.get("drawn"))
-        return {field.name: _plain(getattr(value, field.name)) for field in shown}
+        plain = {}
+        for field in fields(value):
+            if not field.metadata.get("drawn"):
+                plain[field.name] = _to_plain(getattr(value, field.name))
+        return plain
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
+        return {str(name): _to_plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_to_plain(one) for one in value]
+    return value
 
 
-def _travelling(report: Report) -> str:
-    """Numbers for the script, so written that nothing in them ends the element they stand in."""
+def _live_data(report: Report) -> str:
+    """Return the data of the what-if panel as JSON that is safe inside a script element."""
     if report.live is None:
         return ""
-    text = json.dumps(
-        report.live.settings | {"arrays": report.live.arrays},
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    data = report.live.settings | {"arrays": report.live.arrays}
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    # "</script>" in a name would end the element; JSON reads the escape as the same character.
     return text.replace("<", "\\u003c")
 
 
@@ -86,26 +110,29 @@ def _asset(name: str) -> str:
 def _template(name: str, **options: Any) -> Any:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
-    loader = DictLoader({name: _asset(name)})
     environment = Environment(
-        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options
+        loader=DictLoader({name: _asset(name)}),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
     )
     environment.filters["verbatim"] = Verbatim
     return environment.get_template(name)
 
 
 def _escaped(value: Any) -> str:
-    """Text in one line in which Markdown sees no marks of its own, and HTML no elements."""
+    """Return text on one line, with the markup of Markdown and HTML escaped."""
     if isinstance(value, Verbatim):
         return value
-    text = " ".join(str(value).split())
-    return (
-        MARKDOWN.sub(r"\\\1", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
+    one_line = " ".join(str(value).split())
+    return html.escape(MARKDOWN_MARKS.sub(r"\\\1", one_line), quote=False)
 
 
 def _fenced(text: str) -> Verbatim:
-    """Text as it is, in a fence longer than any within."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    """Return text unchanged as a block of code, with a fence longer than any in the text."""
+    length = SHORTEST_FENCE
+    for run in re.findall(r"`+", text):
+        length = max(length, len(run) + 1)
+    fence = "`" * length
     return Verbatim(f"{fence}\n{text}\n{fence}")

@@ -306,7 +306,8 @@ def test_a_sensitivity_that_is_given_is_told(fit):
     content = content_of(fit, C="1e23", sensitivity=result)
     section = next(s for s in content.sections if s.key == "sensitivity")
     assert section.sentences == (
-        "The decision rests on what was assumed: a median leaves its interval as fitted.",
+        "The decision depends on the assumptions: under at least one of them, a median lies "
+        "outside its interval as fitted.",
     )
     assert section.messages == result.messages
     rows = result.table.reset_index()

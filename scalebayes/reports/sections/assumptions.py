@@ -1,13 +1,14 @@
-"""Sections on other models and other assumptions: comparison, the coupling of the terms, sensitivity."""
+"""Sections on other models and assumptions: comparison, coupling of the terms, sensitivity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from scalebayes.comparison.compare import Comparison
-from scalebayes.comparison.coupling import coupling
+from scalebayes.comparison.coupling import Coupling, coupling
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit
@@ -16,59 +17,75 @@ from scalebayes.reports.contract import Cell, Section, Table
 from scalebayes.summaries.intervals import intervals
 from scalebayes.summaries.text import LABELS, kind_of_interval
 from scalebayes.units import format_quantity
-from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity
+from scalebayes.validation.sensitivity import AS_FITTED, LOG_QUANTITIES, Sensitivity
+
+DIFFERENCES = {
+    "N_ratio": "ratio of N*",
+    "loss_difference": "difference in loss at the optimum, nats per token",
+}
+"""Quantities of `Comparison.difference`, in words."""
 
 
 def comparison_section(
     fits: Mapping[str, Fit], comparison: Comparison | None, budgets: np.ndarray, ci_prob: float
 ) -> Section | None:
-    """How the models do on runs left out, whether the decision changes between them, and kappa where it is free."""
-    kappa = [*_couplings(fits, ci_prob)]
-    sentences = [sentence for sentence, _ in kappa]
-    tables = [table for _, table in kappa]
+    """Return the section on scores and differences of models, and on kappa where it is free.
+
+    None without a comparison and without a free kappa. budgets : shape (budgets,), in FLOP.
+    """
+    title = "How the terms combine"
+    sentences: list[str] = []
+    tables: list[Table] = []
     messages: tuple[Message, ...] = ()
     if comparison is not None:
-        sentences.insert(0, comparison.sentence())
-        tables = [_scores(comparison), *_differences(comparison, budgets, ci_prob), *tables]
+        title = "Model comparison"
+        sentences.append(comparison.sentence())
+        tables.append(_scores(comparison))
+        differences = _differences(comparison, budgets, ci_prob)
+        if differences is not None:
+            tables.append(differences)
         messages = tuple(Message("COMPARISON", "note", note) for note in comparison.notes)
+    for fit in fits.values():
+        try:
+            kappa = coupling(fit)
+        except QueryError:  # the law has no free kappa
+            continue
+        # The probabilities, which end the text, are shown in a table.
+        sentence, _, _ = kappa.sentence(ci_prob).partition(" Posterior probability")
+        sentences.append(sentence)
+        tables.append(_coupling_table(kappa))
     if not sentences:
         return None
-    title = "Models side by side" if comparison is not None else "How the terms combine"
     return Section("comparison", title, tuple(sentences), tables=tuple(tables), messages=messages)
 
 
-def _couplings(fits: Mapping[str, Fit], ci_prob: float) -> Iterator[tuple[str, Table]]:
-    for fit in fits.values():
-        try:
-            read = coupling(fit)
-        except QueryError:  # no free kappa
-            continue
-        sentence = read.sentence(ci_prob).partition(" Posterior probability")[0]
-        rows = tuple(
-            (
-                Cell(str(row["meaning"])),
-                *(Cell(f"{row[of]:.3f}", float(row[of])) for of in ("posterior", "prior")),
-            )
-            for _, row in read.chances.iterrows()
-        )
-        yield (
-            sentence,
-            Table(
-                f"Probability that {fit.spec.name} is close to", ("law", "posterior", "prior"), rows
-            ),
-        )
+def _coupling_table(kappa: Coupling) -> Table:
+    """Return the posterior and prior probability that a fit is close to each named law."""
+    rows = []
+    for _, row in kappa.chances.iterrows():
+        after, before = float(row["posterior"]), float(row["prior"])
+        law = Cell(str(row["meaning"]))
+        rows.append((law, Cell(f"{after:.3f}", after), Cell(f"{before:.3f}", before)))
+    caption = f"Probability that {kappa.model} is close to a named law"
+    return Table(caption, ("law", "posterior", "prior"), tuple(rows))
 
 
 def _scores(comparison: Comparison) -> Table:
+    """Return the leave-one-out scores of the models, best first."""
     rows = []
     for label, row in comparison.table.iterrows():
-        behind = (
-            "-" if row["elpd_diff"] == 0 else f"{-row['elpd_diff']:.1f} (s.e. {row['dse']:.1f})"
+        behind = "-"
+        if row["elpd_diff"] != 0:
+            behind = f"{-row['elpd_diff']:.1f} (s.e. {row['dse']:.1f})"
+        rows.append(
+            (
+                Cell(str(label)),
+                Cell(f"{row['elpd']:.1f} (s.e. {row['se']:.1f})", float(row["elpd"])),
+                Cell(behind, float(-row["elpd_diff"])),
+                Cell(f"{row['stacking']:.2f}", float(row["stacking"])),
+                Cell(f"{row['high_k_left']}", float(row["high_k_left"])),
+            )
         )
-        elpd = Cell(f"{row['elpd']:.1f} (s.e. {row['se']:.1f})", float(row["elpd"]))
-        weight = Cell(f"{row['stacking']:.2f}", float(row["stacking"]))
-        left = Cell(f"{row['high_k_left']}", float(row["high_k_left"]))
-        rows.append((Cell(str(label)), elpd, Cell(behind, float(-row["elpd_diff"])), weight, left))
     headings = (
         "model",
         "log score",
@@ -76,59 +93,76 @@ def _scores(comparison: Comparison) -> Table:
         "stacking weight",
         "runs with high Pareto k",
     )
-    return Table("Leaving out one run at a time", headings, tuple(rows))
+    return Table("Leave-one-out scores (higher is better)", headings, tuple(rows))
 
 
-def _differences(comparison: Comparison, budgets: np.ndarray, ci_prob: float) -> Iterator[Table]:
+def _differences(comparison: Comparison, budgets: np.ndarray, ci_prob: float) -> Table | None:
+    """Return the differences of the decision between models; None where one has no optimum."""
     try:
         table = intervals(comparison.difference(C=budgets), ci_prob).reset_index()
-    except QueryError:  # a model without an optimum
-        return
-    words = {"N_ratio": "N* over N*", "loss_difference": "loss less loss at the optimum, nats"}
-    rows = tuple(
-        (
-            Cell(f"{row['model']} against {row['against']}"),
-            Cell(format_quantity(row["C"]), float(row["C"])),
-            Cell(words[row["quantity"]]),
-            as_cell(row, ci_prob),
+    except QueryError:
+        return None
+    rows = []
+    for _, row in table.iterrows():
+        rows.append(
+            (
+                Cell(f"{row['model']} against {row['against']}"),
+                Cell(format_quantity(row["C"]), float(row["C"])),
+                Cell(DIFFERENCES[row["quantity"]]),
+                as_cell(row, ci_prob),
+            )
         )
-        for _, row in table.iterrows()
+    caption = (
+        "Differences between the models' decisions: medians with "
+        f"{kind_of_interval(ci_prob)} intervals"
     )
-    caption = f"Does the decision change? Medians with {kind_of_interval(ci_prob)} intervals"
-    yield Table(caption, ("models", "FLOP", "what", "difference"), rows)
+    return Table(caption, ("models", "FLOP", "quantity", "difference"), tuple(rows))
 
 
 def sensitivity_section(moved: Sensitivity) -> Section:
-    """The decision refitted under other assumptions, as `scalebayes.sensitivity` found it."""
+    """Return the section on the decision under other assumptions."""
     ci_prob = moved.table.attrs["ci_prob"]
     rows = []
     for row in moved.table.reset_index().to_dict("records"):
-        where = ", ".join(
-            f"{x} = {format_quantity(float(row[x]))}" for x in ("N", "D", "C") if x in row
-        )
-        what = f"{LABELS.get(row['quantity'], row['quantity'])} at {where}"
-        shift = Cell(
-            "-" if row["assumed"] == AS_FITTED else f"{row['moved']:+.1f}", float(row["moved"])
-        )
+        quantity = row["quantity"]
+        shift = "-"
+        if row["assumed"] != AS_FITTED:
+            shift = f"{row['moved']:+.1f}"
         rows.append(
             (
-                Cell(what),
+                Cell(f"{LABELS.get(quantity, quantity)} at {_target_in_words(row)}"),
                 Cell(row["assumed"]),
-                as_cell(row, ci_prob, row["quantity"] in "ND"),
-                shift,
+                as_cell(row, ci_prob, quantity in LOG_QUANTITIES),
+                Cell(shift, float(row["moved"])),
             )
         )
-    caption = f"Medians with {kind_of_interval(ci_prob)} intervals; moved: in half widths of the interval as fitted"
-    sentence = (
-        "The decision is robust: no median leaves its interval as fitted."
-        if not any(message.code == "DECISION_MOVES" for message in moved.messages)
-        else "The decision rests on what was assumed: a median leaves its interval as fitted."
+    caption = (
+        f"Medians with {kind_of_interval(ci_prob)} intervals, and the shift of each median in half "
+        "widths of the interval as fitted"
     )
-    table = Table(caption, ("what", "assumed", "answer", "moved"), tuple(rows))
     return Section(
         "sensitivity",
-        "Under other assumptions",
-        (sentence,),
-        tables=(table,),
+        "Sensitivity to assumptions",
+        (_conclusion(moved),),
+        tables=(Table(caption, ("quantity", "assumption", "answer", "shift"), tuple(rows)),),
         messages=moved.messages,
+    )
+
+
+def _target_in_words(row: Mapping[Any, Any]) -> str:
+    """Return the inputs of a row, such as "N = 70B, D = 1.4T"."""
+    inputs = [name for name in ("N", "D", "C") if name in row]
+    return ", ".join(f"{name} = {format_quantity(float(row[name]))}" for name in inputs)
+
+
+def _conclusion(moved: Sensitivity) -> str:
+    """Return the sentence that says whether the decision depends on the assumptions."""
+    if any(message.code == "DECISION_MOVES" for message in moved.messages):
+        return (
+            "The decision depends on the assumptions: under at least one of them, a median lies "
+            "outside its interval as fitted."
+        )
+    return (
+        "The decision is robust: under no other assumption does a median leave its interval as "
+        "fitted."
     )

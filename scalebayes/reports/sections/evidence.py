@@ -1,8 +1,8 @@
-"""Sections on what a report rests on: the data, the posterior beside prior and published values, and the fit."""
+"""Sections on the evidence: the data, the parameters (prior, posterior, published), and the fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scalebayes.data.runs import Runs
 from scalebayes.data.subsets import isoflop_sets
 from scalebayes.display.numbers import number
 from scalebayes.errors import QueryError
+from scalebayes.messages import Message
 from scalebayes.plots import posterior
 from scalebayes.posterior.diagnostics import diagnose
 from scalebayes.posterior.fit import Fit, draws
@@ -25,48 +26,16 @@ from scalebayes.summaries.summary import summary
 from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity, share_in_words
 
-WORST = 3
-"""Runs furthest from the curve that are named."""
+LARGEST_RESIDUALS = 3
+"""Number of runs with the largest residuals that are named."""
 MEANINGS = {
-    "sigma": "scatter of a run's log loss",
-    "nu": "weight of the scatter's tails: the smaller, the heavier",
+    "sigma": "noise scale of the log loss of a run",
+    "nu": "degrees of freedom of the noise; smaller values mean heavier tails",
     "eta": "size of the discrepancy on log loss",
     "a_opt": "exponent of N* ~ C^a",
     "b_opt": "exponent of D* ~ C^b",
 }
-
-
-def data_section(runs: Runs, fits: Mapping[str, Fit]) -> Section:
-    """What the runs are, where they come from, and what was assumed, left out or looks weak."""
-    sentences = [f"{len(runs)} runs of {runs.name}{_groups(runs)}."]
-    sentences += [f"Source: {runs.source}."] if runs.source else []
-    sentences += (
-        [f"Assumed or left out when the table was read: {'; '.join(runs.notes)}."]
-        if runs.notes
-        else []
-    )
-    rows = []
-    for role in (role for role in QUANTITIES if role in runs.table):
-        values = runs.table[role].to_numpy(float)
-        numbers = [values.min(), np.median(values), values.max()]
-        cells = (Cell(number(value, role != "loss"), float(value)) for value in numbers)
-        rows.append((Cell(f"{role}, {QUANTITY_WORDS.get(role, role)}"), *cells))
-    table = Table("The runs", ("quantity", "lowest", "median", "highest"), tuple(rows))
-    found = {
-        message: None
-        for fit in fits.values()
-        for message in diagnose(fit).messages
-        if message.level != "failed"
-    }
-    return Section(
-        "data",
-        "Data, and what was left out",
-        tuple(sentences),
-        tables=(table,),
-        messages=tuple(found),
-    )
-
-
+"""Meanings of the parameters that belong to no law, and of derived quantities."""
 QUANTITY_WORDS = {
     "N": "parameters",
     "D": "tokens",
@@ -76,143 +45,251 @@ QUANTITY_WORDS = {
     "U": "unique tokens",
     "E": "experts",
 }
+"""Meaning or unit of the columns of the runs."""
+
+Interval = dict[str, float]
+"""Median and ends of an interval, under the names of `interval_columns`."""
 
 
-def _groups(runs: Runs) -> str:
-    return f" in {runs.table['group'].nunique()} groups" if "group" in runs.table else ""
+def data_section(runs: Runs, fits: Mapping[str, Fit]) -> Section:
+    """Return the section on the runs: their number, source and ranges, and remarks about them."""
+    sentence = f"{len(runs)} runs of {runs.name}"
+    if "group" in runs.table:
+        sentence += f" in {runs.table['group'].nunique()} groups"
+    sentences = [f"{sentence}."]
+    if runs.source:
+        sentences.append(f"Source: {runs.source}.")
+    if runs.notes:
+        sentences.append(f"Notes from reading the table: {'; '.join(runs.notes)}.")
+    return Section(
+        "data",
+        "Data",
+        tuple(sentences),
+        tables=(_ranges(runs),),
+        messages=_remarks(fits),
+    )
+
+
+def _ranges(runs: Runs) -> Table:
+    """Return the minimum, median and maximum of each quantity of the runs."""
+    rows = []
+    for role in QUANTITIES:
+        if role not in runs.table:
+            continue
+        values = runs.table[role].to_numpy(float)
+        name = Cell(f"{role}, {QUANTITY_WORDS.get(role, role)}")
+        statistics = (values.min(), np.median(values), values.max())
+        cells = [Cell(number(value, role != "loss"), float(value)) for value in statistics]
+        rows.append((name, *cells))
+    return Table("Range of the runs", ("quantity", "minimum", "median", "maximum"), tuple(rows))
+
+
+def _remarks(fits: Mapping[str, Fit]) -> tuple[Message, ...]:
+    """Return the warnings and notes of all fits, each once."""
+    found: list[Message] = []
+    for fit in fits.values():
+        for message in diagnose(fit).messages:
+            # Failed convergence checks are among the verdicts of the report.
+            if message.level != "failed" and message not in found:
+                found.append(message)
+    return tuple(found)
 
 
 def posterior_section(fits: Mapping[str, Fit], main: str, ci_prob: float) -> Section:
-    """Posterior of every parameter beside its prior and the published values, and exponents beside the literature."""
+    """Return the section on the parameters: posterior, prior, published values, exponents.
+
+    The densities of the parameters are shown for the fit labelled ``main``.
+    """
     summaries = {label: summary(fit, ci_prob) for label, fit in fits.items()}
+    priors = {label: _prior_intervals(fit, ci_prob) for label, fit in fits.items()}
     tables = []
     for label, fit in fits.items():
         caption = f"Medians with {kind_of_interval(ci_prob)} intervals"
         if len(fits) > 1:
             caption += f", {label}"
-        tables.append(_parameters(caption, fit, summaries[label], ci_prob))
-    drawings = [_densities(fits[main], summaries[main], ci_prob)]
-    with_exponent = {x: fit for x, fit in fits.items() if "a_opt" in summaries[x].index}
+        tables.append(_parameter_table(caption, fit, summaries[label], priors[label], ci_prob))
+
+    drawings = [_densities(fits[main], summaries[main], priors[main], ci_prob)]
+    with_exponent = {label: fits[label] for label in fits if "a_opt" in summaries[label].index}
     if with_exponent:
         drawings.append(_exponents(with_exponent, summaries, ci_prob))
-    law = fits[main].spec.law_object
-    sentence = f"{main} is L = {law.formula}."
     return Section(
         "posterior",
         "Posterior, prior and published values",
-        (sentence,),
+        (f"The law of {main} is L = {fits[main].spec.law_object.formula}.",),
         tuple(drawings),
         tuple(tables),
     )
 
 
-def _derived(fit: Fit, group: str = "posterior") -> dict[str, np.ndarray]:
-    chosen = draws(fit, group)
-    names = fit.spec.law_object.parameter_names
-    return fit.spec.law_object.derive({name: chosen[name].values for name in names})
+def _prior_intervals(fit: Fit, ci_prob: float) -> dict[str, Interval]:
+    """Return the prior median and interval of each parameter and derived quantity, by name.
 
-
-def _parameters(caption: str, fit: Fit, table: pd.DataFrame, ci_prob: float) -> Table:
-    """Return the summary of a fit beside the prior and the published values."""
+    Quantities with undefined draws are left out.
+    """
     law = fit.spec.law_object
-    scales = {p.name for p in law.parameters if p.scale_of}
-    meanings = MEANINGS | {p.name: p.meaning for p in law.parameters}
-    prior = _prior_rows(fit, ci_prob)
-    entries = fit.spec.published
-    rows = []
-    for row in table.reset_index().to_dict("records"):
-        name = str(row["parameter"])
-        scale = name in scales
-        before = as_cell(prior[name], ci_prob, scale) if name in prior else Cell("-")
-        ess = min(row["ess_bulk"], row["ess_tail"])
-        checks = (Cell(f"{row['r_hat']:.3f}", float(row["r_hat"])), Cell(f"{ess:.0f}", float(ess)))
-        theirs = (Cell(number(row[e.label], scale), _known(row[e.label])) for e in entries)
-        rows.append((Cell(name), before, as_cell(row, ci_prob, scale), *theirs, *checks))
-    told = "; ".join(f"{name}: {meanings[name]}" for name in table.index if name in meanings)
-    counted = tuple(
-        f"{e.label} counts {e.counting}"
-        for e in entries
-        if e.counting not in ("", "total parameters")
-    )
-    headings = ("parameter", "prior", "posterior", *(e.label for e in entries), "R-hat", "ESS")
-    return Table(caption, headings, tuple(rows), (told, *counted))
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _prior_rows(fit: Fit, ci_prob: float) -> dict[str, dict[str, float]]:
-    """Median and bounds of each parameter, and of what is derived, under the prior."""
-    prior, tail = draws(fit, "prior"), (1 - ci_prob) / 2
+    prior = draws(fit, "prior")
     values = {str(name): prior[name].values for name in prior.data_vars}
-    with np.errstate(all="ignore"):  # a prior may hold scales that are infinite for every purpose
-        values |= _derived(fit, "prior")
-        ends = {
-            name: np.quantile(draw, [0.5, tail, 1 - tail], method="inverted_cdf")
-            for name, draw in values.items()
-            if not np.isnan(draw).any()
-        }
+    tail = (1 - ci_prob) / 2
     columns = ("median", *interval_columns(ci_prob))
-    return {name: dict(zip(columns, map(float, end), strict=True)) for name, end in ends.items()}
+    found = {}
+    # A wide prior can hold scales so large that they overflow to infinity.
+    with np.errstate(all="ignore"):
+        values |= law.derive({name: values[name] for name in law.parameter_names})
+        for name, draw in values.items():
+            if np.isnan(draw).any():
+                continue
+            # Quantiles that are draws: interpolation between infinite draws would give NaN.
+            ends = np.quantile(draw, [0.5, tail, 1 - tail], method="inverted_cdf")
+            found[name] = dict(zip(columns, ends.tolist(), strict=True))
+    return found
 
 
-def _densities(fit: Fit, table: pd.DataFrame, ci_prob: float) -> Drawing:
-    prior = _prior_rows(fit, ci_prob)
-    lower, upper = interval_columns(ci_prob)
-    widths = (table[upper] - table[lower]).to_dict()
-    told = []
-    for name in fit.spec.law_object.parameter_names:
-        before = prior[name][upper] - prior[name][lower] if name in prior else np.inf
-        told.append(
-            f"{name} to {share_in_words(widths[name] / before)}" if np.isfinite(before) else name
+def _parameter_table(
+    caption: str, fit: Fit, posteriors: pd.DataFrame, priors: Mapping[str, Interval], ci_prob: float
+) -> Table:
+    """Return the summary of a fit with the priors and the published values."""
+    law = fit.spec.law_object
+    entries = fit.spec.published
+    scales = {parameter.name for parameter in law.parameters if parameter.scale_of}
+    rows = []
+    for row in posteriors.reset_index().to_dict("records"):
+        name = str(row["parameter"])
+        is_scale = name in scales
+        prior = Cell("-")
+        if name in priors:
+            prior = as_cell(priors[name], ci_prob, is_scale)
+        published = [_published_cell(row[entry.label], is_scale) for entry in entries]
+        # The smaller of the two effective sample sizes limits the accuracy of the row.
+        ess = float(min(row["ess_bulk"], row["ess_tail"]))
+        rows.append(
+            (
+                Cell(name),
+                prior,
+                as_cell(row, ci_prob, is_scale),
+                *published,
+                Cell(f"{row['r_hat']:.3f}", float(row["r_hat"])),
+                Cell(f"{ess:.0f}", ess),
+            )
         )
-    alt = f"Densities of each parameter: the runs narrow the prior's intervals of {', '.join(told)} of their width."
+    published_labels = [entry.label for entry in entries]
+    headings = ("parameter", "prior", "posterior", *published_labels, "R-hat", "ESS")
+    notes = [_meanings(fit, posteriors)]
+    counted_otherwise = [e for e in entries if e.counting not in ("", "total parameters")]
+    notes += [f"{entry.label} counts {entry.counting}" for entry in counted_otherwise]
+    return Table(caption, headings, tuple(rows), tuple(notes))
+
+
+def _published_cell(value: float, is_scale: bool) -> Cell:
+    """Return a published value as a cell; NaN, where nothing was published, has no number."""
+    text = number(value, is_scale)
+    if np.isfinite(value):
+        return Cell(text, float(value))
+    return Cell(text)
+
+
+def _meanings(fit: Fit, posteriors: pd.DataFrame) -> str:
+    """Return the meaning of each parameter of a summary, in one note."""
+    meanings = dict(MEANINGS)
+    for parameter in fit.spec.law_object.parameters:
+        meanings[parameter.name] = parameter.meaning
+    parts = [f"{name}: {meanings[name]}" for name in posteriors.index if name in meanings]
+    return "; ".join(parts)
+
+
+def _densities(
+    fit: Fit, posteriors: pd.DataFrame, priors: Mapping[str, Interval], ci_prob: float
+) -> Drawing:
+    """Return the prior and posterior densities of the law's parameters."""
+    lower, upper = interval_columns(ci_prob)
+    widths = (posteriors[upper] - posteriors[lower]).to_dict()
+    parts = []
+    for name in fit.spec.law_object.parameter_names:
+        prior_width = np.inf
+        if name in priors:
+            prior_width = priors[name][upper] - priors[name][lower]
+        if not np.isfinite(prior_width):
+            parts.append(f"{name} (prior interval not finite)")
+            continue
+        parts.append(f"{name} {share_in_words(widths[name] / prior_width)}")
+    alt = (
+        "Prior and posterior densities of each parameter. Width of the posterior interval as a "
+        f"share of the prior interval: {', '.join(parts)}."
+    )
     return drawing("parameters", posterior.parameters(fit), alt)
 
 
 def _exponents(
     fits: Mapping[str, Fit], summaries: Mapping[str, pd.DataFrame], ci_prob: float
 ) -> Drawing:
+    """Return the exponents of the compute-optimal frontiers with the published ones."""
     lower, upper = interval_columns(ci_prob)
-    told = []
+    parts = []
     for label in fits:
         row: Any = summaries[label].loc["a_opt"]
-        told.append(f"{label} {row['median']:.2f}, from {row[lower]:.2f} to {row[upper]:.2f}")
-    alt = f"Exponent of the compute-optimal frontier: {'; '.join(told)}; Kaplan printed 0.73, Hoffmann 0.46 to 0.50."
+        parts.append(f"{label} {row['median']:.2f} ({row[lower]:.2f} to {row[upper]:.2f})")
+    alt = (
+        f"Exponent of N* on the compute-optimal frontier: {'; '.join(parts)}. Published values: "
+        "0.73 by Kaplan et al., 0.46 to 0.50 by Hoffmann et al."
+    )
     return drawing("exponents", posterior.frontier_exponents(fits, ci_prob), alt)
 
 
 def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
-    """How the curve lies among the runs: loss at equal compute where the law has an optimum, and residuals."""
+    """Return the section on how closely the curve fits the runs, with the largest residuals.
+
+    Its figures are the loss at equal compute, when the law has an optimum, and the residuals.
+    """
     answer = posterior.at_runs(fit)
     tail = (1 - ci_prob) / 2
     low, high = answer["new_run"].quantile([tail, 1 - tail], ("chain", "draw")).values
-    off = fit.runs.loss / answer["loss"].median(("chain", "draw")).values - 1
-    inside = int(((low <= fit.runs.loss) & (fit.runs.loss <= high)).sum())
-    usual, worst = float(np.median(np.abs(off))), np.argsort(-np.abs(off))[:WORST]
-    named = ", ".join(f"{fit.runs.table.index[i]} ({off[i]:+.1%})" for i in worst)
-    share = share_in_words(inside / len(fit.runs))
-    held = f"{inside} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} interval of a new run"
+    covered = int(((low <= fit.runs.loss) & (fit.runs.loss <= high)).sum())
+    share = share_in_words(covered / len(fit.runs))
+
+    residuals = fit.runs.loss / answer["loss"].median(("chain", "draw")).values - 1
+    sizes = np.abs(residuals)
+    typical = float(np.median(sizes))
+    largest = np.argsort(-sizes)[:LARGEST_RESIDUALS]
+    names = fit.runs.table.index
+    named = ", ".join(f"{names[run]} ({residuals[run]:+.1%})" for run in largest)
     sentences = (
-        f"{held} at their inputs; these are the runs that were fitted, so this says that the fit is not too tight, "
-        "not that it foresees others.",
-        f"Half of the runs lie within {usual:.2%} of the curve of {label}. Furthest off: {named}.",
+        f"{covered} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} "
+        "interval of a new run with the same inputs. The model was fitted to these runs, so this "
+        "shows that the intervals are not too narrow for them; it does not test forecasts of "
+        "other runs.",
+        f"Half of the runs lie within {typical:.2%} of the curve of {label}. "
+        f"Largest residuals: {named}.",
     )
-    drawings = [*_isoflop(fit, ci_prob)]
-    alt = f"Residuals against compute: half within {usual:.2%}, the furthest {off[worst[0]]:+.1%}; {share} inside."
+
+    drawings = []
+    at_equal_compute = _isoflop(fit, ci_prob)
+    if at_equal_compute is not None:
+        drawings.append(at_equal_compute)
+    alt = (
+        f"Residuals against compute. Half of the runs lie within {typical:.2%} of the curve; the "
+        f"largest residual is {residuals[largest[0]]:+.1%}. {share} of the runs lie inside their "
+        "intervals."
+    )
     drawings.append(drawing("residuals", posterior.residuals(fit, ci_prob, answer=answer), alt))
     return Section("fit", "Fit and residuals", sentences, tuple(drawings))
 
 
-def _isoflop(fit: Fit, ci_prob: float) -> Iterator[Drawing]:
+def _isoflop(fit: Fit, ci_prob: float) -> Drawing | None:
+    """Return the figure of loss at equal compute, or None for a law without an optimum."""
     try:
         figure = plots.isoflop(fit, ci_prob)
-    except QueryError:  # a law without an optimum
-        return
-    sets: list[Any] = isoflop_sets(fit.runs.C, fit.runs.N)
-    at = f"at {len(sets)} budgets that several runs share" if sets else "at budgets among the runs"
-    budgets = [float(np.median(fit.runs.C[s])) for s in sets] if sets else fit.runs.C
-    span = f"{format_quantity(min(budgets), 2)} to {format_quantity(max(budgets), 2)} FLOP"
-    alt = f"Loss against parameters {at}, {span}: at each the curve falls to a compute-optimal size and rises again."
-    yield drawing("isoflop", figure, alt)
+    except QueryError:
+        return None
+    sets = isoflop_sets(fit.runs.C, fit.runs.N)
+    if sets:
+        where = f"at {len(sets)} budgets shared by several runs"
+        budgets = [float(np.median(fit.runs.C[rows])) for rows in sets]
+    else:
+        where = "at budgets in the range of the runs"
+        budgets = fit.runs.C.tolist()
+    lowest, highest = format_quantity(min(budgets), 2), format_quantity(max(budgets), 2)
+    alt = (
+        f"Loss against parameters {where}, {lowest} to {highest} FLOP. At each budget the curve "
+        "falls to the compute-optimal size and rises again."
+    )
+    return drawing("isoflop", figure, alt)

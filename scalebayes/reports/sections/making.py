@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalebayes.datasets import TABLES
@@ -82,22 +82,32 @@ def _in_full(fit: Fit) -> str:
 
 def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> str:
     """Return the commands that make the fits and the report again, one a line."""
-    lines = []
-    for label, fit in fits.items():
-        words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
-        for name, value in _settings(fit).items():
-            words += [f"--{name}", str(value)]
-        words += ["--quick", "-o", f"{label}.nc"]
-        lines.append(shlex.join(words))
-    words = ["scalebayes", "report", *(f"{label}.nc" for label in fits)]
-    for name, value in asked.items():
-        for one in _values(value):
-            words += [f"--{name}", f"{one:g}" if isinstance(one, float) else str(one)]
+    lines = [_fit_command(label, fit) for label, fit in fits.items()]
+    lines.append(_report_command([*fits], asked, ci_prob))
+    return "\n".join(lines)
+
+
+def _fit_command(label: str, fit: Fit) -> str:
+    """Return the command that makes a fit again and saves it under its label."""
+    words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
+    for name, value in _settings(fit).items():
+        words += [f"--{name}", str(value)]
+    words += ["--quick", "-o", f"{label}.nc"]
+    return shlex.join(words)
+
+
+def _report_command(labels: Sequence[str], asked: Mapping[str, Any], ci_prob: float) -> str:
+    """Return the command that makes the report from the saved fits."""
+    words = ["scalebayes", "report"]
+    words += [f"{label}.nc" for label in labels]
+    for name, values in asked.items():
+        for value in _as_list(values):
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            words += [f"--{name}", text]
     if ci_prob != CI_PROB:
         words += ["--ci-prob", f"{ci_prob:g}"]
     words += ["-o", "report.html"]
-    lines.append(shlex.join(words))
-    return "\n".join(lines)
+    return shlex.join(words)
 
 
 def _settings(fit: Fit) -> dict[str, int]:
@@ -118,7 +128,7 @@ def _settings(fit: Fit) -> dict[str, int]:
     return settings
 
 
-def _values(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return the values of one question as a list."""
     if isinstance(value, str | int | float):
         return [value]

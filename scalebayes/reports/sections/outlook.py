@@ -1,8 +1,9 @@
-"""Sections that look ahead: the frontier beside other laws and the literature, and the evidence on extrapolation."""
+"""Sections on larger budgets: the compute-optimal frontier, and how reliable extrapolation is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,45 +15,46 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
 from scalebayes.reports.answers import as_cell
-from scalebayes.reports.contract import Cell, Section, Table
+from scalebayes.reports.contract import Cell, Drawing, Section, Table
 from scalebayes.reports.figures import drawing
 from scalebayes.summaries.intervals import intervals
 from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity
 
-BESIDE = ("chinchilla", "coupled")
-"""Methods whose coverage is told where that of a model was not measured."""
+SUBSTITUTES = ("chinchilla", "coupled")
+"""Models whose coverage is shown when that of the fitted model was not measured."""
+HASH_DIGITS = 12
+"""Leading digits of a spec's hash that identify a model in the table of `coverage`."""
 
 
 def frontier_section(
     fits: Mapping[str, Fit], budgets: np.ndarray, ci_prob: float
 ) -> Section | None:
-    """Compute-optimal N of each fit beside published lines, at the budgets asked for; None without an optimum."""
+    """Return the section on compute-optimal N with published lines; None without an optimum.
+
+    budgets : shape (budgets,), in FLOP.
+    """
+    optima = {}
     try:
         figure = plots.frontier(fits, ci_prob=ci_prob)
-        answers = {
-            label: intervals(frontier(fit, C=budgets)[["N"]], ci_prob)
-            for label, fit in fits.items()
-        }
+        for label, fit in fits.items():
+            optima[label] = intervals(frontier(fit, C=budgets)[["N"]], ci_prob)
     except QueryError:
         return None
     published = plots.published_frontiers(budgets)
-    rows = []
-    for i, budget in enumerate(budgets):
-        ours = (as_cell(table.iloc[i], ci_prob, scale=True) for table in answers.values())
-        theirs = (Cell(format_quantity(N[i], 2), float(N[i])) for N in published.values())
-        rows.append((Cell(format_quantity(budget), float(budget)), *ours, *theirs))
-    caption = f"Compute-optimal parameters: medians with {kind_of_interval(ci_prob)} intervals, and published lines"
-    table = Table(caption, ("FLOP", *answers, *published), tuple(rows))
-    far = {
-        label: as_cell(table.iloc[-1], ci_prob, scale=True).text for label, table in answers.items()
-    }
-    lines = ", ".join(f"{label} {format_quantity(N[-1], 2)}" for label, N in published.items())
-    told = "; ".join(f"{label} {text}" for label, text in far.items())
-    alt = f"Compute-optimal N against compute. At {format_quantity(budgets[-1])} FLOP: {told}. Published: {lines}."
+    table = _frontier_table(budgets, optima, published, ci_prob)
+
+    at_largest = []
+    for label, one in optima.items():
+        at_largest.append(f"{label} {as_cell(one.iloc[-1], ci_prob, scale=True).text}")
+    lines = [f"{label} {format_quantity(N[-1], 2)}" for label, N in published.items()]
+    alt = (
+        f"Compute-optimal N against compute. At {format_quantity(budgets[-1])} FLOP: "
+        f"{'; '.join(at_largest)}. Published: {', '.join(lines)}."
+    )
     sentence = (
-        "Published lines are of other data, and where marked of other ways of counting: they give a scale, "
-        "not a verdict on these runs."
+        "The published lines come from other data, and some, where marked, from another way of "
+        "counting parameters. They give the order of magnitude; they do not test these runs."
     )
     return Section(
         "frontier",
@@ -63,68 +65,106 @@ def frontier_section(
     )
 
 
-def extrapolation_section(fits: Mapping[str, Fit], whole: Fit | Average, ci_prob: float) -> Section:
-    """The curve from the runs to far beyond them, and what intervals were measured to hold at such distances."""
+def _frontier_table(
+    budgets: np.ndarray,
+    optima: Mapping[str, pd.DataFrame],
+    published: Mapping[str, np.ndarray],
+    ci_prob: float,
+) -> Table:
+    """Return the compute-optimal N of each fit and of each published line, one budget a row."""
+    rows = []
+    for i, budget in enumerate(budgets):
+        name = Cell(format_quantity(budget), float(budget))
+        fitted = [as_cell(one.iloc[i], ci_prob, scale=True) for one in optima.values()]
+        printed = [Cell(format_quantity(N[i], 2), float(N[i])) for N in published.values()]
+        rows.append((name, *fitted, *printed))
+    caption = (
+        f"Compute-optimal parameters: medians with {kind_of_interval(ci_prob)} intervals, and "
+        "published lines"
+    )
+    return Table(caption, ("FLOP", *optima, *published), tuple(rows))
+
+
+def extrapolation_section(
+    fits: Mapping[str, Fit], subject: Fit | Average, ci_prob: float
+) -> Section:
+    """Return the section on extrapolation: the curve beyond the runs and the measured coverage."""
     drawings = []
-    try:
-        figure = plots.extrapolation(fits, ci_prob=ci_prob)
-    except QueryError:
-        pass
-    else:
-        span = np.log10(fit_span(whole))
-        what = f"Loss along the frontier from the runs, which span {span:.1f} decades of compute, to 1e26 FLOP"
-        drawings.append(
-            drawing("extrapolation", figure, f"{what}: the intervals widen beyond the largest run.")
-        )
+    figure = _extrapolation(fits, subject, ci_prob)
+    if figure is not None:
+        drawings.append(figure)
     measured = coverage()
-    own = measured[measured["spec"] == _spec(whole)]
+    own = measured[measured["spec"] == _key_in_coverage(subject)]
     if len(own):
         sentence = (
-            "Share of held-out runs that intervals of this model covered, by distance beyond the "
-            "training runs."
+            "The table shows the share of held-out runs that intervals of this model covered, by "
+            "distance beyond the training runs."
         )
-        table = _coverage(own)
+        table = _coverage_table(own)
     else:
         sentence = (
             "The coverage of this model's intervals beyond the runs was not measured. The table "
-            "shows that of two laws without a discrepancy. scalebayes backtest measures it on "
-            "these runs."
+            "shows the coverage of two laws without a discrepancy. The command scalebayes backtest "
+            "measures the coverage of a model on these runs."
         )
-        table = _coverage(measured[measured["method"].isin(BESIDE)])
-    title = "Extrapolation, and what was measured of it"
+        table = _coverage_table(measured[measured["method"].isin(SUBSTITUTES)])
+    title = "Extrapolation and measured coverage"
     return Section("extrapolation", title, (sentence,), tuple(drawings), (table,))
 
 
-def fit_span(whole: Fit | Average) -> float:
-    """Largest over smallest compute of the runs."""
-    compute = whole.runs.C
-    return float(compute.max() / compute.min())
+def _extrapolation(
+    fits: Mapping[str, Fit], subject: Fit | Average, ci_prob: float
+) -> Drawing | None:
+    """Return the figure of the loss beyond the runs, or None for a law without an optimum."""
+    try:
+        figure = plots.extrapolation(fits, ci_prob=ci_prob)
+    except QueryError:
+        return None
+    compute = subject.runs.C
+    decades = np.log10(compute.max() / compute.min())
+    alt = (
+        f"Loss along the compute-optimal frontier, from the runs, which span {decades:.1f} decades "
+        "of compute, to 1e26 FLOP. The intervals widen beyond the largest run."
+    )
+    return drawing("extrapolation", figure, alt)
 
 
-def _spec(whole: Fit | Average) -> str:
-    """The hash that `coverage` knows a model by: of an average, where all weigh the same, that of all its specs."""
-    if isinstance(whole, Fit):
-        return whole.spec.hash[:12]
-    return "+".join(sorted(fit.spec.hash[:12] for fit in whole.fits.values()))
+def _key_in_coverage(subject: Fit | Average) -> str:
+    """Return the key of a model in the table of `coverage`.
+
+    The key of an average joins those of its models. Only averages with equal weights were measured.
+    """
+    if isinstance(subject, Fit):
+        return subject.spec.hash[:HASH_DIGITS]
+    keys = [fit.spec.hash[:HASH_DIGITS] for fit in subject.fits.values()]
+    return "+".join(sorted(keys))
 
 
-def _coverage(measured: pd.DataFrame) -> Table:
+def _coverage_table(measured: pd.DataFrame) -> Table:
+    """Return measured coverage by model and distance, with standard errors and sample sizes."""
     rows = []
     for row in measured.to_dict("records"):
-        far = (
-            f"{row['low']:g} to {row['high']:g}"
-            if np.isfinite(row["high"])
-            else f"more than {row['low']:g}"
+        distance = f"more than {row['low']:g}"
+        if np.isfinite(row["high"]):
+            distance = f"{row['low']:g} to {row['high']:g}"
+        rows.append(
+            (
+                Cell(str(row["method"])),
+                Cell(distance),
+                _share_with_error(row["cover90"], row["cover90_se"]),
+                _share_with_error(row["cover50"], row["cover50_se"]),
+                Cell(f"{row['forecasts']:.0f}", float(row["forecasts"])),
+                Cell(f"{row['tables']:.0f}", float(row["tables"])),
+            )
         )
-        shares = (
-            Cell(f"{row[name]:.0%} (s.e. {row[f'{name}_se']:.0%})", float(row[name]))
-            for name in ("cover90", "cover50")
-        )
-        counts = (Cell(f"{row[name]:.0f}", float(row[name])) for name in ("forecasts", "tables"))
-        rows.append((Cell(str(row["method"])), Cell(far), *shares, *counts))
     caption = "Share of held-out losses of public tables inside 90% and 50% equal-tailed intervals"
-    headings = ("method", "decades beyond", "in 90%", "in 50%", "losses", "tables")
-    notes = (
-        "Standard errors are between tables. Losses only: no public table holds an N* beyond its own runs.",
+    headings = ("model", "decades beyond", "inside 90%", "inside 50%", "losses", "tables")
+    note = (
+        "Standard errors (s.e.) are between tables. Only losses were tested, because no public "
+        "table measures N* beyond its own runs."
     )
-    return Table(caption, headings, tuple(rows), notes)
+    return Table(caption, headings, tuple(rows), (note,))
+
+
+def _share_with_error(share: Any, error: Any) -> Cell:
+    return Cell(f"{share:.0%} (s.e. {error:.0%})", float(share))
