@@ -336,7 +336,7 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     assert differences.rows[0][-1].value == float(
         sb.intervals(comparison.difference(C="1e23"))["median"].iloc[0]
     )
-    assert content.live.sentence.startswith("All 2000 posterior draws")
+    assert content.live.sentence.startswith("This page contains all 2000 posterior draws")
 
 
 def test_references_are_entries_of_the_bibliography():
