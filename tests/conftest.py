@@ -59,13 +59,11 @@ def public_runs(name):
         return sb.load_runs(name)
     table = shared_table(name)
     if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1].drop(
-            columns="unique_tokens"
-        )  # these laws know nothing of repeated data
+        once = table["epochs"] <= 1  # these laws do not describe repeated data
+        table = table[once].drop(columns="unique_tokens")
     if name == "misfitting2025":
-        table = table.loc[
-            table.groupby(["params", "tokens"])["loss"].idxmin()
-        ]  # the best learning rate of each
+        best = table.groupby(["params", "tokens"])["loss"].idxmin()  # of all learning rates
+        table = table.loc[best]
     return sb.read_runs(table, name=name)
 
 

@@ -18,9 +18,8 @@ def own_names():
     """Set the module of public objects to the package, so that signatures link to their entries."""
     for name in sb.__all__:
         thing = getattr(sb, name)
-        if (inspect.isclass(thing) or inspect.isfunction(thing)) and thing.__module__.startswith(
-            "scalebayes."
-        ):
+        has_module = inspect.isclass(thing) or inspect.isfunction(thing)
+        if has_module and thing.__module__.startswith("scalebayes."):
             thing.__module__ = "scalebayes"
 
 
@@ -31,14 +30,12 @@ def is_value(thing):
 def words_below(name):
     """Return the lines of the docstring below a value, such as a constant, in the source."""
     for file in sorted(PACKAGE.rglob("*.py")):
-        found = [
-            n
-            for n in ast.parse(file.read_text("utf-8")).body
-            if isinstance(n, ast.Assign | ast.AnnAssign)
-        ]
-        targets = [
-            t for n in found for t in (n.targets if isinstance(n, ast.Assign) else [n.target])
-        ]
+        targets = []
+        for statement in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(statement, ast.Assign):
+                targets += statement.targets
+            elif isinstance(statement, ast.AnnAssign):
+                targets.append(statement.target)
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             module = ".".join(["scalebayes", *file.relative_to(PACKAGE).with_suffix("").parts])
             return ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
@@ -52,14 +49,9 @@ def entry(name):
         shown = [f".. autofunction:: {thing.__name__}.{n}" for n in thing.__all__]
         return "\n\n".join([f".. automodule:: {thing.__name__}", *shown])
     if is_value(thing):
-        return "\n".join(
-            [
-                f".. py:data:: {name}",
-                "   :module: scalebayes",
-                "",
-                *("   " + w for w in words_below(name)),
-            ]
-        )
+        lines = [f".. py:data:: {name}", "   :module: scalebayes", ""]
+        lines += [f"   {text}" for text in words_below(name)]
+        return "\n".join(lines)
     if inspect.isfunction(thing):
         return f".. autofunction:: scalebayes.{name}"
     if issubclass(thing, Exception):

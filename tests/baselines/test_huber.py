@@ -8,23 +8,26 @@ from scipy.optimize import check_grad
 import scalebayes as sb
 from scalebayes.baselines import huber
 
+# From points of full precision.
 PUBLISHED = {
     "E": 1.81722,
     "A": 477.83,
     "B": 2143.42,
     "alpha": 0.34731,
     "beta": 0.36717,
-}  # full-precision points
+}
+# From 4000 bootstrap resamples.
 STANDARD_ERROR = {
     "L_inf": 0.0257,
     "A": 124.5,
     "alpha_N": 0.0154,
     "alpha_D": 0.0206,
-}  # 4000 bootstraps
+}
+# 95% interval. Its standard error, 1293.3, has too long a tail to be reproduced by 400 draws.
 B_INTERVAL = (
     1042,
     5810,
-)  # 95%; its standard error, 1293.3, is that of a tail too long to be reproduced by 400 draws
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +64,8 @@ def test_optimum_is_the_one_recomputed_from_the_points(chinchilla_points, optimu
         "A": 3e-4,
         "B": 3e-4,
     }.items():
-        assert ours[name] == pytest.approx(theirs[name], rel=digits), (
-            name
-        )  # our points keep six digits of theirs
+        # Our points keep six digits of theirs.
+        assert ours[name] == pytest.approx(theirs[name], rel=digits), name
     assert total(chinchilla_points, optimum) == pytest.approx(0.0010182740, abs=1e-8)
     assert total(chinchilla_points, optimum) < total(
         chinchilla_points, huber.LAW.from_notation(PUBLISHED)

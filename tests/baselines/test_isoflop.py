@@ -230,9 +230,8 @@ def test_the_bootstrap_of_approach_2_spreads_as_the_noise_does():
 
 def test_budgets_that_do_not_bracket_their_minimum_are_left_out_and_named():
     runs = sweep(HOFFMANN, 10.0)
-    at = (runs.C < 5e18) & (
-        1.5 * true_optimum(runs.C, **HOFFMANN) > runs.N
-    )  # only sizes above the optimum are left
+    # Only sizes above the optimum are left.
+    at = (runs.C < 5e18) & (1.5 * true_optimum(runs.C, **HOFFMANN) > runs.N)
     cut = sb.Runs(runs.table[~at], "cut")
     assert isoflop.minima(cut)["bracketed"].tolist() == [False, False, True, True, True, True, True]
     found = isoflop.frontier(cut, C=1e21, draws=0)

@@ -249,9 +249,8 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
         "-o",
         str(tmp_path / "f.nc"),
     ]
-    heeding = {
-        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    }  # background jobs start deaf to it
+    # A job in the background ignores interrupts unless it sets the handler anew.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heeding
     ) as process:

@@ -116,9 +116,8 @@ def test_the_law_and_the_curve_are_kept_apart_where_an_arm_has_a_discrepancy(add
         "A": additive("A"),
         "B": additive("B", model="chinchilla-discrepancy", shift=0.1, eta=0.05),
     }
-    out = sb.contrast(
-        arms, N="700B", D="300T"
-    )  # decades beyond the runs, where delta has its prior
+    # Decades beyond the runs, where delta has its prior.
+    out = sb.contrast(arms, N="700B", D="300T")
     assert float(np.log(out["loss"] / out["law"]).sel(arm="B").std()) == pytest.approx(
         0.05, rel=0.1
     )

@@ -281,9 +281,8 @@ def test_a_single_value_in_other_units_is_its_rows_fault():
         only_fault(table(N=[70e6, 160, 1e9])).row,
         only_fault(table(loss=[3.4, 30, 2.6])).row,
     ) == (2, 2)
-    assert (
-        read_runs(table(loss=[11.0, 3.0, 2.6])).loss[0] == 11.0
-    )  # the start of a training: high, and sound
+    # The start of a training: high, but valid.
+    assert read_runs(table(loss=[11.0, 3.0, 2.6])).loss[0] == 11.0
 
 
 def test_a_table_with_a_perplexity_and_no_loss_is_told_the_way():

@@ -130,9 +130,8 @@ def test_a_loss_out_of_reach_says_so(fit):
     out = sb.reach(fit, loss=[1.8, 2.3])
     share = float((E < 1.8).mean())
     assert 0.3 < share < 0.7
-    assert out["reachable"].values == pytest.approx(
-        [share, 1.0], abs=0.01
-    )  # of those above, some need over 1e40
+    # Of those above, some need over 1e40.
+    assert out["reachable"].values == pytest.approx([share, 1.0], abs=0.01)
     np.testing.assert_array_equal(np.isinf(out["C"][..., 0]) | (E < 1.8), True)
     words = re.fullmatch(
         r"a loss of 1\.8 nats is not reachable in (\d+)% of draws: "
@@ -317,18 +316,18 @@ def test_costs_that_are_none_are_told(make, told):
 
 
 def test_readings_of_the_discrepancy_have_the_moments_of_its_draws():
-    same = handmade(
-        INTEGRATED, width=0.0
-    )  # every draw alike, so that predict draws from one process
+    # All draws are equal, so that predict draws from one process.
+    same = handmade(INTEGRATED, width=0.0)
     N, D = np.array([2e9, 4e10, 7e10]), np.array([3e10, 1e11, 1.4e12])
     drawn = np.log(sb.predict(same, N=N, D=D, seed=3)["loss"].values.reshape(-1, 3))
     spread = drawn.std(axis=0)
     curve = curve_of(same, "curve", seed=5)
     values = curve.log_loss_shared(N, D)
+    # A draw keeps its level, so the probability is linear in it.
     high, low = (
         curve.level.argmax(),
         curve.level.argmin(),
-    )  # the level that a draw keeps moves it in a straight line
+    )
     slope = (values[high] - values[low]) / (curve.level[high] - curve.level[low])
     mean = values[low] - slope * curve.level[low]
     np.testing.assert_array_less(abs(drawn.mean(axis=0) - mean), 4.5 * spread / np.sqrt(len(drawn)))
@@ -732,9 +731,8 @@ def test_decisions_from_several_files_are_from_their_average(files):
 def test_every_command_prints_its_question_and_json(files, arguments, words):
     text = run(arguments[0], files[0], *arguments[1:]).stdout
     assert words in text
-    assert {"beyond", "largest", "decades"} <= set(
-        text.split()
-    )  # a long heading stands on several lines
+    # A long heading takes several lines.
+    assert {"beyond", "largest", "decades"} <= set(text.split())
     answer = json.loads(run(arguments[0], files[0], *arguments[1:], "--json").stdout)
     assert answer["ci_kind"] == "eti"
     assert "decades_beyond" in answer["rows"][0]

@@ -22,13 +22,11 @@ from tests.fixtures import INTEGRATED, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
-SPECS = {
-    name: spec for name, spec in SPECS.items() if spec.pool is None
-}  # tests/specs/test_pooling.py has the others
+# tests/specs/test_pooling.py has the others.
+SPECS = {name: spec for name, spec in SPECS.items() if spec.pool is None}
 EVERY = pytest.mark.parametrize("name", [*SPECS])
-FAST = {
-    "mode": Mode("py", None)
-}  # plain Python, nothing optimised: a graph compiles in a tenth of the time
+# Plain Python without optimisation: a graph compiles in a tenth of the time.
+FAST = {"mode": Mode("py", None)}
 
 SCIPY = {
     "LogNormal": lambda median, sigma: stats.lognorm(sigma, scale=median),

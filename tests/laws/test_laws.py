@@ -498,9 +498,8 @@ def test_the_closed_optimum_is_the_numeric_optimum(law, data):
         reducible = loss - values.get("L_inf", 0.0)
         for other in (0.5, 0.99, 1.01, 2.0):
             assert law(N * other, budget / 6.0 / N / other, **values) >= loss * (1 - 1e-14)
-        if (
-            reducible > 1e-3 * loss
-        ):  # below, rounding of the floor hides the minimum from any search
+        # Below that share, rounding of the floor hides the minimum from any search.
+        if reducible > 1e-3 * loss:
             found = numeric_optimum(law, {k: np.array([v]) for k, v in values.items()}, budget)
             # A minimum is located to the square root of the rounding error of the objective over
             # its curvature.

@@ -397,9 +397,8 @@ def test_guesses_of_the_optimum(additive):
     published = sb.plan([1e20, 1e22], around="chinchilla: Besiroglu et al. 2024", **middle)
     assert published.table["N"].iloc[3] == pytest.approx(exact, rel=1e-3)
     prior = sb.plan([1e20, 1e22], around="chinchilla", **middle)
-    assert (
-        prior.table["p_bracketed"].iloc[0] < 0.5
-    )  # a prior for any table of runs says little of one
+    # A prior for any table of runs says little about this one.
+    assert prior.table["p_bracketed"].iloc[0] < 0.5
     assert "a span of" in prior.notes[0]
     assert sb.plan([1e20, 1e22], around=sb.read_model("chinchilla"), **middle).title == prior.title
 

@@ -195,9 +195,8 @@ def test_parameters_by_plotly_hold_the_draws_and_the_published_values(law):
     names = [*law.spec.law_object.parameter_names, *law.spec.scatter_names]
     titles = [annotation.text for annotation in figure.layout.annotations]
     assert [name for name in names if name not in titles] == []
-    assert (
-        len(figure.data) == 2 * len(names) + 2
-    )  # prior and posterior of each, and two entries of the legend
+    # Prior and posterior of each, and two entries of the legend.
+    assert len(figure.data) == 2 * len(names) + 2
     peaks = {
         trace.x[np.argmax(trace.y)]
         for trace in figure.data

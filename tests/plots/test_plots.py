@@ -147,9 +147,8 @@ def test_isoflop_groups_the_runs_by_budget(fit):
         "9.8e20",
         "3e21",
     ]
-    assert (
-        len(axes.containers) == len(bands(axes.figure)) == len(sets)
-    )  # an optimum with its bar, and a band, each
+    # An optimum with its bar, and a band, for each.
+    assert len(axes.containers) == len(bands(axes.figure)) == len(sets)
 
 
 def test_isoflop_without_sets_takes_round_budgets():

@@ -30,9 +30,8 @@ def test_priors_are_the_posterior_and_as_much_wider_as_asked(planted, inflate):
         logs, ours = np.log(posterior[name].values), np.log(made[name])
         assert np.median(ours) == pytest.approx(np.median(logs), abs=0.02 * inflate)
         assert ours.std() == pytest.approx(inflate * logs.std(), rel=0.05)
-    size = posterior["alpha_N"] * np.log(
-        posterior["N_c"] / 1e9
-    )  # priors of scales are of their term's size
+    # Priors of scales are stated for the size of their term.
+    size = posterior["alpha_N"] * np.log(posterior["N_c"] / 1e9)
     ours = made["alpha_N"] * np.log(made["N_c"] / 1e9)
     assert ours.std() == pytest.approx(inflate * float(size.std()), rel=0.05)
     assert spec.priors["nu"] == planted.spec.priors["nu"]

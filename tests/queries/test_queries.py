@@ -165,9 +165,8 @@ def test_a_law_of_one_input_predicts_from_it():
     size, compute = make_fit("size-floor"), make_fit("compute-floor")
     alone = sb.predict(size, N=1e11)
     assert set(alone.coords) == {"chain", "draw", "N", "decades_beyond"}
-    assert float(alone["decades_beyond"][0]) == pytest.approx(
-        1.0
-    )  # of parameters: nothing is known of compute
+    # Only of parameters: the compute is not known.
+    assert float(alone["decades_beyond"][0]) == pytest.approx(1.0)
     assert float(sb.predict(size, N=1e11, D=1e12)["decades_beyond"][0]) == pytest.approx(
         np.log10(6e23 / LARGEST)
     )

@@ -119,9 +119,8 @@ def test_a_budget_has_the_optimum_that_python_gives(page, fit, C):
     ask(page, C=C)
     expected = sb.frontier(fit, C=C)
     for name, quantity in (("N", "N"), ("D", "D"), ("ratio", "tokens_per_param"), ("loss", "loss")):
-        rtol = (
-            0.01 if quantity != "tokens_per_param" else 0.05
-        )  # told to two digits, as its width warrants
+        # Printed to two digits, as its width warrants.
+        rtol = 0.01 if quantity != "tokens_per_param" else 0.05
         np.testing.assert_allclose(
             answer(page, f"best-{name}"), bounds(expected, quantity), rtol=rtol, err_msg=quantity
         )

@@ -103,9 +103,8 @@ def test_density_is_the_hierarchical_one_times_the_jacobian(name):
     model = pymc_model(WIDER, spec)
     names = variable_names(spec)
     inputs = model.value_vars
-    factors = model.logp(
-        sum=False
-    )  # their sum would have more terms than plain Python adds at once
+    # Their sum would have more terms than plain Python can add at once.
+    factors = model.logp(sum=False)
     outputs = [*factors, *model.replace_rvs_by_values([model[n] for n in names])]
     made = model.compile_fn(outputs, inputs=inputs, **FAST)
     start = model.initial_point()
@@ -143,9 +142,8 @@ def test_density_is_the_hierarchical_one_times_the_jacobian(name):
         log_determinant = np.linalg.slogdet(np.column_stack(columns)).logabsdet
         log_density, values = at(vector)
         constant.append(log_density - log_density_of_values(spec, WIDER, values) - log_determinant)
-    assert constant == pytest.approx(
-        [constant[0]] * 3, abs=1e-4
-    )  # the determinant of the pilot's map is left out
+    # The determinant of the pilot's map is omitted.
+    assert constant == pytest.approx([constant[0]] * 3, abs=1e-4)
 
 
 def test_another_tables_data_make_another_tables_graph():
@@ -337,9 +335,8 @@ def test_a_group_answers_with_its_own_parameters_and_runs(pooled):
     far = sb.predict(view, C=10 * view.runs.max_compute, N="12B")
     assert float(far["decades_beyond"][0]) == pytest.approx(1.0)
     assert sb.frontier(view, C="1e22")["N"].shape == (4, 300, 1)
-    assert "was not measured" in "".join(
-        m.text for m in sb.caveats(far)
-    )  # not the coverage of an unpooled law
+    # Not the coverage of an unpooled law.
+    assert "was not measured" in "".join(m.text for m in sb.caveats(far))
     assert repr(view).startswith("<Fit of chinchilla-pooled to pile2023, pythia: 8 runs")
 
 

@@ -103,9 +103,8 @@ def test_noise_draws_come_from_its_density(name, parameters):
 @pytest.mark.parametrize(("name", "parameters"), NOISE_CASES)
 def test_noise_density_is_pymcs(name, parameters):
     residual = np.linspace(-0.5, 0.5, 41)
-    arrays = {
-        key: np.asarray(value) for key, value in parameters.items()
-    }  # a plain 50.0 would be cut to single precision
+    # A plain 50.0 would be reduced to single precision.
+    arrays = {key: np.asarray(value) for key, value in parameters.items()}
     theirs = pm.logp(getattr(pm, NOISES[name].pymc).dist(mu=0.0, **arrays), residual).eval(
         mode="FAST_COMPILE"
     )

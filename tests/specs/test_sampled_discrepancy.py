@@ -57,9 +57,8 @@ def test_a_curve_at_a_run_is_the_law_with_the_discrepancy_drawn_there(fit):
     delta = np.log(found["loss"] / found["law"]).values
     drawn = fit.spec.observation.delta_at_runs(fit.tree)
     assert drawn.std() == pytest.approx(0.03, rel=0.05)
-    np.testing.assert_allclose(
-        delta, drawn, atol=5 * 0.03 * np.sqrt(1e-4)
-    )  # what the leading vectors leave out
+    # The part that the leading vectors omit.
+    np.testing.assert_allclose(delta, drawn, atol=5 * 0.03 * np.sqrt(1e-4))
 
 
 def test_answers_do_not_depend_on_the_signs_of_eigenvectors(fit, monkeypatch):
@@ -75,9 +74,8 @@ def test_answers_do_not_depend_on_the_signs_of_eigenvectors(fit, monkeypatch):
     again = replace(fit, runs=replace(fit.runs))  # without what it has kept
     assert not np.allclose(again.discrepancy.basis.vectors, fit.discrepancy.basis.vectors)
     at_a_run = [sb.predict(one, N=fit.runs.N[:3], D=fit.runs.D[:3])["loss"] for one in (fit, again)]
-    np.testing.assert_allclose(
-        at_a_run[0], at_a_run[1], rtol=3e-3
-    )  # what no run has shown is drawn along other axes
+    # Directions that no run determines are drawn along other axes.
+    np.testing.assert_allclose(at_a_run[0], at_a_run[1], rtol=3e-3)
     after = sb.predict(again, N=[2e8, 7e10], D=[2e9, 1.4e12])["loss"]
     np.testing.assert_allclose(
         before.mean(("chain", "draw")), after.mean(("chain", "draw")), rtol=3e-3

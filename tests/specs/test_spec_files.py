@@ -142,9 +142,8 @@ def test_losses_of_the_prior_are_losses(name):
     loss = spec.law_object(*(inputs[x] for x in spec.law_object.inputs), **parameters)
     low, high = np.quantile(loss, [0.05, 0.95])
     if spec.law_object.response == "odds":  # of an accuracy, at losses of 2 to 3.5 nats
-        below_one = loss[
-            loss > 0
-        ]  # the exponential passes 1 at losses that its other parameters make too small
+        # The exponential exceeds 1 where its other parameters make the loss too small.
+        below_one = loss[loss > 0]
         assert len(below_one) > 0.8 * draws
         low, high = np.quantile(below_one / (1 + below_one), [0.05, 0.95])
         assert 0.1 < low < 0.3 < 0.7 < high < 0.99

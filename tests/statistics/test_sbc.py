@@ -18,9 +18,8 @@ import scalebayes as sb
 from scalebayes.fitting.preflight import least_noise_scale
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "sbc.py"
-SHORT = {
-    "tune": 400
-}  # four well-behaved parameters; failures of the gate are repeated with more, as always
+SHORT = {"tune": 400}
+"""Enough for four well-behaved parameters; fits that fail the checks are repeated with more."""
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +119,12 @@ def test_every_spec_simulates_tables(sbc, name):
     spec = sb.read_model(name)
     with np.errstate(all="ignore"):
         made = [sbc.simulate(spec, np.random.SeedSequence([7, i])) for i in range(25)]
-        if (
-            name == "downstream"
-        ):  # an exponential may give accuracies above 1: such draws have no tables, nor density
+        # An exponential may give accuracies above 1: such draws have no table and no density.
+        if name == "downstream":
             made = [one for one in made if np.isfinite(spec.law_object.log_response(one[1])).all()]
             assert len(made) > 15
-        assert all(
-            np.isfinite(least_noise_scale(runs, spec)) for _, runs in made
-        )  # what `fit` looks at first
+        # `fit` looks at this first.
+        assert all(np.isfinite(least_noise_scale(runs, spec)) for _, runs in made)
     assert all(np.isfinite(spec.law_object.log_response(runs)).all() for _, runs in made)
     truth, runs = made[0]
     assert set(spec.priors) | {"loss_far", "log_likelihood"} <= set(truth)

@@ -163,8 +163,7 @@ def test_caveats_print_below_the_table(planted):
     begun = [line for line in text.splitlines() if "[" in line[:12]]
     assert begun[-2].startswith("  warning [NOT_VALIDATED] ")
     assert begun[-1].startswith("  note [CALIBRATION] ")
-    assert " ".join(map(str, sb.caveats(answer))) in " ".join(
-        text.split()
-    )  # whole, in lines that fit a screen
+    # In full, in lines that fit a screen.
+    assert " ".join(map(str, sb.caveats(answer))) in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 120
     assert sb.caveats(sb.intervals(at(planted(), 1e20)).to_xarray()) == ()

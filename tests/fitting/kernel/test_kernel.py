@@ -85,9 +85,8 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
                 theirs[-n:] = bound.initial
         ours = np.concatenate([*evaluate(bound, point), bound.initial])
         finite.append(np.isfinite(theirs[: n + 1]).all())
-        checked = (
-            slice(None) if finite[-1] else slice(len(ours) - n, None)
-        )  # draws are where there is a density
+        # Draws are at points with a density.
+        checked = slice(None) if finite[-1] else slice(len(ours) - n, None)
         assert np.isnan(ours[: n + 1]).all() != finite[-1]
         # Far out, terms of one entry are as large as the largest entry and cancel in another order.
         unit = (

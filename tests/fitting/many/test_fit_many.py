@@ -417,9 +417,8 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
 
     The draws are those of `fit`.
     """
-    client.wait_for_workers(
-        2, timeout=90
-    )  # an earlier test may have killed one, and its successor must count too
+    # An earlier test may have killed a worker, and its successor must count too.
+    client.wait_for_workers(2, timeout=90)
     client.run(count_preparations)
     (long,), short = jobs(99, draws=2_000_000, chains=1), jobs(*range(5))
 
@@ -440,9 +439,8 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     killer.join()
     assert made.failures == {long.name: DIED}
     assert list(made) == [job.name for job in short]
-    assert (
-        max(client.run(preparations).values()) == 1
-    )  # five fits on the worker that was left for them
+    # Five fits on the remaining worker.
+    assert max(client.run(preparations).values()) == 1
     ours = sb.fit(RUNS, "kaplan-size", seed=3).tree["posterior"].to_dataset()
     theirs = made["kaplan-size 3"].tree["posterior"]
     for name, values in ours.items():
