@@ -30,7 +30,7 @@ LARGEST_RESIDUALS = 3
 """Number of runs with the largest residuals that are named."""
 MEANINGS = {
     "sigma": "noise scale of the log loss of a run",
-    "nu": "degrees of freedom of the noise; smaller values mean heavier tails",
+    "nu": "degrees of freedom of the noise (smaller means heavier tails)",
     "eta": "size of the discrepancy on log loss",
     "a_opt": "exponent of N* ~ C^a",
     "b_opt": "exponent of D* ~ C^b",
@@ -251,12 +251,11 @@ def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
     typical = float(np.median(sizes))
     largest = np.argsort(-sizes)[:LARGEST_RESIDUALS]
     names = fit.runs.table.index
-    named = ", ".join(f"{names[run]} ({residuals[run]:+.1%})" for run in largest)
+    named = ", ".join(f"run {names[run]} ({residuals[run]:+.1%})" for run in largest)
     sentences = (
         f"{covered} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} "
-        "interval of a new run with the same inputs. The model was fitted to these runs, so this "
-        "shows that the intervals are not too narrow for them; it does not test forecasts of "
-        "other runs.",
+        f"interval of a new run with the same inputs. A share near {100 * ci_prob:g}% is expected, "
+        "because the model was fitted to these runs. It does not test forecasts of other runs.",
         f"Half of the runs lie within {typical:.2%} of the curve of {label}. "
         f"Largest residuals: {named}.",
     )

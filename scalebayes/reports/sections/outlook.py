@@ -93,19 +93,22 @@ def extrapolation_section(
     figure = _extrapolation(fits, subject, ci_prob)
     if figure is not None:
         drawings.append(figure)
+    subject_in_words = "this average"
+    if isinstance(subject, Fit):
+        subject_in_words = "this model"
     measured = coverage()
     own = measured[measured["spec"] == _key_in_coverage(subject)]
     if len(own):
         sentence = (
-            "The table shows the share of held-out runs that intervals of this model covered, by "
-            "distance beyond the training runs."
+            f"The table shows the share of held-out runs that intervals of {subject_in_words} "
+            "covered, by distance beyond the training runs."
         )
         table = _coverage_table(own)
     else:
         sentence = (
-            "The coverage of this model's intervals beyond the runs was not measured. The table "
-            "shows the coverage of two laws without a discrepancy. The command scalebayes backtest "
-            "measures the coverage of a model on these runs."
+            f"The coverage of intervals of {subject_in_words} beyond the runs was not measured. "
+            "The table shows the coverage of two laws without a discrepancy instead. The command "
+            "scalebayes backtest measures the coverage of models on these runs."
         )
         table = _coverage_table(measured[measured["method"].isin(SUBSTITUTES)])
     title = "Extrapolation and measured coverage"
