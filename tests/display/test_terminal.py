@@ -27,11 +27,11 @@ def test_long_headings_are_broken_before_anything_else_is():
 
 
 def test_a_wide_table_goes_on_below_behind_its_keys_and_loses_nothing():
-    rows = [
-        {"N": f"{i}B", "D": "1T"}
-        | {f"quantity {j}": f"{i}.{j} [0.00001, 1000000]" for j in range(9)}
-        for i in (1, 2)
-    ]
+    rows = []
+    for i in (1, 2):
+        row = {"N": f"{i}B", "D": "1T"}
+        row |= {f"quantity {j}": f"{i}.{j} [0.00001, 1000000]" for j in range(9)}
+        rows.append(row)
     text = align(rows, keys=2)
     blocks = text.split("\n\n")
     assert max(map(len, text.splitlines())) <= WIDTH

@@ -116,9 +116,12 @@ def test_the_declaration_is_whole(law):
 @given(data=st.data())
 def test_backends_agree(law, compiled, data):
     values = data.draw(parameters_of(law))
-    x = {name: np.array([data.draw(inputs_of(law))[name] for _ in range(3)]) for name in law.inputs}
+    x = {}
+    for name in law.inputs:
+        x[name] = np.array([data.draw(inputs_of(law))[name] for _ in range(3)])
     arrays = law.function(*x.values(), **values)
-    floats = [law.function(*(float(v[i]) for v in x.values()), **values) for i in range(3)]
+    runs = zip(*x.values(), strict=True)
+    floats = [law.function(*map(float, run), **values) for run in runs]
     labelled = law.function(*(xr.DataArray(v, dims="run") for v in x.values()), **values)
     symbolic = compiled[law.name](*x.values(), *(values[name] for name in law.parameter_names))
     assert isinstance(labelled, xr.DataArray)

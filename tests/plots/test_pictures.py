@@ -122,12 +122,13 @@ def _beyond(one, other):
 def misplaced(ours, theirs):
     """Labels that only one of the figures has, or has elsewhere."""
 
-    def same(one, other):
-        distance = np.hypot(one[1] - other[1], one[2] - other[2])
-        return one[0] == other[0] and distance < MOVED
+    def is_among(label, others):
+        text, x, y = label
+        distances = [np.hypot(x - other[1], y - other[2]) for other in others if other[0] == text]
+        return min(distances, default=np.inf) < MOVED
 
     def missing(some, others):
-        return [one for one in some if not any(same(one, other) for other in others)]
+        return [label for label in some if not is_among(label, others)]
 
     return missing(ours, theirs) + missing(theirs, ours)
 

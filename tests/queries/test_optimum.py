@@ -220,7 +220,8 @@ def test_questions_side_by_side_leave_linear_algebra_its_threads():
         return [one["num_threads"] for one in threadpool_info()]
 
     before = threads()
-    inside, go_on = ({name: threading.Event() for name in "AB"} for _ in range(2))
+    inside = {name: threading.Event() for name in "AB"}
+    go_on = {name: threading.Event() for name in "AB"}
 
     def ask(name):
         def wait(_):

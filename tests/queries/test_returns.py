@@ -252,7 +252,7 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
     fit = made(model, eta=1e-9) if "discrepancy" in model else made(model)
     p = law_parameters(fit)
     out = sb.above_converged(fit, C=[1e20, 1e26])
-    kappa = p["kappa"] if "kappa" in p else 1.0 if model == "chinchilla" else p["alpha_D"]
+    kappa = {"chinchilla": 1.0}.get(model, p.get("kappa", p["alpha_D"]))
     constant = (1 + p["alpha_N"] / p["alpha_D"]) ** kappa
     for i in range(2):
         n = (p["N_c"] / out["N"][..., i].values) ** p["alpha_N"]

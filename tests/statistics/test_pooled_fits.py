@@ -94,12 +94,9 @@ def test_a_thin_group_is_surer_than_alone_and_right(rows):
 def test_two_published_families_pass_the_gate(load_public):
     pooled = fit(load_public("pile2023"), "chinchilla-pooled", seed=0)
     assert sb.diagnose(pooled).ok
-    losses = {
-        name: sb.predict(view, N="20B", D="400B")["loss"]
-        for name, view in (
-            {g: sb.group(pooled, g) for g in pooled.groups} | {"new": sb.new_group(pooled)}
-        ).items()
-    }
+    views = {name: sb.group(pooled, name) for name in pooled.groups}
+    views["new"] = sb.new_group(pooled)
+    losses = {name: sb.predict(view, N="20B", D="400B")["loss"] for name, view in views.items()}
     assert float(losses["new"].std()) > max(float(losses[g].std()) for g in pooled.groups)
 
 

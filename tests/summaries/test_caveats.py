@@ -149,12 +149,14 @@ def test_the_equal_pool_is_recognised_and_other_weights_are_not(planted):
     runs = runs_up_to(1e21, 3)
     names = ["chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"]
     fits = [planted(name, runs) for name in names]
-    texts = [
-        next(m for m in sb.caveats(at(pool, 5e21)) if m.code == "CALIBRATION").text
-        for pool in (sb.average(fits), sb.average(fits, {"chinchilla": 0.7, "coupled": 0.3}))
-    ]
-    assert "intervals of equal pool covered" in texts[0]
-    assert "was not measured" in texts[1]
+
+    def calibration(pool):
+        messages = sb.caveats(at(pool, 5e21))
+        return next(m.text for m in messages if m.code == "CALIBRATION")
+
+    weights = {"chinchilla": 0.7, "coupled": 0.3}
+    assert "intervals of equal pool covered" in calibration(sb.average(fits))
+    assert "was not measured" in calibration(sb.average(fits, weights))
 
 
 def test_caveats_print_below_the_table(planted):

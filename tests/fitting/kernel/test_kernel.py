@@ -327,17 +327,15 @@ import scalebayes as sb
 fit = sb.fit(sb.load_runs("hoffmann2022"), "coupled-discrepancy", draws=500, tune=500, chains=2)
 print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
 """
-    said = [
-        subprocess.run(
+    said = []
+    for threads in ("1", "2"):
+        done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
             capture_output=True,
             text=True,
-            env=environment,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads},
         )
-        for environment in (
-            os.environ | {"OPENBLAS_NUM_THREADS": threads} for threads in ("1", "2")
-        )
-    ]
+        said.append(done)
     assert said[0].stdout.startswith("0x1.")
     assert said[0].stdout == said[1].stdout
 

@@ -426,11 +426,12 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
         deadline = time.monotonic() + 1200
         while len([*tmp_path.glob("*.nc")]) < len(short) and time.monotonic() < deadline:
             time.sleep(0.1)
-        (address,) = [
-            at
-            for at, keys in client.processing().items()
-            if any(str(k).startswith(long.name) for k in keys)
-        ]
+
+        def runs_the_long_fit(keys):
+            return any(str(key).startswith(long.name) for key in keys)
+
+        processing = client.processing()
+        (address,) = [at for at, keys in processing.items() if runs_the_long_fit(keys)]
         os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_when_the_others_are_done)
