@@ -117,9 +117,9 @@ class Comparison:
             the order of ``fits``. ``loss_difference``, of model minus against in nats per token:
             of the curve at the target, with its discrepancy where a spec has one, or of the curve
             at each model's own optimum. For budgets also ``N_ratio``, N* of the model over N* of
-            the other, NaN where a law of C alone has none (``attrs["notes"]`` says which; N_ratio is left out
-            where no pair has one). `scalebayes.intervals` adds ``p_below``, the probability that
-            the difference is below 0, or the ratio below 1.
+            the other. It is NaN where a law of C alone has no N* (``attrs["notes"]`` names the
+            law), and left out where no pair has one. `scalebayes.intervals` adds ``p_below``, the
+            probability that the difference is below 0, or the ratio below 1.
 
         Raises
         ------

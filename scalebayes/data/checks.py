@@ -208,7 +208,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _check_repeats(given: Values, columns: dict[str, str], rows: list[int]) -> Iterator[Fault]:
-    """Yield a fault for each row that repeats the numbers of an earlier row, a common copying error."""
+    """Yield a fault for each row that repeats the numbers of an earlier row."""
     names = ", ".join(columns[role] for role in QUANTITIES if role in given)
     compared = [found for role, found in given.items() if role != "run"]
     keys = []
