@@ -18,6 +18,7 @@ from scalebayes.posterior.average import Average, average, by_weight, named_fits
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import at_budget
+from scalebayes.queries.inputs import is_budget
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
@@ -92,7 +93,7 @@ class Comparison:
         QueryError
             As `predict` and `frontier` do.
         """
-        if C is not None and N is None and D is None:
+        if is_budget(N=N, D=D, C=C):
             return {label: at_budget(fit, C=C, seed=seed) for label, fit in self.fits.items()}
         return {label: predict(fit, N=N, D=D, C=C, seed=seed) for label, fit in self.fits.items()}
 

@@ -183,7 +183,7 @@ def coupling(fit: Fit) -> Coupling:
         prior=prior,
         model=fit.spec.name,
         runs=fit.runs.name,
-        discrepancy=fit.spec.discrepancy is not None,
+        discrepancy=fit.spec.has_discrepancy,
     )
 
 

@@ -25,9 +25,8 @@ from scalebayes.fitting.many.fit_many import fit_all
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import combine, with_provenance
-from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.frontier import frontier, loss_at_budget
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.spec import read_model
 
@@ -276,7 +275,7 @@ def _shared_rows(fits: Mapping[str, Arm]) -> list[str]:
 
 def _losses(arm: Arm, seed: int, **given: Any) -> xr.Dataset:
     """Loss of an arm at the targets: at its own optimum where C alone is given."""
-    if given["C"] is not None and given["N"] is None and given["D"] is None:
+    if is_budget(**given):
         return loss_at_budget(arm, C=given["C"], seed=seed).rename(budget="target")
     answer = predict(arm, **given, new_run=False, seed=seed)
     return answer[[name for name in ("loss", "law") if name in answer]]
@@ -347,24 +346,19 @@ def _along(fit: Fit, path: np.ndarray, seed: int) -> xr.Dataset:
 
     A discrepancy is drawn jointly over all budgets.
     """
-    law = fit.spec.law_object
-    if law.inputs == ("C",):
-        return predict(fit, C=path, new_run=False, seed=seed)[["loss"]]
-    if law.inputs != ("N", "D"):
-        raise QueryError(
-            f"'{fit.spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no frontier"
-        )
-    if fit.spec.discrepancy is None:
-        best = frontier(fit, C=path)
-        values = {"loss": best["loss"].values}
-        N = best["N"].median(("chain", "draw")).values
-    else:
-        anchors = np.geomspace(path[0], path[-1], ANCHORS)
-        medians = frontier(fit, C=anchors)["N"].median(("chain", "draw")).values
-        N = np.exp(np.interp(np.log(path), np.log(anchors), np.log(medians)))
-        answer = predict(fit, N=N, C=path, new_run=False, seed=seed)
-        values = {name: answer[name].values for name in ("loss", "law")}
-    return to_dataset(fit, values, "target", {"C": path}, {"N": N, "C": path})
+    if has_frontier(fit) and fit.spec.has_discrepancy:
+        # `frontier` draws the discrepancy of each budget apart. A joint draw needs one size at each
+        # budget for all draws.
+        N = _median_sizes(fit, path)
+        return _losses(fit, seed, N=N, C=path).drop_vars(["N", "D"])
+    return _losses(fit, seed, C=path)
+
+
+def _median_sizes(fit: Fit, path: np.ndarray) -> np.ndarray:
+    """Median N* at each budget of a path, log-linear between those that are computed."""
+    anchors = np.geomspace(path[0], path[-1], ANCHORS)
+    medians = frontier(fit, C=anchors)["N"].median(("chain", "draw")).values
+    return np.exp(np.interp(np.log(path), np.log(anchors), np.log(medians)))
 
 
 def _search_path(budgets: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from scalebayes.fitting.graph_groups import add_groups, pooled_data
 from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
-from scalebayes.specs.pooling import read_grouping
+from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec, read_model
 from scalebayes.utils.parallel import one_thread
 
@@ -41,10 +41,10 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
     spec = read_model(model)
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
-        if spec.pool is None:
-            _add_law(spec, data)
-        else:
+        if spec.is_pooled:
             add_groups(spec, data)
+        else:
+            _add_law(spec, data)
     return graph
 
 
@@ -153,11 +153,11 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     for x, values in log_inputs.items():
         data[f"centre_{x}"] = np.asarray(values.mean())
     data |= spec.observation.data(runs)
-    if spec.pool is None:
+    if spec.is_pooled:
+        data |= pooled_data(runs, spec)
+    else:
         for name, value in law.coordinates.start(log_inputs, log_loss).items():
             data[f"start_{name}"] = np.asarray(value)
-    else:
-        data |= pooled_data(runs, spec)
     for name, prior in spec.priors.items():
         data |= prior_data(name, prior)
     return data
@@ -172,7 +172,6 @@ def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
     priors = []
     for name, prior in spec.priors.items():
         priors.append((name, prior.dist, prior.at is None, prior.shift))
-    spreads = [(name, prior.dist) for name, prior in spec.spread.items()]
-    groups = 0 if spec.pool is None else len(read_grouping(runs, spec).names)
     observation = spec.observation.structure(runs)
-    return spec.law, spec.noise, observation, tuple(priors), groups, tuple(spreads)
+    pooling = pooling_of(spec).structure(runs)
+    return spec.law, spec.noise, observation, tuple(priors), pooling

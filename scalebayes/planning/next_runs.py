@@ -288,10 +288,9 @@ def _remaining_width(question: Question, ci_prob: float) -> tuple[str, ...]:
 
 def _reason(question: Question) -> str:
     """Say what keeps an interval wide, however many runs are made."""
-    if question.discrepancy is None:
+    share = question.share_of_discrepancy()
+    if share == 0.0:
         return ", because these runs cannot determine the law's parameters fully"
-    tiny = 1e-300  # nothing remains: the ratio is then 0 or large, never 0 / 0
-    share = floor(question.discrepancy) / max(floor(question.belief), tiny)
     if share < 0.5:
         return ", mostly because these runs cannot determine the law's parameters fully"
     cause = "the discrepancy at the target, about which such distant runs say little"

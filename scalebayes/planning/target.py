@@ -13,11 +13,11 @@ import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, size_for
 from scalebayes.errors import QueryError
-from scalebayes.planning.conditioning import ROUNDING, Belief, believe
+from scalebayes.planning.conditioning import ROUNDING, Belief, believe, floor
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.discrepancy import TOGETHER
 from scalebayes.units import format_quantity
@@ -60,6 +60,13 @@ class Question:
     of_size: bool
     discrepancy: Belief | None
 
+    def share_of_discrepancy(self) -> float:
+        """Return the discrepancy's share of the variance that any number of runs would leave."""
+        if self.discrepancy is None:
+            return 0.0
+        tiny = 1e-300  # nothing remains: the ratio is then 0 or large, never 0 / 0
+        return floor(self.discrepancy) / max(floor(self.belief), tiny)
+
     def width(self, variance: float, ci_prob: float) -> float:
         """Return the width of the target's interval with this variance left.
 
@@ -98,7 +105,7 @@ def ask(
     if not isinstance(target, Mapping) or not target or set(target) - {"N", "D", "C"}:
         raise QueryError(f"a target is {{'N': ..., 'D': ...}} or {{'C': ...}}; got {target!r}")
     table = _affordable_candidates(fit, candidates, budget, cost)
-    if set(target) == {"C"}:
+    if is_budget(**target):
         return _ask_size(fit, target["C"], table, seed)
     return _ask_loss(fit, target, table, seed)
 

@@ -260,7 +260,7 @@ def _table_warnings(fit: Fit) -> Iterator[Message]:
             f"{len(fit.spec.law_object.parameters)} parameters"
         )
         yield Message("FEW_RUNS", "warning", text)
-    if fit.spec.pool is None and "group" in runs.table:
+    if not fit.spec.is_pooled and "group" in runs.table:
         groups = runs.table["group"].nunique()
         if groups > 1:
             text = f"{groups} groups are fitted as one: nothing in this law tells them apart"

@@ -181,7 +181,7 @@ def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:
         When the fit is refused.
     """
     is_new_group = fit.view is not None and fit.view.is_new
-    if fit.spec.pool is not None and (of_a_group or is_new_group):
+    if fit.spec.is_pooled and (of_a_group or is_new_group):
         raise QueryError(f"of a pooled fit, {what}")
 
 

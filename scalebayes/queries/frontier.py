@@ -14,7 +14,7 @@ from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.kept_optima import kept_optimal_sizes
 from scalebayes.queries.predict import predict
 from scalebayes.utils.parallel import side_by_side
@@ -164,9 +164,9 @@ def at_budget(fit: Fit, *, C: Any, seed: int = 0) -> xr.Dataset:
     QueryError
         When the law is neither of N and D nor of C.
     """
-    if fit.spec.law_object.inputs == ("C",):
-        return predict(fit, C=C, new_run=False, seed=seed).rename(target="budget")
-    return frontier(fit, C=C, seed=seed)
+    if has_frontier(fit):
+        return frontier(fit, C=C, seed=seed)
+    return predict(fit, C=C, new_run=False, seed=seed).rename(target="budget")
 
 
 @over_average

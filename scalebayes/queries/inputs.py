@@ -58,11 +58,20 @@ def read_question(
     A law of C has nothing to split, so C alone is a target of it. The values are checked by the
     query that answers.
     """
-    given = {"N": N, "D": D, "C": C, **others}
-    given = {name: value for name, value in given.items() if value is not None}
-    if list(given) == ["C"] and has_frontier(fit):
+    inputs = {"N": N, "D": D, "C": C, **others}
+    if is_budget(**inputs) and has_frontier(fit):
         return Budgets(C)
-    return Targets(given)
+    return Targets(_given(inputs))
+
+
+def is_budget(**inputs: Any) -> bool:
+    """Return whether C is the only input that is given: a budget, of which any law can be asked."""
+    return list(_given(inputs)) == ["C"]
+
+
+def _given(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs that are not None."""
+    return {name: value for name, value in inputs.items() if value is not None}
 
 
 def has_frontier(fit: Fit | Average) -> bool:

@@ -134,6 +134,14 @@ class Basis:
         """Return k(points, X), shape (points, rows)."""
         return correlation(self.kernel, points, self.points)
 
+    def unexplained(self, projected: np.ndarray) -> np.ndarray:
+        """Return the variance of delta, in eta^2, that the runs leave at points, (points,).
+
+        projected: the points' projection, from `project`.
+        """
+        explained = (projected**2 / self.values).sum(axis=1)
+        return (1.0 - explained).clip(0.0)
+
     def leading(self) -> Basis:
         """Return the leading eigenvectors that miss at most `NEGLIGIBLE_SAMPLED` in every row."""
         order = np.argsort(-self.values)
@@ -281,7 +289,7 @@ class Conditional:
         """
         projected = self.basis.project(points)
         expected = (projected * at_runs).sum(axis=1)
-        unseen = (1.0 - (projected**2 / self.basis.values).sum(axis=1)).clip(0.0)
+        unseen = self.basis.unexplained(projected)
         z = rng.standard_normal(len(points))
         return expected + self.eta * np.sqrt(unseen) * z
 

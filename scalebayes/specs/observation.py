@@ -50,6 +50,8 @@ class Observation(ABC):
         Whether runs are independent given a draw.
     kept
         Variables of the graph that a fit needs beside the parameters.
+    references
+        Keys of the papers behind it, as in ``models/references.bib``.
     """
 
     noise: Noise
@@ -59,6 +61,7 @@ class Observation(ABC):
     samples_discrepancy: ClassVar[bool] = False
     runs_are_independent: ClassVar[bool] = True
     kept: ClassVar[tuple[str, ...]] = ()
+    references: ClassVar[tuple[str, ...]] = ()
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:
@@ -188,6 +191,8 @@ class WithDiscrepancy(Observation):
     inputs
         Those of the law.
     """
+
+    references = ("kennedy2001",)
 
     kernel: str
     length: float

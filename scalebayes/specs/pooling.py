@@ -409,7 +409,7 @@ def _other_dimensions(dims: Iterable[Any]) -> list[Any]:
 
 def pooling_of(spec: Spec) -> Pooling:
     """Return how the parameters of a spec belong to runs."""
-    return Shared(spec) if spec.pool is None else ByGroup(spec)
+    return ByGroup(spec) if spec.is_pooled else Shared(spec)
 
 
 def variable_names(spec: Spec) -> tuple[str, ...]:

@@ -149,6 +149,16 @@ class Spec(BaseModel):
         return _observation(self.law_object, self.noise_object, self.discrepancy)
 
     @property
+    def has_discrepancy(self) -> bool:
+        """Whether the law has a discrepancy (`scalebayes.specs.discrepancy`)."""
+        return self.discrepancy is not None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether each group of runs has parameters of its own."""
+        return self.pool is not None
+
+    @property
     def scatter_names(self) -> tuple[str, ...]:
         """Parameters that are not the law's: those of the noise, and the discrepancy's eta."""
         return tuple(self.observation.priors)
@@ -166,7 +176,7 @@ class Spec(BaseModel):
         }
         if self.discrepancy is not None:
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
-        if self.pool is not None:
+        if self.is_pooled:
             core["spread"] = {
                 name: prior.model_dump(exclude={"reason"}) for name, prior in self.spread.items()
             }
@@ -177,14 +187,14 @@ class Spec(BaseModel):
 
     def __repr__(self) -> str:
         parts = [self.law, f"{self.noise} noise", f"{len(self.priors)} priors"]
-        if self.discrepancy is not None:
+        if self.has_discrepancy:
             parts.append("with a discrepancy")
         return f"<Spec {self.name}: {', '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         formula = f"L = {self.law_object.formula}"
         noise = f"noise: {self.noise}"
-        if self.discrepancy is not None:
+        if self.has_discrepancy:
             noise += "; a discrepancy says how far the law may be off"
         priors = {name: f"{prior}: {prior.reason}" for name, prior in self.priors.items()}
         return html.panel(str(self), self.about, formula, noise, html.facts(priors))
@@ -196,7 +206,7 @@ class Spec(BaseModel):
         if self.discrepancy is not None:
             lines += self.discrepancy.describe()
         lines += ["", "Priors", *_describe_priors(self.priors)]
-        if self.pool is not None:
+        if self.is_pooled:
             heading = (
                 f"Pooled by {self.pool}: priors above are of the population; "
                 "spreads of logs around it"

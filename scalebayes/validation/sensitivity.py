@@ -19,7 +19,7 @@ from scalebayes.posterior.average import Average, average
 from scalebayes.posterior.fit import Fit, refuse_view
 from scalebayes.queries.ahead import answer_at, inputs_ahead
 from scalebayes.specs.noise import NOISES
-from scalebayes.specs.parts import Discrepancy, Prior
+from scalebayes.specs.parts import Prior
 from scalebayes.specs.spec import Spec, read_model
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 AS_FITTED = "as fitted"
 DEFAULT_DISCREPANCY = "coupled-discrepancy"
 """Model whose discrepancy is added to a law that has none."""
+NOISES_OF_LAW_ALONE = ("normal", "student_t")
+"""Noises under which the runs are fitted again by the law without discrepancy."""
 LOG_QUANTITIES = ("N", "D")
 """Quantities whose shifts are measured on the log scale, because they range over decades."""
 NAMES = {"N": "N*", "loss": "the loss"}
@@ -165,14 +167,27 @@ def _refit(
 
 def variants(spec: Spec) -> dict[str, Spec]:
     """Specs of the same law under other assumptions, by a description of what is changed."""
+    if spec.has_discrepancy:
+        specs = _with_other_noise(spec) | _law_alone(spec, NOISES_OF_LAW_ALONE)
+    else:
+        others = [noise for noise in NOISES_OF_LAW_ALONE if noise != spec.noise]
+        specs = _law_alone(spec, others) | _with_discrepancy(spec)
+    wide = {name: _widened(prior) for name, prior in spec.priors.items()}
+    specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)
+    return specs
+
+
+def _with_other_noise(spec: Spec) -> dict[str, Spec]:
+    """Return a spec with a discrepancy under the alternative noise."""
+    noise = spec.noise_object.alternative
+    priors = _priors_kept(spec, (*NOISES[noise].priors, "eta"))
+    return {f"{NOISES[noise].label} noise": _changed(spec, noise, noise=noise, priors=priors)}
+
+
+def _law_alone(spec: Spec, noises: Iterable[str]) -> dict[str, Spec]:
+    """Return the law without a discrepancy under each noise."""
     specs = {}
-    if spec.discrepancy is not None:
-        noise = spec.noise_object.alternative
-        priors = _priors_kept(spec, (*NOISES[noise].priors, "eta"))
-        specs[f"{NOISES[noise].label} noise"] = _changed(spec, noise, noise=noise, priors=priors)
-    for noise in ("normal", "student_t"):
-        if spec.discrepancy is None and spec.noise == noise:
-            continue
+    for noise in noises:
         specs[f"law alone, {NOISES[noise].label} noise"] = _changed(
             spec,
             f"{noise}-alone",
@@ -180,12 +195,13 @@ def variants(spec: Spec) -> dict[str, Spec]:
             discrepancy=None,
             priors=_priors_kept(spec, NOISES[noise].priors),
         )
-    if spec.discrepancy is None:
-        added: Discrepancy | None = read_model(DEFAULT_DISCREPANCY).discrepancy
-        specs["with a discrepancy"] = _changed(spec, "discrepancy", discrepancy=added)
-    wide = {name: _widened(prior) for name, prior in spec.priors.items()}
-    specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)
     return specs
+
+
+def _with_discrepancy(spec: Spec) -> dict[str, Spec]:
+    """Return a spec of the law alone with the default discrepancy added."""
+    added = read_model(DEFAULT_DISCREPANCY).discrepancy
+    return {"with a discrepancy": _changed(spec, "discrepancy", discrepancy=added)}
 
 
 def _priors_kept(spec: Spec, others: Iterable[str]) -> dict[str, Prior]:

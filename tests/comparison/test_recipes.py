@@ -259,7 +259,7 @@ def test_what_cannot_be_contrasted_is_told_why(product, additive):
         for k, v in {"N_c": 1e13, "alpha_N": 0.08, "sigma": 0.01, "nu": 5.0}.items()
     }
     with pytest.raises(
-        sb.QueryError, match="'kaplan-size' is a law of N alone: it has no frontier"
+        sb.QueryError, match="'kaplan-size' predicts from N, or from two of N, D and C; got C"
     ):
         sb.multiplier(
             {"A": additive("A"), "B": fit_of("kaplan-size", noiseless_runs("B", 0.1), **sizes)},

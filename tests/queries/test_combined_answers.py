@@ -134,7 +134,9 @@ def test_two_laws_of_compute_compare_in_loss_alone(make):
 
 def test_a_law_of_size_alone_says_nothing_of_a_budget(make):
     runs = runs_up_to(1e22, 4)
-    with pytest.raises(sb.QueryError, match="law of N alone"):
+    with pytest.raises(
+        sb.QueryError, match="'kaplan-size' predicts from N, or from two of N, D and C; got C"
+    ):
         compared({"chinchilla": make(runs), "size": make(runs, "kaplan-size")}).difference(C=1e23)
 
 

@@ -206,23 +206,19 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     N, D = 10.0**log_N, 10.0**log_D
     rng = np.random.default_rng([seed, 2])
     chosen = _chosen(whole, kept)
-    with_discrepancy = 0
-    for fit, rows in chosen:
-        if fit.spec.discrepancy is not None:
-            with_discrepancy += len(rows)
 
     log_losses, levels, noises = [], [], []
     unseen = np.zeros(len(N))
+    draws_with_discrepancy = 0
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
         log_losses.append(curve.log_loss_shared(N, D)[rows])
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
-            # Of the prior variance 1, the basis of the runs explains a part at each node.
             projected = basis.project(basis.scale((N, D)))
-            explained = (projected**2 / basis.values).sum(axis=1)
-            unseen += len(rows) / with_discrepancy * (1.0 - explained).clip(0.0)
+            unseen += len(rows) * basis.unexplained(projected)
+            draws_with_discrepancy += len(rows)
             level = curve.known.eta[rows] * rng.standard_normal(len(rows))
         levels.append(level)
         noise = {name: values.ravel()[rows] for name, values in noise_parameters(fit).items()}
@@ -230,7 +226,7 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     return Draws(
         grid=grid,
         log_loss=np.concatenate(log_losses),
-        unseen=unseen,
+        unseen=unseen / max(draws_with_discrepancy, 1),
         level=np.concatenate(levels),
         noise=np.concatenate(noises),
     )
