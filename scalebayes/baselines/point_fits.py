@@ -15,6 +15,8 @@ from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.frontier import frontier
 from scalebayes.summaries.intervals import CI_PROB, intervals
 from scalebayes.summaries.table import Table
+from scalebayes.summaries.text import LABELS, align, beyond, cell
+from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +29,8 @@ METHODS: dict[str, Callable[..., xr.Dataset]] = {
     "isoflop (approach 2)": isoflop.frontier,
 }
 """Name -> frontier(runs, C=, draws=, seed=)."""
+COLUMNS = ("a", "N", "D", "tokens_per_param", "loss")
+"""Quantities of `point_fits_table`, one column each."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +62,21 @@ class PointFits:
 
     def _refused(self) -> list[str]:
         return [f"{name}: {why}" for name, why in self.refusals.items()]
+
+    def notes(self) -> list[str]:
+        """Return the notes on each method, and the reasons why methods cannot be applied."""
+        notes = []
+        for name, answer in self.answers.items():
+            if answer.attrs.get("notes"):
+                notes.append(f"{name}: {answer.attrs['notes']}")
+            lost = int(answer.attrs.get("lost", 0))
+            if lost:
+                notes.append(
+                    f"{name}: {lost} resamples with fewer than three budgets were excluded"
+                )
+        for name, reason in self.refusals.items():
+            notes.append(f"no {name}: {reason}")
+        return notes
 
     def table(self, ci_prob: float = CI_PROB) -> Table:
         """Return all methods in one table.
@@ -146,3 +165,23 @@ def _posterior(fit: Fit | Average, C: Any) -> xr.Dataset:
     if "a_opt" not in derived:
         return found
     return found.assign(a=(("chain", "draw"), derived["a_opt"]))
+
+
+def point_fits_table(found: PointFits, ci_prob: float = CI_PROB) -> str:
+    """Return point fits as text: one line for each budget and method."""
+    rows = []
+    table = found.table(ci_prob).reset_index()
+    for (budget, method), part in table.groupby(["C", "method"], sort=False):
+        row = {
+            "C": format_quantity(float(str(budget))),
+            "method": str(method),
+            "compute beyond the largest run": beyond(float(part["decades_beyond"].iloc[0])),
+        }
+        quantities = part.set_index("quantity")
+        for name in COLUMNS:
+            text = "-"
+            if name in quantities.index:
+                text = cell(quantities.loc[name], ci_prob, scale=name in ("N", "D"))
+            row[LABELS.get(name, name)] = text
+        rows.append(row)
+    return align(rows, keys=2)

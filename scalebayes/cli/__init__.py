@@ -8,13 +8,10 @@ Libraries that are slow to import are imported inside the commands that need the
 # `--help` lists the headings, and the commands under each, in this order.
 # isort: off
 from scalebayes.cli import fitting as fitting
-from scalebayes.cli import data as data
 from scalebayes.cli import queries as queries
 from scalebayes.cli import decisions as decisions
 from scalebayes.cli import planning as planning
 from scalebayes.cli import comparison as comparison
-from scalebayes.cli import recipes as recipes
-from scalebayes.cli import baselines as baselines
 from scalebayes.cli import validation as validation
 from scalebayes.cli import reports as reports
 from scalebayes.cli.app import app

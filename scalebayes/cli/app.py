@@ -78,13 +78,14 @@ class Registry(Mapping[str, Any]):
 
     def __init__(self) -> None:
         self.functions: dict[str, Callable[..., None]] = {}
-        self.headings: dict[str, str] = {}
+        self.sections: dict[str, list[str]] = {"Most used": list(MOST_USED)}
         self._built: dict[str, Any] = {}
 
     def add(self, name: str, heading: str, function: Callable[..., None]) -> None:
-        """Add the function of a command under a heading of `--help`."""
+        """Add the function of a command under a heading of `--help`, unless it is most used."""
         self.functions[name] = function
-        self.headings[name] = heading
+        if name not in MOST_USED:
+            self.sections.setdefault(heading, []).append(name)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
@@ -103,14 +104,6 @@ class Registry(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.functions)
-
-    def sections(self) -> dict[str, list[str]]:
-        """Return the names of commands by heading, the most used first."""
-        sections = {"Most used": list(MOST_USED)}
-        for name, heading in self.headings.items():
-            if name not in MOST_USED:
-                sections.setdefault(heading, []).append(name)
-        return sections
 
     def sentence(self, name: str) -> str:
         """Return the first paragraph of a command's help, in one line."""
@@ -146,7 +139,7 @@ class Commands(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one list for each heading, with whole sentences."""
-        for heading, names in REGISTRY.sections().items():
+        for heading, names in REGISTRY.sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, REGISTRY.sentence(name)) for name in names])
 
@@ -184,14 +177,15 @@ app = typer.Typer(
 )
 
 
-def command(name: str, heading: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as the command `name`, under a heading of `--help`.
+def command(heading: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command of the same name, under a heading of `--help`.
 
-    Parameters whose type is a dataclass are bundles of options (`scalebayes.cli.bundles`).
+    Underscores of the name become hyphens. Parameters whose type is a dataclass are bundles of
+    options (`scalebayes.cli.bundles`).
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        REGISTRY.add(name, heading, function)
+        REGISTRY.add(function.__name__.replace("_", "-"), heading, function)
         return function
 
     return register

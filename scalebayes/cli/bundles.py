@@ -24,10 +24,10 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     """
     bundles: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
-    for parameter in _resolved_parameters(function):
+    for parameter in _parameters(function):
         if dataclasses.is_dataclass(parameter.annotation):
             bundles[parameter.name] = parameter.annotation
-            parameters.extend(_field_parameters(parameter.annotation))
+            parameters.extend(_parameters(bundles[parameter.name]))
         else:
             parameters.append(parameter)
     names = [parameter.name for parameter in parameters]
@@ -49,25 +49,13 @@ def expand(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _resolved_parameters(function: Callable[..., None]) -> Iterator[inspect.Parameter]:
-    """Parameters of a function, by keyword only, with types in place of their names."""
+def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    """Parameters of a function, or the fields of a dataclass, with types in place of their names.
+
+    All are by keyword only, so that their order does not depend on defaults.
+    """
     types = get_type_hints(function, include_extras=True)
     for parameter in inspect.signature(function).parameters.values():
         yield parameter.replace(
             annotation=types[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY
-        )
-
-
-def _field_parameters(bundle: Any) -> Iterator[inspect.Parameter]:
-    """One parameter by keyword for each field of a bundle."""
-    types = get_type_hints(bundle, include_extras=True)
-    for field in dataclasses.fields(bundle):
-        default = field.default
-        if default is dataclasses.MISSING:
-            default = inspect.Parameter.empty
-        yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=types[field.name],
         )

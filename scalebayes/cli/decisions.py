@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import scalebayes as sb
 from scalebayes.cli.app import command
 from scalebayes.cli.inputs import parse_point
 from scalebayes.cli.options import (
     BUDGETS,
+    LOSSES,
     REQUIRED,
     CostOptions,
     Output,
@@ -49,7 +51,7 @@ HEADINGS = {
     "N_safest=": "safest N",
 }
 
-LOSSES = {
+ASKED_LOSSES = {
     "new_run": "a new run",
     "curve": "the curve, without noise",
     "law": "the law alone, without noise",
@@ -57,8 +59,8 @@ LOSSES = {
 """Losses that `probability` can ask for, in words."""
 
 
-@command("decide", DECISIONS)
-def decide_command(
+@command(DECISIONS)
+def decide(
     *,
     C: list[str] = BUDGETS,
     costs: CostOptions,
@@ -72,13 +74,12 @@ def decide_command(
     output: Output,
 ) -> None:
     """Choose N and D for a budget by minimum expected loss, and list the near-optimal sizes."""
-    from scalebayes.decisions.decide import decide, near_optimum
     from scalebayes.summaries.text import draws_table
 
     fit = fits.load()
     cost = costs.cost()
-    answer = decide(fit, C=C, cost=cost).drop_vars("data_ratio")
-    near = near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
+    answer = sb.decide(fit, C=C, cost=cost).drop_vars("data_ratio")
+    near = sb.near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     extra = {"near_optimum": interval_records(near, output.ci_prob), "within": within, "prob": prob}
     note = ""
     if not output.as_json:
@@ -93,12 +94,10 @@ def decide_command(
     print_draws(fit, answer, title, output, headings=HEADINGS, note=note, extra=extra)
 
 
-@command("probability", DECISIONS)
-def probability_command(
+@command(DECISIONS)
+def probability(
     *,
-    loss: list[str] = option(
-        "--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED
-    ),
+    loss: list[str] = LOSSES,
     points: PointsOrBudgets,
     of: Literal["new_run", "curve", "law"] = option(
         "--of", "Loss to ask for: of a new run, of the curve, or of the law alone.", "new_run"
@@ -110,19 +109,17 @@ def probability_command(
 
     Given C alone, the loss is that of the compute-optimal run.
     """
-    from scalebayes.decisions.probability import probability
-
     fit = fits.load()
-    answer = probability(fit, loss=loss, **points.given(), of=of)
+    answer = sb.probability(fit, loss=loss, **points.given(), of=of)
     at_optimum = ""
     if points.is_budget:
         at_optimum = ", at each draw's own optimum of the budget"
-    title = f"Probability that the loss is at most a target: {LOSSES[of]}{at_optimum}"
+    title = f"Probability that the loss is at most a target: {ASKED_LOSSES[of]}{at_optimum}"
     print_draws(fit, answer, title, output, headings=HEADINGS)
 
 
-@command("prefer", DECISIONS)
-def prefer_command(
+@command(DECISIONS)
+def prefer(
     *,
     a: str = option("--a N=70B,D=1.4T", "One run: any two of N, D and C.", REQUIRED),
     b: str = option("--b N=35B,C=5.9e23", "The other: any two of N, D and C.", REQUIRED),
@@ -130,39 +127,33 @@ def prefer_command(
     output: Output,
 ) -> None:
     """Probability that run a reaches a lower loss than run b, and the difference in loss."""
-    from scalebayes.decisions.probability import prefer
-
     first = parse_point(a, "--a")
     second = parse_point(b, "--b")
     fit = fits.load()
-    answer = prefer(fit, a=first, b=second)
+    answer = sb.prefer(fit, a=first, b=second)
     title = "Is a better than b? Difference in loss, positive where a is better"
     print_draws(fit, answer, title, output, headings=HEADINGS)
 
 
-@command("regret", DECISIONS)
-def regret_command(*, points: Points, costs: CostOptions, fits: SavedFits, output: Output) -> None:
+@command(DECISIONS)
+def regret(*, points: Points, costs: CostOptions, fits: SavedFits, output: Output) -> None:
     """Excess loss of a run over the compute-optimal run of equal cost, and the compute wasted."""
-    from scalebayes.decisions.regret import regret
-
     fit = fits.load()
     cost = costs.cost()
-    answer = regret(fit, **points.given(), cost=cost)
+    answer = sb.regret(fit, **points.given(), cost=cost)
     title = f"Compared with the optimum of equal cost, C = {cost.name}"
     print_draws(fit, answer, title, output, headings=HEADINGS)
 
 
-@command("overtrain", DECISIONS)
-def overtrain_command(*, points: Points, fits: SavedFits, output: Output) -> None:
+@command(DECISIONS)
+def overtrain(*, points: Points, fits: SavedFits, output: Output) -> None:
     """Gain and cost of training a model on more data than is compute-optimal.
 
     The cost is the excess loss over the compute-optimal run of equal compute. Small models are
     cheaper to serve: the answer includes the tokens served from which longer training pays off.
     """
-    from scalebayes.decisions.regret import overtrain
-
     fit = fits.load()
-    answer = overtrain(fit, **points.given())
+    answer = sb.overtrain(fit, **points.given())
     title = (
         "Training longer, compared with the compute-optimal run of equal compute "
         "and with that of equal loss when served"

@@ -1,14 +1,15 @@
-"""Commands from runs to fits: demo, fit, summary, fit-many, fit-scores."""
+"""Commands from tables of runs to fits, and on tables and models themselves."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import typer
 
+import scalebayes as sb
 from scalebayes.cli.app import GATE_FAILED, command
-from scalebayes.cli.inputs import check_output, load_fit, say_notes
+from scalebayes.cli.inputs import check_output, say_notes
 from scalebayes.cli.options import (
     FIT_FILE,
     FORCE,
@@ -16,6 +17,7 @@ from scalebayes.cli.options import (
     REQUIRED,
     RUNS,
     SEED,
+    FileColumns,
     Output,
     Reading,
     Values,
@@ -24,10 +26,6 @@ from scalebayes.cli.options import (
 )
 from scalebayes.cli.printing import exit_unless_sound, print_frame, print_sensitivity, print_summary
 
-if TYPE_CHECKING:
-    from scalebayes.fitting.many.fit_many import Batch
-    from scalebayes.specs.spec import Spec
-
 FITTING = "Data and fitting"
 
 SAVE_TO: Any = option("--output -o FILE", "File to save the fit to (netCDF).")
@@ -35,21 +33,20 @@ DRAWS: Any = option("--draws COUNT", "Draws that each chain keeps after tuning."
 CHAINS: Any = option("--chains COUNT", "Number of chains.", 4, min=1)
 
 
-@command("demo", FITTING)
-def demo_command(
+@command(FITTING)
+def demo(
     *,
     out: Path = option("--out FOLDER", "Folder for the fits and figures.", Path("scalebayes-demo")),
     force: bool = FORCE,
 ) -> None:
     """Fit two laws to the published Chinchilla runs, query both fits, and draw the answers."""
-    from scalebayes.studies.demo import demo
+    from scalebayes.studies.demo import demo as run_demo
 
-    for fit in demo(out, force=force).values():
-        exit_unless_sound(fit)
+    exit_unless_sound(*run_demo(out, force=force).values())
 
 
-@command("fit", FITTING)
-def fit_command(
+@command(FITTING)
+def fit(
     *,
     runs: str = RUNS,
     model: str | None = option(
@@ -89,16 +86,13 @@ def fit_command(
         )
     table = reading.read(runs)
     spec = _choose_spec(model, prior_from, inflate)
-    from scalebayes.fitting.fit import fit
-    from scalebayes.posterior.store import save
-
-    result = fit(
+    result = sb.fit(
         table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend, cache=cache
     )
     if "cached" in result.metadata:
         typer.echo(f"read an identical fit from {result.metadata['cached']}", err=True)
     if saved is not None:
-        typer.echo(f"saved {save(result, saved)}", err=True)
+        typer.echo(f"saved {sb.save(result, saved)}", err=True)
     if result.partial:
         typer.echo("interrupted: the fit contains the draws made before that", err=True)
     print_summary(result, output)
@@ -109,42 +103,39 @@ def fit_command(
         print_sensitivity(result, {}, output)
 
 
-def _choose_spec(model: str | None, prior_from: Path | None, inflate: float | None) -> Spec:
+def _choose_spec(model: str | None, prior_from: Path | None, inflate: float | None) -> sb.Spec:
     """Return the spec that the options ask for.
 
     A model named beside --prior-from must have the law, noise and discrepancy of that fit.
     """
-    from scalebayes.posterior.prior_from import prior_from as borrow
-    from scalebayes.specs.spec import read_model
-
     if prior_from is None:
-        return read_model(model or "coupled-discrepancy")
-    source = load_fit(prior_from)
-    if model is not None and not _same_structure(read_model(model), source.spec):
+        return sb.read_model(model or "coupled-discrepancy")
+    source = sb.load(prior_from)
+    if model is not None and not _same_structure(sb.read_model(model), source.spec):
         raise typer.BadParameter(
             f"'{model}' differs from '{source.spec.name}', the model of {prior_from}, in law, "
             "noise or discrepancy: leave it out, or give a fit of it to --prior-from",
             param_hint="--model",
         )
-    return borrow(source, 2.0 if inflate is None else inflate)
+    return sb.prior_from(source, 2.0 if inflate is None else inflate)
 
 
-def _same_structure(one: Spec, other: Spec) -> bool:
+def _same_structure(one: sb.Spec, other: sb.Spec) -> bool:
     return (
         one.law == other.law and one.noise == other.noise and one.discrepancy == other.discrepancy
     )
 
 
-@command("summary", FITTING)
-def summary_command(*, fit: Path = FIT_FILE, output: Output) -> None:
+@command(FITTING)
+def summary(*, fit: Path = FIT_FILE, output: Output) -> None:
     """Posterior of a saved fit beside published values, its convergence checks, and a forecast."""
-    result = load_fit(fit)
+    result = sb.load(fit)
     print_summary(result, output)
     exit_unless_sound(result)
 
 
-@command("fit-many", FITTING)
-def fit_many_command(
+@command(FITTING)
+def fit_many(
     *,
     runs: list[str] = argument("RUNS", "Files (CSV, Parquet ...) or published tables."),
     folder: Path = option(
@@ -167,17 +158,14 @@ def fit_many_command(
     as_json: bool = JSON,
 ) -> None:
     """Fit every model to every table; a repeated call continues from the fits in the folder."""
-    from scalebayes.fitting.many.fit_many import fit_many
-    from scalebayes.fitting.many.jobs import grid
-
     if scheduler is not None and workers != 1:
         raise typer.BadParameter(
             "give one: a scheduler has its own workers", param_hint="--workers, --scheduler"
         )
     tables = [reading.read(name) for name in runs]
-    jobs = grid(tables, models.split(","), seed=seed, draws=draws, chains=chains)
+    jobs = sb.grid(tables, models.split(","), seed=seed, draws=draws, chains=chains)
     try:
-        batch = fit_many(jobs, folder, workers=scheduler or workers, replace=force)
+        batch = sb.fit_many(jobs, folder, workers=scheduler or workers, replace=force)
     except KeyboardInterrupt:
         typer.echo(
             f"the fits finished so far are in {folder}; the same command continues from them",
@@ -191,7 +179,7 @@ def fit_many_command(
         raise typer.Exit(GATE_FAILED)
 
 
-def _print_batch(batch: Batch, as_json: bool) -> None:
+def _print_batch(batch: sb.Batch, as_json: bool) -> None:
     """Print one line for each fit to stdout, and the errors in full to stderr."""
     table = batch.table
     if not as_json:
@@ -203,8 +191,8 @@ def _print_batch(batch: Batch, as_json: bool) -> None:
         typer.echo(f"error: {name}: {error}", err=True)
 
 
-@command("fit-scores", FITTING)
-def fit_scores_command(
+@command(FITTING)
+def fit_scores(
     *,
     scores: str = argument("SCORES", "A file with losses and accuracies or errors."),
     model: str = option(
@@ -220,18 +208,90 @@ def fit_scores_command(
     output: Output,
 ) -> None:
     """Fit benchmark accuracy as a function of loss: the stage that `downstream` uses."""
-    from scalebayes.data.accuracies import read_scores
-    from scalebayes.fitting.fit import fit
-    from scalebayes.posterior.store import save
-
     if saved is not None:
         check_output(saved, force)
-    table = read_scores(
+    table = sb.read_scores(
         scores, loss=loss, accuracy=accuracy or None, error=error or None, percent=percent
     )
     say_notes(table.notes)
-    result = fit(table, model, seed=seed)
+    result = sb.fit(table, model, seed=seed)
     if saved is not None:
-        typer.echo(f"saved {save(result, saved)}", err=True)
+        typer.echo(f"saved {sb.save(result, saved)}", err=True)
     print_summary(result, output)
     exit_unless_sound(result)
+
+
+@command(FITTING)
+def runs(
+    *,
+    runs: str | None = argument("RUNS", "File or published table to check.", None),
+    reading: Reading,
+    as_json: bool = JSON,
+) -> None:
+    """List the published tables, or check a table of runs and report how it was read."""
+    if runs is None:
+        print_frame(sb.list_runs(), as_json)
+        return
+    table = reading.read(runs)
+    if as_json:
+        typer.echo(table.table.reset_index().to_json(orient="records"))
+    else:
+        typer.echo(table)
+
+
+@command(FITTING)
+def models(
+    *, model: str | None = argument("MODEL", "Model to show in full.", None), as_json: bool = JSON
+) -> None:
+    """List the models that can be fitted, or show one with its priors and their reasons."""
+    if model is None:
+        print_frame(sb.list_models(), as_json)
+        return
+    spec = sb.read_model(model)
+    typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
+
+
+@command(FITTING)
+def convert(
+    *,
+    file: str = argument("FILE", "CSV, TSV, JSON Lines or Parquet."),
+    target: Path = option("--output -o FILE", "CSV file to write the runs to.", REQUIRED),
+    layout: Literal["table", "wandb", "checkpoints"] = option(
+        "--format",
+        "One row for each run, an export of Weights & Biases, or one row for each step.",
+        "table",
+    ),
+    keep: str = option("--keep WHICH", "Checkpoints to keep: final, annealed or all.", "final"),
+    tokens_per_step: str | None = option(
+        "--tokens-per-step TOKENS", "Batch size, for checkpoints with steps but no tokens."
+    ),
+    loss_unit: str = option(
+        "--loss-unit UNIT", "nats, bits or perplexity, or per byte, such as bits_per_byte.", "nats"
+    ),
+    tokens_per_byte: float | None = option(
+        "--tokens-per-byte RATIO", "Tokens for each byte of the text, such as 0.25."
+    ),
+    columns: FileColumns,
+    force: bool = FORCE,
+) -> None:
+    """Convert an export, or a table in other units, to a CSV of runs that every command reads."""
+    from scalebayes.utils.files import write_whole
+
+    if layout != "checkpoints" and (tokens_per_step or keep != "final"):
+        raise typer.BadParameter(
+            "only for --format checkpoints", param_hint="--keep, --tokens-per-step"
+        )
+    if target.suffix != ".csv":
+        raise typer.BadParameter(f"got {target}; write to a .csv file", param_hint="--output")
+    check_output(target, force)
+    settings = columns.settings()
+    settings |= {"loss_unit": loss_unit, "tokens_per_byte": tokens_per_byte}
+    if layout == "checkpoints":
+        runs = sb.read_checkpoints(file, keep=keep, tokens_per_step=tokens_per_step, **settings)
+    elif layout == "wandb":
+        runs = sb.read_wandb(file, **settings)
+    else:
+        runs = sb.read_runs(file, **settings)
+    say_notes(runs.notes)
+    write_whole(target, runs.table.to_csv)
+    typer.echo(f"wrote {target}: {runs!r}", err=True)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+import scalebayes as sb
 from scalebayes.errors import ScaleBayesError
 from scalebayes.utils.files import not_there
-
-if TYPE_CHECKING:
-    from scalebayes.data.runs import Runs
-    from scalebayes.posterior.average import Average
-    from scalebayes.posterior.fit import Fit
 
 CHECKED_EARLY = 1_000_000
 """Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
@@ -43,7 +39,7 @@ def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
             if not path.is_file():
                 raise ScaleBayesError(not_there(path, "no saved fit at"))
     if values.get("keep_outliers") or values.get("best"):
-        return  # not for files: `read_table` refuses them
+        return  # not for files: `Reading.read` refuses them
     for path in map(Path, _as_list(values.get("runs"))):
         if path.suffix:
             _check_table_file(path, values)
@@ -71,38 +67,6 @@ def _as_list(names: Any) -> list[str]:
     if isinstance(names, str):
         return [names]
     return list(names or ())
-
-
-def read_table(
-    runs: str,
-    columns: list[str] | None = None,
-    *,
-    lenient: bool = False,
-    keep_outliers: bool = False,
-    skip_incomplete: bool = False,
-    best: bool = False,
-) -> Runs:
-    """Return the table in a file, or a published one; print what was assumed on stderr."""
-    from scalebayes.data.runs import read_runs
-    from scalebayes.datasets import TABLES, load_runs
-
-    roles = parse_roles(columns)
-    is_path = bool(Path(runs).suffix) or Path(runs).exists()
-    if is_path and runs not in TABLES:
-        if keep_outliers or best:
-            raise typer.BadParameter(
-                "for published tables only, not for a file", param_hint="--keep-outliers, --best"
-            )
-        table = read_runs(runs, strict=not lenient, skip_incomplete=skip_incomplete, **roles)
-    else:
-        if roles or lenient or skip_incomplete:
-            raise typer.BadParameter(
-                "for files only: a published table is read as it is",
-                param_hint="--map, --lenient, --skip-incomplete",
-            )
-        table = load_runs(runs, keep_outliers=keep_outliers, best=best)
-    say_notes(table.notes)
-    return table
 
 
 def say_notes(notes: Iterable[str]) -> None:
@@ -156,42 +120,16 @@ def parse_point(text: str, option: str) -> dict[str, str]:
     return point
 
 
-def load_fit(path: Path, group: str | None = None, new_group: bool = False) -> Fit:
+def load_group(path: Path, group: str | None, new_group: bool) -> sb.Fit:
     """Return a saved fit, or one group of a pooled fit, or a new group of it."""
-    from scalebayes.posterior.groups import group as existing
-    from scalebayes.posterior.groups import new_group as unseen
-    from scalebayes.posterior.store import load
-
     if group is not None and new_group:
         raise typer.BadParameter("give one of the two", param_hint="--group, --new-group")
-    fit = load(path)
+    fit = sb.load(path)
     if group is not None:
-        return existing(fit, group)
+        return sb.group(fit, group)
     if new_group:
-        return unseen(fit)
+        return sb.new_group(fit)
     return fit
-
-
-def load_forecast(
-    paths: Sequence[Path],
-    weights: str | None = None,
-    group: str | None = None,
-    new_group: bool = False,
-) -> Fit | Average:
-    """Return a saved fit, or the average of several, with equal weights by default.
-
-    See `load_fit` for groups.
-    """
-    from scalebayes.posterior.average import average
-
-    if len(paths) == 1:
-        if weights is not None:
-            raise typer.BadParameter("weights need several fits; got one", param_hint="--weights")
-        return load_fit(paths[0], group, new_group)
-    fits = {}
-    for label, path in label_files(paths).items():
-        fits[label] = load_fit(path, group, new_group)
-    return average(fits, weights=_parse_weights(weights))
 
 
 def label_files(paths: Iterable[Path]) -> dict[str, Path]:
@@ -212,7 +150,12 @@ def label_files(paths: Iterable[Path]) -> dict[str, Path]:
     return labelled
 
 
-def _parse_weights(text: str | None) -> Any:
+def load_labelled(paths: Iterable[Path]) -> dict[str, sb.Fit]:
+    """Return saved fits by the names of their files without suffix."""
+    return {label: sb.load(path) for label, path in label_files(paths).items()}
+
+
+def parse_weights(text: str | None) -> Any:
     """Return the name of a rule, or weights by label from text such as ``A=2,B=1``."""
     if text is None:
         return "equal"
@@ -222,15 +165,16 @@ def _parse_weights(text: str | None) -> Any:
     for part in text.split(","):
         label, _, value = part.rpartition("=")
         try:
-            weights[label.strip()] = float(value)
+            weight = float(value)
         except ValueError:
-            weights[""] = 0.0
-    if "" in weights:
-        raise typer.BadParameter(
-            f"got {text!r}; write equal, stacking, or a number for each fit by the name of its "
-            "file, such as A=2,B=1",
-            param_hint="--weights",
-        )
+            weight = None
+        if weight is None or not label.strip():
+            raise typer.BadParameter(
+                f"got {text!r}; write equal, stacking, or a number for each fit by the name of its "
+                "file, such as A=2,B=1",
+                param_hint="--weights",
+            )
+        weights[label.strip()] = weight
     return weights
 
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import typer
 
-from scalebayes.cli.inputs import load_fit, load_forecast, parse_inputs, read_table
-
-if TYPE_CHECKING:
-    from scalebayes.costs.cost import Cost, Price
-    from scalebayes.data.runs import Runs
-    from scalebayes.posterior.average import Average
-    from scalebayes.posterior.fit import Fit
+import scalebayes as sb
+from scalebayes.cli.inputs import (
+    label_files,
+    load_group,
+    parse_inputs,
+    parse_roles,
+    parse_weights,
+    say_notes,
+)
 
 REQUIRED: Any = ...
 """Default of an option that must be given; Typer's own mark."""
@@ -61,6 +63,7 @@ CI_PROB: Any = option(
 )
 FORCE: Any = option("--force", "Replace existing files.", False)
 BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated.", REQUIRED)
+LOSSES: Any = option("--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED)
 LAW: Any = option("--law", "Use the law alone, without its discrepancy.", False)
 
 
@@ -85,6 +88,14 @@ class FileColumns:
     )
     skip_incomplete: bool = option("--skip-incomplete", "Skip rows with missing values.", False)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the options as arguments of `scalebayes.read_runs`."""
+        return {
+            **parse_roles(self.columns),
+            "strict": not self.lenient,
+            "skip_incomplete": self.skip_incomplete,
+        }
+
 
 @dataclass(frozen=True)
 class Reading(FileColumns):
@@ -99,16 +110,28 @@ class Reading(FileColumns):
         False,
     )
 
-    def read(self, runs: str) -> Runs:
-        """Return the table; print what was assumed on stderr."""
-        return read_table(
-            runs,
-            self.columns,
-            lenient=self.lenient,
-            keep_outliers=self.keep_outliers,
-            skip_incomplete=self.skip_incomplete,
-            best=self.best,
-        )
+    def read(self, runs: str) -> sb.Runs:
+        """Return the table in a file, or a published one; print what was assumed on stderr."""
+        from scalebayes.datasets import TABLES
+
+        settings = self.settings()
+        is_path = bool(Path(runs).suffix) or Path(runs).exists()
+        if is_path and runs not in TABLES:
+            if self.keep_outliers or self.best:
+                raise typer.BadParameter(
+                    "for published tables only, not for a file",
+                    param_hint="--keep-outliers, --best",
+                )
+            table = sb.read_runs(runs, **settings)
+        else:
+            if self.columns or self.lenient or self.skip_incomplete:
+                raise typer.BadParameter(
+                    "for files only: a published table is read as it is",
+                    param_hint="--map, --lenient, --skip-incomplete",
+                )
+            table = sb.load_runs(runs, keep_outliers=self.keep_outliers, best=self.best)
+        say_notes(table.notes)
+        return table
 
 
 GROUP: Any = option("--group NAME", "Group of a pooled fit to use.")
@@ -123,9 +146,9 @@ class SavedFit:
     group: str | None = GROUP
     new_group: bool = NEW_GROUP
 
-    def load(self) -> Fit:
+    def load(self) -> sb.Fit:
         """Return the fit."""
-        return load_fit(self.fit, self.group, self.new_group)
+        return load_group(self.fit, self.group, self.new_group)
 
 
 @dataclass(frozen=True)
@@ -141,9 +164,18 @@ class SavedFits:
     group: str | None = GROUP
     new_group: bool = NEW_GROUP
 
-    def load(self) -> Fit | Average:
-        """Return the fit, or the average of several."""
-        return load_forecast(self.fits, self.weights, self.group, self.new_group)
+    def load(self) -> sb.Fit | sb.Average:
+        """Return the fit, or the average of several, with equal weights by default."""
+        if len(self.fits) == 1:
+            if self.weights is not None:
+                raise typer.BadParameter(
+                    "weights need several fits; got one", param_hint="--weights"
+                )
+            return load_group(self.fits[0], self.group, self.new_group)
+        fits = {}
+        for label, path in label_files(self.fits).items():
+            fits[label] = load_group(path, self.group, self.new_group)
+        return sb.average(fits, weights=parse_weights(self.weights))
 
 
 @dataclass(frozen=True)
@@ -223,11 +255,8 @@ class CostOptions:
         "--active SHARE", "Share of the parameters active for a token, in a mixture of experts."
     )
 
-    def cost(self) -> Cost:
+    def cost(self) -> sb.Cost:
         """Return the cost function that the options describe; 6 N D without any."""
-        from scalebayes.costs.cost import SIX_ND, with_inference
-        from scalebayes.costs.transformers import sparse_cost, transformer_cost
-
         shape: dict[str, Any] = {}
         if self.context is not None:
             shape["context"] = self.context
@@ -238,13 +267,13 @@ class CostOptions:
                 "6 N D depends on neither; choose a rule with --count",
                 param_hint="--context, --vocabulary",
             )
-        cost = SIX_ND
+        cost = sb.SIX_ND
         if self.count is not None:
-            cost = transformer_cost(self.count, **shape)
+            cost = sb.transformer_cost(self.count, **shape)
         if self.active is not None:
-            cost = sparse_cost(self.active, cost)
+            cost = sb.sparse_cost(self.active, cost)
         if self.serve is not None:
-            cost = with_inference(self.serve, cost)
+            cost = sb.with_inference(self.serve, cost)
         return cost
 
 
@@ -261,18 +290,16 @@ class PriceOptions:
         "--utilisation SHARE", "Share of the peak that training achieves."
     )
 
-    def price(self) -> Price | None:
+    def price(self) -> sb.Price | None:
         """Return the price of compute, or None where no option was given."""
-        from scalebayes.costs.cost import Price
-
         if self.per_hour is None and self.flop_per_second is None and self.utilisation is None:
             return None
         if self.per_hour is None or self.flop_per_second is None:
             raise typer.BadParameter("give both", param_hint="--price and --flop-per-second")
         speed: Any = self.flop_per_second  # `Price` reads text such as 4e14
         if self.utilisation is None:
-            return Price(self.per_hour, speed)
-        return Price(self.per_hour, speed, utilisation=self.utilisation)
+            return sb.Price(self.per_hour, speed)
+        return sb.Price(self.per_hour, speed, utilisation=self.utilisation)
 
 
 def law_or_curve(law: bool) -> Literal["law", "curve"]:

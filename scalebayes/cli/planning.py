@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+import scalebayes as sb
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import load_fit
 from scalebayes.cli.options import JSON, REQUIRED, Output, SavedFit, Target, option
-from scalebayes.cli.printing import end, print_json, print_plain_json, records
+from scalebayes.cli.printing import end, print_json, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +20,8 @@ PLANNING = "Planning"
 CANDIDATES: Any = option("--candidates CSV", "Runs to choose from: columns N and D.")
 
 
-@command("next-runs", PLANNING)
-def next_runs_command(
+@command(PLANNING)
+def next_runs(
     *,
     budget: str = option("--budget FLOP", "Compute for all new runs together.", REQUIRED),
     target: Target,
@@ -34,10 +34,8 @@ def next_runs_command(
 
     The forecast is the loss at two of N, D and C, or the compute-optimal size N* at C.
     """
-    from scalebayes.planning.next_runs import next_runs
-
     fit = saved.load()
-    plan = next_runs(
+    chosen = sb.next_runs(
         fit,
         budget=budget,
         target=_required(target),
@@ -47,19 +45,19 @@ def next_runs_command(
     )
     if output.as_json:
         said = {
-            "target": plan.table.attrs["target"],
-            "width_now": plan.table.attrs["width_now"],
-            "title": plan.title,
-            "notes": plan.notes,
+            "target": chosen.table.attrs["target"],
+            "width_now": chosen.table.attrs["width_now"],
+            "title": chosen.title,
+            "notes": chosen.notes,
         }
-        print_json(said, records(plan.table), output.ci_prob)
+        print_json(said, records(chosen.table), output.ci_prob)
     else:
-        typer.echo(plan)
+        typer.echo(chosen)
     end(fit)
 
 
-@command("runs-needed", PLANNING)
-def runs_needed_command(
+@command(PLANNING)
+def runs_needed(
     *,
     width: float = option(
         "--width WIDTH", "Target width: nats of a loss, or upper over lower bound of N*.", REQUIRED
@@ -74,10 +72,8 @@ def runs_needed_command(
 
     The forecast is the loss at two of N, D and C, or the compute-optimal size N* at C.
     """
-    from scalebayes.planning.next_runs import runs_needed
-
     fit = saved.load()
-    need = runs_needed(
+    need = sb.runs_needed(
         fit,
         target=_required(target),
         width=width,
@@ -93,8 +89,8 @@ def runs_needed_command(
     end(fit)
 
 
-@command("plan", PLANNING)
-def plan_command(
+@command(PLANNING)
+def plan(
     *,
     C: list[str] = option(
         "--C FLOP", "Compute of one run, such as 1e20; may be repeated.", REQUIRED
@@ -116,9 +112,7 @@ def plan_command(
     as_json: bool = JSON,
 ) -> None:
     """Design isoFLOP sweeps before any run exists, and check that they bracket their minima."""
-    from scalebayes.planning.plan import plan
-
-    sweeps = plan(
+    sweeps = sb.plan(
         C,
         levels=levels,
         sizes=sizes,
@@ -133,7 +127,7 @@ def plan_command(
             "notes": sweeps.notes,
             "total_cost": sweeps.table.attrs["total_cost"],
         }
-        print_plain_json(said, records(sweeps.table))
+        print_json(said, records(sweeps.table))
     else:
         typer.echo(sweeps)
 
@@ -153,12 +147,10 @@ def _read_candidates(path: Path | None) -> pd.DataFrame | None:
         return None
     import pandas as pd
 
-    from scalebayes.errors import QueryError
-
     try:
         return pd.read_csv(path, dtype=str)
     except ValueError as error:  # pandas' own errors are ValueErrors
-        raise QueryError(f"cannot read candidates from {path}: {error}") from None
+        raise sb.QueryError(f"cannot read candidates from {path}: {error}") from None
 
 
 def _read_guess(around: str) -> Any:
@@ -168,5 +160,5 @@ def _read_guess(around: str) -> Any:
     except ValueError:
         pass
     if around.endswith(".nc"):
-        return load_fit(Path(around))
+        return sb.load(Path(around))
     return around

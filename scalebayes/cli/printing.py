@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+import scalebayes as sb
 from scalebayes.cli.app import GATE_FAILED, INTERRUPTED
 from scalebayes.cli.options import Output
 
@@ -15,13 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from scalebayes.messages import Message
-    from scalebayes.posterior.average import Average
-    from scalebayes.posterior.fit import Fit
-
 
 def print_draws(
-    fit: Fit | Average,
+    fit: sb.Fit | sb.Average,
     answer: xr.Dataset,
     title: str,
     output: Output,
@@ -75,13 +72,11 @@ def interval_line(ci_prob: float) -> str:
     return f"Posterior median with {kind_of_interval(ci_prob)} interval"
 
 
-def print_summary(fit: Fit, output: Output) -> None:
+def print_summary(fit: sb.Fit, output: Output) -> None:
     """Print the posterior beside published values, the convergence checks, and a forecast."""
-    from scalebayes.posterior.diagnostics import diagnose
-    from scalebayes.summaries.summary import summary
     from scalebayes.summaries.text import summary_table
 
-    gate = diagnose(fit)
+    gate = sb.diagnose(fit)
     ci_prob = output.ci_prob
     if output.as_json:
         said = {
@@ -91,7 +86,7 @@ def print_summary(fit: Fit, output: Output) -> None:
             "messages": as_dicts(gate.messages),
             "metadata": fit.metadata,
         }
-        parameters = summary(fit, ci_prob).rename_axis("parameter")
+        parameters = sb.summary(fit, ci_prob).rename_axis("parameter")
         print_json(said, records(parameters.reset_index()), ci_prob)
         return
     typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
@@ -102,25 +97,24 @@ def print_summary(fit: Fit, output: Output) -> None:
         _print_forecasts(fit, ci_prob)
 
 
-def _print_forecasts(fit: Fit, ci_prob: float) -> None:
+def _print_forecasts(fit: sb.Fit, ci_prob: float) -> None:
     """Print the forecast at ten times the largest run, for each group of a pooled fit."""
-    from scalebayes.posterior.groups import group
     from scalebayes.queries.ahead import ahead
     from scalebayes.summaries.text import draws_table
 
-    views = [group(fit, name) for name in fit.groups] or [fit]
+    views = [sb.group(fit, name) for name in fit.groups] or [fit]
     for view in views:
         of_group = f" of {view.view}" if view.view is not None else ""
         typer.echo(f"\nAt ten times the largest run{of_group}")
         typer.echo(draws_table(ahead(view), ci_prob))
 
 
-def print_sensitivity(fit: Fit, point: Mapping[str, Any], output: Output) -> None:
+def print_sensitivity(fit: sb.Fit, point: Mapping[str, Any], output: Output) -> None:
     """Print how far a decision moves under other assumptions."""
     from scalebayes.summaries.text import kind_of_interval
-    from scalebayes.validation.sensitivity import sensitivity, sensitivity_table
+    from scalebayes.validation.sensitivity import sensitivity_table
 
-    moved = sensitivity(fit, ci_prob=output.ci_prob, **point)
+    moved = sb.sensitivity(fit, ci_prob=output.ci_prob, **point)
     if output.as_json:
         said = {"model": fit.spec.name, "runs": fit.runs.name, "messages": as_dicts(moved.messages)}
         print_json(said, records(moved.table.reset_index()), output.ci_prob)
@@ -143,35 +137,32 @@ def print_frame(table: pd.DataFrame, as_json: bool) -> None:
         typer.echo(frame(table))
 
 
-def print_json(said: Mapping[str, Any], rows: list[dict[str, Any]], ci_prob: float) -> None:
-    """Print rows of numbers as JSON, after what is said of them and the kind of their intervals."""
-    print_plain_json({**said, "ci_prob": ci_prob, "ci_kind": "eti"}, rows)
-
-
-def print_plain_json(said: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Print rows without intervals as JSON, after what is said of them."""
-    typer.echo(json.dumps({**said, "rows": rows}, indent=2))
+def print_json(
+    said: Mapping[str, Any], rows: list[dict[str, Any]], ci_prob: float | None = None
+) -> None:
+    """Print rows as JSON, after what is said of them and the probability of their intervals."""
+    answer = dict(said)
+    if ci_prob is not None:
+        answer |= {"ci_prob": ci_prob, "ci_kind": "eti"}
+    answer["rows"] = rows
+    typer.echo(json.dumps(answer, indent=2))
 
 
 def describe_answers(failures: Sequence[str], *answers: xr.Dataset) -> dict[str, Any]:
     """Return what JSON says of answers before their numbers: convergence checks and caveats."""
-    from scalebayes.summaries.caveats import caveats
-
     # A caveat that several answers share is listed once.
-    found = dict.fromkeys(message for answer in answers for message in caveats(answer))
+    found = dict.fromkeys(message for answer in answers for message in sb.caveats(answer))
     return {"gate_ok": not failures, "gate_failures": list(failures), "caveats": as_dicts(found)}
 
 
-def as_dicts(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def as_dicts(messages: Iterable[sb.Message]) -> list[dict[str, Any]]:
     """Return messages as JSON objects."""
     return [vars(message) for message in messages]
 
 
 def interval_records(answer: xr.Dataset, ci_prob: float) -> list[dict[str, Any]]:
     """Return the intervals of an answer in draws as JSON rows."""
-    from scalebayes.summaries.intervals import intervals
-
-    return records(intervals(answer, ci_prob).reset_index())
+    return records(sb.intervals(answer, ci_prob).reset_index())
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -189,15 +180,16 @@ def warn_of_gate(failures: Sequence[str], which: str = "this fit") -> None:
         )
 
 
-def exit_unless_sound(fit: Fit | Average) -> None:
-    """Exit with the code of an interrupted fit, or of failed convergence checks."""
-    if fit.partial:
-        raise typer.Exit(INTERRUPTED)
-    if fit.gate_failures:
-        raise typer.Exit(GATE_FAILED)
+def exit_unless_sound(*fits: sb.Fit | sb.Average) -> None:
+    """Exit with the code of the first fit that was interrupted or failed its convergence checks."""
+    for fit in fits:
+        if fit.partial:
+            raise typer.Exit(INTERRUPTED)
+        if fit.gate_failures:
+            raise typer.Exit(GATE_FAILED)
 
 
-def end(fit: Fit | Average) -> None:
+def end(fit: sb.Fit | sb.Average) -> None:
     """Warn about failed convergence checks of the fit behind an answer, and exit with its code."""
     warn_of_gate(fit.gate_failures)
     exit_unless_sound(fit)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import scalebayes as sb
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import load_fit, parse_point
+from scalebayes.cli.inputs import parse_point
 from scalebayes.cli.options import (
     BUDGETS,
     LAW,
+    LOSSES,
     REQUIRED,
     CostOptions,
     FurtherInputs,
@@ -68,21 +70,17 @@ RETURNS_HEADINGS = {
 }
 
 
-@command("predict", QUERIES)
-def predict_command(
-    *, points: Points, further: FurtherInputs, fits: SavedFits, output: Output
-) -> None:
+@command(QUERIES)
+def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: Output) -> None:
     """Predict the loss of runs, given any two of N, D and C and any other inputs of the law."""
-    from scalebayes.queries.predict import predict
-
     fit = fits.load()
-    answer = predict(fit, **points.given(), **further.given())
+    answer = sb.predict(fit, **points.given(), **further.given())
     title = "Loss in nats per token: the law's curve, and a new run with noise around it"
     print_draws(fit, answer, title, output)
 
 
-@command("frontier", QUERIES)
-def frontier_command(
+@command(QUERIES)
+def frontier(
     *,
     C: list[str] = BUDGETS,
     U: Values = option(
@@ -93,20 +91,16 @@ def frontier_command(
     output: Output,
 ) -> None:
     """Compute-optimal N and D for each budget."""
-    from scalebayes.queries.frontier import frontier
-
     fit = fits.load()
     cost = costs.cost()
-    answer = frontier(fit, C=C, cost=cost, U=U or None)
+    answer = sb.frontier(fit, C=C, cost=cost, U=U or None)
     print_draws(fit, answer, f"Compute-optimal allocation at C = {cost.name}", output)
 
 
-@command("reach", QUERIES)
-def reach_command(
+@command(QUERIES)
+def reach(
     *,
-    loss: list[str] = option(
-        "--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED
-    ),
+    loss: list[str] = LOSSES,
     N: Values = option("--N PARAMETERS", "Fix the model size and find the tokens."),
     D: Values = option("--D TOKENS", "Fix the tokens and find the model size."),
     costs: CostOptions,
@@ -117,13 +111,12 @@ def reach_command(
 ) -> None:
     """Compute, tokens, parameters or money needed to reach a loss, where it can be reached."""
     from scalebayes.display.terminal import paragraph
-    from scalebayes.queries.reach import reach
 
     price = prices.price()
     fit = fits.load()
     cost = costs.cost()
     of = law_or_curve(law)
-    answer = reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=of)
+    answer = sb.reach(fit, loss=loss, N=N or None, D=D or None, cost=cost, price=price, of=of)
     if N:
         what = "tokens at this N"
     elif D:
@@ -141,8 +134,8 @@ def reach_command(
     print_draws(fit, answer, title, output, headings=headings, note=note)
 
 
-@command("downstream", QUERIES)
-def downstream_command(
+@command(QUERIES)
+def downstream(
     *,
     stage: Path = argument("STAGE", "A file written by `scalebayes fit-scores -o`."),
     points: PointsOrBudgets,
@@ -151,23 +144,19 @@ def downstream_command(
     output: Output,
 ) -> None:
     """Predict the benchmark accuracy of runs, or of the compute-optimal run of a budget."""
-    from scalebayes.queries.downstream import downstream
-    from scalebayes.queries.frontier import frontier
-    from scalebayes.queries.predict import predict
-
     fit = fits.load()
-    question = frontier if points.is_budget else predict
+    question = sb.frontier if points.is_budget else sb.predict
     losses = question(fit, **points.given(), **further.given())
-    scored = load_fit(stage)
-    answer = downstream(scored, losses)
+    scored = sb.load(stage)
+    answer = sb.downstream(scored, losses)
     title = f"Accuracy by '{scored.spec.name}' of {scored.runs.name}, at the loss of the curve"
     # Failed convergence checks of the stage are reported before those of the losses.
     weakest = scored if scored.gate_failures else fit
     print_draws(weakest, answer, title, output, headings=DOWNSTREAM_HEADINGS)
 
 
-@command("returns", QUERIES)
-def returns_command(
+@command(QUERIES)
+def returns(
     *,
     points: PointsOrBudgets,
     factor: Values = option(
@@ -178,11 +167,9 @@ def returns_command(
     output: Output,
 ) -> None:
     """Reduction in loss from ten times more parameters, data or compute."""
-    from scalebayes.queries.returns import returns
-
     fit = fits.load()
     cost = costs.cost()
-    answer = returns(fit, **points.given(), factor=factor or 10.0, cost=cost)
+    answer = sb.returns(fit, **points.given(), factor=factor or 10.0, cost=cost)
     headings = dict(RETURNS_HEADINGS)
     if not points.N and not points.D:
         headings["C="] = "C"
@@ -193,8 +180,8 @@ def returns_command(
     print_draws(fit, answer, title, output, headings=headings)
 
 
-@command("isoloss", QUERIES)
-def isoloss_command(
+@command(QUERIES)
+def isoloss(
     *,
     N: list[str] = option("--N PARAMETERS", "Model size, such as 70B; may be repeated.", REQUIRED),
     loss: str | None = option("--loss NATS", "Target loss in nats per token."),
@@ -206,27 +193,23 @@ def isoloss_command(
     output: Output,
 ) -> None:
     """Tokens that each model size needs to reach a given loss, or the loss of a given run."""
-    from scalebayes.queries.isoloss import isoloss
-
     fit = fits.load()
     run = None
     goal = f"a loss of {loss}"
     if like is not None:
         run = parse_point(like, "--like")
         goal = f"the loss of a run with {like}"
-    answer = isoloss(fit, N=N, loss=loss, like=run, of=law_or_curve(law))
+    answer = sb.isoloss(fit, N=N, loss=loss, like=run, of=law_or_curve(law))
     which = "the law alone" if law else "the curve"
     title = f"Tokens with which each model size reaches {goal} ({which})"
     print_draws(fit, answer, title, output, headings=RETURNS_HEADINGS)
 
 
-@command("above-converged", QUERIES)
-def above_converged_command(*, C: list[str] = BUDGETS, fits: SavedFits, output: Output) -> None:
+@command(QUERIES)
+def above_converged(*, C: list[str] = BUDGETS, fits: SavedFits, output: Output) -> None:
     """How far above its converged loss a compute-optimal run stops (Kaplan's rule: about 10%)."""
-    from scalebayes.queries.above_converged import above_converged
-
     fit = fits.load()
-    answer = above_converged(fit, C=C)
+    answer = sb.above_converged(fit, C=C)
     title = (
         "Loss of a compute-optimal run over that of the same size with unlimited data, "
         "by the law alone, at C = 6 N D"

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 import typer
 
+import scalebayes as sb
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import check_output, label_files, load_fit
+from scalebayes.cli.inputs import check_output, load_labelled
 from scalebayes.cli.options import CI_PROB, FORCE, REQUIRED, PointsOrBudgets, argument, option
 from scalebayes.cli.printing import exit_unless_sound
 
-if TYPE_CHECKING:
-    from scalebayes.comparison.compare import Comparison
-    from scalebayes.posterior.fit import Fit
-    from scalebayes.validation.sensitivity import Sensitivity
 
-
-@command("report", "Reports")
-def report_command(
+@command("Reports")
+def report(
     *,
     fits: list[Path] = argument(
         "FIT", "Files written by `scalebayes fit -o`; several are compared and averaged."
@@ -41,8 +37,6 @@ def report_command(
     any of them, the budgets are the largest run's compute, ten times and a hundred times that.
     Several fits are compared, and averaged with equal weights.
     """
-    from scalebayes.posterior.fit import Fit
-    from scalebayes.reports import report
     from scalebayes.reports.rendering import FORMATS
 
     chosen = kind or target.suffix.lower().lstrip(".")
@@ -52,7 +46,7 @@ def report_command(
         )
     check_output(target, force)
     subject = _load_subject(fits)
-    written = report(
+    written = sb.report(
         subject,
         target,
         **points.given(),
@@ -61,33 +55,26 @@ def report_command(
         format=cast(Literal["html", "md", "json"], chosen),
     )
     typer.echo(f"wrote {written}", err=True)
-    reported = [subject] if isinstance(subject, Fit) else list(subject.fits.values())
-    for fit in reported:
-        exit_unless_sound(fit)
+    reported = [subject] if isinstance(subject, sb.Fit) else list(subject.fits.values())
+    exit_unless_sound(*reported)
 
 
-def _load_subject(paths: list[Path]) -> Fit | Comparison:
+def _load_subject(paths: list[Path]) -> sb.Fit | sb.Comparison:
     """Return one fit, or a comparison of several without refits."""
-    from scalebayes.comparison.compare import compare
-
     if len(paths) == 1:
-        return load_fit(paths[0])
-    fits = {label: load_fit(path) for label, path in label_files(paths).items()}
-    return compare(fits, reloo=False)
+        return sb.load(paths[0])
+    return sb.compare(load_labelled(paths), reloo=False)
 
 
-def _refit(subject: Fit | Comparison, points: PointsOrBudgets) -> Sensitivity:
+def _refit(subject: sb.Fit | sb.Comparison, points: PointsOrBudgets) -> sb.Sensitivity:
     """Return how far the decision moves: at the budgets asked for, else at the runs.
 
     Without points, the decision is the one that `sensitivity` takes by default.
     """
-    from scalebayes.posterior.fit import Fit
-    from scalebayes.validation.sensitivity import sensitivity
-
-    if not isinstance(subject, Fit):
+    if not isinstance(subject, sb.Fit):
         raise typer.BadParameter("refits one fit; give one", param_hint="--sensitivity")
     given = points.given()
     # C with one of N and D is a run; C otherwise asks for budgets.
     if points.C and len(given) != 2:
         given = {"C": points.C}
-    return sensitivity(subject, **given)
+    return sb.sensitivity(subject, **given)

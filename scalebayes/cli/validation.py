@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+import scalebayes as sb
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import check_output, load_fit, say_notes
+from scalebayes.cli.inputs import check_output, say_notes
 from scalebayes.cli.options import (
     FIT_FILE,
     FORCE,
@@ -35,13 +36,11 @@ from scalebayes.cli.printing import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scalebayes.posterior.fit import Fit
-
 VALIDATION = "Validation"
 
 
-@command("backtest", VALIDATION)
-def backtest_command(
+@command(VALIDATION)
+def backtest(
     *,
     runs: str = RUNS,
     models: str = option(
@@ -59,13 +58,13 @@ def backtest_command(
 ) -> None:
     """Fit the cheapest runs, predict the others, and count how often the intervals cover them."""
     from scalebayes.summaries.text import wrap
-    from scalebayes.validation.backtest import backtest, readable
+    from scalebayes.validation.backtest import readable
 
     if figure is not None:
         check_output(figure, force)
     names = models.split(",")
     baseline = names[-1]
-    result = backtest(reading.read(runs), names, seed=seed)
+    result = sb.backtest(reading.read(runs), names, seed=seed)
     say_notes(result.notes)
     if figure is not None:
         from scalebayes.plots.backtest import calibration
@@ -92,14 +91,14 @@ def backtest_command(
         typer.echo(wrap(message))
 
 
-@command("sensitivity", VALIDATION)
-def sensitivity_command(*, fit: Path = FIT_FILE, points: PointsOrBudgets, output: Output) -> None:
+@command(VALIDATION)
+def sensitivity(*, fit: Path = FIT_FILE, points: PointsOrBudgets, output: Output) -> None:
     """Refit under other noise, discrepancy and priors, and report how far a decision moves."""
-    print_sensitivity(load_fit(fit), points.given(), output)
+    print_sensitivity(sb.load(fit), points.given(), output)
 
 
-@command("influence", VALIDATION)
-def influence_command(
+@command(VALIDATION)
+def influence(
     *,
     target: Target,
     by: Literal["run", "size"] = option(
@@ -114,14 +113,12 @@ def influence_command(
 ) -> None:
     """Runs that move a decision most when left out, outliers, and duplicate runs."""
     from scalebayes.summaries.intervals import CI_PROB
-    from scalebayes.validation.influence import influence
-    from scalebayes.validation.outliers import find_duplicates, find_outliers
 
     fit = saved.load()
-    shifts = influence(fit, **target.given(), by=by, refit=refit)
-    outliers = find_outliers(fit)
+    shifts = sb.influence(fit, **target.given(), by=by, refit=refit)
+    outliers = sb.find_outliers(fit)
     flagged = outliers[outliers["verdict"] != ""]
-    duplicates = find_duplicates(fit.runs)
+    duplicates = sb.find_duplicates(fit.runs)
     if as_json:
         said = {
             "decision": shifts.attrs["decision"],
@@ -133,18 +130,15 @@ def influence_command(
         print_json(said, records(shifts.reset_index()), CI_PROB)
     else:
         _print_shifts(shifts, fit, by, top)
-        typer.echo()
         _print_outliers(flagged)
         _print_duplicates(duplicates)
     end(fit)
 
 
-def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
-    from scalebayes.display.numbers import number
-    from scalebayes.summaries.text import align
+def _print_shifts(shifts: pd.DataFrame, fit: sb.Fit, by: str, top: int) -> None:
+    from scalebayes.validation.text import shifts_table
 
     about = shifts.attrs
-    unit = "nats" if about["decision"].startswith("loss") else "log N"
     typer.echo(
         f"{about['decision']}: "
         f"posterior mean {about['mean']:.4g}, standard deviation {about['sd']:.2g}"
@@ -154,66 +148,17 @@ def _print_shifts(shifts: pd.DataFrame, fit: Fit, by: str, top: int) -> None:
         f"Shift with one {by} left out "
         f"({len(shifts)} {by}s of {fit.runs.name}; the {len(shown)} largest)\n"
     )
-    rows = []
-    for key, shift in shown.iterrows():
-        row = {}
-        if by == "run":
-            row["run"] = str(key)
-        else:
-            row["N"] = number(float(str(key)), scale=True)
-        if "runs" in shift:
-            row["runs"] = str(shift["runs"])
-        else:
-            row |= _inputs_and_loss(shift)
-        row["in sd"] = f"{shift['shift_sd']:+.2f}"
-        row[f"in {unit}"] = f"{shift['shift']:+.4f}"
-        row["found"] = _method(shift)
-        row["Pareto k"] = f"{shift['pareto_k']:.2f}"
-        rows.append(row)
-    typer.echo(align(rows))
-
-
-def _method(shift: pd.Series) -> str:
-    """Say how a shift was found."""
-    if not shift["refitted"]:
-        return "by weights"
-    if shift["gate_failed"]:
-        return "by refit, checks FAILED"
-    return "by refit"
-
-
-def _inputs_and_loss(run: pd.Series) -> dict[str, str]:
-    """Return those inputs of a run that its table has, and its loss, as text by name."""
-    from scalebayes.display.numbers import number
-
-    cells = {}
-    for name in ("N", "D", "loss"):
-        if name in run:
-            cells[name] = number(run[name], scale=name != "loss")
-    return cells
+    typer.echo(f"{shifts_table(shown)}\n")
 
 
 def _print_outliers(flagged: pd.DataFrame) -> None:
-    from scalebayes.summaries.text import align
+    from scalebayes.validation.text import outliers_table
 
     if flagged.empty:
         typer.echo("No run is an outlier.")
         return
     typer.echo("Outliers (expected number of runs with a residual as large, under each noise)\n")
-    rows = []
-    for key, run in flagged.iterrows():
-        row = {"run": str(key)}
-        row |= _inputs_and_loss(run)
-        row["residual"] = f"{run['sds']:+.1f} sd"
-        row["fitted noise"] = _tail(run["tail_rows"])
-        row["Normal noise"] = _tail(run["normal_tail_rows"])
-        row["verdict"] = str(run["verdict"])
-        rows.append(row)
-    typer.echo(align(rows))
-
-
-def _tail(value: float) -> str:
-    return "<1e-99" if value < 1e-99 else f"{value:.2g}"
+    typer.echo(outliers_table(flagged))
 
 
 def _print_duplicates(duplicates: pd.DataFrame) -> None:
@@ -224,8 +169,8 @@ def _print_duplicates(duplicates: pd.DataFrame) -> None:
         )
 
 
-@command("power-scaling", VALIDATION)
-def power_scaling_command(
+@command(VALIDATION)
+def power_scaling(
     *,
     fit: Path = FIT_FILE,
     N: str | None = option("--N PARAMETERS", "Model size, such as 70B."),
@@ -237,31 +182,18 @@ def power_scaling_command(
 ) -> None:
     """Sensitivity of each parameter and of a decision to the prior and to the data."""
     from scalebayes.summaries.intervals import CI_PROB
-    from scalebayes.summaries.text import align
-    from scalebayes.validation.power_scaling import power_scaling
+    from scalebayes.validation.text import power_scaling_table
 
-    result = load_fit(fit)
-    table = power_scaling(result, N=N, D=D, C=C or None)
+    result = sb.load(fit)
+    table = sb.power_scaling(result, N=N, D=D, C=C or None)
     if as_json:
         said = {"model": result.spec.name, "runs": result.runs.name}
         print_json(said, records(table.reset_index()), CI_PROB)
-        end(result)
-        return
-    typer.echo(
-        f"{result.spec.name} on {result.runs.name}: "
-        "sensitivity to power-scaling of the prior and of the likelihood"
-    )
-    typer.echo("Rate of change as either is raised to a power near 1; below 0.05 is negligible\n")
-    rows = []
-    for name, row in table.iterrows():
-        rows.append(
-            {
-                "quantity": str(name),
-                "prior": f"{row['prior']:.3f}",
-                "likelihood": f"{row['likelihood']:.3f}",
-                "strongest prior": f"{row['strongest']} ({row['strongest_prior']:.3f})",
-                "what decides": row["decides"],
-            }
+    else:
+        typer.echo(
+            f"{result.spec.name} on {result.runs.name}: "
+            "sensitivity to power-scaling of the prior and of the likelihood\n"
+            "Rate of change as either is raised to a power near 1; below 0.05 is negligible\n"
         )
-    typer.echo(align(rows))
+        typer.echo(power_scaling_table(table))
     end(result)

@@ -108,3 +108,9 @@ def test_a_table_that_allows_none_is_an_error(tmp_path):
     result = run("point-fits", file, "--C", "1e21", code=1)
     assert "error: none of the point estimates can be computed for few" in result.stderr
     assert "few has 3 runs: a point fit of 5 parameters needs more" in result.stderr
+
+
+def test_fits_of_one_name_are_refused_not_dropped():
+    fits = ["--fit", "one/same.nc", "--fit", "two/same.nc"]
+    result = run("point-fits", "hoffmann2022", "--C", "1e22", *fits, code=1)
+    assert "two files are called same" in result.stderr

@@ -302,7 +302,7 @@ def test_a_file_is_looked_at_only_by_a_command_that_would_run(tmp_path):
 
 def test_help_lists_every_command_under_its_heading_with_its_whole_sentence():
     text = " ".join(run("--help").stdout.split())
-    sections = REGISTRY.sections()
+    sections = REGISTRY.sections
     at = [text.index(f"{heading}:") for heading in sections]
     assert at == sorted(at)
     assert next(iter(sections)) == "Most used"
