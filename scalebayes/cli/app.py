@@ -25,21 +25,8 @@ SETTINGS: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 110},
 }
 
-MOST_USED = (
-    "demo",
-    "runs",
-    "models",
-    "fit",
-    "summary",
-    "predict",
-    "frontier",
-    "reach",
-    "decide",
-    "next-runs",
-    "compare",
-    "report",
-)
-"""Commands that `--help` lists first."""
+MOST_USED = "Most used"
+"""Heading of the commands that `--help` lists first."""
 
 OLD_NAMES = {
     "chance": "probability",
@@ -78,14 +65,13 @@ class Registry(Mapping[str, Any]):
 
     def __init__(self) -> None:
         self.functions: dict[str, Callable[..., None]] = {}
-        self.sections: dict[str, list[str]] = {"Most used": list(MOST_USED)}
+        self.sections: dict[str, list[str]] = {}
         self._built: dict[str, Any] = {}
 
     def add(self, name: str, heading: str, function: Callable[..., None]) -> None:
-        """Add the function of a command under a heading of `--help`, unless it is most used."""
+        """Add the function of a command under a heading of `--help`."""
         self.functions[name] = function
-        if name not in MOST_USED:
-            self.sections.setdefault(heading, []).append(name)
+        self.sections.setdefault(heading, []).append(name)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:

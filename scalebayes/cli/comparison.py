@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import scalebayes as sb
-from scalebayes.cli.app import GATE_FAILED, command
+from scalebayes.cli.app import GATE_FAILED, MOST_USED, command
 from scalebayes.cli.inputs import load_labelled, say_notes
 from scalebayes.cli.options import (
     BUDGETS,
@@ -28,7 +28,6 @@ from scalebayes.cli.printing import (
     end,
     exit_unless_sound,
     interval_line,
-    interval_records,
     print_json,
     records,
     warn_of_gate,
@@ -41,7 +40,7 @@ COMPARISON = "Comparison"
 SOURCES = "RUNS | FIT"
 
 
-@command(COMPARISON)
+@command(MOST_USED)
 def compare(
     *,
     sources: list[str] = argument(
@@ -120,11 +119,11 @@ def _print_comparison_json(
     if points.given():
         difference = comparison.difference(**points.given())
         said |= describe_answers(failures, difference)
-        said["differences"] = interval_records(difference, ci_prob)
+        said["differences"] = records(sb.intervals(difference, ci_prob))
         said["differences_note"] = difference.attrs["notes"]
     else:
         said |= describe_answers(failures)
-    print_json(said, records(comparison.table.reset_index()), ci_prob)
+    print_json(said, comparison.table, ci_prob=ci_prob)
 
 
 def _print_comparison(comparison: sb.Comparison, points: PointsOrBudgets, ci_prob: float) -> None:
@@ -174,9 +173,10 @@ def coupling(*, saved: SavedFit, output: Output) -> None:
     kappa = sb.coupling(fit)
     sentence = kappa.sentence(output.ci_prob)
     if output.as_json:
-        said = {"sentence": sentence, "chances": records(kappa.chances.reset_index())}
+        said = {"sentence": sentence, "chances": records(kappa.chances)}
         said |= describe_answers(fit.gate_failures)
-        print_json(said, interval_records(kappa.draws, output.ci_prob), output.ci_prob)
+        table = sb.intervals(kappa.draws, output.ci_prob)
+        print_json(said, table, ci_prob=output.ci_prob)
     else:
         typer.echo(f"{paragraph(sentence)}\n\n{_named_laws(kappa)}")
     end(fit)
@@ -227,13 +227,13 @@ def kaplan_or_chinchilla(
         for label, kappa in result.couplings.items():
             couplings[label] = kappa.sentence(output.ci_prob)
         said = {
-            "exponents": records(result.exponents.reset_index()),
-            "comparison": records(result.comparison.table.reset_index()),
+            "exponents": records(result.exponents),
+            "comparison": records(result.comparison.table),
             "notes": result.comparison.notes,
             "couplings": couplings,
-            "counting": records(result.counting.reset_index()),
+            "counting": records(result.counting),
         }
-        print_json(said, records(result.owners.reset_index()), output.ci_prob)
+        print_json(said, result.owners, ci_prob=output.ci_prob)
     else:
         typer.echo(describe(result))
     if out is not None:
@@ -297,15 +297,14 @@ def _print_answers(answers: dict[str, xr.Dataset], output: Output) -> None:
     from scalebayes.summaries.text import draws_table
 
     # All answers are about the same fits, so the first has the attributes of all.
-    about = next(iter(answers.values())).attrs
-    failures = provenance(next(iter(answers.values()))).failures
+    first = next(iter(answers.values()))
+    about = first.attrs
+    failures = provenance(first).failures
     if output.as_json:
         said: dict[str, Any] = {"baseline": about["baseline"], "notes": about["notes"]}
         said |= describe_answers(failures, *answers.values())
-        rows = []
-        for answer in answers.values():
-            rows += interval_records(answer, output.ci_prob)
-        print_json(said, rows, output.ci_prob)
+        tables = [sb.intervals(answer, output.ci_prob) for answer in answers.values()]
+        print_json(said, *tables, ci_prob=output.ci_prob)
     else:
         for title, answer in answers.items():
             typer.echo(f"{title} {about['baseline']}\n{interval_line(output.ci_prob)}\n")
@@ -348,7 +347,7 @@ def point_fits(
         raise sb.ScaleBayesError(f"none of the point estimates can be computed for {table.name}")
     if output.as_json:
         said = {"runs": table.name, "draws": draws, "refusals": dict(found.refusals)}
-        print_json(said, records(found.table(output.ci_prob).reset_index()), output.ci_prob)
+        print_json(said, found.table(output.ci_prob), ci_prob=output.ci_prob)
         return
     typer.echo(
         f"Compute-optimal allocation at C = 6 N D, {len(table)} runs of {table.name}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import scalebayes as sb
-from scalebayes.cli.app import command
+from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.inputs import parse_point
 from scalebayes.cli.options import (
     BUDGETS,
@@ -18,7 +18,7 @@ from scalebayes.cli.options import (
     SavedFits,
     option,
 )
-from scalebayes.cli.printing import interval_records, print_draws
+from scalebayes.cli.printing import print_draws, records
 
 DECISIONS = "Decisions"
 
@@ -59,7 +59,7 @@ ASKED_LOSSES = {
 """Losses that `probability` can ask for, in words."""
 
 
-@command(DECISIONS)
+@command(MOST_USED)
 def decide(
     *,
     C: list[str] = BUDGETS,
@@ -80,7 +80,8 @@ def decide(
     cost = costs.cost()
     answer = sb.decide(fit, C=C, cost=cost).drop_vars("data_ratio")
     near = sb.near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
-    extra = {"near_optimum": interval_records(near, output.ci_prob), "within": within, "prob": prob}
+    near_optimum = records(sb.intervals(near, output.ci_prob))
+    extra = {"near_optimum": near_optimum, "within": within, "prob": prob}
     note = ""
     if not output.as_json:
         # Without its attributes, the table does not repeat the caveats of the first.

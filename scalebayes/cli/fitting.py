@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 import scalebayes as sb
-from scalebayes.cli.app import GATE_FAILED, command
+from scalebayes.cli.app import GATE_FAILED, MOST_USED, command
 from scalebayes.cli.inputs import check_output, say_notes
 from scalebayes.cli.options import (
     FIT_FILE,
@@ -33,7 +33,7 @@ DRAWS: Any = option("--draws COUNT", "Draws that each chain keeps after tuning."
 CHAINS: Any = option("--chains COUNT", "Number of chains.", 4, min=1)
 
 
-@command(FITTING)
+@command(MOST_USED)
 def demo(
     *,
     out: Path = option("--out FOLDER", "Folder for the fits and figures.", Path("scalebayes-demo")),
@@ -45,7 +45,37 @@ def demo(
     exit_unless_sound(*run_demo(out, force=force).values())
 
 
-@command(FITTING)
+@command(MOST_USED)
+def runs(
+    *,
+    runs: str | None = argument("RUNS", "File or published table to check.", None),
+    reading: Reading,
+    as_json: bool = JSON,
+) -> None:
+    """List the published tables, or check a table of runs and report how it was read."""
+    if runs is None:
+        print_frame(sb.list_runs(), as_json)
+        return
+    table = reading.read(runs)
+    if as_json:
+        typer.echo(table.table.reset_index().to_json(orient="records"))
+    else:
+        typer.echo(table)
+
+
+@command(MOST_USED)
+def models(
+    *, model: str | None = argument("MODEL", "Model to show in full.", None), as_json: bool = JSON
+) -> None:
+    """List the models that can be fitted, or show one with its priors and their reasons."""
+    if model is None:
+        print_frame(sb.list_models(), as_json)
+        return
+    spec = sb.read_model(model)
+    typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
+
+
+@command(MOST_USED)
 def fit(
     *,
     runs: str = RUNS,
@@ -126,7 +156,7 @@ def _same_structure(one: sb.Spec, other: sb.Spec) -> bool:
     )
 
 
-@command(FITTING)
+@command(MOST_USED)
 def summary(*, fit: Path = FIT_FILE, output: Output) -> None:
     """Posterior of a saved fit beside published values, its convergence checks, and a forecast."""
     result = sb.load(fit)
@@ -219,36 +249,6 @@ def fit_scores(
         typer.echo(f"saved {sb.save(result, saved)}", err=True)
     print_summary(result, output)
     exit_unless_sound(result)
-
-
-@command(FITTING)
-def runs(
-    *,
-    runs: str | None = argument("RUNS", "File or published table to check.", None),
-    reading: Reading,
-    as_json: bool = JSON,
-) -> None:
-    """List the published tables, or check a table of runs and report how it was read."""
-    if runs is None:
-        print_frame(sb.list_runs(), as_json)
-        return
-    table = reading.read(runs)
-    if as_json:
-        typer.echo(table.table.reset_index().to_json(orient="records"))
-    else:
-        typer.echo(table)
-
-
-@command(FITTING)
-def models(
-    *, model: str | None = argument("MODEL", "Model to show in full.", None), as_json: bool = JSON
-) -> None:
-    """List the models that can be fitted, or show one with its priors and their reasons."""
-    if model is None:
-        print_frame(sb.list_models(), as_json)
-        return
-    spec = sb.read_model(model)
-    typer.echo(spec.model_dump_json(indent=2) if as_json else spec.describe())
 
 
 @command(FITTING)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import scalebayes as sb
-from scalebayes.cli.app import command
+from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.options import JSON, REQUIRED, Output, SavedFit, Target, option
-from scalebayes.cli.printing import end, print_json, records
+from scalebayes.cli.printing import end, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ PLANNING = "Planning"
 CANDIDATES: Any = option("--candidates CSV", "Runs to choose from: columns N and D.")
 
 
-@command(PLANNING)
+@command(MOST_USED)
 def next_runs(
     *,
     budget: str = option("--budget FLOP", "Compute for all new runs together.", REQUIRED),
@@ -50,7 +50,7 @@ def next_runs(
             "title": chosen.title,
             "notes": chosen.notes,
         }
-        print_json(said, records(chosen.table), output.ci_prob)
+        print_json(said, chosen.table, ci_prob=output.ci_prob)
     else:
         typer.echo(chosen)
     end(fit)
@@ -83,7 +83,7 @@ def runs_needed(
     )
     if output.as_json:
         said = {"runs": need.runs, "message": need.message, "notes": need.notes}
-        print_json(said, records(need.table), output.ci_prob)
+        print_json(said, need.table, ci_prob=output.ci_prob)
     else:
         typer.echo(need)
     end(fit)
@@ -127,7 +127,7 @@ def plan(
             "notes": sweeps.notes,
             "total_cost": sweeps.table.attrs["total_cost"],
         }
-        print_json(said, records(sweeps.table))
+        print_json(said, sweeps.table)
     else:
         typer.echo(sweeps)
 

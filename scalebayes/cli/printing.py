@@ -54,7 +54,7 @@ def print_draws(
             said["note"] = note
         if extra is not None:
             said |= extra
-        print_json(said, interval_records(answer, output.ci_prob), output.ci_prob)
+        print_json(said, sb.intervals(answer, output.ci_prob), ci_prob=output.ci_prob)
     else:
         typer.echo(f"{title}\n{interval_line(output.ci_prob)}\n")
         if headings is None:
@@ -87,7 +87,7 @@ def print_summary(fit: sb.Fit, output: Output) -> None:
             "metadata": fit.metadata,
         }
         parameters = sb.summary(fit, ci_prob).rename_axis("parameter")
-        print_json(said, records(parameters.reset_index()), ci_prob)
+        print_json(said, parameters, ci_prob=ci_prob)
         return
     typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
     published = "; published values on the right" if fit.spec.published else ""
@@ -117,7 +117,7 @@ def print_sensitivity(fit: sb.Fit, point: Mapping[str, Any], output: Output) -> 
     moved = sb.sensitivity(fit, ci_prob=output.ci_prob, **point)
     if output.as_json:
         said = {"model": fit.spec.name, "runs": fit.runs.name, "messages": as_dicts(moved.messages)}
-        print_json(said, records(moved.table.reset_index()), output.ci_prob)
+        print_json(said, moved.table, ci_prob=output.ci_prob)
         return
     kind = kind_of_interval(output.ci_prob)
     typer.echo(
@@ -132,19 +132,21 @@ def print_frame(table: pd.DataFrame, as_json: bool) -> None:
     from scalebayes.display.terminal import frame
 
     if as_json:
-        typer.echo(json.dumps(records(table.reset_index()), indent=2))
+        typer.echo(json.dumps(records(table), indent=2))
     else:
         typer.echo(frame(table))
 
 
 def print_json(
-    said: Mapping[str, Any], rows: list[dict[str, Any]], ci_prob: float | None = None
+    said: Mapping[str, Any], *tables: pd.DataFrame, ci_prob: float | None = None
 ) -> None:
-    """Print rows as JSON, after what is said of them and the probability of their intervals."""
+    """Print the rows of tables as JSON, after what is said of them and the kind of intervals."""
     answer = dict(said)
     if ci_prob is not None:
         answer |= {"ci_prob": ci_prob, "ci_kind": "eti"}
-    answer["rows"] = rows
+    answer["rows"] = []
+    for table in tables:
+        answer["rows"] += records(table)
     typer.echo(json.dumps(answer, indent=2))
 
 
@@ -160,13 +162,10 @@ def as_dicts(messages: Iterable[sb.Message]) -> list[dict[str, Any]]:
     return [vars(message) for message in messages]
 
 
-def interval_records(answer: xr.Dataset, ci_prob: float) -> list[dict[str, Any]]:
-    """Return the intervals of an answer in draws as JSON rows."""
-    return records(sb.intervals(answer, ci_prob).reset_index())
-
-
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as JSON objects, with null for NaN."""
+    """Return the rows of a table as JSON objects, with its index if named and null for NaN."""
+    if table.index.names != [None]:
+        table = table.reset_index()
     rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import scalebayes as sb
-from scalebayes.cli.app import command
+from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.inputs import parse_point
 from scalebayes.cli.options import (
     BUDGETS,
@@ -70,7 +70,7 @@ RETURNS_HEADINGS = {
 }
 
 
-@command(QUERIES)
+@command(MOST_USED)
 def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: Output) -> None:
     """Predict the loss of runs, given any two of N, D and C and any other inputs of the law."""
     fit = fits.load()
@@ -79,7 +79,7 @@ def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: 
     print_draws(fit, answer, title, output)
 
 
-@command(QUERIES)
+@command(MOST_USED)
 def frontier(
     *,
     C: list[str] = BUDGETS,
@@ -97,7 +97,7 @@ def frontier(
     print_draws(fit, answer, f"Compute-optimal allocation at C = {cost.name}", output)
 
 
-@command(QUERIES)
+@command(MOST_USED)
 def reach(
     *,
     loss: list[str] = LOSSES,

@@ -8,13 +8,13 @@ from typing import Literal, cast
 import typer
 
 import scalebayes as sb
-from scalebayes.cli.app import command
+from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.inputs import check_output, load_labelled
 from scalebayes.cli.options import CI_PROB, FORCE, REQUIRED, PointsOrBudgets, argument, option
 from scalebayes.cli.printing import exit_unless_sound
 
 
-@command("Reports")
+@command(MOST_USED)
 def report(
     *,
     fits: list[Path] = argument(

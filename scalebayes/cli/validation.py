@@ -67,10 +67,8 @@ def backtest(
     result = sb.backtest(reading.read(runs), names, seed=seed)
     say_notes(result.notes)
     if figure is not None:
-        from scalebayes.plots.backtest import calibration
-        from scalebayes.plots.style import save
-
-        typer.echo(f"wrote {save(calibration(result), figure)}", err=True)
+        written = sb.plots.save(sb.plots.calibration(result), figure)
+        typer.echo(f"wrote {written}", err=True)
     tables = [result.table(baseline=baseline), result.table(["decades"], baseline)]
     if as_json:
         said = {
@@ -79,10 +77,7 @@ def backtest(
             "baseline": baseline,
             "messages": as_dicts(result.messages),
         }
-        rows = []
-        for table in tables:
-            rows += records(table.reset_index())
-        print_json(said, rows, 0.9)
+        print_json(said, *tables, ci_prob=0.9)
         return
     typer.echo(f"{result.sentence()}.\n")
     for table in tables:
@@ -124,10 +119,10 @@ def influence(
             "decision": shifts.attrs["decision"],
             "mean": shifts.attrs["mean"],
             "sd": shifts.attrs["sd"],
-            "outliers": records(flagged.reset_index()),
+            "outliers": records(flagged),
             "duplicates": records(duplicates),
         }
-        print_json(said, records(shifts.reset_index()), CI_PROB)
+        print_json(said, shifts, ci_prob=CI_PROB)
     else:
         _print_shifts(shifts, fit, by, top)
         _print_outliers(flagged)
@@ -188,7 +183,7 @@ def power_scaling(
     table = sb.power_scaling(result, N=N, D=D, C=C or None)
     if as_json:
         said = {"model": result.spec.name, "runs": result.runs.name}
-        print_json(said, records(table.reset_index()), CI_PROB)
+        print_json(said, table, ci_prob=CI_PROB)
     else:
         typer.echo(
             f"{result.spec.name} on {result.runs.name}: "
