@@ -50,7 +50,8 @@ def next_runs(
             "title": chosen.title,
             "notes": chosen.notes,
         }
-        print_json(said, chosen.table, ci_prob=output.ci_prob)
+        runs = chosen.table.reset_index(drop=True)
+        print_json(said, runs, ci_prob=output.ci_prob)
     else:
         typer.echo(chosen)
     end(fit)
@@ -127,7 +128,7 @@ def plan(
             "notes": sweeps.notes,
             "total_cost": sweeps.table.attrs["total_cost"],
         }
-        print_json(said, sweeps.table)
+        print_json(said, sweeps.table.reset_index(drop=True))
     else:
         typer.echo(sweeps)
 
