@@ -19,6 +19,7 @@ import numpy as np
 
 from scalebayes.laws.coordinates import Coordinates, Recovered, Values, log_add
 from scalebayes.laws.law import Numeric, Parameter, law
+from scalebayes.laws.terms import power
 
 A_INF = Parameter("a_inf", r"a_\infty", "accuracy of a guess")
 P_C = Parameter("P_c", "P_c", "scale of perplexity", scale_of="P", exponent="alpha_P")
@@ -105,7 +106,7 @@ def halfway(*, P_c: Numeric) -> dict[str, Numeric]:
 )
 def accuracy_exponential(P: Numeric, *, a_inf: Numeric, P_c: Numeric, alpha_P: Numeric) -> Numeric:
     """Odds a/(1 - a) of a = a_inf + (P_c/P)^alpha_P; negative where a exceeds 1."""
-    a = a_inf + np.exp(alpha_P * (np.log(P_c) - np.log(P)))
+    a = a_inf + power(P, P_c, alpha_P)
     return a / (1.0 - a)
 
 
@@ -120,5 +121,4 @@ def accuracy_exponential(P: Numeric, *, a_inf: Numeric, P_c: Numeric, alpha_P: N
 )
 def accuracy_logistic(P: Numeric, *, a_inf: Numeric, P_c: Numeric, alpha_P: Numeric) -> Numeric:
     """Odds a/(1 - a) = (a_inf + (P_c/P)^alpha_P)/(1 - a_inf), a logistic of the loss."""
-    power = np.exp(alpha_P * (np.log(P_c) - np.log(P)))
-    return (a_inf + power) / (1.0 - a_inf)
+    return (a_inf + power(P, P_c, alpha_P)) / (1.0 - a_inf)

@@ -9,6 +9,7 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_C, ALPHA_D, C_C, D_C, L_INF
+from scalebayes.laws.terms import log_power
 
 NEWTON_STEPS = 8
 """Newton steps of `bounded`: for gamma from 0.1 to 10 the error is below 1e-12 after six."""
@@ -70,7 +71,7 @@ def bounded(
     # With v = logit(u/L_drop) the equation is v - (1 - gamma) log(1 + e^v) = y. Its left side
     # increases and is convex or concave, so Newton's method converges from the asymptotes:
     # v = y for negative y, and v = y/gamma for positive y.
-    y = alpha_D * (np.log(D_c) - np.log(D)) - np.log(L_drop)
+    y = log_power(D, D_c, alpha_D) - np.log(L_drop)
     bent = 1.0 - gamma
     positive_part = (y + abs(y)) / 2
     v = y - positive_part + positive_part / gamma
@@ -128,9 +129,9 @@ def broken(
     c_1 is alpha_1 - alpha_C. Both exponents are positive here, so the loss always falls; the paper
     also allows a rise.
     """
-    log_power = alpha_C * (np.log(C_c) - np.log(C))
+    log_unbroken = log_power(C, C_c, alpha_C)
     log_break = _log_break(C, np.log(C_1), f, alpha_1 - alpha_C)
-    return L_inf + np.exp(log_power + log_break)
+    return L_inf + np.exp(log_unbroken + log_break)
 
 
 @law(
@@ -158,8 +159,8 @@ def broken_twice(
     A positive gap keeps the second break above the first, so the two cannot be exchanged. The paper
     gives each break its own width; here both have width f, so that the loss falls everywhere.
     """
-    log_power = alpha_C * (np.log(C_c) - np.log(C))
+    log_unbroken = log_power(C, C_c, alpha_C)
     log_first_break = _log_break(C, np.log(C_1), f, alpha_1 - alpha_C)
     log_C_2 = np.log(C_1) + gap * float(np.log(10.0))
     log_second_break = _log_break(C, log_C_2, f, alpha_2 - alpha_1)
-    return L_inf + np.exp(log_power + log_first_break + log_second_break)
+    return L_inf + np.exp(log_unbroken + log_first_break + log_second_break)

@@ -20,6 +20,7 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
+from scalebayes.laws.terms import log_power, power
 
 N_REFERENCE = 1e9
 """Parameters at which `product` states its amplitude."""
@@ -73,7 +74,7 @@ def tokens_to_reach(
     # A loss that N parameters never reach is the log of a negative number, hence NaN.
     with np.errstate(all="ignore"):
         log_r = np.log(L - L_inf)
-        log_n = alpha_N * (np.log(N_c) - np.log(N))
+        log_n = log_power(N, N_c, alpha_N)
         log_d = log_r + kappa * np.log1p(-np.exp((log_n - log_r) / kappa))
         D = np.exp(np.log(D_c) - log_d / alpha_D)
     return np.where(np.isnan(D), np.inf, D)
@@ -186,8 +187,8 @@ def coupled(
 
     n = (N_c/N)^alpha_N and d = (D_c/D)^alpha_D.
     """
-    log_n = alpha_N * (np.log(N_c) - np.log(N))
-    log_d = alpha_D * (np.log(D_c) - np.log(D))
+    log_n = log_power(N, N_c, alpha_N)
+    log_d = log_power(D, D_c, alpha_D)
     return L_inf + np.exp(kappa * coordinates.log_add(log_n / kappa, log_d / kappa))
 
 
@@ -213,9 +214,7 @@ def additive(
     alpha_D: Numeric,
 ) -> Numeric:
     """L = L_inf + n + d: neither input can make up for too little of the other."""
-    log_n = alpha_N * (np.log(N_c) - np.log(N))
-    log_d = alpha_D * (np.log(D_c) - np.log(D))
-    return L_inf + np.exp(log_n) + np.exp(log_d)
+    return L_inf + power(N, N_c, alpha_N) + power(D, D_c, alpha_D)
 
 
 @law(
@@ -287,8 +286,8 @@ def bottleneck(
 
     This form is found in popular summaries, not in a paper.
     """
-    log_n = alpha_N * (np.log(N_c) - np.log(N))
-    log_d = alpha_D * (np.log(D_c) - np.log(D))
+    log_n = log_power(N, N_c, alpha_N)
+    log_d = log_power(D, D_c, alpha_D)
     log_larger = (log_n + log_d + abs(log_n - log_d)) / 2
     return L_inf + np.exp(log_larger)
 
@@ -368,6 +367,6 @@ def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: 
     C = 6 N D the third power is not identified: it adds alpha_C to both other exponents, so the
     exponents of this law are those sums.
     """
-    log_n = alpha_N * (np.log(N_REFERENCE) - np.log(N))
-    log_d = alpha_D * (np.log(D_REFERENCE) - np.log(D))
+    log_n = log_power(N, N_REFERENCE, alpha_N)
+    log_d = log_power(D, D_REFERENCE, alpha_D)
     return L_0 * np.exp(log_n + log_d)

@@ -9,14 +9,10 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, law
 from scalebayes.laws.parameters import ALPHA_C, ALPHA_D, ALPHA_N, C_C, D_C, L_INF, N_C
+from scalebayes.laws.terms import power
 
 PF_DAY = 8.64e19
 """FLOP in one petaFLOP/s-day."""
-
-
-def power(x: Numeric, x_c: Numeric, alpha: Numeric) -> Numeric:
-    """Return (x_c/x)^alpha, computed on the log scale."""
-    return np.exp(alpha * (np.log(x_c) - np.log(x)))
 
 
 def _inverse(x: str) -> dict[str, Callable[..., Numeric]]:

@@ -13,12 +13,11 @@ converged loss n by the fraction alpha_N/alpha_S.
 
 from __future__ import annotations
 
-import numpy as np
-
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_N, N_C
 from scalebayes.laws.single import PF_DAY
+from scalebayes.laws.terms import power
 
 S_C = Parameter("S_c", "S_c", "scale of the term of steps", scale_of="S", exponent="alpha_S")
 ALPHA_S = Parameter("alpha_S", r"\alpha_S", "exponent of the term of steps")
@@ -106,6 +105,4 @@ def steps(
     N: Numeric, S: Numeric, *, N_c: Numeric, alpha_N: Numeric, S_c: Numeric, alpha_S: Numeric
 ) -> Numeric:
     """L = (N_c/N)^alpha_N + (S_c/S)^alpha_S, for ample data; S is S_min (`minimal_steps`)."""
-    log_n = alpha_N * (np.log(N_c) - np.log(N))
-    log_s = alpha_S * (np.log(S_c) - np.log(S))
-    return np.exp(log_n) + np.exp(log_s)
+    return power(N, N_c, alpha_N) + power(S, S_c, alpha_S)

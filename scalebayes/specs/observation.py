@@ -29,6 +29,10 @@ from scalebayes.specs.noise import DefaultPrior, Noise
 
 type Symbol = Any
 """A PyTensor variable."""
+type Symbols = Mapping[str, Symbol]
+"""PyTensor variables by name."""
+type Draws = Mapping[str, np.ndarray]
+"""Draws of parameters by name."""
 
 SAMPLED = "discrepancy"
 """Group of a fit's tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
@@ -87,13 +91,7 @@ class Observation(ABC):
         return {}
 
     @abstractmethod
-    def add_log_loss(
-        self,
-        pm: Any,
-        data: Mapping[str, Symbol],
-        log_curve: Symbol,
-        parameters: Mapping[str, Symbol],
-    ) -> None:
+    def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses to the model that is being built.
 
         Parameters
@@ -116,9 +114,7 @@ class Observation(ABC):
         """Return a sampled discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
         return 0.0
 
-    def pointwise(
-        self, residual: np.ndarray, parameters: Mapping[str, np.ndarray], runs: Runs
-    ) -> np.ndarray:
+    def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run, (draws, runs).
 
         Where runs are not independent it is that given all other runs.
@@ -145,9 +141,7 @@ class Observation(ABC):
         """
         return None
 
-    def expected_at_runs(
-        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
-    ) -> np.ndarray | float:
+    def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
         """Return the expected discrepancy at the runs, (runs,), at the median parameters.
 
         Parameters
@@ -155,7 +149,7 @@ class Observation(ABC):
         residual
             Log loss minus log law at the median parameters, (runs,).
         """
-        return 0.0
+        return np.zeros_like(residual)
 
 
 @dataclass(frozen=True)
@@ -167,13 +161,7 @@ class NoiseOnly(Observation):
     target_accept = 0.95
     adaptation = "low_rank"
 
-    def add_log_loss(
-        self,
-        pm: Any,
-        data: Mapping[str, Symbol],
-        log_curve: Symbol,
-        parameters: Mapping[str, Symbol],
-    ) -> None:
+    def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add an observed random variable, the log losses."""
         distribution = getattr(pm, self.noise.pymc)
         arguments = self.noise.pymc_arguments(**parameters)
@@ -227,13 +215,7 @@ class IntegratedDiscrepancy(WithDiscrepancy):
     adaptation = "low_rank"
     runs_are_independent = False
 
-    def add_log_loss(
-        self,
-        pm: Any,
-        data: Mapping[str, Symbol],
-        log_curve: Symbol,
-        parameters: Mapping[str, Symbol],
-    ) -> None:
+    def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the marginal log density of the log losses as a potential."""
         residual = data["observed"] - log_curve
         sigma, eta = parameters["sigma"], parameters["eta"]
@@ -252,9 +234,7 @@ class IntegratedDiscrepancy(WithDiscrepancy):
         )
         pm.Potential("log_loss", log_density)
 
-    def pointwise(
-        self, residual: np.ndarray, parameters: Mapping[str, np.ndarray], runs: Runs
-    ) -> np.ndarray:
+    def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run given all other runs, (draws, runs)."""
         sigma, eta = parameters["sigma"].ravel(), parameters["eta"].ravel()
         return loo_logpdf(self.basis(runs), residual, sigma, eta)
@@ -268,9 +248,7 @@ class IntegratedDiscrepancy(WithDiscrepancy):
         eta, sigma = posterior["eta"].values.ravel(), posterior["sigma"].values.ravel()
         return Conditional(basis, eta, sigma, residual() @ basis.vectors)
 
-    def expected_at_runs(
-        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
-    ) -> np.ndarray | float:
+    def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
         """Return the expected discrepancy at the runs given their residuals, (runs,)."""
         basis = self.basis(runs)
         median = tree["posterior"].to_dataset()[["sigma", "eta"]].median()
@@ -312,13 +290,7 @@ class SampledDiscrepancy(WithDiscrepancy):
             "eigenvalues": np.pad(basis.values, (0, more)),
         }
 
-    def add_log_loss(
-        self,
-        pm: Any,
-        data: Mapping[str, Symbol],
-        log_curve: Symbol,
-        parameters: Mapping[str, Symbol],
-    ) -> None:
+    def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the weights of the discrepancy, and the density of the log losses given them.
 
         The density is a potential and no observed random variable, because PyMC would write the law
@@ -332,12 +304,7 @@ class SampledDiscrepancy(WithDiscrepancy):
         pm.Potential("log_loss", pm.logp(centred, residual).sum())
 
     def _add_delta(
-        self,
-        pm: Any,
-        data: Mapping[str, Symbol],
-        residual: Symbol,
-        noise: Mapping[str, Symbol],
-        eta: Symbol,
+        self, pm: Any, data: Symbols, residual: Symbol, noise: Symbols, eta: Symbol
     ) -> Symbol:
         """Add the weights with their prior, and return the discrepancy at the runs, (runs,)."""
         variance = self.noise.equivalent(**noise)
@@ -376,9 +343,7 @@ class SampledDiscrepancy(WithDiscrepancy):
         delta = self.delta_at_runs(tree).reshape(-1, len(runs))
         return Conditional(basis, eta, np.zeros_like(eta), delta @ basis.vectors)
 
-    def expected_at_runs(
-        self, tree: xr.DataTree, runs: Runs, residual: np.ndarray
-    ) -> np.ndarray | float:
+    def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
         """Return the mean of the discrepancy's draws at the runs."""
         return np.mean(self.delta_at_runs(tree), axis=(0, 1))
 
