@@ -27,7 +27,7 @@ import pandas as pd
 from calibration import load
 
 import scalebayes as sb
-from scalebayes.specs.pooling import pooled_prior_draws
+from scalebayes.specs.population import pooled_prior_draws
 from scalebayes.specs.spec import Spec
 
 ROWS = {"first": 14, "second": 14, "thin": 5}

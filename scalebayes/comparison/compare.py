@@ -128,39 +128,7 @@ class Comparison:
             As `predict` and `frontier` do.
         """
         answers = self.answers(N=N, D=D, C=C, seed=seed)
-        first = next(iter(answers.values()))
-        paired = _paired_at_random(answers, seed)
-        pairs = list(itertools.combinations(answers, 2))
-        (along,) = first["loss"].dims[2:]
-        dims = ("chain", "draw", along, "pair")
-        losses = [paired[a]["loss"] - paired[b]["loss"] for a, b in pairs]
-        loss_difference = np.stack(losses, axis=-1)
-        about = {"reference": 0.0, "units": "nats per token"}
-        quantities = {"loss_difference": (dims, loss_difference[None], about)}
-        without_N: list[str] = []
-        if along == "budget":
-            without_N = [label for label, draws in paired.items() if "N" not in draws]
-            if len(paired) - len(without_N) > 1:
-                nan = np.full_like(losses[0], np.nan)
-                sizes = {label: draws.get("N", nan) for label, draws in paired.items()}
-                ratio = np.stack([sizes[a] / sizes[b] for a, b in pairs], axis=-1)
-                quantities["N_ratio"] = (dims, ratio[None], {"reference": 1.0})
-
-        coords: dict[str, Any] = {
-            str(name): values for name, values in first.coords.items() if values.dims == (along,)
-        }
-        furthest = np.max([answer["decades_beyond"].values for answer in answers.values()], axis=0)
-        coords["decades_beyond"] = coords["decades_beyond"].copy(data=furthest)
-        coords["model"] = ("pair", [model for model, _ in pairs])
-        coords["against"] = ("pair", [against for _, against in pairs])
-        coords["chain"] = [0]
-        coords["draw"] = np.arange(len(loss_difference))
-        notes = [
-            f"{label} is a law of C alone: it gives a loss, and has no N* to compare"
-            for label in without_N
-        ]
-        difference = xr.Dataset(quantities, coords, {"notes": "; ".join(notes)})
-        return with_provenance(difference, combine(answers))
+        return _differences(answers, _paired_at_random(answers, seed))
 
     def sentence(self) -> str:
         """Scores of the models on runs left out, in a few sentences, with their limits."""
@@ -225,15 +193,18 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
         )
     for label, fit in named.items():
         _check_response(label, fit)
-    notes = [
-        f"{label} failed its convergence checks: {', '.join(fit.gate_failures)}"
-        for label, fit in named.items()
-        if fit.gate_failures
-    ]
     loo = {}
     high = {}
+    notes = []
     for label, fit in named.items():
-        loo[label], high[label] = _leave_one_out(label, fit, reloo, notes)
+        if fit.gate_failures:
+            notes.append(f"{label} failed its convergence checks: {', '.join(fit.gate_failures)}")
+    for label, fit in named.items():
+        loo[label] = _leave_one_out(fit)
+        high[label] = high_k(loo[label])
+        if high[label]:
+            loo[label], remarks = _refit_where_high(label, fit, loo[label], reloo)
+            notes += remarks
     return Comparison(named, _table(loo, high), loo, tuple(notes))
 
 
@@ -259,43 +230,49 @@ def _check_response(label: str, fit: Fit) -> None:
         )
 
 
-def _leave_one_out(label: str, fit: Fit, reloo: bool | None, notes: list[str]) -> tuple[Any, int]:
-    """Return ArviZ's pointwise result, and the number of high Pareto k before any refit.
-
-    notes : list to which remarks on the result are added.
-    """
+def _leave_one_out(fit: Fit) -> Any:
+    """Return ArviZ's pointwise result by importance sampling."""
     import arviz_stats as azs
 
     with warnings.catch_warnings():
         # About high Pareto k, which the table and the notes report.
         warnings.simplefilter("ignore", UserWarning)
-        loo = azs.loo(fit.tree, pointwise=True, var_name=RESPONSE)
-    high = high_k(loo)
-    if not high:
-        return loo, high
-    found = f"{label}: Pareto k is above {loo.good_k:.2f} for {high} of {len(fit.runs)} runs"
+        return azs.loo(fit.tree, pointwise=True, var_name=RESPONSE)
+
+
+def _refit_where_high(label: str, fit: Fit, loo: Any, reloo: bool | None) -> tuple[Any, list[str]]:
+    """Return ArviZ's result after refits without each run of high Pareto k, and remarks on it.
+
+    Without refits it is the result by importance sampling.
+    """
+    count = high_k(loo)
+    found = f"{label}: Pareto k is above {loo.good_k:.2f} for {count} of {len(fit.runs)} runs"
     if reloo is None:
-        reloo = high <= MOST_REFITS
+        reloo = count <= MOST_REFITS
     if not reloo:
-        notes.append(
+        remark = (
             f"{found}, and its elpd is not to be relied on; "
             "compare(..., reloo=True) fits again without each"
         )
-        return loo, high
+        return loo, [remark]
+
+    import arviz_stats as azs
+
     from scalebayes.comparison.leave_one_out import LeaveOneOut
 
     refits = LeaveOneOut(fit)
+    remarks = []
     try:
         loo = azs.reloo(
             refits, loo_orig=loo, var_name=RESPONSE, k_threshold=loo.good_k, pointwise=True
         )
-        notes.append(f"{found}: fitted again without each")
+        remarks.append(f"{found}: fitted again without each")
     except RunsError as error:
-        notes.append(f"{found}, and its elpd is not to be relied on: without one of them {error}")
+        remarks.append(f"{found}, and its elpd is not to be relied on: without one of them {error}")
     if refits.failed:
         failed = ", ".join(refits.failed)
-        notes.append(f"{label}: refits without {failed} failed the convergence checks")
-    return loo, high
+        remarks.append(f"{label}: refits without {failed} failed the convergence checks")
+    return loo, remarks
 
 
 def high_k(loo: Any) -> int:
@@ -327,6 +304,45 @@ def _distance_from_best(label: str, row: Any) -> str:
     if behind > max(SMALL_DIFFERENCE, 2 * row["dse"]):
         return text
     return f"{text}, no clear difference"
+
+
+def _differences(
+    answers: Mapping[str, xr.Dataset], paired: Mapping[str, Mapping[str, np.ndarray]]
+) -> xr.Dataset:
+    """Return `Comparison.difference` of answers, from their paired draws."""
+    pairs = list(itertools.combinations(answers, 2))
+    first = next(iter(answers.values()))
+    (along,) = first["loss"].dims[2:]
+    dims = ("chain", "draw", along, "pair")
+
+    losses = {label: draws["loss"] for label, draws in paired.items()}
+    loss_difference = np.stack([losses[a] - losses[b] for a, b in pairs], axis=-1)
+    about = {"reference": 0.0, "units": "nats per token"}
+    quantities = {"loss_difference": (dims, loss_difference[None], about)}
+    sizes = {label: draws["N"] for label, draws in paired.items() if "N" in draws}
+    if len(sizes) > 1:
+        unknown = np.full_like(loss_difference[..., 0], np.nan)
+        ratios = [sizes.get(a, unknown) / sizes.get(b, unknown) for a, b in pairs]
+        quantities["N_ratio"] = (dims, np.stack(ratios, axis=-1)[None], {"reference": 1.0})
+    notes = []
+    if along == "budget":
+        notes = [
+            f"{label} is a law of C alone: it gives a loss, and has no N* to compare"
+            for label in answers
+            if label not in sizes
+        ]
+
+    coords: dict[str, Any] = {
+        str(name): values for name, values in first.coords.items() if values.dims == (along,)
+    }
+    furthest = np.max([answer["decades_beyond"].values for answer in answers.values()], axis=0)
+    coords["decades_beyond"] = coords["decades_beyond"].copy(data=furthest)
+    coords["model"] = ("pair", [model for model, _ in pairs])
+    coords["against"] = ("pair", [against for _, against in pairs])
+    coords["chain"] = [0]
+    coords["draw"] = np.arange(len(loss_difference))
+    difference = xr.Dataset(quantities, coords, {"notes": "; ".join(notes)})
+    return with_provenance(difference, combine(answers))
 
 
 def _paired_at_random(

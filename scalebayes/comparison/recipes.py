@@ -194,31 +194,28 @@ def multiplier(
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: the multiplier at a limit is none")
     path = _search_path(budgets)
+    # The budgets are points of the path; rounding must not move one to its neighbour.
+    places = np.searchsorted(path, budgets * (1 - 1e-12))
     answers = {name: _along(arm, path, seed) for name, arm in fits.items()}
     losses = _paired(answers, seed, _origins(fits))["loss"]
     log_losses = {}
     for name in fits:
         log_losses[name] = np.log(losses.sel(arm=name).values.reshape(-1, len(path)))
-    # The budgets are points of the path; rounding must not move one to its neighbour.
-    places = np.searchsorted(path, budgets * (1 - 1e-12))
 
     arms = [name for name in fits if name != base]
-    multipliers, decades_beyond = [], []
+    ratios = []
+    distances = []
     for name in arms:
         wanted = log_losses[name][:, places]
-        needed = _compute_to_reach(log_losses[base], wanted, np.log(path))
-        ratio = needed / budgets
-        multipliers.append(ratio)
-        median_needed = np.quantile(ratio, 0.5, axis=0, method="lower") * budgets
-        # NaN where the baseline's compute is not known.
-        largest = fits[base].runs.max_compute
-        of_baseline = np.maximum(0.0, np.log10(np.maximum(median_needed, 1.0) / largest))
+        ratio = _compute_to_reach(log_losses[base], wanted, np.log(path)) / budgets
         of_arm = answers[name]["decades_beyond"].values[places]
-        decades_beyond.append(np.maximum(of_arm, of_baseline))
+        of_baseline = _decades_of_baseline(ratio, budgets, fits[base])
+        ratios.append(ratio)
+        distances.append(np.maximum(of_arm, of_baseline))
+    m = np.stack(ratios, axis=2)[None]  # one chain: (chain, draw, budget, arm)
 
-    m = np.stack(multipliers, axis=2)[None]  # one chain: (chain, draw, budget, arm)
     by_arm = ("budget", "arm")
-    quantities_by_name: dict[str, Any] = {
+    variables: dict[str, Any] = {
         "multiplier": (
             ("chain", "draw", *by_arm),
             m,
@@ -229,9 +226,20 @@ def multiplier(
     }
     coords: dict[str, Any] = {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms}
     coords["C"] = ("budget", budgets)
-    coords["decades_beyond"] = (by_arm, np.stack(decades_beyond, axis=1), {"of": "C"})
-    out = with_provenance(xr.Dataset(quantities_by_name, coords), combine(answers))
+    coords["decades_beyond"] = (by_arm, np.stack(distances, axis=1), {"of": "C"})
+    out = with_provenance(xr.Dataset(variables, coords), combine(answers))
     return _about(out, fits, base)
+
+
+def _decades_of_baseline(ratio: np.ndarray, budgets: np.ndarray, baseline: Arm) -> np.ndarray:
+    """Distance of the median C' beyond the baseline's largest run, (budgets,), in decades.
+
+    It is NaN where the compute of the baseline's runs is not known. ratio: C'/C, (S, budgets).
+    """
+    # An order statistic, because draws may be infinite.
+    median = np.quantile(ratio, 0.5, axis=0, method="lower") * budgets
+    # The compute may be zero, whose log is infinite.
+    return np.maximum(0.0, np.log10(np.maximum(median, 1.0) / baseline.runs.max_compute))
 
 
 def _about(answer: xr.Dataset, fits: Mapping[str, Arm], baseline: str) -> xr.Dataset:
@@ -303,23 +311,14 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
     Draws of one origin stay together; others are paired at random. In an arm without a discrepancy
     the curve is the law.
     """
-    rng = np.random.default_rng([seed, 3])
+    rows = _paired_rows(answers, seed, origins)
     some_have_discrepancy = any("law" in answer for answer in answers.values())
-    counts = {
-        name: answer.sizes["chain"] * answer.sizes["draw"] for name, answer in answers.items()
-    }
-    size = min(counts.values())
-    orders: dict[str, np.ndarray] = {}
     parts = []
     for name, answer in answers.items():
-        origin = origins[name]
-        if origin not in orders:
-            orders[origin] = rng.permutation(counts[name])
         part = answer
         if some_have_discrepancy and "law" not in answer:
             part = answer.assign(law=answer["loss"])
-        part = part.stack(sample=("chain", "draw"), create_index=False)
-        part = part.isel(sample=orders[origin][:size])
+        part = part.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows[name])
         of_one_arm = {"chain", "draw", "model", "decades_beyond"} & {*part.coords}
         parts.append(part.drop_vars(of_one_arm).rename(sample="draw"))
 
@@ -334,10 +333,29 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
     beyond = np.stack([answer["decades_beyond"].values for answer in answers.values()])
     of = next(iter(answers.values()))["decades_beyond"].attrs["of"]
     out = out.assign_coords(
-        draw=np.arange(size), decades_beyond=(("arm", "target"), beyond, {"of": of})
+        draw=np.arange(out.sizes["draw"]), decades_beyond=(("arm", "target"), beyond, {"of": of})
     )
     out = with_provenance(out, combine(answers))
     return out.expand_dims(chain=[0]).transpose("chain", "draw", "arm", "target")
+
+
+def _paired_rows(
+    answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """The draws of each arm in the order in which they are paired, as many as the fewest.
+
+    Arms of one origin have one order.
+    """
+    rng = np.random.default_rng([seed, 3])
+    counts = {
+        name: answer.sizes["chain"] * answer.sizes["draw"] for name, answer in answers.items()
+    }
+    fewest = min(counts.values())
+    orders: dict[str, np.ndarray] = {}
+    for name, count in counts.items():
+        if origins[name] not in orders:
+            orders[origins[name]] = rng.permutation(count)
+    return {name: orders[origins[name]][:fewest] for name in answers}
 
 
 @over_average

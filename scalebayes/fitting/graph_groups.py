@@ -9,11 +9,11 @@ import numpy as np
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
 from scalebayes.fitting.pilot import make_pilot
-from scalebayes.specs.pooling import (
+from scalebayes.specs.pooling import read_grouping
+from scalebayes.specs.population import (
     POPULATION,
     SPREAD,
     log_shares_of,
-    read_grouping,
     references,
     shared_names,
     to_sizes,
@@ -64,8 +64,8 @@ def pooled_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
 def add_groups(spec: Spec, data: Mapping[str, Symbol]) -> None:
     """Add groups around a population to the model, and the log losses around their laws.
 
-    `scalebayes.specs.pooling` has the model, `scalebayes.fitting.pilot` the coordinates. Variables
-    are scalars, or vectors of one entry a group.
+    `scalebayes.specs.population` has the model, `scalebayes.fitting.pilot` the coordinates.
+    Variables are scalars, or vectors of one entry a group.
     """
     import pymc as pm
     import pytensor.tensor as pt

@@ -5,8 +5,8 @@ The sampler moves in x,
     zeta = zeta* + H^(-1/2) x,
 
 with zeta the natural coordinates of every group and of the population, turned along the runs of
-each (`scalebayes.specs.pooling.turn`), zeta* their values at a penalised least-squares fit, and H
-the Gauss-Newton information there, of runs, population and priors together, at typical spreads.
+each (`scalebayes.specs.population.turn`), zeta* their values at a penalised least-squares fit, and
+H the Gauss-Newton information there, of runs, population and priors together, at typical spreads.
 Where a group's runs decide, x is the group's own; where the population decides, x is the group's
 distance from it; elsewhere it lies between, direction by direction. So H makes the choice between
 centred and non-centred coordinates (Papaspiliopoulos et al. 2007). The map is linear and its
@@ -29,7 +29,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalebayes.data.runs import Runs
-from scalebayes.specs.pooling import Grouping, log_shares_of, references, to_sizes, turn, turn_back
+from scalebayes.specs.pooling import Grouping
+from scalebayes.specs.population import (
+    log_shares_of,
+    references,
+    to_sizes,
+    turn,
+    turn_back,
+)
 from scalebayes.specs.spec import Spec
 
 SIGMA_GUESS = 0.01

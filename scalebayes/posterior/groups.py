@@ -11,7 +11,7 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import METADATA, Fit, View
-from scalebayes.specs.pooling import around_population, pooled_names, shared_names
+from scalebayes.specs.population import around_population, pooled_names, shared_names
 
 NEW_GROUP_STREAM = 4
 """Second word of the seed of a new group, so that its numbers differ from others of one seed."""

@@ -8,6 +8,7 @@ for one table the standard errors are too small.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,12 +127,15 @@ class Backtest:
         if unknown:
             raise QueryError(f"by takes 'decades' and 'table'; got {', '.join(sorted(unknown))}")
         scores = self._with_groups()
-        has_tables = "table" not in keys and scores["table"].nunique() > 1
-        cluster = "table" if has_tables else "split"
+        coverages = {f"inside{level}": f"cover{level}" for level in LEVELS}
+        columns = [*coverages.values(), *SCORES]
+        cluster = "split"
+        if "table" not in keys and scores["table"].nunique() > 1:
+            cluster = "table"
 
-        renamed = scores.rename(columns={f"inside{level}": f"cover{level}" for level in LEVELS})
-        columns = [*(f"cover{level}" for level in LEVELS), *SCORES]
-        means = renamed.groupby([*keys, cluster], observed=True)[columns].mean()
+        # Mean over the runs of a cluster first, so that every cluster has the same weight.
+        by_cluster = scores.rename(columns=coverages).groupby([*keys, cluster], observed=True)
+        means = by_cluster[columns].mean()
         means_by_key = means.groupby(keys, observed=True)
         by_key = scores.groupby(keys, observed=True)
         table = by_key.size().rename("runs").to_frame()
@@ -287,21 +291,19 @@ def backtest(
             return kept[split.label, name]
         return fit(split.train, specs[name], progress=False, **options)
 
+    drawn: dict[tuple[str, str], Drawn] = {}  # by (split, method)
     scored = []
     with Progress(progress) as bar:
-        drawn: dict[str, dict[str, Drawn]] = {split.label: {} for split in splits}
-        forecasts = [(split, name) for split in splits for name in chosen]
-        steps = bar.steps("forecast", forecasts, lambda step: f"{step[1]}, {step[0].label}")
-        for split, name in steps:
-            earlier = drawn[split.label]
+        pairs = list(itertools.product(splits, chosen))
+        for split, name in bar.steps("forecast", pairs, lambda pair: f"{pair[1]}, {pair[0].label}"):
             method = chosen[name]
             if isinstance(method, tuple):
-                forecast = _pooled([earlier[part] for part in method])
+                forecast = _pooled([drawn[split.label, part] for part in method])
             elif isinstance(method, Spec):
                 forecast = _predicted(fit_of, split, name, seed)
             else:
                 forecast = _called(method, split, name, seed)
-            earlier[name] = forecast
+            drawn[split.label, name] = forecast
             scored.append(Backtest(_score_split(split, name, forecast)))
     return combine(scored, notes)
 
@@ -320,12 +322,14 @@ def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtes
 
 def _methods(methods: Sequence[str | Spec] | Mapping[str, Method]) -> dict[str, Method]:
     """Return methods by label, with models and the point fit in place of their names."""
-    named: Mapping[str, Method]
+    if isinstance(methods, str):
+        methods = [methods]
+    named: dict[str, Method] = {}
     if isinstance(methods, Mapping):
-        named = methods
+        named.update(methods)
     else:
-        listed = [methods] if isinstance(methods, str) else methods
-        named = {one if isinstance(one, str) else one.name: one for one in listed}
+        for one in methods:
+            named[one if isinstance(one, str) else one.name] = one
     if not named:
         raise QueryError("name at least one method to backtest")
     read: dict[str, Method] = {}
@@ -366,8 +370,8 @@ def _called(method: Any, split: Split, name: str, seed: int) -> Drawn:
     held_out = split.held_out
     losses = np.asarray(method(split.train, held_out.N, held_out.D, seed), float)
     targets = len(held_out)
-    has_shape = losses.ndim == 2 and losses.shape[1] == targets and len(losses) >= 2
-    if not has_shape or not np.isfinite(losses).all():
+    are_draws = losses.ndim == 2 and losses.shape[1] == targets and len(losses) >= 2
+    if not are_draws or not np.isfinite(losses).all():
         raise QueryError(
             f"forecast '{name}' must return finite draws of shape (draws, {targets}), two or more; "
             f"got {losses.shape}, {np.isnan(losses).sum()} NaN"

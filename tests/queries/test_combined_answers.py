@@ -181,9 +181,8 @@ def files(tmp_path_factory, arms, make):
 def test_json_of_every_command_carries_the_caveats_and_the_gate(
     files, command, names, options, monkeypatch
 ):
-    monkeypatch.setattr(
-        "scalebayes.comparison.compare._leave_one_out", lambda label, fit, *_: (None, 0)
-    )
+    monkeypatch.setattr("scalebayes.comparison.compare.high_k", lambda loo: 0)
+    monkeypatch.setattr("scalebayes.comparison.compare._leave_one_out", lambda fit: None)
     monkeypatch.setattr("scalebayes.comparison.compare._table", lambda *_: Table({"elpd": []}))
     monkeypatch.setattr(Comparison, "sentence", lambda _: "no scores here")
     said = json.loads(run(command, *(files[name] for name in names), *options, "--json").stdout)

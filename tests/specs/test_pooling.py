@@ -23,13 +23,8 @@ from scalebayes.fitting.samplers import STATS, named
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.likelihood import make_likelihood
-from scalebayes.specs.pooling import (
-    pooled_prior_draws,
-    read_grouping,
-    turn,
-    turn_back,
-    variable_names,
-)
+from scalebayes.specs.pooling import read_grouping, variable_names
+from scalebayes.specs.population import pooled_prior_draws, turn, turn_back
 from tests.fixtures import fit_of, pooled_spec
 
 PILE = sb.load_runs("pile2023")
