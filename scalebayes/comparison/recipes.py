@@ -342,9 +342,9 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
 def _paired_rows(
     answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """The draws of each arm in the order in which they are paired, as many as the fewest.
+    """Indices of each arm's draws in the order of pairing, as many as the arm with fewest has.
 
-    Arms of one origin have one order.
+    Arms of one origin have the same order.
     """
     rng = np.random.default_rng([seed, 3])
     counts = {

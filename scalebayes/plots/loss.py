@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -48,7 +49,7 @@ from scalebayes.plots.style import (
 )
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier as optimum
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.spec import read_model
 from scalebayes.summaries.intervals import CI_PROB
@@ -350,15 +351,12 @@ def _round_budgets(C: np.ndarray) -> np.ndarray:
 
 def _along_frontier(fit: Fit, budgets: np.ndarray) -> xr.Dataset:
     """Return the loss and a new run's loss at each budget and its median compute-optimal N."""
-    sizes: np.ndarray | None
-    if fit.spec.law_object.inputs == ("C",):
-        sizes = None
-    else:
-        sizes = optimum(fit, C=budgets)["N"].median(("chain", "draw")).values
-    answer = predict(fit, N=sizes, C=budgets, new_run=False)
+    run: dict[str, Any] = {"C": budgets}
+    if has_frontier(fit):
+        run["N"] = optimum(fit, C=budgets)["N"].median(("chain", "draw")).values
+    answer = predict(fit, **run, new_run=False)
     # A draw has the same noise at every budget, so that the bands are smooth.
-    first = None if sizes is None else sizes[0]
-    one = predict(fit, N=first, C=budgets[0])
+    one = predict(fit, **{name: values[0] for name, values in run.items()})
     noise = (one["new_run"] / one["loss"]).values
     return answer.assign(new_run=answer["loss"] * noise)
 

@@ -270,10 +270,13 @@ def backtest(
         When a share or a distance is out of range, or a forecast is not finite or does not have the
         shape (draws, targets).
     """
+    import pandas as pd
+
     chosen = _methods(methods)
     specs = {name: method for name, method in chosen.items() if isinstance(method, Spec)}
-    parameters = [len(spec.law_object.parameters) for spec in specs.values()]
-    fewest = max([MIN_TRAINING_RUNS, *(count + 1 for count in parameters)])
+    fewest = MIN_TRAINING_RUNS
+    for spec in specs.values():
+        fewest = max(fewest, len(spec.law_object.parameters) + 1)
     splits, notes = make_splits(runs, shares, decades, fewest=fewest)
     options = SAMPLER | sampler | {"seed": seed}
 
@@ -292,7 +295,7 @@ def backtest(
         return fit(split.train, specs[name], progress=False, **options)
 
     drawn: dict[tuple[str, str], Drawn] = {}  # by (split, method)
-    scored = []
+    scores = []
     with Progress(progress) as bar:
         pairs = list(itertools.product(splits, chosen))
         for split, name in bar.steps("forecast", pairs, lambda pair: f"{pair[1]}, {pair[0].label}"):
@@ -304,8 +307,8 @@ def backtest(
             else:
                 forecast = _called(method, split, name, seed)
             drawn[split.label, name] = forecast
-            scored.append(Backtest(_score_split(split, name, forecast)))
-    return combine(scored, notes)
+            scores.append(_score_split(split, name, forecast))
+    return Backtest(pd.concat(scores, ignore_index=True), tuple(notes))
 
 
 def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtest:
