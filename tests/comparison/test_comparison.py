@@ -591,7 +591,7 @@ def no_sampling(monkeypatch):
     def by_hand(runs, spec, *, seed=0, **settings):
         return make_fit(spec.name, runs, seed, draws=50)
 
-    for module in ("scalebayes.fitting.fit", "scalebayes.comparison.leave_one_out"):
+    for module in ("scalebayes", "scalebayes.comparison.leave_one_out"):
         monkeypatch.setattr(f"{module}.fit", by_hand)
 
 
@@ -665,7 +665,7 @@ def test_an_interrupted_or_failed_fit_is_an_exit_code(tmp_path, monkeypatch):
         fit.tree.attrs[METADATA] = json.dumps(fit.metadata | {"partial": True})
         return fit
 
-    monkeypatch.setattr("scalebayes.fitting.fit.fit", half)
+    monkeypatch.setattr("scalebayes.fit", half)
     result = run("compare", "pile2023", code=130)
     assert result.stdout == ""
     assert "interrupted" in result.stderr

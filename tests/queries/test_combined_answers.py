@@ -272,7 +272,7 @@ def test_the_same_model_may_be_named_beside_it(files, monkeypatch):
     def fit(_, spec, **options):
         raise Asked(spec.name)
 
-    monkeypatch.setattr("scalebayes.fitting.fit.fit", fit)
+    monkeypatch.setattr("scalebayes.fit", fit)
     result = CliRunner().invoke(
         app, ["fit", "hoffmann2022", "-m", "chinchilla", "--prior-from", str(files["wide"])]
     )
