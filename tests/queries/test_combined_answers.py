@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison.compare import Comparison
+from scalebayes.queries.inputs import is_budget
 from scalebayes.summaries.table import Table
 from tests.fixtures import draws_around, fit_of
 
@@ -129,7 +130,16 @@ def test_laws_of_compute_say_the_loss_at_a_budget_and_that_they_have_no_size(mak
 def test_two_laws_of_compute_compare_in_loss_alone(make):
     runs = runs_up_to(1e22, 4)
     pair = {"power": make(runs, "kaplan-compute"), "floor": make(runs, "compute-floor")}
-    assert list(compared(pair).difference(C=1e23)) == ["loss_difference"]
+    difference = compared(pair).difference(C=1e23)
+    assert list(difference) == ["loss_difference"]
+    assert difference["loss_difference"].dims == ("chain", "draw", "budget", "pair")
+
+
+def test_c_alone_is_a_budget():
+    assert is_budget(N=None, D=None, C="1e23")
+    assert not is_budget(N="7B", C="1e23")
+    assert not is_budget(C="1e23", U="10B")
+    assert not is_budget()
 
 
 def test_a_law_of_size_alone_says_nothing_of_a_budget(make):
