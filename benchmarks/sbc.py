@@ -427,20 +427,25 @@ def summarise(spec: Spec) -> dict[str, Any]:
     most = max(covered, key=lambda name: covered[name])
     failures = table["gate"].str.split().explode().value_counts()
     codes = [f"{code} {count}" for code, count in failures.items() if code]
+    half_width = (upper - lower).max() / 2 / n
+    smallest_p = min(1.0, len(names) * p_values[worst])
+    share_failed = (table["gate"] != "").mean()
+    share_repeated = (table["attempts"] > 1).mean()
+    seconds = table["seconds"].astype(float).median()
     return {
         "spec": f"`{spec.name}`",
         "hash": spec.hash[:8],
         "replicates": n,
         "largest deviation": f"{deviations[furthest]:.3f} ({furthest})",
-        "band, half width": f"{(upper - lower).max() / 2 / n:.3f}",
-        "smallest p (Bonferroni)": f"{min(1.0, len(names) * p_values[worst]):.2g} ({worst})",
+        "band, half width": f"{half_width:.3f}",
+        "smallest p (Bonferroni)": f"{smallest_p:.2g} ({worst})",
         "outside": ", ".join(outside_names) or "none",
         "90% intervals hold": f"{covered[least]:.1%} ({least}) to {covered[most]:.1%} ({most})",
-        "gate failed": f"{(table['gate'] != '').mean():.1%}",
+        "gate failed": f"{share_failed:.1%}",
         "codes": ", ".join(codes) or "-",
-        "repeated": f"{(table['attempts'] > 1).mean():.1%}",
+        "repeated": f"{share_repeated:.1%}",
         "no fit": len(everything) - n,
-        "seconds each": f"{table['seconds'].astype(float).median():.2f}",
+        "seconds each": f"{seconds:.2f}",
     }
 
 

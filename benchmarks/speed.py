@@ -207,7 +207,7 @@ def route_rows() -> dict[str, object]:
 
 
 def route_start() -> dict[str, str]:
-    """Time of light commands over that of importing a library which they need.
+    """Time of light commands, as a ratio to the time that importing their library takes.
 
     Each is the least of nine rounds, from compiled bytecode as after an installation by pip.
     """
@@ -307,7 +307,7 @@ def processes(rounds: int, ssl: str | None, points: str) -> list[dict[str, dict[
 
 
 def stan(points: str) -> dict[str, float] | str:
-    """Times of the same law by brms, or the reason why there are none."""
+    """Sampling times of the same law by brms, or why brms could not be run."""
     look = ["Rscript", "-e", "library(brms)"]
     try:
         found = subprocess.run(look, capture_output=True, check=False)

@@ -203,7 +203,7 @@ def _read(parameters: xr.Dataset, lowest: float) -> xr.Dataset:
 
 
 def _compare_with_laws(ratios: Mapping[str, np.ndarray]) -> str:
-    """Return how kappa compares with that of named laws.
+    """Return how kappa compares with its values in named laws.
 
     ratios : median, lower and upper bound of kappa over each law's kappa. A larger kappa means a
     weaker coupling.

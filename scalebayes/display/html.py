@@ -43,7 +43,7 @@ def paragraph(text: str, bold: bool = False) -> Html:
 
 
 def entries(texts: Iterable[object]) -> Html:
-    """Return findings or notes as a list; empty where there are none."""
+    """Return findings or notes as an HTML list, or empty text if there are no entries."""
     items = [f"<li>{escape(str(text))}</li>" for text in texts]
     if not items:
         return Html("")

@@ -23,7 +23,7 @@ INDENT = GAP = 2
 
 
 def available_width() -> int:
-    """Return the number of columns to fill: those of the terminal, at most `WIDTH`."""
+    """Return the number of columns to fill: the terminal's width, but at most `WIDTH`."""
     columns = shutil.get_terminal_size((WIDTH, 24)).columns
     return max(NARROWEST, min(columns, WIDTH))
 
@@ -109,6 +109,6 @@ def paragraph(text: str) -> str:
 
 
 def frame(table: pd.DataFrame) -> str:
-    """Return a table of texts as lines for a terminal, such as those of `list_models`."""
+    """Return a table of texts, such as that of `list_models`, as lines for a terminal."""
     rows: Any = table.reset_index().astype(str).to_dict("records")
     return align(rows)

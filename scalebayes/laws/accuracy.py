@@ -85,7 +85,7 @@ def gadre_error(*, a_inf: Numeric, P_c: Numeric, alpha_P: Numeric) -> dict[str, 
 
 
 def from_gadre_error(*, epsilon: float, k: float, gamma: float) -> dict[str, float]:
-    """Return parameters of this law, given those of error = epsilon - k exp(-gamma L)."""
+    """Return this law's parameters from the constants of error = epsilon - k exp(-gamma L)."""
     return {"a_inf": 1.0 - epsilon, "P_c": k ** (1 / gamma), "alpha_P": gamma}
 
 

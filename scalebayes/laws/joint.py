@@ -152,7 +152,7 @@ def hoffmann_amplitudes(
 
 
 def from_hoffmann(*, E: float, A: float, B: float, alpha: float, beta: float) -> dict[str, float]:
-    """Return this law's parameters from those of L = E + A/N^alpha + B/D^beta."""
+    """Return this law's parameters from the constants of L = E + A/N^alpha + B/D^beta."""
     return {
         "L_inf": E,
         "N_c": A ** (1 / alpha),
@@ -311,7 +311,7 @@ def gadre_constants(*, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric) -> dict[st
 
 
 def from_gadre(*, E: float, eta: float, a: float, b: float) -> dict[str, float]:
-    """Return this law's parameters from those of L = E + (a M^eta + b M^-eta) C^-eta."""
+    """Return this law's parameters from the constants of L = E + (a M^eta + b M^-eta) C^-eta."""
     return {
         "L_inf": E,
         "N_c": a ** (1 / (2 * eta)) / 6.0**0.5,

@@ -261,5 +261,5 @@ def keyword_names(function: Callable[..., Any]) -> list[str]:
 
 
 def _pick(function: Callable[..., Any], parameters: Mapping[str, Numeric]) -> dict[str, Numeric]:
-    """Return those of the parameters that are keyword-only arguments of the function."""
+    """Return the parameters that the function takes as keyword-only arguments."""
     return {name: parameters[name] for name in keyword_names(function) if name in parameters}

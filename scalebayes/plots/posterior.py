@@ -257,7 +257,7 @@ def frontier_exponents(
 
 
 def _source_label(source: str, row: pd.Series) -> str:
-    """Return the name of a source, with what its N counts where that is not all parameters."""
+    """Return the name of a source, marked if its N excludes the embedding parameters."""
     if row["counts"] == "non-embedding":
         return f"{source} (non-embedding)"
     return source

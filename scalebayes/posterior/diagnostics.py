@@ -130,7 +130,7 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
 
 
 def _convergence_table(posterior: xr.Dataset) -> pd.DataFrame:
-    """Return R-hat and effective sample sizes by variable, of a vector those of its worst entry."""
+    """Return R-hat and effective sample sizes by variable; a vector has its worst entry's."""
     import arviz_stats as azs
     import pandas as pd
 

@@ -97,7 +97,7 @@ def with_provenance(answer: xr.Dataset, record: Provenance) -> xr.Dataset:
 
 
 def provenance_of_fit(fit: Fit, span: float) -> Provenance:
-    """Provenance of an answer of one fit whose runs span so many decades."""
+    """Return the provenance of an answer of one fit. span: decades of compute of its runs."""
     ranges = {}
     for x in fit.spec.law_object.inputs:
         values = getattr(fit.runs, x)
@@ -115,7 +115,7 @@ def provenance_of_fit(fit: Fit, span: float) -> Provenance:
 def combine(
     answers: Mapping[str, xr.Dataset], weights: Sequence[float] | None = None
 ) -> Provenance:
-    """Provenance of an answer made of the answers of several fits: that of the worst of them.
+    """Return the provenance of an answer that combines several fits: the worst of each entry.
 
     The fewest decades that runs span, the inputs that the runs of all fits cover, the smallest
     noise scale, and all failed convergence checks.

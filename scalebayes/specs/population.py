@@ -39,12 +39,12 @@ SPREAD = "{}_spread"
 
 
 def pooled_names(spec: Spec) -> tuple[str, ...]:
-    """Return the parameters that each group has for itself: those of the law, and sigma."""
+    """Return the names of parameters that each group has: the law's parameters, and sigma."""
     return (*spec.law_object.parameter_names, "sigma")
 
 
 def shared_names(spec: Spec) -> tuple[str, ...]:
-    """Return the parameters that all groups share: those of the noise other than sigma."""
+    """Return the names of parameters that all groups share: the noise's, except sigma."""
     return tuple(name for name in spec.scatter_names if name != "sigma")
 
 
@@ -101,7 +101,7 @@ def turn(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> dict[st
 
 
 def turn_back(z: Mapping[str, Numeric], log_shares: Mapping[str, Numeric]) -> Recovered:
-    """Return natural coordinates from turned ones, and the log determinant, that of 1/kappa."""
+    """Return natural coordinates from turned ones, and the log determinant, -log kappa."""
     slopes = _slopes(z, log_shares)
     if len(slopes) != 2:
         return dict(z), 0.0

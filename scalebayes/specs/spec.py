@@ -160,7 +160,7 @@ class Spec(BaseModel):
 
     @property
     def scatter_names(self) -> tuple[str, ...]:
-        """Parameters that are not the law's: those of the noise, and the discrepancy's eta."""
+        """Names of the parameters of the noise and of the discrepancy."""
         return tuple(self.observation.priors)
 
     @property

@@ -196,7 +196,9 @@ def _counted(law: Law, parameters: Mapping[str, np.ndarray]) -> dict[str, np.nda
     for i in range(chains):
         chain = {name: value[i] for name, value in parameters.items()}
         simulated.append(simulated_exponents(law, chain))
-    found = {name: np.stack([one[name] for one in simulated]) for name in simulated[0]}
+    found = {}
+    for name in simulated[0]:
+        found[name] = np.stack([one[name] for one in simulated])
     found["a_opt"] = law.derive(parameters)["a_opt"]
     found["at_large"] = local_exponent(law, parameters, LARGE)
     return {name: found[name] for name in COUNTED}

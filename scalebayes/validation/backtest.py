@@ -312,7 +312,7 @@ def backtest(
 
 
 def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtest:
-    """Backtest with the scores and notes of several, such as those of several tables."""
+    """Return one backtest with the scores and notes of several, such as one for each table."""
     import pandas as pd
 
     backtests = list(backtests)

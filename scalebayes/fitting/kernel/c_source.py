@@ -284,7 +284,7 @@ def _reduce(node: Any, function: Function, operator: Operator) -> None:
 
 
 def _write_dimensions(node: Any, function: Function) -> None:
-    """Reorder dimensions, remove those of length one or insert new ones."""
+    """Reorder dimensions, remove dimensions of length one, or insert new dimensions."""
     term = function.term(node.inputs[0])
     axes: list[str | None] = []
     for dimension in node.op.new_order:

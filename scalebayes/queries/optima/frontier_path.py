@@ -101,7 +101,7 @@ class Path:
         return np.column_stack(places), np.column_stack(easy)
 
     def _nodes_around(self, budget: float) -> np.ndarray:
-        """Return rising log budgets: those of the path, and closer ones around a budget."""
+        """Return rising log budgets: the path's own, and closer ones around a budget."""
         middle = np.log10(budget)
         close = np.arange(middle - CLOSE, middle + CLOSE, CLOSE_STEP)
         within = (close > self.decades[0]) & (close < self.decades[-1])
