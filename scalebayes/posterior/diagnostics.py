@@ -15,13 +15,11 @@ import xarray as xr
 from scalebayes.display import html
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import SAMPLED, Fit, draws
+from scalebayes.posterior.stated import log_stated
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from scalebayes.laws import Parameter
-    from scalebayes.specs.spec import Spec
 
 MAX_R_HAT = 1.01
 """Largest R-hat that passes (Vehtari et al. 2021)."""
@@ -343,8 +341,8 @@ def _prior_warnings(fit: Fit) -> Iterator[Message]:
     """Yield warnings of parameters whose posterior is nearly as wide as their prior."""
     posterior, prior = draws(fit), draws(fit, "prior")
     for parameter in fit.spec.law_object.parameters:
-        posterior_width = log_size(posterior, parameter, fit.spec).std()
-        prior_width = log_size(prior, parameter, fit.spec).std()
+        posterior_width = log_stated(posterior, parameter.name, fit.spec).std()
+        prior_width = log_stated(prior, parameter.name, fit.spec).std()
         ratio = float(posterior_width / prior_width)
         if ratio > PRIOR_SHARE:
             text = (
@@ -352,18 +350,3 @@ def _prior_warnings(fit: Fit) -> Iterator[Message]:
                 "the runs say little about it"
             )
             yield Message("PRIOR_DECIDES", "warning", text)
-
-
-def log_size(values: xr.Dataset, parameter: Parameter, spec: Spec) -> xr.DataArray:
-    """Return the log of the quantity that a parameter's prior is stated on, NaN where not finite.
-
-    The quantity is the parameter itself; for a scale x_c, whose prior is stated at a reference x0,
-    it is the size (x_c / x0)^alpha of its term there.
-    """
-    log = xr.ufuncs.log(values[parameter.name])
-    reference = spec.priors[parameter.name].at
-    if reference is None:
-        size = log
-    else:
-        size = values[parameter.exponent] * (log - float(np.log(reference)))
-    return size.where(np.isfinite(size))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.posterior.diagnostics import log_size
 from scalebayes.posterior.fit import Fit, draws
+from scalebayes.posterior.stated import log_stated
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.spec import Spec
 
@@ -48,7 +47,7 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
             # A shifted prior (tail weight of the noise) is not described by median and width.
             priors[name] = prior
             continue
-        log = _log_of_prior_quantity(posterior, name, spec)
+        log = log_stated(posterior, name, spec)
         values = {
             "dist": "LogNormal",
             "median": float(np.exp(log.median())),
@@ -65,11 +64,3 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
         "spread": {},
     }
     return spec.model_copy(update=changes)
-
-
-def _log_of_prior_quantity(posterior: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
-    """Return the log of the quantity that a prior is stated on: size of a term or a parameter."""
-    for parameter in spec.law_object.parameters:
-        if parameter.name == name:
-            return log_size(posterior, parameter, spec)
-    return xr.ufuncs.log(posterior[name])

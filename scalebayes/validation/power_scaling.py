@@ -38,6 +38,7 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, draw_labels, draws, refuse_view
 from scalebayes.posterior.likelihood import make_likelihood
+from scalebayes.posterior.stated import log_stated
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
@@ -137,25 +138,9 @@ def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
 
 
 def stated_logs(fit: Fit) -> dict[str, np.ndarray]:
-    """Log of the quantity on which each prior is stated, above its shift, (chain, draw).
-
-    The prior of a scale such as N_c is stated on the size of its term (N_c / N)^alpha_N at a
-    reference input N.
-    """
+    """Log of the quantity on which each prior is stated, above its shift, (chain, draw)."""
     posterior = draws(fit)
-    spec = fit.spec
-    logs = {}
-    for parameter in spec.law_object.parameters:
-        log = np.log(posterior[parameter.name].values)
-        reference = spec.priors[parameter.name].at
-        if reference is not None:
-            log = log - np.log(reference)
-            if parameter.exponent:
-                log = posterior[parameter.exponent].values * log
-        logs[parameter.name] = log
-    for name in spec.scatter_names:
-        logs[name] = np.log(posterior[name].values - spec.priors[name].shift)
-    return logs
+    return {name: log_stated(posterior, name, fit.spec).values for name in fit.spec.priors}
 
 
 def log_density(fit: Fit, name: str, log_value: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.posterior.diagnostics import log_size
+from scalebayes.posterior.stated import log_stated
 from scalebayes.specs.parts import Prior
 from tests.fixtures import pooled_spec
 
@@ -144,7 +144,7 @@ def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
     posterior = fit(runs, spec).tree["posterior"].to_dataset()
     sizes = np.stack(
         [
-            log_size(posterior, p, spec).values.reshape(-1, len(ROWS)).T
+            log_stated(posterior, p.name, spec).values.reshape(-1, len(ROWS)).T
             for p in spec.law_object.parameters
         ]
     )
