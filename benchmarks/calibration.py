@@ -12,22 +12,21 @@ the coverage at the distance of a user's question. Run with ``python benchmarks/
 from __future__ import annotations
 
 import argparse
-import os
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from dev_tables import ROOT, TABLES, make_dev_splits, trainings
 
 import scalebayes as sb
 from scalebayes.baselines import huber
-from scalebayes.data.subsets import make_splits
+from scalebayes.data.subsets import Split
 from scalebayes.validation import backtest as bt
 from scalebayes.validation import sensitivity
 
-ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PAGE = ROOT / "docs" / "calibration.md"
 COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
@@ -48,45 +47,39 @@ TARGETS = (
     (f"CRPS over that of {HUBER}", "huber_ratio", 0.0, 0.75),
 )
 """Name, column of the table of scores, and target range, chosen before anything was measured."""
-TABLES = ("hoffmann2022", "pile2023", "gemstones2025", "muennighoff2023", "misfitting2025")
-
-
-def load(name: str) -> sb.Runs | None:
-    """Read a table as a user would fit it; None if its file is missing."""
-    if name in sb.list_runs().query("at_hand == 'embedded'").index:
-        return sb.load_runs(name)
-    path = SHARED / f"{name}.csv"
-    if not path.is_file():
-        print(f"skipped {name}: no {path}")
-        return None
-    table = pd.read_csv(path)
-    if name == "muennighoff2023":
-        table = table[table["epochs"] <= 1]  # the laws know nothing of repeated data
-    if name == "misfitting2025":
-        best = table.groupby(["params", "tokens"])["loss"].idxmin()  # of all learning rates
-        table = table.loc[best]
-    return sb.read_runs(table, name=name)
 
 
 def measure(name: str, keep: Path | None, workers: int) -> bt.Backtest | None:
-    """Backtest a table, or reuse its scores from an earlier run; None if its file is missing."""
-    runs = load(name)
-    if runs is None:
+    """Score the splits of a table, or reuse its scores; None if its file is missing."""
+    made = make_dev_splits(name)
+    if made is None:
         return None
-    kept = keep / f"{name}-{runs.hash[:12]}.csv" if keep else None
-    cuts, notes = make_splits(runs)
+    splits, notes = made
+    kept = keep / f"{name}-{key_of(splits)}.csv" if keep else None
     if kept and kept.is_file():
-        return bt.Backtest(pd.read_csv(kept), tuple(notes))
-    started = time.perf_counter()
-    result = bt.backtest(runs, METHODS, workers=workers)
-    print(
-        f"{name}: {len(runs)} runs, {len(cuts)} splits, {time.perf_counter() - started:.0f} s",
-        flush=True,
-    )
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        result.scores.to_csv(kept, index=False)
-    return result
+        scores = pd.read_csv(kept, dtype={"run": str})
+    else:
+        started = time.perf_counter()
+        scores = bt.score_splits(splits, METHODS, workers=workers).scores
+        seconds = time.perf_counter() - started
+        print(f"{name}: {len(splits)} splits, {seconds:.0f} s", flush=True)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            scores.to_csv(kept, index=False)
+    shared = trainings(name)
+    if len(shared):
+        scores = scores.assign(training=scores["run"].map(shared))
+    return bt.Backtest(scores, tuple(notes))
+
+
+def key_of(splits: Sequence[Split]) -> str:
+    """Return the first digits of a hash of the splits and of the models that are scored on them."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(f"{split.label} {split.train.hash} {split.held_out.hash}".encode())
+    for model in SPECS:
+        digest.update(sb.read_model(model).hash.encode())
+    return digest.hexdigest()[:12]
 
 
 def targets(result: bt.Backtest) -> pd.DataFrame:

@@ -85,7 +85,8 @@ class Backtest:
     ----------
     scores : pandas.DataFrame
         One row for each method, split and held-out run: ``table``, ``split``, ``train_runs``,
-        ``method``, ``run``, the inputs, ``loss``, the forecast's ``median``, ``inside50``,
+        ``method``, ``run``, ``training`` (that of the run, where the table has a column of that
+        name, else the run itself), the inputs, ``loss``, the forecast's ``median``, ``inside50``,
         ``inside80`` and ``inside90``, ``crps``, ``interval_score`` (of 90%), ``bias`` (median minus
         loss) and ``abs_error`` in nats, ``z`` (loss minus the forecast's mean, in standard
         deviations of the forecast), ``scatter`` (posterior median of sigma; NaN without a fit),
@@ -270,14 +271,36 @@ def backtest(
         When a share or a distance is out of range, or a forecast is not finite or does not have the
         shape (draws, targets).
     """
+    chosen = _methods(methods)
+    fewest = MIN_TRAINING_RUNS
+    for method in chosen.values():
+        if isinstance(method, Spec):
+            fewest = max(fewest, len(method.law_object.parameters) + 1)
+    splits, notes = make_splits(runs, shares, decades, fewest=fewest)
+    scored = score_splits(
+        splits, chosen, seed=seed, workers=workers, folder=folder, progress=progress, **sampler
+    )
+    return Backtest(scored.scores, tuple(notes))
+
+
+def score_splits(
+    splits: Sequence[Split],
+    methods: Sequence[str | Spec] | Mapping[str, Method] = METHODS,
+    *,
+    seed: int = 0,
+    workers: Workers = 1,
+    folder: str | Path | None = None,
+    progress: bool | None = None,
+    **sampler: Any,
+) -> Backtest:
+    """Scores of forecasts of given splits, whose labels differ; `backtest` makes splits by compute.
+
+    Parameters and errors are those of `backtest`.
+    """
     import pandas as pd
 
     chosen = _methods(methods)
     specs = {name: method for name, method in chosen.items() if isinstance(method, Spec)}
-    fewest = MIN_TRAINING_RUNS
-    for spec in specs.values():
-        fewest = max(fewest, len(spec.law_object.parameters) + 1)
-    splits, notes = make_splits(runs, shares, decades, fewest=fewest)
     options = SAMPLER | sampler | {"seed": seed}
 
     # Fits by (split, method): made beforehand by workers, or one by one as they are needed.
@@ -307,8 +330,8 @@ def backtest(
             else:
                 forecast = _called(method, split, name, seed)
             drawn[split.label, name] = forecast
-            scores.append(_score_split(split, name, forecast))
-    return Backtest(pd.concat(scores, ignore_index=True), tuple(notes))
+            scores.append(score_split(split, name, forecast))
+    return Backtest(pd.concat(scores, ignore_index=True))
 
 
 def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtest:
@@ -392,12 +415,15 @@ def pool(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([part[rows] for part, rows in zip(parts, chosen, strict=True)])
 
 
-def _score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
+def score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
     """Return the rows of `Backtest.scores` of one split and method."""
     held_out = split.held_out
     decades = np.log10(held_out.C / split.train.C.max())
-    table = held_out.table[["N", "D", "C", "loss"]].rename_axis("run").reset_index()
+    table = held_out.table[["N", "D", "C", "loss"]].reset_index()
+    source = "training" if "training" in held_out.table else "run"
+    training = held_out.table.reset_index()[source]
     return table.assign(
+        training=training,
         table=held_out.name,
         split=split.label,
         train_runs=len(split.train),
