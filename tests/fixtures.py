@@ -8,8 +8,10 @@ import xarray as xr
 
 import scalebayes as sb
 from scalebayes.fitting.fit import _tree
+from scalebayes.fitting.graph import sampler_data
 from scalebayes.fitting.samplers import STATS, named
 from scalebayes.posterior.fit import METADATA
+from scalebayes.specs.table_units import normalise
 from scalebayes.validation.sensitivity import variants
 
 BESIROGLU = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
@@ -50,6 +52,9 @@ VALUES = {
     "eta": 0.02,
 }
 """Round values of parameters, about those of published fits. `scattered` draws around them."""
+
+REFERENCE = {"N": 1e9, "D": 2e10, "C": 1e21, "S": 1e4, "P": 15.0}
+"""Inputs at which sizes of terms are given."""
 
 INTEGRATED = variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
 """The default model with Normal noise, which lets the discrepancy be integrated out."""
@@ -129,7 +134,7 @@ def priors_without_noise(spec):
 def scattered(model, values, shape, rng, width=0.02):
     """Return draws of every parameter of a spec around values, and around 0.4 where none is given.
 
-    The value of a scale such as N_c is the size of its term in nats at the prior's reference input.
+    The value of a scale such as N_c is the size of its term in nats at `REFERENCE`.
     """
     spec = sb.read_model(model)
     drawn = {
@@ -138,7 +143,7 @@ def scattered(model, values, shape, rng, width=0.02):
     }
     for parameter in spec.law_object.parameters:
         if parameter.scale_of:
-            at = spec.priors[parameter.name].at
+            at = REFERENCE[parameter.scale_of]
             drawn[parameter.name] = at * drawn[parameter.name] ** (1 / drawn[parameter.exponent])
     return drawn
 
@@ -164,6 +169,17 @@ def pooled_spec(model):
         "spread": spread,
     }
     return sb.Spec.model_validate(stated)
+
+
+def normalised(runs, model):
+    """Return a table and a spec in the units in which the law is sampled."""
+    both = normalise(runs, sb.read_model(model))
+    return both.runs, both.spec
+
+
+def data_of(runs, model):
+    """Return the data of a compiled sampler of a spec on a table."""
+    return sampler_data(*normalised(runs, model))
 
 
 def draws_around(model, shape, seed=1, width=0.02, **changed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from scalebayes.fitting.preflight import check_settings, check_table
 from scalebayes.fitting.samplers import Backend, Sampler, own_settings, prepare
 from scalebayes.posterior.diagnostics import Diagnosis, convergence
 from scalebayes.posterior.fit import METADATA, Fit
+from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec, read_model
+from scalebayes.specs.table_units import normalise, to_table
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import Progress
 
@@ -114,7 +116,7 @@ def fit(
             if found is not None:
                 bar.say(f"{spec.name}: the same fit was made before, and is read from {path}")
                 if found.gate_failures:
-                    _warn(found, convergence(found.tree))
+                    _warn(found, convergence(normalised_tree(found)))
                 return found
         made, gate = _fit(spec, runs, backend, settings, seed, bar)
         if path is not None:
@@ -127,11 +129,18 @@ def fit(
 def _fit(
     spec: Spec, runs: Runs, backend: Backend, settings: dict[str, Any], seed: int, bar: Progress
 ) -> tuple[Fit, Diagnosis]:
-    """Return a new fit with its metadata, and the outcome of the convergence checks."""
+    """Return a new fit with its metadata, and the outcome of the convergence checks.
+
+    Sampling and its checks see the normalised table, so that the units of the table decide nothing.
+    """
     started = time.perf_counter()
-    sampler = prepare(backend, spec, runs, bar)
+    normalised = normalise(runs, spec)
+    sampler = prepare(backend, normalised.spec, normalised.runs, bar)
     kept = _sample_until_the_gate_passes(sampler, settings, seed, spec, bar)
-    tree = _tree(kept.sampled, spec, runs, seed)
+    sampled = kept.sampled
+    posterior = to_table(sampled["posterior"].to_dataset(), spec, normalised.units)
+    sampled["posterior"] = xr.DataTree(posterior)
+    tree = _tree(sampled, spec, runs, seed)
     metadata = {
         "seed": int(seed),
         "asked": settings,
@@ -140,6 +149,7 @@ def _fit(
         "partial": kept.partial,
         "gate_failures": [message.code for message in kept.gate.messages],
         "hashes": {"spec": spec.hash, "runs": runs.hash},
+        "units": asdict(normalised.units),
         "versions": _versions() | sampler.versions,
         "seconds": round(time.perf_counter() - started, 2),
         **sampler.about,
@@ -233,7 +243,9 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     log_loss = table["loss"].copy(data=spec.law_object.log_response(runs))
 
     groups = {name: group.to_dataset() for name, group in sampled.children.items()}
-    groups["prior"] = pooling_of(spec).prior(runs, PRIOR_DRAWS, seed)
+    normalised = normalise(runs, spec)
+    prior = pooling_of(normalised.spec).prior(runs, PRIOR_DRAWS, seed)
+    groups["prior"] = to_table(prior, spec, normalised.units)
     groups["observed_data"] = xr.Dataset({"log_loss": log_loss})
     groups["constant_data"] = table
     values = len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"]

@@ -19,6 +19,7 @@ from scalebayes.fitting.graph_groups import add_groups, pooled_data
 from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec, read_model
+from scalebayes.specs.table_units import normalise
 from scalebayes.utils.parallel import one_thread
 
 if TYPE_CHECKING:
@@ -32,13 +33,26 @@ if TYPE_CHECKING:
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
     """Return the `pm.Model` of a spec on a table of runs, to sample or inspect it yourself.
 
+    The model is that of the normalised table (`scalebayes.specs.table_units`): inputs over their
+    geometric means and losses over theirs. `scalebayes.laws.Law.rescale` brings its parameters to
+    the units of the table.
+
     The free variables are the natural coordinates of the law (`scalebayes.laws.coordinates`), flat,
     in units of rough posterior widths around a least-squares start. The potential ``prior`` holds
     the prior of the spec on the parameters and the Jacobian between the two.
     """
+    normalised = normalise(runs, read_model(model))
+    return build_model(normalised.runs, normalised.spec)
+
+
+def build_model(runs: Runs, spec: Spec) -> pm.Model:
+    """Return the `pm.Model` of a spec on a table, in the units of both.
+
+    No prior may be relative to the table: `scalebayes.specs.table_units.normalise` makes such a
+    pair of a table and a spec.
+    """
     import pymc as pm
 
-    spec = read_model(model)
     with pm.Model() as graph:
         data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
         if spec.is_pooled:
@@ -106,7 +120,7 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
     from pytensor.graph.replace import clone_replace
     from pytensor.graph.traversal import graph_inputs
 
-    model = pymc_model(runs, spec)
+    model = build_model(runs, spec)
     free = model.value_vars
     log_density = model.logp()
     kept = model.replace_rvs_by_values([model[name] for name in keep])
@@ -171,7 +185,7 @@ def structure(spec: Spec, runs: Runs) -> tuple[object, ...]:
     """
     priors = []
     for name, prior in spec.priors.items():
-        priors.append((name, prior.dist, prior.at is None, prior.shift))
+        priors.append((name, prior.dist, prior.at is None, prior.over, prior.shift))
     observation = spec.observation.structure(runs)
     pooling = pooling_of(spec).structure(runs)
     return spec.law, spec.noise, observation, tuple(priors), pooling

@@ -19,8 +19,8 @@ def prior_data(name: str, prior: Prior) -> dict[str, np.ndarray]:
     data = {}
     for key, value in prior.distribution.pymc_arguments().items():
         data[f"prior_{name}_{key}"] = np.asarray(value)
-    if prior.at is not None:
-        data[f"prior_{name}_log_at"] = np.asarray(float(np.log(prior.at)))
+    if prior.log_at is not None:
+        data[f"prior_{name}_log_at"] = np.asarray(prior.log_at)
     return data
 
 
@@ -37,6 +37,9 @@ def log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]
             # The size of the term is (scale / reference)^exponent, and the prior is on that.
             log_ratio = log_value - data[f"prior_{name}_log_at"]
             log_value = np.exp(logs[parameter.exponent]) * log_ratio
+        if prior.over is not None:
+            # The ratio to the other parameter, whose log shifts this one: no further Jacobian.
+            log_value = log_value - logs[prior.over]
         distribution = _pymc_class(prior).dist(**_arguments(name, prior, data))
         # The Jacobian of the log is the value itself.
         total = total + (pm.logp(distribution, np.exp(log_value)) + log_value)

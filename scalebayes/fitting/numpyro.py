@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes.errors import FitError
-from scalebayes.fitting.graph import pymc_model
+from scalebayes.fitting.graph import build_model
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +62,7 @@ def prepare(spec: Spec, runs: Runs) -> Callable[[dict[str, Any], int], xr.DataTr
     The table becomes constants of the compiled function, so that every table compiles anew: this
     backend is for large ones.
     """
-    graph = pymc_model(runs, spec)
+    graph = build_model(runs, spec)
 
     def sample_graph(settings: dict[str, Any], seed: int) -> xr.DataTree:
         return sample(graph, settings, seed)

@@ -37,7 +37,7 @@ from scalebayes.specs.population import (
     turn,
     turn_back,
 )
-from scalebayes.specs.spec import Spec
+from scalebayes.specs.spec import Spec, stated_draws
 
 SIGMA_GUESS = 0.01
 """The pilot's first guess of sigma."""
@@ -110,7 +110,8 @@ class _Problem:
         rng = np.random.default_rng(0)
         spreads = [spec.spread[p].draw(rng, PRIOR_DRAWS) for p in self.parameters]
         self.spreads = np.array([np.median(drawn) for drawn in spreads])
-        logs = [np.log(spec.priors[p].draw(rng, PRIOR_DRAWS)) for p in self.parameters]
+        medians = stated_draws(spec, rng, PRIOR_DRAWS)
+        logs = [np.log(medians[p]) for p in self.parameters]
         self.prior_mean = np.array([np.median(drawn) for drawn in logs])
         self.prior_sd = np.array([drawn.std() for drawn in logs])
 

@@ -16,7 +16,7 @@ import xarray as xr
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError
 from scalebayes.fitting import numpyro
-from scalebayes.fitting.graph import pymc_model, sampler_data, structure
+from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
 from scalebayes.fitting.kernel.kernel import kernel
 from scalebayes.fitting.nutpie import KernelSampler, compile_model, read_trace, sample
@@ -81,7 +81,10 @@ def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
 
 
 def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:
-    """Return the sampler of a spec on a table, compiled or taken from this process."""
+    """Return the sampler of a spec on a table, compiled or taken from this process.
+
+    Both are in one unit, and no prior is relative to the table.
+    """
     if backend == "jax":
         return _prepare_numpyro(spec, runs, bar)
     compiled = bar.during(f"preparing {spec.name} (once per process)", compile_with, spec, runs)
@@ -164,7 +167,7 @@ def engine(spec: Spec, runs: Runs) -> Engine:
 def _numba(spec: Spec, runs: Runs, keep: Sequence[str]) -> Any:
     """Let nutpie compile the model."""
     try:
-        return compile_model(pymc_model(runs, spec), keep)
+        return compile_model(build_model(runs, spec), keep)
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "compiledir" not in str(error):
             raise

@@ -14,7 +14,7 @@ from scalebayes.laws.terms import log_power
 NEWTON_STEPS = 8
 """Newton steps of `bounded`: for gamma from 0.1 to 10 the error is below 1e-12 after six."""
 
-C_0 = Parameter("C_0", "C_0", "compute below which the loss is nearly flat")
+C_0 = Parameter("C_0", "C_0", "compute below which the loss is nearly flat", unit="C")
 GAMMA = Parameter(
     "gamma",
     r"\gamma",
@@ -24,8 +24,9 @@ L_DROP = Parameter(
     "L_drop",
     r"\Delta L",
     "loss of an untrained model minus the irreducible loss",
+    unit="loss",
 )
-C_1 = Parameter("C_1", "C_1", "compute at the first break")
+C_1 = Parameter("C_1", "C_1", "compute at the first break", unit="C")
 ALPHA_1 = Parameter("alpha_1", r"\alpha_1", "exponent after the first break")
 ALPHA_2 = Parameter("alpha_2", r"\alpha_2", "exponent after the second break")
 F = Parameter("f", "f", "width of a break, in e-folds of compute")

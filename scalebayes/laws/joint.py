@@ -20,6 +20,7 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, ALPHA_ND, D_C, KAPPA, L_INF, N_C
+from scalebayes.laws.rescaling import Units
 from scalebayes.laws.terms import log_power, power
 
 N_REFERENCE = 1e9
@@ -349,16 +350,36 @@ def overtraining(
     )
 
 
+def _rescale_product(
+    units: Units, *, L_0: Numeric, alpha_N: Numeric, alpha_D: Numeric
+) -> dict[str, Numeric]:
+    """Return the parameters of `product` in other units: the reference is a constant."""
+    log_L_0 = np.log(L_0) + units.log_response
+    log_L_0 = log_L_0 + alpha_N * units.log_inputs["N"] + alpha_D * units.log_inputs["D"]
+    return {"L_0": np.exp(log_L_0), "alpha_N": alpha_N, "alpha_D": alpha_D}
+
+
+PRODUCT_L_0 = Parameter(
+    "L_0",
+    "L_0",
+    "loss at 1B parameters and 20B tokens, nats per token",
+    unit="loss",
+    at_reference=True,
+)
+
+
 @law(
     title="A product of powers",
     parameters=(
-        Parameter("L_0", "L_0", "loss at 1B parameters and 20B tokens, nats per token"),
+        PRODUCT_L_0,
         ALPHA_N,
         ALPHA_D,
     ),
     latex=r"L_0\,(10^9/N)^{\alpha_N}\,(2\cdot 10^{10}/D)^{\alpha_D}",
     references=("kaplan2020",),
     coordinates=coordinates.log_linear("L_0", {"N": N_REFERENCE, "D": D_REFERENCE}),
+    reference={"N": N_REFERENCE, "D": D_REFERENCE},
+    own_rescale=_rescale_product,
 )
 def product(N: Numeric, D: Numeric, *, L_0: Numeric, alpha_N: Numeric, alpha_D: Numeric) -> Numeric:
     """L = L_0 (1e9/N)^alpha_N (2e10/D)^alpha_D.

@@ -6,12 +6,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from scalebayes.display import html
 from scalebayes.laws.coordinates import Coordinates
+from scalebayes.laws.rescaling import COUNTS, LOSS, SAME_UNIT, Units, rescale_by_declaration
 
 type Numeric = Any
 """A float, a NumPy or xarray array, or a PyTensor variable; each law works on all of them."""
@@ -31,6 +33,8 @@ INPUTS = {
 """
 LIMIT = 1e300
 """Stands for an infinite input: it has a finite log, and every power term is negligible there."""
+TRIAL = np.array([0.4, 0.7, 1.0])
+"""Places at which `Law.has_free_units` evaluates a law."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,15 @@ class Parameter:
 
     A scale such as ``N_c`` in (N_c/N)^alpha_N names its input and its exponent. Its prior is stated
     on the size of the term at a reference input, which is easier to judge than N_c itself (see
-    `scalebayes.specs.priors.Prior`).
+    `scalebayes.specs.parts.Prior`).
+
+    Attributes
+    ----------
+    unit
+        The quantity in whose unit a parameter that is no scale is measured: ``"loss"``, the name
+        of an input, or None for a pure number such as an exponent.
+    at_reference
+        Whether the parameter is the value of something at the inputs in `Law.reference`.
     """
 
     name: str
@@ -47,6 +59,13 @@ class Parameter:
     meaning: str
     scale_of: str | None = None
     exponent: str | None = None
+    unit: str | None = None
+    at_reference: bool = False
+
+    @property
+    def can_be_relative(self) -> bool:
+        """Whether a prior of this parameter may be stated relative to the table."""
+        return self.scale_of is not None or self.unit is not None or self.at_reference
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,8 @@ class Law:
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = ()
     notations: tuple[Callable[..., dict[str, float]], ...] = field(default=(), repr=False)
     response: str = "loss"
+    reference: Mapping[str, float] = field(default_factory=dict, repr=False)
+    own_rescale: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
@@ -164,6 +185,49 @@ class Law:
             f"got values for {{{', '.join(values)}}}; law '{self.name}' reads {choices}"
         )
 
+    def rescale(self, parameters: Mapping[str, Numeric], units: Units) -> dict[str, Numeric]:
+        """Return the parameters for inputs and response that are multiplied by constants.
+
+        With c and T the constants of ``units``, law(c x, rescaled) = T law(x, parameters).
+
+        Parameters
+        ----------
+        parameters
+            Values of the parameters by name; entries that are no parameter of this law are ignored.
+        units
+            The constants. `Units.inverse` changes back.
+        """
+        own = {name: parameters[name] for name in self.parameter_names}
+        # A scale whose exponent is almost zero overflows, and infinite serves every purpose.
+        with np.errstate(over="ignore"):
+            if self.own_rescale is not None:
+                return self.own_rescale(units, **own)
+            return rescale_by_declaration(self.parameters, own, units)
+
+    @cached_property
+    def has_free_units(self) -> bool:
+        """Whether `rescale` undoes every change of units, found by evaluating the law.
+
+        False for a law with a constant of its own in units of an input or of the loss, or with
+        parameters whose units are not declared. Such a law is fitted in the units of its table.
+        """
+        inputs = {x: 2.0 + TRIAL * i for i, x in enumerate(self.inputs)}
+        names = self.parameter_names
+        parameters = {name: 0.3 + 0.6 * TRIAL * i / len(names) for i, name in enumerate(names)}
+        log_inputs = {}
+        for i, x in enumerate(self.inputs):
+            log_inputs[x] = 0.0 if x in COUNTS else 0.7 - 0.4 * i
+        for x, other in SAME_UNIT.items():
+            if x in log_inputs:
+                log_inputs[x] = log_inputs.get(other, log_inputs[x])
+        units = Units(log_inputs, 0.5 if self.response == LOSS else 0.0)
+
+        rescaled = self.rescale(parameters, units)
+        multiplied = {x: value * np.exp(log_inputs[x]) for x, value in inputs.items()}
+        found = self.evaluate(multiplied, rescaled)
+        expected = np.exp(units.log_response) * self.evaluate(inputs, parameters)
+        return bool(np.allclose(found, expected, rtol=1e-9, atol=0.0))
+
 
 LAWS: dict[str, Law] = {}
 """Every declared law by name; the decorator `law` fills it."""
@@ -181,6 +245,8 @@ def law(
     derived: tuple[Callable[..., dict[str, Numeric]], ...] = (),
     notations: tuple[Callable[..., dict[str, float]], ...] = (),
     response: str = "loss",
+    reference: Mapping[str, float] | None = None,
+    own_rescale: Callable[..., dict[str, Numeric]] | None = None,
 ) -> Callable[[Callable[..., Numeric]], Law]:
     """Return a decorator that declares a function as a law and adds it to `LAWS`.
 
@@ -209,6 +275,11 @@ def law(
         Functions from a paper's own constants to the parameters.
     response
         Attribute of `Runs` that the function predicts: "loss", or "odds" (of an accuracy).
+    reference
+        Values of inputs that the formula contains as constants, by input.
+    own_rescale
+        Function from `Units` and the parameters to the parameters in those units, for a law with
+        a ``reference``; by default the units of the parameters determine it.
 
     Raises
     ------
@@ -244,6 +315,8 @@ def law(
             derived=derived,
             notations=notations,
             response=response,
+            reference=dict(reference or {}),
+            own_rescale=own_rescale,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
         if declared_law.name in LAWS:

@@ -7,6 +7,7 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_N
+from scalebayes.laws.rescaling import Units
 
 N_REFERENCE = 1e9
 """Parameters at which the loss and the exponent of the experts are stated."""
@@ -14,8 +15,16 @@ LN_10 = float(np.log(10.0))
 MAX_LOG_CUTOFF = 690.0
 """Largest log of the cutoff N that is returned: exp(690) is about 1e300 and does not overflow."""
 
-L_0 = Parameter("L_0", "L_0", "loss of 1B parameters without routing at Eh = 1, nats per token")
-ALPHA_E = Parameter("alpha_E", r"\alpha_E", "exponent of the experts at 1B parameters")
+L_0 = Parameter(
+    "L_0",
+    "L_0",
+    "loss of 1B parameters without routing at Eh = 1, nats per token",
+    unit="loss",
+    at_reference=True,
+)
+ALPHA_E = Parameter(
+    "alpha_E", r"\alpha_E", "exponent of the experts at 1B parameters", at_reference=True
+)
 GAMMA = Parameter(
     "gamma", r"\gamma", "decrease of either exponent for each e-fold of the other input"
 )
@@ -65,6 +74,32 @@ def clark_constants(
     }
 
 
+def _rescale_routed(
+    units: Units,
+    *,
+    L_0: Numeric,
+    alpha_N: Numeric,
+    alpha_E: Numeric,
+    gamma: Numeric,
+    E_start: Numeric,
+    E_max: Numeric,
+) -> dict[str, Numeric]:
+    """Return the parameters of `routed` in other units: the reference N is a constant.
+
+    With N = c N', log(N/1e9) = log(N'/1e9) + log c, which adds to the coefficients of the constant
+    and of e. So alpha_E at 1B parameters may be negative although it is positive among the runs.
+    """
+    log_c = units.log_inputs["N"]
+    return {
+        "L_0": np.exp(np.log(L_0) + units.log_response + alpha_N * log_c),
+        "alpha_N": alpha_N,
+        "alpha_E": alpha_E + gamma * log_c,
+        "gamma": gamma,
+        "E_start": E_start,
+        "E_max": E_max,
+    }
+
+
 @law(
     title="Powers of size and experts that interact (Clark et al. 2022)",
     parameters=(L_0, ALPHA_N, ALPHA_E, GAMMA, E_START, E_MAX),
@@ -80,6 +115,8 @@ def clark_constants(
     ),
     derived=(clark_constants,),
     notations=(from_clark,),
+    reference={"N": N_REFERENCE},
+    own_rescale=_rescale_routed,
 )
 def routed(
     N: Numeric,

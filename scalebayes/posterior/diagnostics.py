@@ -15,7 +15,12 @@ import xarray as xr
 from scalebayes.display import html
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import SAMPLED, Fit, draws
-from scalebayes.posterior.stated import log_stated
+from scalebayes.posterior.stated import (
+    log_stated,
+    normalised_draws,
+    normalised_tree,
+    stated_spec,
+)
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -92,7 +97,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     ----------
     Vehtari et al. (2021), doi:10.1214/20-BA1221. Betancourt (2016), arXiv:1604.00695.
     """
-    gate = convergence(fit.tree, partial=fit.partial)
+    gate = convergence(normalised_tree(fit), partial=fit.partial)
     if fit.groups:
         return Diagnosis((*gate.messages, *_group_warnings(fit)), gate.table)
     if fit.view is not None and fit.view.is_new:
@@ -339,10 +344,11 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
 
 def _prior_warnings(fit: Fit) -> Iterator[Message]:
     """Yield warnings of parameters whose posterior is nearly as wide as their prior."""
-    posterior, prior = draws(fit), draws(fit, "prior")
-    for parameter in fit.spec.law_object.parameters:
-        posterior_width = log_stated(posterior, parameter.name, fit.spec).std()
-        prior_width = log_stated(prior, parameter.name, fit.spec).std()
+    posterior, prior = normalised_draws(fit), normalised_draws(fit, "prior")
+    spec = stated_spec(fit)
+    for parameter in spec.law_object.parameters:
+        posterior_width = log_stated(posterior, parameter.name, spec).std()
+        prior_width = log_stated(prior, parameter.name, spec).std()
         ratio = float(posterior_width / prior_width)
         if ratio > PRIOR_SHARE:
             text = (

@@ -11,7 +11,9 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import METADATA, Fit, View
+from scalebayes.posterior.stated import fitted_units, normalised_draws, stated_spec
 from scalebayes.specs.population import around_population, pooled_names, shared_names
+from scalebayes.specs.table_units import to_table
 
 NEW_GROUP_STREAM = 4
 """Second word of the seed of a new group, so that its numbers differ from others of one seed."""
@@ -76,15 +78,17 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
     """
     _check_pooled(fit)
     rng = np.random.default_rng([seed, NEW_GROUP_STREAM])
+    spec = stated_spec(fit)
     parts = {}
     for part in ("posterior", "prior"):
-        dataset = fit.tree[part].to_dataset()
+        dataset = normalised_draws(fit, part)
         population = {str(name): values.values for name, values in dataset.items()}
-        drawn = around_population(population, fit.spec, rng)
+        drawn = around_population(population, spec, rng)
         variables = {name: (("chain", "draw"), values) for name, values in drawn.items()}
-        shared = {name: dataset[name] for name in shared_names(fit.spec)}
+        shared = {name: dataset[name] for name in shared_names(spec)}
         labels = {dim: dataset[dim] for dim in ("chain", "draw")}
-        parts[part] = xr.Dataset(variables, labels).assign(shared)
+        of_group = xr.Dataset(variables, labels).assign(shared)
+        parts[part] = to_table(of_group, spec, fitted_units(fit))
     for part in ("observed_data", "constant_data"):
         parts[part] = fit.tree[part].to_dataset()
     return _view(fit, parts, View(None))

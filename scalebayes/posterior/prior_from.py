@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scalebayes.data.distances import log_centres
 from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import Fit, draws
 from scalebayes.posterior.stated import log_stated
@@ -21,6 +22,9 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
     parameters are not carried over, so the prior of the loss is wider than the posterior was. The
     reason of each prior names its origin, so `Spec.describe` and reports show it.
 
+    The priors are stated in the units of the table of the fit, also where those of its spec are
+    relative to the table: what they say of a loss in nats or of a size is meant to carry over.
+
     Parameters
     ----------
     fit
@@ -37,6 +41,7 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
     if not (np.isfinite(inflate) and inflate >= 1):
         raise QueryError(f"inflate must be 1 or more; got {inflate:g}")
     spec, posterior = fit.spec, draws(fit)
+    stated = _in_units_of_table(fit)
     reason = (
         f"posterior of {spec.name} on {len(fit.runs)} runs of {fit.runs.name}, "
         f"{inflate:g} times as wide"
@@ -47,12 +52,13 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
             # A shifted prior (tail weight of the noise) is not described by median and width.
             priors[name] = prior
             continue
-        log = log_stated(posterior, name, spec)
+        log = log_stated(posterior, name, stated)
         values = {
             "dist": "LogNormal",
             "median": float(np.exp(log.median())),
             "sigma": float(inflate * log.std()),
-            "at": prior.at,
+            "at": stated.priors[name].at,
+            "over": prior.over,
             "reason": reason,
         }
         priors[name] = Prior.model_validate(values)
@@ -64,3 +70,24 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
         "spread": {},
     }
     return spec.model_copy(update=changes)
+
+
+def _in_units_of_table(fit: Fit) -> Spec:
+    """Return the spec of a fit with priors that are stated in the units of its table.
+
+    A prior that is relative to the table is stated at the table's centre instead. Only where they
+    are stated matters here, and not their distributions.
+    """
+    spec = fit.spec
+    log_centre = log_centres(fit.runs, spec.law_object.inputs)
+    priors = dict(spec.priors)
+    for parameter in spec.law_object.parameters:
+        prior = spec.priors[parameter.name]
+        if not prior.is_relative:
+            continue
+        at = None
+        if parameter.scale_of is not None:
+            # To three digits, because a person will read it.
+            at = float(f"{np.exp(log_centre[parameter.scale_of]):.3g}")
+        priors[parameter.name] = prior.model_copy(update={"at": at})
+    return spec.model_copy(update={"priors": priors})

@@ -76,6 +76,7 @@ BLOCK = 1_000_000
 """Entries of the kernel held at once, points times runs: bounds the memory of a long table."""
 TOGETHER = 256
 """Targets drawn jointly; longer lists are drawn in blocks of this size."""
+LN_10 = float(np.log(10.0))
 LARGEST_INPUT = 1e300
 """Stands for an infinite input, so that its log is finite."""
 
@@ -113,22 +114,25 @@ class Basis:
     ----------
     kernel, length
         Of the Gaussian process; the length in decades.
+    centre
+        Log of each input where its distances begin, in decades.
     points
-        Inputs of the runs in units of the length, (rows, inputs).
+        Distances of the runs from there in units of the length, (rows, inputs).
     vectors, values
         Eigenvectors, (rows, rank), and their eigenvalues, (rank,).
     """
 
     kernel: str
     length: float
+    centre: np.ndarray
     points: np.ndarray
     vectors: np.ndarray
     values: np.ndarray
 
     def scale(self, inputs: Iterable[np.ndarray]) -> np.ndarray:
-        """Return inputs in units of the length, (targets, inputs)."""
+        """Return distances of inputs from the centre in units of the length, (targets, inputs)."""
         columns = np.column_stack(list(inputs))
-        return np.log10(np.minimum(columns, LARGEST_INPUT)) / self.length
+        return (np.log10(np.minimum(columns, LARGEST_INPUT)) - self.centre) / self.length
 
     def near(self, points: np.ndarray) -> np.ndarray:
         """Return k(points, X), shape (points, rows)."""
@@ -157,12 +161,27 @@ class Basis:
         return np.concatenate([self.near(piece) @ self.vectors for piece in pieces])
 
 
-def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str) -> Basis:
+def make_basis(
+    log_distances: Mapping[str, np.ndarray],
+    log_centres: Mapping[str, float],
+    length: float,
+    kernel: str,
+) -> Basis:
     """Return the eigenbasis of a kernel on a table.
 
     Repeated and neighbouring rows only lower its rank.
+
+    Parameters
+    ----------
+    log_distances
+        Natural log of each input over its centre, (rows,).
+    log_centres
+        Natural log of the centre of each input.
+    length, kernel
+        Of the Gaussian process; the length in decades.
     """
-    points = np.column_stack(list(log_inputs.values())) / (np.log(10.0) * length)
+    points = np.column_stack(list(log_distances.values())) / (LN_10 * length)
+    centre = np.array(list(log_centres.values())) / LN_10
     # With more threads the vectors, and with them the draws, depend on the number of cores.
     with one_thread():
         if len(points) <= EXACT_ROWS:
@@ -172,7 +191,7 @@ def make_basis(log_inputs: Mapping[str, np.ndarray], length: float, kernel: str)
             vectors, singular, _ = np.linalg.svd(factor, full_matrices=False)
             values = singular**2
     keep = values > ROUNDING
-    return Basis(kernel, length, points, vectors[:, keep], values[keep])
+    return Basis(kernel, length, centre, points, vectors[:, keep], values[keep])
 
 
 def padded(rank: int) -> int:

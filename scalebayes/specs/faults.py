@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import PydanticCustomError
 
-from scalebayes.laws import Law
+from scalebayes.laws import Law, Parameter
+from scalebayes.laws.rescaling import LOSS
+from scalebayes.specs.priors import CENTRE, Beta
 
 type Place = tuple[int | str, ...]
 """Keys and positions that lead to a value in the file."""
@@ -57,32 +59,110 @@ def prior_faults(
     further
         Parameters of noise and discrepancy.
     """
-    scales = {p.name: p for p in law.parameters if p.scale_of}
     expected = (*law.parameter_names, *further)
-    for name, prior in priors.items():
-        at, shift = _stated(prior, "at"), _stated(prior, "shift")
+    for name in priors:
         if name not in expected:
             text = (
                 f"no such parameter{nearest(name, expected)}; "
                 f"'{law.name}' has {', '.join(expected)}"
             )
             yield (name,), text
-        elif name in scales and at is None:
-            term = f"({name}/at)^{scales[name].exponent}"
+    for parameter in law.parameters:
+        prior = priors.get(parameter.name)
+        if prior is None:
+            yield (parameter.name,), f"missing: the prior of the {parameter.meaning}"
+            continue
+        yield from _reference_faults(law, parameter, prior)
+        yield from _share_faults(parameter, prior)
+        yield from _ratio_faults(law, parameter, priors)
+        if _stated(prior, "shift"):
+            text = f"only parameters of the noise may be shifted: {', '.join(further)}"
+            yield (parameter.name, "shift"), text
+    yield from _mixed_faults(law, priors)
+    for name in further:
+        for key in ("at", "over"):
+            if _stated(priors.get(name), key) is not None:
+                yield (name, key), f"{name} is no parameter of the law: leave {key} out"
+
+
+def _reference_faults(law: Law, parameter: Parameter, prior: Any) -> Iterator[tuple[Place, str]]:
+    """Yield the fault of where the prior of a parameter is stated."""
+    name, at = parameter.name, _stated(prior, "at")
+    place = (name, "at")
+    if at == CENTRE:
+        if not parameter.can_be_relative:
+            text = f"{name} has no unit, so its prior cannot be relative to the table: leave at out"
+            yield place, text
+        elif not law.has_free_units:
             text = (
-                f"missing: a reference {scales[name].scale_of}; "
-                f"the prior is on the size of {term} there"
+                f"'{law.name}' has constants in units of its inputs or loss, so its priors cannot "
+                "be relative to the table"
+            )
+            yield place, text
+        return
+    if parameter.scale_of is None and at is not None:
+        text = f"{name} is not the scale of an input: its prior is stated at none"
+        if parameter.can_be_relative:
+            text += ', or at "centre"'
+        yield place, text
+    if parameter.scale_of is not None and at is None:
+        text = (
+            f'missing: "centre" or a reference {parameter.scale_of}; '
+            f"the prior is on ({name}/at)^{parameter.exponent} there"
+        )
+        yield place, text
+
+
+def _share_faults(parameter: Parameter, prior: Any) -> Iterator[tuple[Place, str]]:
+    """Yield the fault of a Beta prior on a parameter that is no share."""
+    if _stated(prior, "dist") != Beta.__name__:
+        return
+    is_share_of_loss = parameter.unit == LOSS and _stated(prior, "at") == CENTRE
+    if is_share_of_loss or not parameter.can_be_relative:
+        return
+    text = (
+        f"a Beta prior is of a share between 0 and 1, and {parameter.name} is none: it takes "
+        'parameters without a unit, or those in units of the loss with at = "centre"'
+    )
+    yield (parameter.name, "dist"), text
+
+
+def _ratio_faults(
+    law: Law, parameter: Parameter, priors: dict[str, Any]
+) -> Iterator[tuple[Place, str]]:
+    """Yield the fault of a prior on the ratio of two parameters."""
+    over = _stated(priors[parameter.name], "over")
+    if over is None:
+        return
+    earlier = []
+    for other in law.parameters:
+        if other.name == parameter.name:
+            break
+        if not other.can_be_relative:
+            earlier.append(other.name)
+    place = (parameter.name, "over")
+    if parameter.can_be_relative:
+        yield place, f"{parameter.name} has a unit, and ratios are of parameters without one"
+    elif over not in earlier:
+        allowed = ", ".join(earlier) or "none"
+        text = (
+            f"got '{over}'{nearest(str(over), earlier)}; allowed: parameters without a unit that "
+            f"come before {parameter.name} in the law: {allowed}"
+        )
+        yield place, text
+
+
+def _mixed_faults(law: Law, priors: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Yield a fault where only some of the values at the law's reference are relative."""
+    given = [p.name for p in law.parameters if p.at_reference and p.name in priors]
+    relative = [name for name in given if _stated(priors[name], "at") == CENTRE]
+    for name in given:
+        if relative and name not in relative:
+            text = (
+                f'missing: at = "centre", as {", ".join(relative)} has it; both are stated at one '
+                "reference"
             )
             yield (name, "at"), text
-        elif name not in scales and at is not None:
-            text = f"{name} is not the scale of an input, so its prior is stated at none"
-            yield (name, "at"), text
-        if name in law.parameter_names and shift:
-            text = f"only parameters of the noise may be shifted: {', '.join(further)}"
-            yield (name, "shift"), text
-    for parameter in law.parameters:
-        if parameter.name not in priors:
-            yield (parameter.name,), f"missing: the prior of the {parameter.meaning}"
 
 
 def _stated(part: Any, key: str) -> Any:
@@ -108,7 +188,7 @@ def spread_faults(
                 f"groups differ in {', '.join(expected)}"
             )
             yield (name,), text
-        for key in ("at", "shift"):
+        for key in ("at", "over", "shift"):
             if _stated(prior, key):
                 yield (name, key), "a spread is that of a log, stated at no input and not shifted"
     for name in expected:

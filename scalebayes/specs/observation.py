@@ -16,15 +16,23 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
+from scalebayes.specs.discrepancy import (
+    LN_10,
+    Basis,
+    Conditional,
+    loo_logpdf,
+    make_basis,
+    padded,
+)
 from scalebayes.specs.discrepancy import PRIORS as ETA_PRIORS
-from scalebayes.specs.discrepancy import Basis, Conditional, loo_logpdf, make_basis, padded
 from scalebayes.specs.noise import DefaultPrior, Noise
 
 type Symbol = Any
@@ -195,9 +203,17 @@ class WithDiscrepancy(Observation):
         """Return the eigenbasis of the discrepancy on a table, kept as long as the table is."""
         return BASES.get(self, runs)
 
-    def make_basis(self, runs: Runs) -> Basis:
-        """Return the eigenbasis of the discrepancy on a table, found anew."""
-        return make_basis(runs.log_inputs(self.inputs), self.length, self.kernel)
+    def make_basis(
+        self, distances: Mapping[str, np.ndarray], centres: Mapping[str, float]
+    ) -> Basis:
+        """Return the eigenbasis of the discrepancy on a table, found anew.
+
+        Parameters
+        ----------
+        distances, centres
+            As `scalebayes.specs.discrepancy.make_basis` takes them.
+        """
+        return make_basis(distances, centres, self.length, self.kernel)
 
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return the eigenvectors, (runs, rank), and the eigenvalues, (rank,)."""
@@ -272,9 +288,11 @@ class SampledDiscrepancy(WithDiscrepancy):
     samples_discrepancy = True
     kept = ("weights",)
 
-    def make_basis(self, runs: Runs) -> Basis:
+    def make_basis(
+        self, distances: Mapping[str, np.ndarray], centres: Mapping[str, float]
+    ) -> Basis:
         """Return the leading part of the eigenbasis of the discrepancy on a table, found anew."""
-        return super().make_basis(runs).leading()
+        return super().make_basis(distances, centres).leading()
 
     def structure(self, runs: Runs) -> tuple[object, ...]:
         """Return what the graph depends on: here also the number of weights."""
@@ -352,9 +370,12 @@ class Bases:
     """The eigenbasis of each pair of a table and a discrepancy, for as long as the table is alive.
 
     A fit asks for its basis in many places, and on a long table the decomposition takes seconds.
+    The basis of distances from the centre serves every table that has them, in whatever units.
     """
 
     def __init__(self) -> None:
+        self._of_distances: weakref.WeakValueDictionary[tuple[object, ...], Basis]
+        self._of_distances = weakref.WeakValueDictionary()
         self._kept: weakref.WeakKeyDictionary[Runs, dict[WithDiscrepancy, Basis]]
         self._kept = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -364,8 +385,21 @@ class Bases:
         with self._lock:
             bases = self._kept.setdefault(runs, {})
             if discrepancy not in bases:
-                bases[discrepancy] = discrepancy.make_basis(runs)
+                bases[discrepancy] = self._make(discrepancy, runs)
             return bases[discrepancy]
+
+    def _make(self, discrepancy: WithDiscrepancy, runs: Runs) -> Basis:
+        """Return the basis of a table, that of another table with the same distances if known."""
+        distances = log_distances(runs, discrepancy.inputs)
+        centres = log_centres(runs, discrepancy.inputs)
+        key = (discrepancy, *[values.tobytes() for values in distances.values()])
+        known = self._of_distances.get(key)
+        if known is not None:
+            in_decades = np.array(list(centres.values())) / LN_10
+            return replace(known, centre=in_decades)
+        made = discrepancy.make_basis(distances, centres)
+        self._of_distances[key] = made
+        return made
 
 
 BASES = Bases()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from scalebayes.specs.discrepancy import KERNELS
 from scalebayes.specs.faults import one_of
-from scalebayes.specs.priors import DISTRIBUTIONS, Distribution
+from scalebayes.specs.priors import CENTRE, DISTRIBUTIONS, Distribution
 from scalebayes.units import format_quantity
 
 type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -21,9 +21,21 @@ class Prior(BaseModel):
     """Prior of one parameter, with its reason.
 
     The arguments of the distribution are further fields:
-    ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``. With ``at``, the prior is on
-    the size in nats of the parameter's term at that input: for N_c, on (N_c/at)^alpha_N. ``shift``
-    moves the support: parameter = shift + draw.
+    ``Prior(dist="LogNormal", median=0.3, sigma=0.6, reason="...")``.
+
+    Attributes
+    ----------
+    at
+        For a scale such as N_c, the input at which the prior is stated: a number, and then the
+        prior is on the size (N_c/at)^alpha_N of its term there, in the unit of the loss. Or
+        ``"centre"``, and then the prior is relative to the table, and has no unit: of a scale, on
+        the size of its term at the table's centre (the geometric mean of the input) over the
+        typical loss (the geometric mean of the losses); of a parameter in units of the loss, on it
+        over the typical loss; of one in units of an input, on it over the centre of that input.
+    over
+        Another parameter of the law: the prior is on the ratio of this parameter to that one.
+    shift
+        Moves the support: parameter = shift + draw.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -31,13 +43,26 @@ class Prior(BaseModel):
 
     dist: str
     reason: str = Field(min_length=1)
-    at: Positive | None = None
+    at: float | Literal["centre"] | None = None
+    over: str | None = None
     shift: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("dist")
     @classmethod
     def _known(cls, dist: str) -> str:
         return one_of(dist, DISTRIBUTIONS, "distribution")
+
+    @field_validator("at", mode="plain")
+    @classmethod
+    def _reads_at(cls, at: Any) -> float | Literal["centre"] | None:
+        if at is None:
+            return None
+        if at == CENTRE:
+            return CENTRE
+        is_number = isinstance(at, int | float) and not isinstance(at, bool)
+        if is_number and 0 < at < np.inf:
+            return float(at)
+        raise ValueError(f"at is a positive number or '{CENTRE}'; got {at!r}")
 
     @model_validator(mode="after")
     def _arguments_fit(self) -> Prior:
@@ -46,6 +71,27 @@ class Prior(BaseModel):
             given = ", ".join(self.arguments) or "none"
             raise ValueError(f"{self.dist} takes {', '.join(allowed)}; got {given}")
         return self
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the prior is stated relative to the table."""
+        return self.at == CENTRE
+
+    @property
+    def log_at(self) -> float | None:
+        """Log of the input at which the prior is stated, or None where it is stated at none.
+
+        Raises
+        ------
+        TypeError
+            For a prior that is relative to a table: `scalebayes.specs.table_units` states it as a
+            number.
+        """
+        if isinstance(self.at, str):
+            raise TypeError("a prior relative to a table has no reference before it is normalised")
+        if self.at is None:
+            return None
+        return float(np.log(self.at))
 
     @property
     def arguments(self) -> dict[str, float]:
@@ -62,16 +108,20 @@ class Prior(BaseModel):
         text = f"{self.dist}({arguments})"
         if self.shift:
             text = f"{self.shift:g} + {text}"
-        if self.at is not None:
+        if self.over is not None:
+            text += f", for its ratio to {self.over}"
+        if self.is_relative:
+            text += ", relative to the table at its centre"
+        elif isinstance(self.at, float):
             text += f", for the size of its term at {format_quantity(self.at)}"
         return text
 
     def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        """Return draws of the parameter, or with ``at`` of its term's size, shape (draws,)."""
+        """Return draws of the quantity that the prior is stated on, shape (draws,)."""
         return self.shift + self.distribution.draw(rng, draws)
 
     def logpdf(self, value: np.ndarray) -> np.ndarray:
-        """Return the log density of the parameter, or with ``at`` of its term's size."""
+        """Return the log density of the quantity that the prior is stated on."""
         return self.distribution.logpdf(value - self.shift)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from scalebayes.laws import Law
 from scalebayes.laws.coordinates import Recovered, log_add
-from scalebayes.specs.spec import Spec
+from scalebayes.specs.spec import Spec, stated_draws
 
 type Numeric = Any
 """A float, an array, or a PyTensor variable."""
@@ -130,13 +130,13 @@ def references(spec: Spec) -> dict[str, float]:
     """Return the logs of the inputs at which priors of scales are stated, by name."""
     logs = {}
     for name, prior in spec.priors.items():
-        if prior.at is not None:
-            logs[name] = float(np.log(prior.at))
+        if prior.log_at is not None:
+            logs[name] = prior.log_at
     return logs
 
 
 def pooled_prior_draws(spec: Spec, groups: int, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return draws from the prior of a pooled spec.
+    """Return draws from the prior of a pooled spec that is not relative to a table.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def pooled_prior_draws(spec: Spec, groups: int, draws: int, seed: int = 0) -> di
         Parameter name -> array: of each group's parameters (draws, groups), of others (draws,).
     """
     rng = np.random.default_rng(seed)
-    medians = {name: prior.draw(rng, draws) for name, prior in spec.priors.items()}
+    medians = stated_draws(spec, rng, draws)
     spreads = {name: prior.draw(rng, draws) for name, prior in spec.spread.items()}
     centres = {name: np.log(medians[name]) for name in pooled_names(spec)}
 
@@ -166,7 +166,8 @@ def around_population(
 ) -> dict[str, np.ndarray]:
     """Return the parameters of a new group, exp(mu + tau z), for each draw of the population.
 
-    values: draws of the population's medians and spreads by their names in the tree, (chain, draw).
+    values: draws of the population's medians and spreads by their names in the tree, (chain, draw),
+    in the units in which the spec is stated.
     """
     medians = {name: np.log(values[POPULATION.format(name)]) for name in pooled_names(spec)}
     centres = to_sizes(medians, spec.law_object, references(spec))

@@ -159,6 +159,11 @@ class Spec(BaseModel):
         return self.pool is not None
 
     @property
+    def is_relative(self) -> bool:
+        """Whether any prior is stated relative to the table (`Prior.at` is "centre")."""
+        return any(prior.is_relative for prior in self.priors.values())
+
+    @property
     def scatter_names(self) -> tuple[str, ...]:
         """Names of the parameters of the noise and of the discrepancy."""
         return tuple(self.observation.priors)
@@ -178,7 +183,8 @@ class Spec(BaseModel):
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
         if self.is_pooled:
             core["spread"] = {
-                name: prior.model_dump(exclude={"reason"}) for name, prior in self.spread.items()
+                name: prior.model_dump(exclude={"reason", "over"})
+                for name, prior in self.spread.items()
             }
         return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
 
@@ -233,23 +239,39 @@ def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Obs
 
 
 def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Return draws of every parameter from the prior.
+    """Return draws of every parameter from the prior of a spec that is not relative to a table.
+
+    `scalebayes.specs.table_units` has the draws of any spec in the units of a table.
 
     Returns
     -------
     dict
         Parameter name -> array of shape (draws,).
+
+    Raises
+    ------
+    TypeError
+        When a prior is relative to a table.
     """
-    rng = np.random.default_rng(seed)
-    out = {name: prior.draw(rng, draws) for name, prior in spec.priors.items()}
+    out = stated_draws(spec, np.random.default_rng(seed), draws)
     # A scale whose exponent is almost zero overflows, and infinite serves every purpose.
     with np.errstate(over="ignore"):
         for parameter in spec.law_object.parameters:
-            at = spec.priors[parameter.name].at
-            if at is not None and parameter.exponent:
+            log_at = spec.priors[parameter.name].log_at
+            if log_at is not None and parameter.exponent:
                 size, exponent = out[parameter.name], out[parameter.exponent]
-                out[parameter.name] = at * size ** (1 / exponent)
+                out[parameter.name] = np.exp(log_at + np.log(size) / exponent)
     return out
+
+
+def stated_draws(spec: Spec, rng: np.random.Generator, draws: int) -> dict[str, np.ndarray]:
+    """Return prior draws of every parameter, of a scale those of its term's size, (draws,)."""
+    drawn: dict[str, np.ndarray] = {}
+    for name, prior in spec.priors.items():
+        drawn[name] = prior.draw(rng, draws)
+        if prior.over is not None:
+            drawn[name] = drawn[name] * drawn[prior.over]
+    return drawn
 
 
 def read_model(model: str | Path | Spec) -> Spec:

@@ -11,9 +11,10 @@ et al. 2024). A sensitivity below 0.05 counts as none.
 
 The result of raising a density to a power depends on the parametrisation, because the Jacobian is
 raised too. Here the prior is the density of the *logarithm* of the quantity on which the spec
-states it: of L_inf, of the exponents, of the size in nats of a term at its reference input (not of
-N_c), of sigma, of nu - 2. All of these are positive scales, which are judged by factors. A
-LogNormal of median m and log width s then becomes one of median m and width s/sqrt(a), and a Gamma
+states it: of L_inf, of the exponents, of the size of a term at its reference input (not of N_c), of
+sigma, of nu - 2; all in the units of the normalised table (`scalebayes.specs.table_units`). All of
+these are positive scales, which are judged by factors. A LogNormal of median m and log width s then
+becomes one of median m and width s/sqrt(a), and a Gamma
 keeps its mean: the prior becomes more or less sure of the same value. In the density of the value
 itself, the median of a LogNormal would move too, by a factor exp(s^2 (1 - a)/a).
 
@@ -36,9 +37,9 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
-from scalebayes.posterior.fit import Fit, draw_labels, draws, refuse_view
+from scalebayes.posterior.fit import Fit, draw_labels, refuse_view
 from scalebayes.posterior.likelihood import make_likelihood
-from scalebayes.posterior.stated import log_stated
+from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
@@ -139,13 +140,14 @@ def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
 
 def stated_logs(fit: Fit) -> dict[str, np.ndarray]:
     """Log of the quantity on which each prior is stated, above its shift, (chain, draw)."""
-    posterior = draws(fit)
-    return {name: log_stated(posterior, name, fit.spec).values for name in fit.spec.priors}
+    posterior = normalised_draws(fit)
+    spec = stated_spec(fit)
+    return {name: log_stated(posterior, name, spec).values for name in spec.priors}
 
 
 def log_density(fit: Fit, name: str, log_value: np.ndarray) -> np.ndarray:
     """Log prior density of the log of the quantity on which a prior is stated."""
-    prior = fit.spec.priors[name]
+    prior = stated_spec(fit).priors[name]
     log_jacobian = log_value
     return prior.logpdf(prior.shift + np.exp(log_value)) + log_jacobian
 

@@ -16,9 +16,9 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 from scalebayes.data.runs import Runs
-from scalebayes.fitting.graph import pymc_model, sampler_data
+from scalebayes.fitting.graph import build_model, pymc_model
 from scalebayes.specs.spec import read_model
-from tests.fixtures import INTEGRATED, runs_of_every_input
+from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
@@ -33,6 +33,7 @@ SCIPY = {
     "HalfNormal": lambda sigma: stats.halfnorm(scale=sigma),
     "Exponential": lambda mean: stats.expon(scale=mean),
     "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
+    "Beta": stats.beta,
 }
 
 
@@ -48,7 +49,7 @@ def graphs():
 
     def graph(name):
         if name not in made:
-            model = pymc_model(A, SPECS[name])
+            model = pymc_model(A, SPECS[name])  # in normalised units
             # The plain gradient: PyMC's dlogp first merges a prior of eight into one sum, which
             # takes too long in plain Python.
             parts = pytensor.gradient.grad(model.logp(), model.value_vars)
@@ -91,7 +92,7 @@ def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
     assert set(spec.priors) <= sizes.keys()
     vectors = {"v": (RANK,), "weights": (RANK,)} if spec.observation.samples_discrepancy else {}
     assert {name: shape for name, shape in sizes.items() if shape} == vectors
-    assert {v.name for v in model.data_vars} == set(sampler_data(A, spec))
+    assert {v.name for v in model.data_vars} == set(data_of(A, spec))
 
 
 def log_prior(spec, parameters):
@@ -104,6 +105,9 @@ def log_prior(spec, parameters):
             exponent = parameters[parameter.exponent]
             size = (value / prior.at) ** exponent
             total += distribution.logpdf(size) + np.log(exponent * size / value)
+        elif prior.over:
+            other = parameters[prior.over]
+            total += distribution.logpdf(value / other) - np.log(other)
         else:
             total += distribution.logpdf(value)
     return total
@@ -183,17 +187,18 @@ def sampled_density(point, residual, runs):
 @EVERY
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
     """Up to a constant, the standard Normal density of the weights of a sampled discrepancy."""
-    spec, (model, density) = SPECS[name], graphs(name)
+    model, density = graphs(name)
+    runs, spec = normalised(A, SPECS[name])
     law, coordinates = spec.law_object, spec.law_object.coordinates
-    start = coordinates.start({x: np.log(getattr(A, x)) for x in law.inputs}, law.log_response(A))
-    through = map_of(spec, A)
+    start = coordinates.start(runs.log_inputs(law.inputs), law.log_response(runs))
+    through = map_of(spec, runs)
     for seed in (1, 2):
         point = random_point(model, seed)
         z = np.array([start[c] + step * point[c] for c, step in coordinates.steps().items()])
         values, jacobian = through(z)
         parameters = dict(zip(law.parameter_names, values, strict=True))
         log_determinant = np.linalg.slogdet(jacobian).logabsdet + np.log(values).sum()
-        residual = law.log_residual(A, parameters)
+        residual = law.log_residual(runs, parameters)
 
         expected = log_prior(spec, parameters) + log_determinant
         if spec.discrepancy is None:
@@ -202,9 +207,9 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
             )  # what the files of accuracies state, and the default
             expected += student_t_density(point, residual, scale)
         elif not spec.observation.runs_are_independent:
-            expected += gp_density(point, residual, A)
+            expected += gp_density(point, residual, runs)
         else:
-            expected += sampled_density(point, residual, A)
+            expected += sampled_density(point, residual, runs)
         assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 
@@ -216,10 +221,10 @@ def test_another_tables_data_make_another_tables_graph(name, graphs):
     on_a = density(point)
     with model:
         try:
-            pm.set_data(sampler_data(B, spec))
+            pm.set_data(data_of(B, spec))
             swapped = density(point)
         finally:
-            pm.set_data(sampler_data(A, spec))
+            pm.set_data(data_of(A, spec))
     assert float(swapped[0]) == pytest.approx(float(expected(point)), rel=1e-12)
     assert float(on_a[0]) != pytest.approx(float(swapped[0]), rel=1e-3)
     np.testing.assert_array_equal(density(point)[0], on_a[0])
@@ -229,7 +234,7 @@ def test_normal_noise_has_no_nu():
     spec = read_model("kaplan-size").model_dump() | {"noise": "normal"}
     del spec["priors"]["nu"]
     spec = type(read_model("kaplan-size")).model_validate(spec)
-    model = pymc_model(A, spec)
+    model = build_model(A, spec)
     assert {v.name for v in model.free_RVs} == {"log_T", "log_G_N", "sigma"}
     point = random_point(model, seed=1)
     log_T, log_G, log_sigma = (point[k] for k in ("log_T", "log_G_N", "sigma_log__"))
@@ -261,9 +266,9 @@ def test_density_is_finite_on_degenerate_tables(name, shape, graphs):
     spec = read_model(name)
     with model:
         try:
-            pm.set_data(sampler_data(runs, spec))
+            pm.set_data(data_of(runs, spec))
             logp, gradient = density(model.initial_point())
         finally:
-            pm.set_data(sampler_data(A, spec))
+            pm.set_data(data_of(A, spec))
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()

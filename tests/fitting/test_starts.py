@@ -13,17 +13,19 @@ from scalebayes.fitting import starts
 from scalebayes.fitting.graph import sampler_data, structure
 from scalebayes.fitting.kernel.kernel import evaluate, kernel
 from scalebayes.specs.pooling import variable_names
+from tests.fixtures import normalised
 
 
 def bound(model, rows):
     """The kernel of a spec on so many runs, drawn from the Chinchilla points with some scatter."""
-    spec, rng = sb.read_model(model), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     drawn = sb.load_runs("hoffmann2022").table.sample(
         rows, replace=True, random_state=0, ignore_index=True
     )
     runs = sb.Runs(
         drawn.assign(loss=drawn["loss"] * np.exp(0.003 * rng.standard_normal(rows))), "long"
     )
+    runs, spec = normalised(runs, model)
     keep = [*variable_names(spec), *spec.observation.kept]
     return kernel(spec, runs, keep, structure(spec, runs)).bind(sampler_data(runs, spec))
 

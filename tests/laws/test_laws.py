@@ -1,5 +1,7 @@
 """Laws without sampling: backends, limits, monotonicity, nested laws, optima."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
 from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps
+from scalebayes.laws.rescaling import COUNTS, SAME_UNIT, Units
 from scalebayes.queries.optima.optimum import numeric_optimum
 from tests.fixtures import BESIROGLU
 
@@ -637,3 +640,42 @@ def test_inputs_that_no_table_has_are_refused():
             TypeError, match=r"inputs are .*, allowed are \('N', 'D', 'C', 'S', 'U', 'E', 'P'\)"
         ):
             declare(function, "scale")
+
+
+def units_of(law, factors):
+    """Return units with a factor of each input, the last one that of the loss."""
+    log_inputs = {}
+    for x, factor in zip(law.inputs, factors, strict=False):
+        log_inputs[x] = 0.0 if x in COUNTS else float(np.log(factor))
+    for x, other in SAME_UNIT.items():
+        if x in log_inputs:
+            log_inputs[x] = log_inputs[other]
+    log_response = float(np.log(factors[-1])) if law.response == "loss" else 0.0
+    return Units(log_inputs, log_response)
+
+
+@pytest.mark.parametrize("law", OF_LOSS, ids=lambda law: law.name)
+@few
+@given(data=st.data())
+def test_parameters_follow_a_change_of_units(law, data):
+    assert law.has_free_units
+    parameters, inputs = data.draw(parameters_of(law)), data.draw(inputs_of(law))
+    factors = data.draw(st.lists(log_uniform(1e-6, 1e6), min_size=4, max_size=4))
+    units = units_of(law, factors)
+    rescaled = law.rescale(parameters, units)
+    multiplied = {x: value * np.exp(units.log_inputs[x]) for x, value in inputs.items()}
+    expected = np.exp(units.log_response) * law.evaluate(inputs, parameters)
+    np.testing.assert_allclose(law.evaluate(multiplied, rescaled), expected, rtol=1e-7)
+    back = law.rescale(rescaled, units.inverse())
+    assert back == pytest.approx(parameters, rel=1e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_every_law_of_the_package_has_free_units(law):
+    assert law.has_free_units
+
+
+def test_a_law_with_an_undeclared_unit_has_no_free_units():
+    additive = LAWS["additive"]
+    undeclared = (Parameter("L_inf", "L", "floor"), *additive.parameters[1:])
+    assert not replace(additive, parameters=undeclared).has_free_units

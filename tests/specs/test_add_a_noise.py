@@ -14,7 +14,7 @@ import scalebayes as sb
 from scalebayes.fitting.graph import pymc_model
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.noise import NOISES, register
-from tests.fixtures import fit_of
+from tests.fixtures import fit_of, normalised
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "add-a-model.md").read_text("utf-8")
 LAW = ("L_inf", "N_c", "alpha_N", "D_c", "alpha_D")
@@ -67,7 +67,8 @@ def test_the_graph_has_its_density(noise, runs):
     variables = model.replace_rvs_by_values([model[name] for name in names])
     values = dict(zip(names, model.compile_fn(variables)(point), strict=True))
     sigma = values.pop("sigma")
-    residual = sb.read_model("chinchilla").law_object.log_residual(runs, values)
+    table, _ = normalised(runs, "chinchilla")
+    residual = sb.read_model("chinchilla").law_object.log_residual(table, values)
     assert density == pytest.approx(stats.laplace.logpdf(residual, scale=sigma).sum(), rel=1e-10)
 
 

@@ -15,7 +15,7 @@ KERNEL = "matern52"
 
 
 def make_basis(log_inputs, length, kernel=KERNEL):
-    return make_any_basis(log_inputs, length, kernel)
+    return make_any_basis(log_inputs, dict.fromkeys(log_inputs, 0.0), length, kernel)
 
 
 def kernel(a, b, name=KERNEL):

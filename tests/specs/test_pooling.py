@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.fitting.fit import _tree
-from scalebayes.fitting.graph import pymc_model, sampler_data, structure
+from scalebayes.fitting.graph import build_model, pymc_model, sampler_data, structure
 from scalebayes.fitting.pilot import make_pilot
 from scalebayes.fitting.preflight import least_noise_scale
 from scalebayes.fitting.samplers import STATS, named
@@ -25,7 +25,7 @@ from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.pooling import read_grouping, variable_names
 from scalebayes.specs.population import pooled_prior_draws, turn, turn_back
-from tests.fixtures import fit_of, pooled_spec
+from tests.fixtures import data_of, fit_of, normalised, pooled_spec
 
 PILE = sb.load_runs("pile2023")
 EVERY = {
@@ -94,8 +94,8 @@ def log_density_of_values(spec, runs, values):
     "name", ["chinchilla-pooled", "coupled-pooled", "broken", "data-constrained", "routed"]
 )
 def test_density_is_the_hierarchical_one_times_the_jacobian(name):
-    spec = pooled_spec(name)
-    model = pymc_model(WIDER, spec)
+    runs, spec = normalised(WIDER, pooled_spec(name))
+    model = build_model(runs, spec)
     names = variable_names(spec)
     inputs = model.value_vars
     # Their sum would have more terms than plain Python can add at once.
@@ -136,7 +136,7 @@ def test_density_is_the_hierarchical_one_times_the_jacobian(name):
         ]
         log_determinant = np.linalg.slogdet(np.column_stack(columns)).logabsdet
         log_density, values = at(vector)
-        constant.append(log_density - log_density_of_values(spec, WIDER, values) - log_determinant)
+        constant.append(log_density - log_density_of_values(spec, runs, values) - log_determinant)
     # The determinant of the pilot's map is omitted.
     assert constant == pytest.approx([constant[0]] * 3, abs=1e-4)
 
@@ -153,7 +153,7 @@ def test_another_tables_data_make_another_tables_graph():
     }
     on_pile = float(density(point))
     with model:
-        pm.set_data(sampler_data(other, spec))
+        pm.set_data(data_of(other, spec))
     assert float(density(point)) == pytest.approx(float(expected(point)), rel=1e-10)
     assert float(density(point)) != pytest.approx(on_pile, rel=1e-3)
 
@@ -179,12 +179,12 @@ def test_turned_coordinates_turn_back(law):
 
 @pytest.mark.parametrize("name", OF_A_LOSS)
 def test_a_pilot_of_any_law_is_almost_as_near_to_each_groups_runs_as_that_law_can_be(name):
-    spec = pooled_spec(name)
-    grouping = read_grouping(WIDER, spec)
-    pilot = make_pilot(WIDER, spec, grouping)
+    runs, spec = normalised(WIDER, pooled_spec(name))
+    grouping = read_grouping(runs, spec)
+    pilot = make_pilot(runs, spec, grouping)
     assert all(np.isfinite(value).all() for value in vars(pilot).values())
     for g, sigma in enumerate(np.exp(pilot.log_sigma)):
-        own = sb.Runs(WIDER.table.iloc[grouping.rows(g)], "own")
+        own = sb.Runs(runs.table.iloc[grouping.rows(g)], "own")
         assert sigma < 0.01 + 1.5 * least_noise_scale(own, spec)
 
 
@@ -201,11 +201,12 @@ def test_a_sampler_depends_on_the_number_of_groups_and_on_no_number_of_a_prior()
 
 
 def test_every_group_is_in_the_data_whatever_the_order_of_rows():
-    mixed = sb.Runs(PILE.table.sample(frac=1, random_state=0), "mixed")
-    grouping = read_grouping(mixed, sb.read_model("chinchilla-pooled"))
+    shuffled = sb.Runs(PILE.table.sample(frac=1, random_state=0), "mixed")
+    mixed, spec = normalised(shuffled, "chinchilla-pooled")
+    grouping = read_grouping(mixed, spec)
     assert set(grouping.names) == {"cerebras-gpt", "pythia"}
     assert [grouping.names[i] for i in grouping.of_run] == list(mixed.table["group"])
-    data = sampler_data(mixed, sb.read_model("chinchilla-pooled"))
+    data = sampler_data(mixed, spec)
     for i, name in enumerate(grouping.names):
         rows = mixed.table[mixed.table["group"] == name]
         assert data["group_centre_N"][i] == pytest.approx(np.log(rows["N"]).mean())
@@ -216,7 +217,7 @@ def test_every_group_is_in_the_data_whatever_the_order_of_rows():
 
 @POOLED
 def test_prior_draws_scatter_around_the_population_as_far_as_the_spread_says(name):
-    spec = sb.read_model(name)
+    _, spec = normalised(PILE, name)
     made = pooled_prior_draws(spec, groups=2, draws=20_000, seed=3)
     mu, of_group = (
         stated(spec, made, "_population"),

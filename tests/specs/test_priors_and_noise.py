@@ -17,6 +17,8 @@ CASES = [
     {"dist": "Exponential", "mean": 0.5},
     {"dist": "Gamma", "alpha": 2.0, "beta": 0.1},
     {"dist": "Gamma", "alpha": 0.7, "beta": 4.0},
+    {"dist": "Beta", "alpha": 2.0, "beta": 4.0},
+    {"dist": "Beta", "alpha": 1.0, "beta": 2.0},
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(map(str, c.values())))
 DRAWS = 20_000
@@ -47,7 +49,8 @@ def test_every_distribution_is_tried():
 def test_draws_come_from_pymcs_density(case):
     prior = Prior(**case, reason="test")
     draws = prior.draw(np.random.default_rng(0), DRAWS)
-    x = np.geomspace(1e-12, 1e5, 5001)
+    last = 1.0 if case["dist"] == "Beta" else 1e5  # beyond 1 a share has no density
+    x = np.geomspace(1e-12, last, 5001)
     cumulative = integrate.cumulative_simpson(
         np.exp(symbolic_log_density(prior, x)) * x, x=np.log(x), initial=0.0
     )
@@ -57,6 +60,18 @@ def test_draws_come_from_pymcs_density(case):
         stats.kstest(draws, lambda values: np.interp(np.log(values), np.log(x), cumulative)).pvalue
         > P_VALUE
     )
+
+
+@every_case
+def test_multiples_are_drawn_from_the_scaled_distribution(case):
+    distribution = Prior(**case, reason="test").distribution
+    if case["dist"] == "Beta":
+        with pytest.raises(TypeError, match="a share, which has no unit"):
+            distribution.scaled(3.0)
+        return
+    draws = distribution.scaled(3.0).draw(np.random.default_rng(0), 100)
+    own = distribution.draw(np.random.default_rng(0), 100)
+    np.testing.assert_allclose(draws, 3.0 * own, rtol=1e-12)
 
 
 @every_case
@@ -79,6 +94,15 @@ def test_stated_in_terms_a_person_can_check():
     ).mean() == pytest.approx(0.5, rel=0.03)
     gamma = Prior(dist="Gamma", alpha=2.0, beta=4.0, reason="test").draw(rng, DRAWS)
     assert gamma.mean() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(("shape", "wider"), [((2, 4), (1, 2)), ((20, 40), (4.75, 9.5))])
+def test_a_share_is_widened_until_it_would_pile_up_at_an_end(shape, wider):
+    """20 and 40: sd 0.0604, and 0.1208 with a total of 61/4 - 1; 2 and 4 would go below 1."""
+    share = Prior(dist="Beta", alpha=shape[0], beta=shape[1], reason="test").distribution
+    found = share.widened()
+    assert (found.alpha, found.beta) == pytest.approx(wider)
+    assert DISTRIBUTIONS["Beta"](1.0, 2.0).widened() == DISTRIBUTIONS["Beta"](1.0, 2.0)
 
 
 def test_a_shift_moves_the_support():

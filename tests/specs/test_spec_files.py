@@ -336,11 +336,11 @@ PRIOR_FAULTS = """folder/draft.toml: 14 faults
   priors.alphaN.reason: missing
   priors.D_c.reason: String should have at least 1 character; got ''
   priors.D_c.beta: Input should be a finite number; got nan
-  priors.L_inf.at: L_inf is not the scale of an input, so its prior is stated at none
-  priors.N_c.at: missing: a reference N; the prior is on the size of (N_c/at)^alpha_N there
   priors.alphaN: no such parameter (did you mean 'alpha_N'?); 'additive' has {parameters}
-  priors.alpha_D.shift: only parameters of the noise may be shifted: sigma, nu
+  priors.L_inf.at: L_inf is not the scale of an input: its prior is stated at none, or at "centre"
+  priors.N_c.at: missing: "centre" or a reference N; the prior is on (N_c/at)^alpha_N there
   priors.alpha_N: missing: the prior of the exponent of the parameter term
+  priors.alpha_D.shift: only parameters of the noise may be shifted: sigma, nu
   published.0.where: missing
   published.1.checks.0.printed: Input should be a valid string; got 0.46
   published.0.values: got values for {{E, A}}; law 'additive' reads {notations}

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.posterior.fit import METADATA
+from scalebayes.posterior.stated import stated_spec
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
 from scalebayes.specs.spec import prior_draws
@@ -40,6 +41,7 @@ PRIORS = [
     {"dist": "Exponential", "mean": 0.5},
     {"dist": "Gamma", "alpha": 2.0, "beta": 0.1},
     {"dist": "Gamma", "alpha": 0.7, "beta": 4.0, "shift": 2.0},
+    {"dist": "Beta", "alpha": 2.0, "beta": 4.0},
 ]
 
 
@@ -87,7 +89,7 @@ def test_a_prior_raised_to_a_power_stays_around_the_same_value():
     fit = from_prior("chinchilla")
     stated = stated_logs(fit)
     a = 1.2
-    for name, prior in fit.spec.priors.items():
+    for name, prior in stated_spec(fit).priors.items():
         log = stated[name].ravel()
         weights = np.exp((a - 1) * log_density(fit, name, stated[name]).ravel())
         if prior.dist == "LogNormal":

@@ -19,7 +19,7 @@ from pymc.logprob.utils import ParameterValueError
 
 import scalebayes as sb
 from scalebayes.fitting import kept_fits, samplers
-from scalebayes.fitting.graph import sampler_data, structure, symbols
+from scalebayes.fitting.graph import structure, symbols
 from scalebayes.fitting.kernel import compiler, kernel
 from scalebayes.fitting.kernel.c_library import print_source
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
@@ -34,7 +34,7 @@ from scalebayes.fitting.kernel.kernel import (
 from scalebayes.fitting.nutpie import KernelSampler
 from scalebayes.specs.pooling import variable_names
 from scalebayes.utils.cache_folder import cache_folder
-from tests.fixtures import INTEGRATED, runs_of_every_input
+from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "models").glob("*.toml"))
 QUICK = ("kaplan-size", "coupled-discrepancy")
@@ -54,7 +54,7 @@ def spec_of(name):
 
 
 def kernel_of(name, runs=A):
-    spec = spec_of(name)
+    runs, spec = normalised(runs, spec_of(name))
     keep = [*variable_names(spec), *spec.observation.kept]
     return kernel.kernel(spec, runs, keep, structure(spec, runs))
 
@@ -70,10 +70,8 @@ def empty_cache(tmp_path, monkeypatch):
 def test_kernel_of_one_table_is_pytensors_function_on_another(name):
     """Compiled on fewer rows, called on 53; undefined where PyTensor's density is undefined."""
     spec = spec_of(name)
-    bound = kernel_of(name, C if spec.observation.samples_discrepancy else A).bind(
-        sampler_data(B, spec)
-    )
-    reference = reference_function(symbols(B, spec, [*bound.layout.kept]))
+    bound = kernel_of(name, C if spec.observation.samples_discrepancy else A).bind(data_of(B, spec))
+    reference = reference_function(symbols(*normalised(B, spec), [*bound.layout.kept]))
     n, finite = len(bound.layout.entries), []
     for seed, width in enumerate((0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0)):
         point = bound.initial + width * np.random.default_rng(seed).uniform(-1, 1, n)
@@ -100,14 +98,14 @@ def test_kernel_of_one_table_is_pytensors_function_on_another(name):
 
 
 def test_no_density_outside_the_support():
-    bound = kernel_of("kaplan-size").bind(sampler_data(A, sb.read_model("kaplan-size")))
+    bound = kernel_of("kaplan-size").bind(data_of(A, "kaplan-size"))
     point = bound.initial.copy()
     point[bound.layout.entries.index("sigma_log__")] = 800.0
     assert np.isnan(evaluate(bound, point)[0]).all()
 
 
 def test_tables_that_do_not_fit_together_are_refused():
-    data = sampler_data(A, sb.read_model("kaplan-size"))
+    data = data_of(A, "kaplan-size")
     with pytest.raises(sb.FitError, match="log_N, observed of equal length; got 8, 9"):
         kernel_of("kaplan-size").bind(data | {"observed": data["observed"][:-1]})
     with pytest.raises(sb.FitError, match="takes log_N with 1 dimensions; got 0"):
@@ -116,7 +114,7 @@ def test_tables_that_do_not_fit_together_are_refused():
 
 def test_a_table_whose_discrepancy_has_another_size_is_refused():
     with pytest.raises(sb.FitError, match="eigenvalues, eigenvectors of length 16; got 48"):
-        kernel_of("coupled-discrepancy").bind(sampler_data(B, sb.read_model("coupled-discrepancy")))
+        kernel_of("coupled-discrepancy").bind(data_of(B, "coupled-discrepancy"))
 
 
 def small_graph(value):
@@ -278,7 +276,7 @@ def test_without_a_cache_folder_a_kernel_serves_the_process(tmp_path, monkeypatc
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
     spec = sb.read_model("kaplan-size")
-    bound = kernel_of("kaplan-size").bind(sampler_data(A, spec))
+    bound = kernel_of("kaplan-size").bind(data_of(A, spec))
     assert np.isfinite(evaluate(bound, bound.initial)[0]).all()
 
 
@@ -377,6 +375,6 @@ def test_a_kernel_samples_what_it_should(empty_cache):
     """The sampler's model takes tables of any length and gives back only what is kept."""
     sampler = KernelSampler(kernel_of("kaplan-size"))
     for runs in (A, B):
-        model = sampler.with_data(**sampler_data(runs, sb.read_model("kaplan-size")))
+        model = sampler.with_data(**data_of(runs, "kaplan-size"))
         assert model.n_dim == 4
         assert list(model.shapes) == ["N_c", "alpha_N", "sigma", "nu"]
