@@ -21,6 +21,7 @@ from .costs.transformers import shape_of as shape_of
 from .costs.transformers import sparse_cost as sparse_cost
 from .costs.transformers import transformer_cost as transformer_cost
 from .data.accuracies import read_scores as read_scores
+from .data.check_runs import check_runs as check_runs
 from .data.exports import read_checkpoints as read_checkpoints
 from .data.exports import read_wandb as read_wandb
 from .data.loss_units import to_nats as to_nats

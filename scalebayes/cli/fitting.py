@@ -60,7 +60,7 @@ def runs(
     if as_json:
         typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
-        typer.echo(table)
+        typer.echo("\n".join([str(table), *map(str, sb.check_runs(table))]))
 
 
 @command(MOST_USED)

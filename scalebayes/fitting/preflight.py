@@ -8,6 +8,7 @@ import numpy as np
 
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, RunsError
+from scalebayes.laws.least_squares import least_squares
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec
 
@@ -15,8 +16,6 @@ NOISELESS = 1e-10
 """Least noise scale of log loss around the best fit: below it sigma has no posterior but zero."""
 MOST_ROWS = 1000
 """Rows of a long table that the noise scale is estimated from."""
-FAR = 1e3
-"""Stands for a log loss that overflows or does not exist."""
 TOLERANCE = 1e-15
 """Of least squares: tight, because the question is whether any noise is left at all."""
 SET_BY_FIT = (
@@ -88,33 +87,8 @@ def least_noise_scale(runs: Runs, spec: Spec) -> float:
     The fit begins at the sampler's start and moves in its coordinates. Of a long table, evenly
     spaced rows are used.
     """
-    from scipy.optimize import least_squares
-
     law = spec.law_object
     rows = np.unique(np.linspace(0, len(runs) - 1, MOST_ROWS).astype(int))
     log_inputs = {x: values[rows] for x, values in runs.log_inputs(law.inputs).items()}
-    inputs = {x: np.exp(values) for x, values in log_inputs.items()}
-    centre = {x: values.mean() for x, values in log_inputs.items()}
-    log_loss = law.log_response(runs)[rows]
-    start = law.coordinates.start(log_inputs, log_loss)
-    steps = law.coordinates.steps()
-
-    def residuals(unit: np.ndarray) -> np.ndarray:
-        z = {name: start[name] + steps[name] * u for name, u in zip(steps, unit, strict=True)}
-        logs, _ = law.coordinates.recover(z, centre)
-        parameters = {name: np.exp(logs[name]) for name in law.parameter_names}
-        residual = np.log(law.evaluate(inputs, parameters)) - log_loss
-        # Finite wherever the search wanders.
-        return np.nan_to_num(residual, nan=FAR).clip(-FAR, FAR)
-
-    with np.errstate(all="ignore"):
-        found = least_squares(
-            residuals,
-            np.zeros(len(steps)),
-            max_nfev=100,
-            ftol=TOLERANCE,
-            xtol=TOLERANCE,
-            gtol=TOLERANCE,
-        )
-    mean_square = 2 * found.cost / len(log_loss)
-    return float(np.sqrt(mean_square))
+    point = least_squares(law, log_inputs, law.log_response(runs)[rows], TOLERANCE)
+    return float(np.sqrt(np.mean(point.residual**2)))

@@ -91,7 +91,8 @@ def diagnose(fit: Fit) -> Diagnosis:
     The convergence checks: R-hat <= 1.01, bulk and tail ESS >= 400, no divergent transition, no
     trajectory cut short at the largest tree depth, E-BFMI >= 0.3, no NaN, sampling not interrupted.
     Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS,
-    FAR_OFF, PRIOR_DECIDES; of a pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
+    FAR_OFF, PRIOR_DECIDES, and the conflicts NOT_MONOTONE, PRIOR_CONFLICT and ONE_SIDED; of a
+    pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
 
     References
     ----------
@@ -107,6 +108,7 @@ def diagnose(fit: Fit) -> Diagnosis:
         *_table_warnings(fit),
         *_row_warnings(fit),
         *_prior_warnings(fit),
+        *fit.conflicts,
     ]
     return Diagnosis((*gate.messages, *warnings), gate.table)
 

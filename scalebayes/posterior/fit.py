@@ -15,6 +15,7 @@ import xarray as xr
 
 from scalebayes.display import html
 from scalebayes.errors import QueryError
+from scalebayes.messages import Message
 from scalebayes.specs.discrepancy import Conditional
 from scalebayes.specs.observation import SAMPLED as SAMPLED
 
@@ -107,6 +108,13 @@ class Fit:
     def discrepancy(self) -> Conditional | None:
         """The discrepancy given the runs, draws along one axis; None where the spec has none."""
         return self.spec.observation.conditional(self.tree, self.runs, lambda: residuals(self))
+
+    @functools.cached_property
+    def conflicts(self) -> tuple[Message, ...]:
+        """Warnings that table, prior and law contradict each other (`posterior.conflicts`)."""
+        from scalebayes.posterior.conflicts import find_conflicts  # which imports this module
+
+        return find_conflicts(self)
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes

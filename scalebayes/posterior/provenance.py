@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
+from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Provenance:
         Median of sigma, the noise scale of log loss.
     ranges
         Least and largest value among the runs of each input of the law.
+    conflicts
+        Warnings that table, prior and law contradict each other (`Fit.conflicts`).
     is_average
         Whether the draws of the models are mixed into one answer.
     """
@@ -50,6 +53,7 @@ class Provenance:
     span: float = math.inf
     noise_scale: float = math.inf
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    conflicts: tuple[Message, ...] = ()
     is_average: bool = False
 
     @property
@@ -80,6 +84,9 @@ class Provenance:
         stored = json.loads(text)
         for name in ("models", "spec_hashes", "failures"):
             stored[name] = tuple(stored[name])
+        # Answers of earlier versions have no conflicts.
+        found = [Message(**message) for message in stored.get("conflicts", [])]
+        stored["conflicts"] = tuple(found)
         stored["ranges"] = {x: tuple(limits) for x, limits in stored["ranges"].items()}
         return cls(**stored)
 
@@ -109,6 +116,7 @@ def provenance_of_fit(fit: Fit, span: float) -> Provenance:
         span=span,
         noise_scale=float(np.median(noise_parameters(fit)["sigma"])),
         ranges=ranges,
+        conflicts=fit.conflicts,
     )
 
 
@@ -150,8 +158,21 @@ def combine(
         span=min(record.span for record in records.values()),
         noise_scale=min(record.noise_scale for record in records.values()),
         ranges=_common_ranges(list(records.values())),
+        conflicts=_all_conflicts(records),
         is_average=weights is not None,
     )
+
+
+def _all_conflicts(records: Mapping[str, Provenance]) -> tuple[Message, ...]:
+    """Return the conflicts of all fits; one that not all share begins with its fit's label."""
+    found = []
+    for label, record in records.items():
+        for message in record.conflicts:
+            if all(message in other.conflicts for other in records.values()):
+                found.append(message)
+            else:
+                found.append(replace(message, text=f"{label}: {message.text}"))
+    return tuple(dict.fromkeys(found))
 
 
 def _common_ranges(records: Sequence[Provenance]) -> dict[str, tuple[float, float]]:

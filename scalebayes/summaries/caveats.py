@@ -42,13 +42,18 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         covered at that distance. SMALL_RESIDUALS: a small noise scale, which does not imply a good
         forecast. USED_UP, of a frontier on limited data: more compute than the data can use.
         BEYOND_SCORES, of `downstream`: losses outside those of the scored models. PAST_ONE, of
-        `downstream`: draws whose accuracy exceeds 1. Empty for an answer within the runs.
+        `downstream`: draws whose accuracy exceeds 1. Of the fit itself, wherever the answer lies:
+        NOT_MONOTONE, losses that rise with an input; PRIOR_CONFLICT, a posterior in the tail of the
+        prior; ONE_SIDED, forecasts of the last runs from the others that miss to one side. Empty
+        for an answer within the runs of a fit without conflicts.
     """
+    conflicts = provenance(answer).conflicts
     if "decades_beyond" not in answer.coords:
-        return tuple(_score_warnings(answer))
+        return (*conflicts, *_score_warnings(answer))
     return (
         *_distance_warnings(answer),
         *_input_warnings(answer),
+        *conflicts,
         *_flat_warnings(answer),
         *_disagreement_warnings(answer),
         *_score_warnings(answer),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,8 @@ EDGES = (0.25, 0.5, 1.0, 2.0)
 """Bounds, in decades beyond the training runs, between bins of distance."""
 ROLLING_Z = 4.0
 """Mean squared z above which a warning is given: errors twice as large as the forecast states."""
+ONE_SIDED_Z = 1.96
+"""Mean z of distinct runs beyond which forecasts miss to one side: probability 5% at most."""
 SAMPLER = {"draws": 1000, "chains": 2}
 """Default options of fits: enough draws for quantiles of a forecast. `scalebayes.fit` repeats fits
 that fail its convergence checks."""
@@ -189,9 +191,10 @@ class Backtest:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """ROLLING_Z for each method whose mean squared z is above 4: its intervals are too narrow.
+        """Warnings of methods whose intervals are too narrow, or whose forecasts miss to one side.
 
-        The mean is over splits with equal weights.
+        ROLLING_Z: the mean squared z over splits is above 4. ONE_SIDED: the mean z of the distinct
+        runs of a table is further from zero than 1.96.
         """
         squares = self.scores.assign(z=self.scores["z"] ** 2)
         by_split = squares.groupby(["method", "table", "split"], sort=False)["z"].mean()
@@ -204,7 +207,26 @@ class Backtest:
                     "runs its errors were far larger than its intervals state, and may be again"
                 )
                 messages.append(Message("ROLLING_Z", "warning", text))
-        return tuple(messages)
+        return (*messages, *self._one_sided())
+
+    def _one_sided(self) -> Iterator[Message]:
+        """Yield ONE_SIDED for each method and table whose mean z is far from zero.
+
+        Forecasts of one split share a fit, so their z depend on each other. However they do, the
+        standard deviation of their mean is at most 1.
+        """
+        by_run = self.scores.groupby(["method", "table", "run"], sort=False)["z"].mean()
+        means = by_run.groupby(["method", "table"], sort=False).agg(["mean", "size"])
+        for method, name, z, runs in means.reset_index().itertuples(index=False, name=None):
+            if abs(z) <= ONE_SIDED_Z:
+                continue
+            forecast = "low" if z > 0 else "high"
+            text = (
+                f"forecasts of {method} on {name} were too {forecast}: the mean z of {runs} "
+                f"distinct runs is {z:+.1f}, where 0 is expected, with a standard deviation of at "
+                "most 1. Forecasts beyond all runs may miss to the same side"
+            )
+            yield Message("ONE_SIDED", "warning", text)
 
     def _with_groups(self) -> pd.DataFrame:
         """Return the scores with the methods in their order and the distances in bins."""

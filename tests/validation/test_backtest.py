@@ -230,6 +230,18 @@ def test_forecasts_that_are_far_too_sure_are_warned_of():
     assert message.text.startswith("the mean squared z of too sure is 1")
 
 
+def test_forecasts_that_miss_to_one_side_are_warned_of():
+    """A forecast that is too low by three noise scales has a mean z of 3."""
+    result = backtest(planted(60), {"knows": oracle(), "low": too_low}, shares=[0.5])
+    (message,) = [message for message in result.messages if message.code == "ONE_SIDED"]
+    assert message.text.startswith("forecasts of low on ")
+    assert "were too low: the mean z of 30 distinct runs is +" in message.text
+
+
+def too_low(train, N, D, seed):
+    return oracle()(train, N, D, seed) * (1 - 3 * SCATTER)
+
+
 def test_sentence_and_figure_say_what_was_measured():
     result = backtest(
         planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7]
@@ -272,7 +284,11 @@ def test_the_command_prints_one_sentence_and_the_tables(tmp_path, monkeypatch):
     answer = json.loads(done.stdout)
     assert answer["sentence"].startswith("log-huber on sweep: over 5 splits")
     assert {"method", "cover90", "crps_ratio"} <= set(answer["rows"][0])
-    assert [message for message in answer["messages"] if message["code"] != "ROLLING_Z"] == []
+    assert [
+        message
+        for message in answer["messages"]
+        if message["code"] not in ("ROLLING_Z", "ONE_SIDED")
+    ] == []
     figure = tmp_path / "backtest.png"
     drawn = CliRunner().invoke(app, [*arguments, "--figure", str(figure)])
     assert "in 90%" in drawn.stdout

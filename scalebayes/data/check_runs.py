@@ -1,0 +1,19 @@
+"""The function `check_runs`: what a table says against a fit before any model is fitted."""
+
+from __future__ import annotations
+
+from scalebayes.data.monotone import monotone_messages
+from scalebayes.data.runs import Runs
+from scalebayes.messages import Message
+
+
+def check_runs(runs: Runs) -> tuple[Message, ...]:
+    """Return warnings of a table of runs that hold whatever model is fitted to it.
+
+    Returns
+    -------
+    tuple of Message
+        NOT_MONOTONE: the loss rises with N or D (or C, S) by more than the noise, other inputs
+        held, which no law of this package does.
+    """
+    return monotone_messages(runs)

@@ -1,0 +1,245 @@
+"""Conflicts: the table against the law, the posterior against the prior, later runs against it.
+
+NOT_MONOTONE is of the table alone (`scalebayes.data.monotone`). PRIOR_CONFLICT compares the
+posterior with the prior and with least squares. ONE_SIDED makes forecasts: the law is fitted by
+least squares to the first runs along compute, or along an input, and predicts the others, whose
+mean error has a known variance if the law is right (see `scalebayes.laws.least_squares`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalebayes.data.monotone import monotone_messages
+from scalebayes.laws.least_squares import LeastSquares, least_squares
+from scalebayes.messages import Message
+from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.posterior.stated import log_stated
+from scalebayes.units import format_quantity
+
+if TYPE_CHECKING:
+    from scalebayes.data.runs import Runs
+    from scalebayes.laws import Law
+
+PRIOR_TAILS = (0.01, 0.99)
+"""Quantiles of the prior beyond which the median of the posterior is in conflict with it."""
+LARGE_SIGMA = 3.0
+"""Ratio of the posterior's noise scale to that of least squares above which they conflict."""
+LEAST_QUANTILE = 0.05
+"""Quantile of the posterior of the noise scale that must exceed that of least squares too."""
+FITTED_SHARE = 0.75
+"""Share of the runs, the first along a quantity, from which the law predicts the others."""
+LEVEL = 0.01
+"""Probability of a miss to one side, along one quantity, that is reported of a right law."""
+ROWS_FOR_EACH = 2
+"""Fewest runs for each parameter from which forecasts are made."""
+FEWEST_FORECASTS = 3
+"""Fewest distinct runs that are predicted."""
+SIMULATIONS = 30
+"""Tables simulated for the error of a mean forecast: its own error is then 13%."""
+EQUAL_VALUES = 0.01
+"""Relative difference within which runs have equal compute, or an equal input."""
+
+
+def find_conflicts(fit: Fit) -> tuple[Message, ...]:
+    """Return the warnings NOT_MONOTONE, PRIOR_CONFLICT and ONE_SIDED of a fit.
+
+    A pooled fit has none, because each of its groups has a law of its own.
+    """
+    is_new_group = fit.view is not None and fit.view.is_new
+    if fit.groups or is_new_group:
+        return ()
+    law, of_prior = fit.spec.law_object, tuple(_prior_conflicts(fit))
+    if law.response != "loss":
+        return of_prior
+    return (
+        *monotone_messages(fit.runs),
+        *of_prior,
+        *_noise_conflict(fit),
+        *one_sided(fit.runs, law),
+    )
+
+
+def _prior_conflicts(fit: Fit) -> Iterator[Message]:
+    """Yield warnings of parameters whose posterior median lies in a tail of the prior."""
+    posterior = fit.tree["posterior"].to_dataset()
+    prior = fit.tree["prior"].to_dataset()
+    for name in fit.spec.priors:
+        stated = log_stated(prior, name, fit.spec)
+        middle = float(log_stated(posterior, name, fit.spec).median())
+        low, high = stated.quantile(PRIOR_TAILS).values
+        if low <= middle <= high:
+            continue
+        share = float((stated < middle).mean())
+        if middle > high:
+            share = 1 - share
+        side = "above" if middle > high else "below"
+        text = (
+            f"{name}: the posterior median lies {side} the central 98% of its prior "
+            f"(prior probability beyond it {share:.1%}). The prior and the runs disagree, and the "
+            "answers are a compromise: check the units of the table and the reason of the prior"
+        )
+        yield Message("PRIOR_CONFLICT", "warning", text)
+
+
+def _noise_conflict(fit: Fit) -> Iterator[Message]:
+    """Yield a warning of a noise scale far above that of the least-squares fit of the law."""
+    law, noise = fit.spec.law_object, fit.spec.noise_object
+    point = least_squares(law, fit.runs.log_inputs(law.inputs), law.log_response(fit.runs))
+    sigma = noise.middle(**noise_parameters(fit))
+    ratio = float(np.median(sigma)) / point.noise_scale
+    if ratio < LARGE_SIGMA or np.quantile(sigma, LEAST_QUANTILE) < point.noise_scale:
+        return
+    text = (
+        f"sigma: the noise scale of the posterior, {np.median(sigma):.2%}, is {ratio:.1f} times "
+        f"that of the same law fitted by least squares, {point.noise_scale:.2%}. The priors keep "
+        "the law away from the runs: check the units of the table and the priors"
+    )
+    yield Message("PRIOR_CONFLICT", "warning", text)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Mean error of forecasts of the last runs along one quantity.
+
+    Attributes
+    ----------
+    along
+        The quantity by which runs are ordered: "C", or an input of the law.
+    largest
+        Its largest value among the fitted runs.
+    fitted, predicted
+        Numbers of runs.
+    mean
+        Mean of log loss minus log forecast.
+    noise
+        Noise scale of the fitted runs.
+    share
+        Share of the predicted runs on the side of the mean.
+    p_value
+        Probability of a mean as far from zero if the law is right.
+    """
+
+    along: str
+    largest: float
+    fitted: int
+    predicted: int
+    mean: float
+    noise: float
+    share: float
+    p_value: float
+
+
+_KEPT: weakref.WeakKeyDictionary[Runs, dict[str, tuple[Message, ...]]]
+_KEPT = weakref.WeakKeyDictionary()
+
+
+def one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
+    """Return a ONE_SIDED warning if forecasts of the last runs miss to one side.
+
+    Runs are ordered by compute and by each input of the law. The warning is of the order whose
+    mean error is the least probable, where it exceeds the noise scale. The result is kept for as
+    long as the table is alive.
+    """
+    by_law = _KEPT.setdefault(runs, {})
+    if law.name not in by_law:
+        by_law[law.name] = _one_sided(runs, law)
+    return by_law[law.name]
+
+
+def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
+    """Return what `one_sided` keeps."""
+    orders = [x for x in ("C", *law.inputs) if x in runs.table]
+    misses = []
+    for along in dict.fromkeys(orders):
+        miss = _miss(runs, law, along)
+        if miss is not None and abs(miss.mean) > miss.noise and miss.p_value < LEVEL:
+            misses.append(miss)
+    if not misses:
+        return ()
+    worst = min(misses, key=lambda miss: miss.p_value)
+    forecast, loss = ("low", "above") if worst.mean > 0 else ("high", "below")
+    text = (
+        f"fitted by least squares to the {worst.fitted} runs up to {worst.along} = "
+        f"{format_quantity(worst.largest)}, {law.name} predicts the {worst.predicted} runs beyond "
+        f"too {forecast}: {worst.share:.0%} of the losses lie {loss} the forecast, by "
+        f"{abs(worst.mean):.1%} on average, where the noise scale is {worst.noise:.1%}. Beyond "
+        f"all runs the loss may lie {loss} the forecast too: compare models by `backtest`"
+    )
+    return (Message("ONE_SIDED", "warning", text),)
+
+
+def _miss(runs: Runs, law: Law, along: str) -> Miss | None:
+    """Return the mean error of forecasts of the last runs, or None if there are too few runs."""
+    values = getattr(runs, along)
+    last = np.sort(values)[max(round(FITTED_SHARE * len(runs)), 1) - 1]
+    is_fitted = values <= last * (1 + EQUAL_VALUES)
+    log_inputs, log_loss = runs.log_inputs(law.inputs), law.log_response(runs)
+    distinct = np.unique(np.column_stack([*log_inputs.values()])[~is_fitted], axis=0)
+    least_rows = ROWS_FOR_EACH * len(law.parameters)
+    if is_fitted.sum() < least_rows or len(distinct) < FEWEST_FORECASTS:
+        return None
+    known = {x: logs[is_fitted] for x, logs in log_inputs.items()}
+    later = {x: logs[~is_fitted] for x, logs in log_inputs.items()}
+    point = least_squares(law, known, log_loss[is_fitted])
+    of_all = least_squares(law, log_inputs, log_loss)
+    errors = log_loss[~is_fitted] - point.log_law(later)
+    mean = float(errors.mean())
+    return Miss(
+        along=along,
+        largest=float(values[is_fitted].max()),
+        fitted=int(is_fitted.sum()),
+        predicted=len(errors),
+        mean=mean,
+        noise=point.noise_scale,
+        share=float(np.mean(np.sign(errors) == np.sign(mean))),
+        p_value=_p_value(point, of_all, later, mean, len(distinct)),
+    )
+
+
+def _p_value(
+    point: LeastSquares,
+    of_all: LeastSquares,
+    later: dict[str, np.ndarray],
+    mean: float,
+    distinct: int,
+) -> float:
+    """Return the two-sided probability of a mean error as large, by Student's t.
+
+    point, of_all: the fits of the first runs and of all runs.
+    """
+    from scipy import stats
+
+    def probability(error: float) -> float:
+        return float(2 * stats.t.sf(abs(mean) / error, free))
+
+    free = len(point.residual) - len(point.unit)
+    error = point.noise_scale * np.sqrt(point.variance_of_mean(later, distinct))
+    if probability(error) > LEVEL:
+        return probability(error)
+    # To first order the error may come out too small, because forecasts are not linear in the
+    # exponents. Simulated tables cost more time, so they are made only where it matters.
+    return probability(max(error, _simulated_error(point, of_all, later)))
+
+
+def _simulated_error(
+    point: LeastSquares, of_all: LeastSquares, later: dict[str, np.ndarray]
+) -> float:
+    """Return the root mean square of the mean forecast error over simulated tables.
+
+    Their law is that of the fit of all runs, and their noise that of the first runs.
+    """
+    rng = np.random.default_rng(0)
+    truth, truth_later = of_all.log_law(point.log_inputs), of_all.log_law(later)
+    means = []
+    for _ in range(SIMULATIONS):
+        noise = point.noise_scale * rng.standard_normal(len(truth))
+        again = least_squares(point.law, point.log_inputs, truth + noise)
+        means.append(np.mean(truth_later - again.log_law(later)))
+    of_later_runs = point.noise_scale**2 / len(truth_later)
+    return float(np.sqrt(np.mean(np.square(means)) + of_later_runs))
