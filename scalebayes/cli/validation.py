@@ -56,7 +56,11 @@ def backtest(
     force: bool = FORCE,
     as_json: bool = JSON,
 ) -> None:
-    """Fit the cheapest runs, predict the others, and count how often the intervals cover them."""
+    """Fit the cheapest runs, predict the others, and say how often the intervals covered them.
+
+    The last line says which of the models to use on these runs, and why.
+    """
+    from scalebayes.display.terminal import paragraph
     from scalebayes.summaries.text import wrap
     from scalebayes.validation.backtest import readable
 
@@ -76,6 +80,7 @@ def backtest(
             "notes": result.notes,
             "baseline": baseline,
             "messages": as_dicts(result.messages),
+            "recommendation": result.recommendation(),
         }
         print_json(said, *tables, ci_prob=0.9)
         return
@@ -84,6 +89,7 @@ def backtest(
         print_frame(readable(table), as_json)
     for message in result.messages:
         typer.echo(wrap(message))
+    typer.echo(paragraph(f"{result.recommendation()}."))
 
 
 @command(VALIDATION)

@@ -45,8 +45,8 @@ def calibration(backtest: Backtest) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Filled markers for 90%, with bars of two standard errors, and open markers for 50%.
-        Calibrated intervals lie on the dashed lines.
+        Filled markers for 90%, with 90% intervals between tables where there are several, and open
+        markers for 50%. Calibrated intervals lie on the dashed lines.
 
     Raises
     ------
@@ -103,23 +103,26 @@ def _draw_method(axes: Axes, i: int, label: str, rows: Sequence[pd.Series], shif
     colour = STYLES[i].colour
     style = {"fmt": METHOD_MARKERS[i], "color": colour, "ms": 4.2, "mew": 1.0, "elinewidth": 0.9}
     share = np.array([row["cover90"] for row in rows])
-    error = np.nan_to_num([row["cover90_se"] for row in rows])
-    bars = np.minimum(2 * error, [share, 1 - share])  # within 0 and 1
+    ends = np.array([[row.get("cover90_low"), row.get("cover90_high")] for row in rows], float)
+    bars = np.nan_to_num(np.abs(ends.T - share))
     axes.errorbar(x, share, yerr=bars, label=label, mfc=colour, zorder=3, **style)
     share = np.array([row["cover50"] for row in rows])
     axes.errorbar(x, share, mfc="white", zorder=3, **style)
 
 
 def _describe(backtest: Backtest, methods: int) -> str:
-    """Return the caption: the marks, and the numbers of tables, splits and held-out losses."""
+    """Return the caption: the marks, and the numbers of tables, splits, runs and trainings."""
     scores = backtest.scores
     tables = scores["table"].nunique()
     splits = len(scores.drop_duplicates(["table", "split"]))
+    runs = len(scores.drop_duplicates(["table", "run"]))
+    trainings = len(scores.drop_duplicates(["table", "training"]))
+    marks, count = "Filled: 90% intervals; open: 50%.", "1 table"
     if tables > 1:
-        clusters, count = "tables", f"{tables} tables"
-    else:
-        clusters, count = "splits", "1 table"
+        marks = "Filled: 90% intervals, means over tables with their 90% intervals; open: 50%."
+        count = f"{tables} tables"
+    forecasts = len(scores) // methods
     return (
-        f"Filled: 90% intervals, two standard errors between {clusters}; open: 50%. "
-        f"{count}, {splits} splits by compute, {len(scores) // methods} held-out losses."
+        f"{marks} {count}, {splits} splits by compute, {forecasts} forecasts of {runs} distinct "
+        f"runs ({trainings} trainings)."
     )

@@ -1,9 +1,10 @@
 """Backtest: fit the runs of least compute, predict the others, and score the predictions.
 
-Runs of one split share a fit, and splits of one table share runs, so runs are not independent
-trials. Averages give every cluster the same weight. A cluster is a table, or a split where there is
-one table only. The standard errors are those between clusters. The splits of one table overlap, so
-for one table the standard errors are too small.
+Runs of one split share a fit, splits of one table share runs, and rows of one table may share a
+training. So forecasts are not independent trials: distinct runs and trainings are counted beside
+them. Averages give every cluster the same weight. A cluster is a table, or a split where there is
+one table only. Standard errors and intervals are those between tables
+(`scalebayes.datasets.clusters`). The splits of one table overlap, so for one table there are none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from scalebayes.baselines import huber
 from scalebayes.data.subsets import MIN_TRAINING_RUNS, SHARES, Split, make_splits
+from scalebayes.datasets.clusters import share_interval
 from scalebayes.display import html
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.fitting.fit import fit
@@ -51,6 +53,11 @@ ROLLING_Z = 4.0
 """Mean squared z above which a warning is given: errors twice as large as the forecast states."""
 ONE_SIDED_Z = 1.96
 """Mean z of distinct runs beyond which forecasts miss to one side: probability 5% at most."""
+LEAST_COVERAGE = 0.75
+"""Coverage of 90% intervals below which `Backtest.recommendation` advises against a method."""
+CLOSE = 1.05
+"""Ratio of CRPS to the best up to which the first method is recommended: splits overlap, so smaller
+differences on one table mean little."""
 SAMPLER = {"draws": 1000, "chains": 2}
 """Default options of fits: enough draws for quantiles of a forecast. `scalebayes.fit` repeats fits
 that fail its convergence checks."""
@@ -116,9 +123,11 @@ class Backtest:
         Returns
         -------
         pandas.DataFrame
-            Means over clusters (tables; splits where there is one table), standard errors (``_se``)
-            between them, ``cover90_worst``, the least coverage of a cluster, and ``gate_failed``,
-            the share of fits that failed their convergence checks.
+            The numbers of ``forecasts``, of distinct ``runs`` and of distinct ``trainings``; means
+            over clusters (tables; splits where there is one table); where clusters are tables,
+            standard errors (``_se``) between them and 90% intervals of the coverages (``_low``,
+            ``_high``); ``cover90_worst``, the least coverage of a cluster; and ``gate_failed``, the
+            share of fits that failed their convergence checks.
 
         Raises
         ------
@@ -141,15 +150,24 @@ class Backtest:
         means = by_cluster[columns].mean()
         means_by_key = means.groupby(keys, observed=True)
         by_key = scores.groupby(keys, observed=True)
-        table = by_key.size().rename("runs").to_frame()
+        table = by_key.size().rename("forecasts").to_frame()
+        table["runs"] = _distinct(scores, "run", keys)
+        table["trainings"] = _distinct(scores, "training", keys)
         table["clusters"] = means_by_key.size()
         for name in columns:
             table[name] = means_by_key[name].mean()
-            table[f"{name}_se"] = means_by_key[name].sem()
+            table[f"{name}_se"] = means_by_key[name].sem() if cluster == "table" else np.nan
+        if cluster == "table":
+            for name in coverages.values():
+                table[f"{name}_low"], table[f"{name}_high"] = _intervals(
+                    means_by_key[name], table["trainings"]
+                )
         table["cover90_worst"] = means_by_key["cover90"].min()
         table["median_abs_error"] = by_key["abs_error"].median()
         if baseline is not None:
             table = table.join(_crps_ratios(means, baseline, keys))
+            if cluster == "split":
+                table["crps_ratio_se"] = np.nan
         fits = scores.drop_duplicates([*keys, "table", "split"])
         table["gate_failed"] = fits.groupby(keys, observed=True)["gate_failed"].mean()
         return table
@@ -161,32 +179,74 @@ class Backtest:
         baseline = baseline or methods[-1]
         row = self.table(baseline=baseline).loc[method]
         own = self.scores[self.scores["method"] == method]
-        tables = list(own["table"].unique())
-        if len(tables) == 1:
-            where, held_out = tables[0], own["run"].nunique()
-        else:
-            where, held_out = f"{len(tables)} tables", len(own)
-        splits = len(own.drop_duplicates(["table", "split"]))
-        over = "1 split" if splits == 1 else f"{splits} splits"
-        coverage = f"{row['cover90']:.0%}"
-        if not np.isnan(row["cover90_se"]):
-            coverage += f" (s.e. {row['cover90_se']:.0%})"
         text = (
-            f"{method} on {where}: over {over} by compute its 90% intervals covered {coverage} "
-            f"of the losses of {held_out} held-out runs, up to "
-            f"{own['decades_beyond'].max():.1f} decades beyond the training runs; "
-            f"CRPS {row['crps']:.3g} nats"
+            f"{self._coverage_in_words(method, row)}, up to {own['decades_beyond'].max():.1f} "
+            f"decades beyond the training runs; CRPS {row['crps']:.3g} nats"
         )
         if method != baseline:
             text += f", {row['crps_ratio']:.2f} of {baseline}'s"
         return text
 
+    def _coverage_in_words(self, method: str, row: Any) -> str:
+        """Return the coverage of a method's 90% intervals in words. row: that of `table`."""
+        own = self.scores[self.scores["method"] == method]
+        tables = list(own["table"].unique())
+        splits = len(own.drop_duplicates(["table", "split"]))
+        held_out = f"{row['runs']:.0f} distinct held-out runs"
+        if row["trainings"] < row["runs"]:
+            held_out += f" of {row['trainings']:.0f} trainings"
+        covered = f"90% intervals covered {row['cover90']:.0%}"
+        if len(tables) > 1:
+            return (
+                f"{method} on {len(tables)} tables: {covered} as a mean over tables (worst table "
+                f"{row['cover90_worst']:.0%}; 90% interval of the mean {row['cover90_low']:.0%} to "
+                f"{row['cover90_high']:.0%}), in {splits} splits by compute with {held_out}"
+            )
+        if splits == 1:
+            return f"{method} on {tables[0]}: {covered} of {held_out} in 1 split by compute"
+        return (
+            f"{method} on {tables[0]}: {covered} as a mean over {splits} overlapping splits by "
+            f"compute (worst split {row['cover90_worst']:.0%}) with {held_out}"
+        )
+
+    def recommendation(self) -> str:
+        """One sentence: which method to use on these runs, and why.
+
+        Methods whose 90% intervals covered less than 75% are out. Of the others, the method with
+        the least CRPS (geometric mean over the clusters of `table`) is recommended, or the first
+        method, if its CRPS is at most 5% larger.
+        """
+        first = str(self.scores["method"].iloc[0])
+        table = self.table(baseline=first)
+        coverage = {str(method): float(share) for method, share in table["cover90"].items()}
+        crps = {str(method): float(ratio) for method, ratio in table["crps_ratio"].items()}
+        where = "these tables" if self.scores["table"].nunique() > 1 else "this table"
+        usable = [method for method, share in coverage.items() if share >= LEAST_COVERAGE]
+        if not usable:
+            widest = max(coverage, key=lambda method: coverage[method])
+            return (
+                f"Trust no method's intervals on {where}: the 90% intervals of {widest} covered "
+                f"most, and those only {coverage[widest]:.0%}"
+            )
+        best = min(usable, key=lambda method: crps[method])
+        chosen, why = best, f"its CRPS is the least of {_methods_in_words(len(usable))}"
+        if first in usable and first != best and crps[first] <= CLOSE * crps[best]:
+            chosen, why = first, f"its CRPS is within {CLOSE - 1:.0%} of the least ({best}'s)"
+        text = (
+            f"Use {chosen} on {where}: {why}, and its 90% intervals covered {coverage[chosen]:.0%}"
+        )
+        refused = [method for method in coverage if method not in usable]
+        if refused:
+            text += f"; those of {', '.join(refused)} covered less than {LEAST_COVERAGE:.0%}"
+        return text
+
     def __repr__(self) -> str:
         table = readable(self.table()).to_string()
-        return "\n".join([f"{self.sentence()}.", table, *map(str, self.messages)])
+        found = map(str, self.messages)
+        return "\n".join([f"{self.sentence()}.", table, *found, f"{self.recommendation()}."])
 
     def _repr_html_(self) -> str:
-        found = html.entries([*self.messages, *self.notes])
+        found = html.entries([*self.messages, *self.notes, f"{self.recommendation()}."])
         return html.panel(f"{self.sentence()}.", html.table(readable(self.table())), found)
 
     @property
@@ -458,6 +518,29 @@ def score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
     )
 
 
+def _distinct(scores: pd.DataFrame, column: str, keys: list[str]) -> pd.Series[int]:
+    """Return the number of distinct runs or trainings in each group; ids are those of a table."""
+    distinct = scores.drop_duplicates([*keys, "table", column])
+    return distinct.groupby(keys, observed=True).size()
+
+
+def _intervals(shares: Any, trainings: Iterable[int]) -> tuple[list[float], list[float]]:
+    """Return the ends of the intervals of mean shares, one for each group in order.
+
+    shares: of the clusters, grouped. trainings: distinct trainings of each group.
+    """
+    lows, highs = [], []
+    for (_, own), number in zip(shares, trainings, strict=True):
+        low, high = share_interval(own.to_numpy(), number)
+        lows.append(low)
+        highs.append(high)
+    return lows, highs
+
+
+def _methods_in_words(number: int) -> str:
+    return "1 method" if number == 1 else f"{number} methods"
+
+
 def _crps_ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.DataFrame:
     """Return the ratio of CRPS to the baseline's: geometric mean, standard error, worst.
 
@@ -480,12 +563,14 @@ def _crps_ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.Data
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Table of `Backtest.table` as text, with each estimate beside its standard error."""
+    """Table of `Backtest.table` as text, with the interval or the standard error of each mean."""
     import pandas as pd
 
-    text = {"runs": table["runs"].map("{:d}".format)}
+    text = {}
+    for name in ("forecasts", "runs", "trainings"):
+        text[name] = table[name].map("{:d}".format)
     for level in LEVELS:
-        text[f"in {level}%"] = _with_errors(table, f"cover{level}", ".2f")
+        text[f"in {level}%"] = _with_intervals(table, f"cover{level}")
     text["CRPS"] = _with_errors(table, "crps", ".4f")
     if "crps_ratio" in table:
         text["CRPS ratio"] = _with_errors(table, "crps_ratio", ".2f")
@@ -495,6 +580,23 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     text["bias"] = table["bias"].map("{:+.4f}".format)
     text["checks failed"] = table["gate_failed"].map("{:.0%}".format)
     return pd.DataFrame(text)
+
+
+def _with_intervals(table: pd.DataFrame, name: str) -> pd.Series[str]:
+    """Return a column of shares as text with their intervals, where the table has them."""
+    import pandas as pd
+
+    if f"{name}_low" not in table:
+        return table[name].map("{:.2f}".format)
+    ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+    return pd.Series([with_interval(*one) for one in ends], table.index)
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Text of a share with its interval, where there is one: 0.93 [0.87, 0.99]."""
+    if np.isnan(low):
+        return f"{value:.2f}"
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _with_errors(table: pd.DataFrame, name: str, digits: str) -> pd.Series[str]:

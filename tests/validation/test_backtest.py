@@ -13,6 +13,7 @@ import scalebayes as sb
 from scalebayes.baselines import huber
 from scalebayes.cli import app
 from scalebayes.data.subsets import make_splits
+from scalebayes.datasets.clusters import share_interval
 from scalebayes.laws import LAWS
 from scalebayes.plots.backtest import calibration
 from scalebayes.validation import scoring_rules
@@ -203,15 +204,23 @@ def test_errors_are_those_between_clusters():
     assert row["cover90"] == pytest.approx(each.mean())
     assert row["cover90_se"] == pytest.approx(each.std() / np.sqrt(3))
     assert row["cover90_worst"] == each.min()
+    assert row["forecasts"] == row["runs"] == row["trainings"] == 90
+    expected = share_interval(each, 90)
+    assert (row["cover90_low"], row["cover90_high"]) == pytest.approx(expected)
+    assert (
+        f"as a mean over tables (worst table {each.min():.0%}; 90% interval of the mean "
+        f"{expected[0]:.0%} to {expected[1]:.0%}), in 3 splits by compute with 90 distinct "
+        "held-out runs, up to"
+    ) in both.sentence()
     assert list(both.table(["table"]).loc["knows"].index) == ["table0", "table1", "table2"]
 
 
 def test_distances_fall_into_bins():
     scores = backtest(planted(60), {"knows": oracle()}, shares=[0.4]).scores
     by = Backtest(scores).table(["decades"])
-    assert by["runs"].sum() == len(scores)
+    assert by["forecasts"].sum() == len(scores)
     far = (scores["decades_beyond"] > EDGES[-1]).sum()
-    assert by["runs"].get(("knows", "over 2"), 0) == far
+    assert by["forecasts"].get(("knows", "over 2"), 0) == far
 
 
 def test_forecasts_that_are_far_too_sure_are_warned_of():
@@ -247,16 +256,77 @@ def test_sentence_and_figure_say_what_was_measured():
         planted(60), {"knows": oracle(), "too sure": oracle(0.005)}, shares=[0.5, 0.7]
     )
     sentence = result.sentence()
-    assert sentence.startswith(
-        "knows on planted: over 2 splits by compute its 90% intervals covered "
-    )
-    assert "30 held-out runs" in sentence
+    assert sentence.startswith("knows on planted: 90% intervals covered ")
+    assert "as a mean over 2 overlapping splits by compute (worst split " in sentence
+    assert "30 distinct held-out runs, up to" in sentence
     assert sentence.endswith("of too sure's")
     axes = calibration(result).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["knows", "too sure"]
     assert "all" in [tick.get_text() for tick in axes.get_xticklabels()]
     with pytest.raises(sb.QueryError, match="styles for 6 methods; the backtest has 7"):
         calibration(backtest(planted(60), {str(i): oracle() for i in range(7)}, shares=[0.5]))
+
+
+def test_a_run_forecast_from_several_splits_is_counted_once():
+    runs = planted(60)
+    shared = sb.Runs(runs.table.assign(training=np.repeat(range(12), 5)), runs.name)
+    result = backtest(shared, {"knows": oracle()}, shares=[0.5, 0.7])
+    row = result.table().loc["knows"]
+    assert (row["forecasts"], row["runs"]) == (48, 30)
+    held_out = shared.table.nlargest(30, "C")
+    assert row["trainings"] == held_out["training"].nunique()
+    assert f"30 distinct held-out runs of {row['trainings']:.0f} trainings" in result.sentence()
+    assert np.isnan(row["cover90_se"])  # the splits overlap
+    assert "cover90_low" not in result.table()
+
+
+def scored(coverage, crps):
+    """A backtest of methods with these coverages and scores, on 20 runs of one split."""
+    scores = backtest(planted(40), {name: oracle() for name in coverage}, shares=[0.5]).scores
+    rank = scores.groupby("method").cumcount()
+    inside = rank < scores["method"].map(coverage) * 20
+    return Backtest(scores.assign(inside90=inside, crps=scores["method"].map(crps)))
+
+
+@pytest.mark.parametrize(
+    ("coverage", "crps", "sentence"),
+    [
+        (
+            {"default": 0.9, "other": 0.8},
+            {"default": 0.02, "other": 0.03},
+            "Use default on this table: its CRPS is the least of 2 methods, and its 90% intervals "
+            "covered 90%",
+        ),
+        (
+            {"default": 0.9, "other": 0.8},
+            {"default": 0.0204, "other": 0.02},
+            "Use default on this table: its CRPS is within 5% of the least (other's), and its 90% "
+            "intervals covered 90%",
+        ),
+        (
+            {"default": 0.9, "other": 0.8},
+            {"default": 0.03, "other": 0.02},
+            "Use other on this table: its CRPS is the least of 2 methods, and its 90% intervals "
+            "covered 80%",
+        ),
+        (
+            {"default": 0.9, "sharp": 0.5},
+            {"default": 0.03, "sharp": 0.01},
+            "Use default on this table: its CRPS is the least of 1 method, and its 90% intervals "
+            "covered 90%; those of sharp covered less than 75%",
+        ),
+        (
+            {"default": 0.6, "sharp": 0.5},
+            {"default": 0.03, "sharp": 0.01},
+            "Trust no method's intervals on this table: the 90% intervals of default covered most, "
+            "and those only 60%",
+        ),
+    ],
+)
+def test_the_recommendation_names_a_method_and_why(coverage, crps, sentence):
+    result = scored(coverage, crps)
+    assert result.recommendation() == sentence
+    assert repr(result).endswith(f"{sentence}.")
 
 
 @pytest.mark.slow
@@ -282,7 +352,7 @@ def test_the_command_prints_one_sentence_and_the_tables(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
-    assert answer["sentence"].startswith("log-huber on sweep: over 5 splits")
+    assert answer["sentence"].startswith("log-huber on sweep: 90% intervals covered ")
     assert {"method", "cover90", "crps_ratio"} <= set(answer["rows"][0])
     assert [
         message
@@ -292,6 +362,8 @@ def test_the_command_prints_one_sentence_and_the_tables(tmp_path, monkeypatch):
     figure = tmp_path / "backtest.png"
     drawn = CliRunner().invoke(app, [*arguments, "--figure", str(figure)])
     assert "in 90%" in drawn.stdout
+    last = drawn.stdout.rstrip().splitlines()[-1]
+    assert last == f"{answer['recommendation']}."
     assert figure.stat().st_size > 10_000
     again = CliRunner().invoke(app, [*arguments, "--figure", str(figure)])
     assert again.exit_code == 1
