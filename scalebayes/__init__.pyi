@@ -1,6 +1,7 @@
 from . import plots as plots
 from .baselines.point_fits import PointFits as PointFits
 from .baselines.point_fits import point_fits as point_fits
+from .comparison.average import average as average
 from .comparison.compare import Comparison as Comparison
 from .comparison.compare import compare as compare
 from .comparison.coupling import Coupling as Coupling
@@ -55,7 +56,6 @@ from .planning.next_runs import runs_needed as runs_needed
 from .planning.plan import Plan as Plan
 from .planning.plan import plan as plan
 from .posterior.average import Average as Average
-from .posterior.average import average as average
 from .posterior.diagnostics import Diagnosis as Diagnosis
 from .posterior.diagnostics import diagnose as diagnose
 from .posterior.fit import Fit as Fit

@@ -159,7 +159,7 @@ def parse_weights(text: str | None) -> Any:
     """Return the name of a rule, or weights by label from text such as ``A=2,B=1``."""
     if text is None:
         return "equal"
-    if text in ("equal", "stacking"):
+    if text in ("equal", "stacking", "forward"):
         return text
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -170,8 +170,8 @@ def parse_weights(text: str | None) -> Any:
             weight = None
         if weight is None or not label.strip():
             raise typer.BadParameter(
-                f"got {text!r}; write equal, stacking, or a number for each fit by the name of its "
-                "file, such as A=2,B=1",
+                f"got {text!r}; write equal, stacking, forward, or a number for each fit by the "
+                "name of its file, such as A=2,B=1",
                 param_hint="--weights",
             )
         weights[label.strip()] = weight

@@ -159,7 +159,8 @@ class SavedFits:
         "FIT", "Files written by `scalebayes fit -o`; the forecasts of several are averaged."
     )
     weights: str | None = option(
-        "--weights A=2,B=1", "Weights of several fits: equal (the default), stacking, or numbers."
+        "--weights A=2,B=1",
+        "Weights of several fits: equal (the default), stacking, forward, or numbers.",
     )
     group: str | None = GROUP
     new_group: bool = NEW_GROUP

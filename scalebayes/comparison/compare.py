@@ -6,15 +6,16 @@ import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from scalebayes.comparison.average import Weights, average
 from scalebayes.display import html
 from scalebayes.display.terminal import align
 from scalebayes.errors import QueryError, RunsError
-from scalebayes.posterior.average import Average, average, by_weight, named_fits
+from scalebayes.posterior.average import Average, by_weight, named_fits
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import at_budget
@@ -63,9 +64,7 @@ class Comparison:
     loo: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
-    def average(
-        self, weights: Literal["equal", "stacking"] | Mapping[str, float] = "equal"
-    ) -> Average:
+    def average(self, weights: Weights = "equal") -> Average:
         """Average of the fits, with equal weights by default (`scalebayes.average` says why).
 
         Stacking weights are those of the table, with its refits.

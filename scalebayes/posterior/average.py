@@ -1,12 +1,14 @@
-"""Averages of fits: weighted mixtures of the draws of several models of the same runs."""
+"""Averages of fits: weighted mixtures of the draws of several models of the same runs.
+
+`scalebayes.average` (`comparison/average.py`) makes them and finds their weights.
+"""
 
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, cast
+from typing import TYPE_CHECKING, Any, Concatenate, cast
 
 import numpy as np
 import xarray as xr
@@ -163,65 +165,6 @@ def by_weight(sizes: Sequence[int], weights: Sequence[float]) -> list[np.ndarray
     return chosen
 
 
-def average(
-    fits: Mapping[str, Fit] | Sequence[Fit],
-    weights: Literal["equal", "stacking"] | Mapping[str, float] = "equal",
-) -> Average:
-    """Return the average of several fits of the same runs, which every query accepts.
-
-    Where laws disagree, the spread between them is part of the uncertainty. On five public tables
-    the equally weighted average of {additive, coupled} x {law alone, with discrepancy} was sharper
-    than any of the four models, and its worst coverage was better (docs/calibration.md). Stacking
-    weights score predictions *between* the runs (leave one out), not beyond them, and can put all
-    weight on one law, so equal weights are the default.
-
-    Parameters
-    ----------
-    fits
-        Fits by label, or a sequence of fits of models with different names.
-    weights
-        ``"equal"``; ``"stacking"`` (Yao et al. 2018, from the log likelihoods of `Fit.tree`); or a
-        number by label, zero where a label is missing. Weights are scaled to sum to one.
-
-    Raises
-    ------
-    QueryError
-        When there is no fit, two have the same name, the runs differ, or weights are negative, of
-        unknown labels or all zero.
-
-    References
-    ----------
-    Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive
-    distributions, doi:10.1214/17-BA1091.
-    """
-    named = named_fits(fits)
-    raw = _raw_weights(named, weights)
-    values = np.array([*raw.values()])
-    if not (np.isfinite(values).all() and (values >= 0).all() and values.sum() > 0):
-        got = ", ".join(f"{value:g}" for value in values)
-        raise QueryError(f"weights must not be negative, nor all zero; got {got}")
-    shares = (values / values.sum()).tolist()
-    return Average(named, dict(zip(named, shares, strict=True)))
-
-
-def _raw_weights(
-    fits: Mapping[str, Fit], weights: Literal["equal", "stacking"] | Mapping[str, float]
-) -> dict[str, float]:
-    """Return the weight of each fit as asked for, before they are scaled to sum to one."""
-    if weights == "equal":
-        return dict.fromkeys(fits, 1.0)
-    if weights == "stacking":
-        return _stacking_weights(fits)
-    if not isinstance(weights, Mapping):
-        raise QueryError(f"weights are 'equal', 'stacking' or numbers by label; got {weights!r}")
-    unknown = weights.keys() - fits.keys()
-    if unknown:
-        raise QueryError(
-            f"weights for {', '.join(sorted(unknown))}, but the fits are {', '.join(fits)}"
-        )
-    return {label: float(weights.get(label, 0.0)) for label in fits}
-
-
 def named_fits(fits: Mapping[str, Fit] | Sequence[Fit]) -> dict[str, Fit]:
     """Return fits of the same runs by label; the label in a sequence is the model's name.
 
@@ -252,27 +195,3 @@ def _by_model_name(fits: Sequence[Fit]) -> dict[str, Fit]:
             f"two fits are called {', '.join(duplicates)}: give them labels, {{'mine': fit, ...}}"
         )
     return dict(zip(names, fits, strict=True))
-
-
-def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
-    """Return the weights that maximise the leave-one-out score of the mixture."""
-    import arviz_stats as azs
-
-    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children]
-    if missing:
-        raise QueryError(
-            f"the fits {', '.join(missing)} have no log likelihood, which is not kept for very "
-            "long tables: give weights by label"
-        )
-    if len(fits) == 1:
-        return dict.fromkeys(fits, 1.0)
-    with warnings.catch_warnings():
-        # ArviZ warns of high Pareto k; `compare` reports them with their numbers.
-        warnings.simplefilter("ignore")
-        table = azs.compare(
-            {label: fit.tree for label, fit in fits.items()},
-            method="stacking",
-            var_name="log_loss",
-            round_to="none",
-        )
-    return {label: max(0.0, float(table.loc[label, "weight"])) for label in fits}

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalebayes.comparison.average import average
 from scalebayes.display import html
 from scalebayes.display.terminal import align, wrap
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.fitting.fit import fit as sample
 from scalebayes.fitting.many.fit_many import fit_all
 from scalebayes.messages import Message
-from scalebayes.posterior.average import Average, average
+from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, refuse_view
 from scalebayes.queries.ahead import answer_at, inputs_ahead
 from scalebayes.specs.noise import NOISES

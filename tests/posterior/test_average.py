@@ -115,7 +115,7 @@ def test_bad_averages_are_refused_in_words(constant):
         sb.average({"a": one}, {"c": 1.0})
     with pytest.raises(sb.QueryError, match="must not be negative, nor all zero; got -1"):
         sb.average({"a": one}, {"a": -1.0})
-    with pytest.raises(sb.QueryError, match="'equal', 'stacking' or numbers by label; got 'best'"):
+    with pytest.raises(sb.QueryError, match="'stacking', 'forward' or numbers by label; got 'best"):
         sb.average({"a": one}, "best")
 
 
