@@ -26,7 +26,7 @@ from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
 type Values = dict[str, list[Any]]
-"""By role: numbers of N, D, C, S, U, E and loss, and names of group and run."""
+"""By role: numbers of N, D, C, S, U, E and loss, and names of group, training and run."""
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """Range of the numbers that a cell may hold, so that products of three of them stay finite."""
@@ -174,7 +174,7 @@ def _with_third(given: Values, notes: list[str]) -> Values:
     elif D and C:
         values["N"] = [c / (6 * d) for d, c in zip(D, C, strict=True)]
         notes.append("N = C/6D, from D and C")
-    return {role: values[role] for role in (*QUANTITIES, "group") if role in values}
+    return {role: values[role] for role in (*QUANTITIES, "group", "training") if role in values}
 
 
 def _check_cells(

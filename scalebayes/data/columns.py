@@ -108,8 +108,14 @@ BASIC = ("N", "D", "C")
 """Inputs of which two determine the third."""
 OTHER = ("S", "U", "E")
 """Inputs of some laws only: unless one was asked for, a table is never refused because of it."""
-LABELS = {"group": "group, family", "run": "run, run id, run name, id, name, model, model name"}
+LABELS = {
+    "group": "group, family",
+    "training": "training, training id, training run, trajectory",
+    "run": "run, run id, run name, id, name, model, model name",
+}
 """Roles of columns of names, with their usual names."""
+FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n"}
+"""Cells of a column that marks rows: "training" then says which rows to fit, and names nothing."""
 
 DERIVED = {"N": "N = C/6D", "D": "D = C/6N", "C": "C = 6ND"}
 """How each of the basic inputs follows from the two others."""
@@ -176,7 +182,7 @@ def _candidates(table: Table, names: list[str], role: str) -> list[str]:
     """
     found = usual_columns(names, role)
     if role in LABELS:
-        usable = (name for name in found if _are_labels(table[name], unique=role == "run"))
+        usable = (name for name in found if _are_labels_of(role, table[name]))
         return list(itertools.islice(usable, 1))
     if role in OTHER:
         is_usable = len(found) == 1 and _are_quantities(table[found[0]], role)
@@ -226,10 +232,12 @@ def label(cell: object) -> str:
     return "" if text in {"nan", "NaN", "None", "<NA>", "NaT"} else text
 
 
-def _are_labels(column: Iterable[object], unique: bool) -> bool:
-    """Whether every cell is a name and, where `unique`, no two are equal."""
+def _are_labels_of(role: str, column: Iterable[object]) -> bool:
+    """Whether every cell is a name: of a run no two are equal, of a training not all are flags."""
     names = [label(cell) for cell in column]
-    if unique and len(set(names)) < len(names):
+    if role == "run" and len(set(names)) < len(names):
+        return False
+    if role == "training" and {name.lower() for name in names} <= FLAGS:
         return False
     return all(names)
 

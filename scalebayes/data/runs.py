@@ -28,7 +28,8 @@ class Runs:
         One row for each run, indexed by its id ("run"). Columns of positive, finite floats: N
         (parameters), D (tokens), C (FLOP), S (steps), U (unique tokens) and E (experts) as far as
         the table has them, then loss (nats per token); accuracy, a share, in a table of
-        `scalebayes.read_scores`; then the names in group, if runs belong to families.
+        `scalebayes.read_scores`; then the names in group, if runs belong to families, and in
+        training, if rows are checkpoints of the same trainings.
     name : str
         Short name for titles and reports.
     source : str, optional
@@ -114,7 +115,10 @@ class Runs:
         names = [role for role in (*QUANTITIES, "accuracy") if role in self.table]
         numbers = self.table[names]
         groups = list(self.table["group"]) if "group" in self.table else None
-        texts = json.dumps([names, list(self.table.index), groups])
+        labels: list[object] = [names, list(self.table.index), groups]
+        if "training" in self.table:
+            labels.append(list(self.table["training"]))
+        texts = json.dumps(labels)
         digest = hashlib.sha256(texts.encode())
         digest.update(numbers.to_numpy("<f8").tobytes())
         return digest.hexdigest()
@@ -128,6 +132,8 @@ class Runs:
         parts += [f"{role} {span(self.table[role])}" for role in names]
         if "group" in self.table:
             parts.append(f"{self.table['group'].nunique()} groups")
+        if "training" in self.table:
+            parts.append(f"{self.table['training'].nunique()} trainings")
         return f"Runs {self.name!r}: {', '.join(parts)}"
 
     def _repr_html_(self) -> str:
@@ -150,6 +156,7 @@ def read_runs(
     C: str | None = None,
     loss: str | None = None,
     group: str | None = None,
+    training: str | None = None,
     run: str | None = None,
     name: str | None = None,
     strict: bool = True,
@@ -174,6 +181,10 @@ def read_runs(
         ``70B``.
     group : str, optional
         Column of the family of each run; by default ``group`` or ``family``, if there is one.
+    training : str, optional
+        Column that names the training of each run, where several runs are checkpoints of one
+        training: `fit` then gives each training an error of its own. By default ``training``,
+        ``training_id``, ``training_run`` or ``trajectory``, unless it only marks rows by 0 and 1.
     run : str, optional
         Column of ids; by default one such as ``run``, ``id`` or ``model`` with unique values, else
         1, 2, 3 ...
@@ -209,7 +220,8 @@ def read_runs(
     """
     given, origin = read_source(source)
     name = name or (short_name(origin) if origin else "runs")
-    asked = {"N": N, "D": D, "C": C, "loss": loss, "group": group, "run": run, **others}
+    labels = {"group": group, "training": training, "run": run}
+    asked = {"N": N, "D": D, "C": C, "loss": loss, **labels, **others}
     values, notes = check_table(
         given, name, asked, strict, skip_incomplete, loss_unit, tokens_per_byte
     )

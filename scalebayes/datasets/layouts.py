@@ -11,7 +11,7 @@ CLARK_TOKENS = 256 * 2048
 
 
 def gemstones(path: Path, name: str) -> Runs:
-    """Return the cooled-down checkpoints of Gemstones, one group for each width and depth."""
+    """Return the cooled-down checkpoints of Gemstones: each width and depth is one training."""
     table, _ = open_table(path)
     shape = table["width"].astype(str) + "x" + table["depth"].astype(str)
     billions = (table["tokens"].astype(float) / 1e9).round().astype(int)
@@ -21,6 +21,7 @@ def gemstones(path: Path, name: str) -> Runs:
         N="params_active_precise",
         loss="final_loss",
         group="shape",
+        training="shape",
         run="label",
         name=name,
     )

@@ -19,7 +19,7 @@ from scalebayes.data.monotone import monotone_messages
 from scalebayes.laws.least_squares import LeastSquares, least_squares
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters
-from scalebayes.posterior.stated import log_stated
+from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ def find_conflicts(fit: Fit) -> tuple[Message, ...]:
 
 def _prior_conflicts(fit: Fit) -> Iterator[Message]:
     """Yield warnings of parameters whose posterior median lies in a tail of the prior."""
-    posterior = fit.tree["posterior"].to_dataset()
-    prior = fit.tree["prior"].to_dataset()
-    for name in fit.spec.priors:
-        stated = log_stated(prior, name, fit.spec)
-        middle = float(log_stated(posterior, name, fit.spec).median())
+    posterior, prior = normalised_draws(fit), normalised_draws(fit, "prior")
+    spec = stated_spec(fit)
+    for name in spec.priors:
+        stated = log_stated(prior, name, spec)
+        middle = float(log_stated(posterior, name, spec).median())
         low, high = stated.quantile(PRIOR_TAILS).values
         if low <= middle <= high:
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.trainings import replicate_messages, shared_training_messages
 from scalebayes.display import html
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import SAMPLED, Fit, draws
@@ -92,7 +93,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     trajectory cut short at the largest tree depth, E-BFMI >= 0.3, no NaN, sampling not interrupted.
     Warnings: ONE_N, ONE_D, D_FOLLOWS_N, NARROW_COMPUTE, FEW_RUNS, GROUPS_POOLED, REPEATED_RUNS,
     FAR_OFF, PRIOR_DECIDES, and the conflicts NOT_MONOTONE, PRIOR_CONFLICT and ONE_SIDED; of a
-    pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR.
+    pooled fit THIN_GROUPS, SPREAD_FROM_PRIOR. Notes: SHARED_TRAINING, REPLICATES.
 
     References
     ----------
@@ -275,6 +276,9 @@ def _table_warnings(fit: Fit) -> Iterator[Message]:
         if span < NARROW_COMPUTE:
             text = f"the runs span {span:.1f} orders of magnitude of compute, less than one"
             yield Message("NARROW_COMPUTE", "warning", text)
+    if "loss" in runs.table and not fit.spec.is_pooled:
+        yield from shared_training_messages(runs)
+        yield from replicate_messages(runs, float(draws(fit)["sigma"].median()))
 
 
 def _group_warnings(fit: Fit) -> Iterator[Message]:

@@ -134,8 +134,9 @@ def _normalised_runs(runs: Runs, spec: Spec) -> Runs:
         columns["loss"] = np.exp(log_distance(runs.loss, runs.loss))
     else:
         columns["loss"] = runs.loss
-    if "group" in runs.table:
-        columns["group"] = runs.table["group"]
+    for label in ("group", "training"):
+        if label in runs.table:
+            columns[label] = runs.table[label]
     return Runs(pd.DataFrame(columns, index=runs.table.index), runs.name)
 
 

@@ -130,7 +130,7 @@ def test_usual_names_are_recognised_whatever_their_case_and_separators(role):
 def test_label_columns_are_recognised(role):
     for alias in LABELS[role].split(", "):
         runs = read_runs(table(**{alias: ["a", "b", "c"]}))
-        assert list(runs.table["group"] if role == "group" else runs.table.index) == ["a", "b", "c"]
+        assert list(runs.table.index if role == "run" else runs.table[role]) == ["a", "b", "c"]
 
 
 def test_labels_nobody_asked_for_serve_only_where_they_can():
