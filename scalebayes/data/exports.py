@@ -184,6 +184,7 @@ def read_checkpoints(
     ids = kept[id_column].astype(str)
     if keep != "final":
         ids = ids + "@" + steps.loc[kept.index].map("{:.0f}".format)
+        columns = {"training": id_column} | columns  # several checkpoints of one run may be kept
     kept = kept.assign(**{KEPT_ID: ids})
     trainings = checkpoints["run"].nunique()
     notes = [f"{len(kept)} of {len(frame)} checkpoints of {trainings} runs kept: {rule}"]

@@ -26,7 +26,7 @@ from scalebayes.posterior.diagnostics import Diagnosis, convergence
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.pooling import pooling_of
-from scalebayes.specs.spec import Spec, read_model
+from scalebayes.specs.spec import Spec, read_model, with_trainings
 from scalebayes.specs.table_units import normalise, to_table
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import Progress
@@ -100,7 +100,7 @@ def fit(
     FitError
         When no draw could be made.
     """
-    spec = read_model(model)
+    spec = with_trainings(read_model(model), runs)
     check_table(runs, spec)
     settings = own_settings(backend, spec) | {"draws": draws, "chains": chains, **sampler}
     if tune is not None:
@@ -250,7 +250,7 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     groups["constant_data"] = table
     values = len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"]
     if values <= LOG_LIKELIHOOD_VALUES:
-        delta = spec.observation.delta_at_runs(sampled)
+        delta = spec.observation.delta_at_runs(sampled, runs)
         groups["log_likelihood"] = log_likelihood(posterior, spec, runs, delta)
     return xr.DataTree.from_dict(groups)
 

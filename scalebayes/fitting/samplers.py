@@ -20,7 +20,6 @@ from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
 from scalebayes.fitting.kernel.kernel import kernel
 from scalebayes.fitting.nutpie import KernelSampler, compile_model, read_trace, sample
-from scalebayes.posterior.fit import SAMPLED
 from scalebayes.specs.pooling import pooling_of, variable_names
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.parallel import one_thread
@@ -251,12 +250,5 @@ def named(
         "posterior": pooling_of(spec).label(kept, runs),
         "sample_stats": xr.Dataset({name: statistics[theirs] for name, theirs in names.items()}),
     }
-    delta = spec.observation.delta_from_trace(posterior, runs)
-    if delta is not None:
-        coords = {
-            "chain": posterior["chain"],
-            "draw": posterior["draw"],
-            "run": runs.table.index.to_numpy(),
-        }
-        groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, coords)
+    groups |= spec.observation.groups_from_trace(posterior, runs)
     return xr.DataTree.from_dict(groups)

@@ -79,15 +79,14 @@ class LeastSquares:
             columns.append((above - below) / (2 * SIDE_STEP))
         return np.column_stack(columns)
 
-    def variance_of_mean(self, log_inputs: Mapping[str, np.ndarray], effective: float) -> float:
-        """Return the variance of the mean forecast error of new rows over that of the noise.
+    def weights_of_mean(self, log_inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return how much the error of each fitted row moves the mean forecast, (rows,).
 
-        To first order: 1/n of noise, and g' (J'J)^-1 g of the fit, with g the mean of the slopes at
-        the new rows and n the `effective` number of independent ones.
+        To first order: J (J'J)^-1 g, with g the mean of the slopes at the predicted rows.
         """
         mean_slope = self.slopes(log_inputs).mean(axis=0)
         information = self.jacobian.T @ self.jacobian + RIDGE * np.eye(len(self.unit))
-        return float(1 / effective + mean_slope @ np.linalg.solve(information, mean_slope))
+        return self.jacobian @ np.linalg.solve(information, mean_slope)
 
 
 def least_squares(

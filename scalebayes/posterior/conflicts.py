@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalebayes.data.monotone import monotone_messages
+from scalebayes.data.trainings import has_shared_trainings
 from scalebayes.laws.least_squares import LeastSquares, least_squares
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters
@@ -118,7 +119,7 @@ class Miss:
     mean
         Mean of log loss minus log forecast.
     noise
-        Noise scale of the fitted runs.
+        Noise scale of the fitted runs, offsets of trainings included.
     share
         Share of the predicted runs on the side of the mean.
     p_value
@@ -174,6 +175,57 @@ def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     return (Message("ONE_SIDED", "warning", text),)
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Errors of log losses around a law: of each row, and of each training.
+
+    Attributes
+    ----------
+    sigma, omega
+        Their standard deviations; omega is 0 where rows share no training.
+    freedom
+        Degrees of freedom of the estimate.
+    training
+        Training of each row of the table, (rows,); each row has its own where none is known.
+    """
+
+    sigma: float
+    omega: float
+    freedom: int
+    training: np.ndarray
+
+    def variance(self, weights: np.ndarray) -> float:
+        """Return the variance of a weighted sum of the errors of all rows."""
+        by_training = np.bincount(self.training, weights)
+        return float(self.sigma**2 * weights @ weights + self.omega**2 * by_training @ by_training)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Return random errors of all rows."""
+        offsets = self.omega * rng.standard_normal(self.training.max() + 1)
+        return offsets[self.training] + self.sigma * rng.standard_normal(len(self.training))
+
+
+def _errors(runs: Runs, point: LeastSquares, is_fitted: np.ndarray) -> Errors:
+    """Return the errors of a table by the residuals of its fitted rows."""
+    parameters = len(point.unit)
+    if not has_shared_trainings(runs):
+        freedom = int(is_fitted.sum()) - parameters
+        return Errors(point.noise_scale, 0.0, freedom, np.arange(len(runs)))
+    _, training = np.unique(runs.table["training"].to_numpy(str), return_inverse=True)
+    of_fitted = training[is_fitted]
+    counts = np.bincount(of_fitted, minlength=training.max() + 1)
+    sums = np.bincount(of_fitted, point.residual, minlength=len(counts))
+    seen = counts > 0
+    means = sums / np.maximum(counts, 1)
+    within = point.residual - means[of_fitted]
+    sigma_squared = within @ within / max(len(within) - seen.sum(), 1)
+    # The law has taken up some of the means, so their squares are divided by what is left of them.
+    freedom = int(seen.sum()) - parameters
+    between = means[seen] @ means[seen] / max(freedom, 1)
+    omega_squared = between - sigma_squared * np.mean(1 / counts[seen])
+    return Errors(np.sqrt(sigma_squared), np.sqrt(max(omega_squared, 0.0)), freedom, training)
+
+
 def _miss(runs: Runs, law: Law, along: str) -> Miss | None:
     """Return the mean error of forecasts of the last runs, or None if there are too few runs."""
     values = getattr(runs, along)
@@ -187,59 +239,58 @@ def _miss(runs: Runs, law: Law, along: str) -> Miss | None:
     known = {x: logs[is_fitted] for x, logs in log_inputs.items()}
     later = {x: logs[~is_fitted] for x, logs in log_inputs.items()}
     point = least_squares(law, known, log_loss[is_fitted])
-    of_all = least_squares(law, log_inputs, log_loss)
-    errors = log_loss[~is_fitted] - point.log_law(later)
-    mean = float(errors.mean())
+    errors = _errors(runs, point, is_fitted)
+    if errors.freedom < 1:
+        return None
+    missed = log_loss[~is_fitted] - point.log_law(later)
+    mean = float(missed.mean())
     return Miss(
         along=along,
         largest=float(values[is_fitted].max()),
         fitted=int(is_fitted.sum()),
-        predicted=len(errors),
+        predicted=len(missed),
         mean=mean,
-        noise=point.noise_scale,
-        share=float(np.mean(np.sign(errors) == np.sign(mean))),
-        p_value=_p_value(point, of_all, later, mean, len(distinct)),
+        noise=float(np.hypot(errors.sigma, errors.omega)),
+        share=float(np.mean(np.sign(missed) == np.sign(mean))),
+        p_value=_p_value(runs, point, is_fitted, errors, mean),
     )
 
 
 def _p_value(
-    point: LeastSquares,
-    of_all: LeastSquares,
-    later: dict[str, np.ndarray],
-    mean: float,
-    distinct: int,
+    runs: Runs, point: LeastSquares, is_fitted: np.ndarray, errors: Errors, mean: float
 ) -> float:
-    """Return the two-sided probability of a mean error as large, by Student's t.
-
-    point, of_all: the fits of the first runs and of all runs.
-    """
+    """Return the two-sided probability of a mean error as large, by Student's t."""
     from scipy import stats
 
     def probability(error: float) -> float:
-        return float(2 * stats.t.sf(abs(mean) / error, free))
+        return float(2 * stats.t.sf(abs(mean) / error, errors.freedom))
 
-    free = len(point.residual) - len(point.unit)
-    error = point.noise_scale * np.sqrt(point.variance_of_mean(later, distinct))
+    # To first order the mean is a weighted sum of the errors of the rows.
+    log_inputs = runs.log_inputs(point.law.inputs)
+    later = {x: logs[~is_fitted] for x, logs in log_inputs.items()}
+    weights = np.full(len(runs), 1 / np.sum(~is_fitted))
+    weights[is_fitted] = -point.weights_of_mean(later)
+    error = np.sqrt(errors.variance(weights))
     if probability(error) > LEVEL:
         return probability(error)
-    # To first order the error may come out too small, because forecasts are not linear in the
-    # exponents. Simulated tables cost more time, so they are made only where it matters.
-    return probability(max(error, _simulated_error(point, of_all, later)))
+    # That error may be too small, because forecasts are not linear in the exponents. Simulated
+    # tables cost more time, so they are made only where it matters.
+    return probability(max(error, _simulated_error(runs, point.law, is_fitted, errors)))
 
 
-def _simulated_error(
-    point: LeastSquares, of_all: LeastSquares, later: dict[str, np.ndarray]
-) -> float:
+def _simulated_error(runs: Runs, law: Law, is_fitted: np.ndarray, errors: Errors) -> float:
     """Return the root mean square of the mean forecast error over simulated tables.
 
-    Their law is that of the fit of all runs, and their noise that of the first runs.
+    Their law is that of the least-squares fit of all runs.
     """
     rng = np.random.default_rng(0)
-    truth, truth_later = of_all.log_law(point.log_inputs), of_all.log_law(later)
+    log_inputs = runs.log_inputs(law.inputs)
+    truth = least_squares(law, log_inputs, law.log_response(runs)).log_law(log_inputs)
+    known = {x: logs[is_fitted] for x, logs in log_inputs.items()}
+    later = {x: logs[~is_fitted] for x, logs in log_inputs.items()}
     means = []
     for _ in range(SIMULATIONS):
-        noise = point.noise_scale * rng.standard_normal(len(truth))
-        again = least_squares(point.law, point.log_inputs, truth + noise)
-        means.append(np.mean(truth_later - again.log_law(later)))
-    of_later_runs = point.noise_scale**2 / len(truth_later)
-    return float(np.sqrt(np.mean(np.square(means)) + of_later_runs))
+        log_loss = truth + errors.draw(rng)
+        again = least_squares(law, known, log_loss[is_fitted])
+        means.append(np.mean(log_loss[~is_fitted] - again.log_law(later)))
+    return float(np.sqrt(np.mean(np.square(means))))

@@ -22,6 +22,7 @@ from scalebayes.posterior.stated import (
     normalised_tree,
     stated_spec,
 )
+from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
         Whether sampling was interrupted, which fails.
     """
     posterior = by_scalar(tree["posterior"].to_dataset())
-    if SAMPLED in tree.children:
-        posterior = posterior.merge(tree[SAMPLED].to_dataset())
+    for drawn in (SAMPLED, OFFSETS):
+        if drawn in tree.children:
+            posterior = posterior.merge(tree[drawn].to_dataset())
     table = _convergence_table(posterior)
     failures = [*_parameter_failures(posterior, table), *_sampler_failures(tree)]
     if partial:

@@ -252,14 +252,15 @@ def make_likelihood(fit: Fit) -> Likelihood:
     """
     refuse_view(fit, "a new group has no runs that could be weighed: ask a group", of_a_group=False)
     observation = fit.spec.observation
+    # One row a draw; a discrepancy that is not sampled is zero for all.
+    shape = (*fit.tree["posterior"]["sigma"].shape, len(fit.runs))
+    delta = np.broadcast_to(observation.delta_at_runs(fit.tree, fit.runs), shape)
     residual, known = residuals(fit), fit.discrepancy
+    residual = residual - delta.reshape(residual.shape)
     if not observation.runs_are_independent:
         assert known is not None  # the discrepancy is why they are not
         return DependentRuns(residual, known)
-    # One row a draw; a discrepancy that is not sampled is zero for all.
-    shape = (*fit.tree["posterior"]["sigma"].shape, len(fit.runs))
-    delta = np.broadcast_to(observation.delta_at_runs(fit.tree), shape)
-    residual = residual - delta.reshape(residual.shape)
-    parameters = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
+    drawn = noise_parameters(fit)
+    parameters = {name: drawn[name].reshape(-1, 1) for name in observation.noise.priors}
     pointwise = observation.pointwise(residual, parameters, fit.runs)
     return IndependentRuns(residual, known, observation.noise, parameters, pointwise)

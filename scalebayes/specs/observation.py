@@ -114,12 +114,12 @@ class Observation(ABC):
             Those of noise and discrepancy, by name.
         """
 
-    def delta_from_trace(self, posterior: xr.Dataset, runs: Runs) -> np.ndarray | None:
-        """Return a sampled discrepancy at the runs from a trace, (chain, draw, run), or None."""
-        return None
+    def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
+        """Return the groups of a fit's tree that hold the discrepancy, from a trace."""
+        return {}
 
-    def delta_at_runs(self, tree: xr.DataTree) -> np.ndarray | float:
-        """Return a sampled discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
+    def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray | float:
+        """Return a drawn discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
         return 0.0
 
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
@@ -316,39 +316,34 @@ class SampledDiscrepancy(WithDiscrepancy):
         """
         noise = {name: parameters[name] for name in self.noise.priors}
         residual = data["observed"] - log_curve
-        residual -= self._add_delta(pm, data, residual, noise, parameters["eta"])
+        residual -= add_weights(
+            pm,
+            ("v", "weights"),
+            vectors=data["eigenvectors"],
+            values=data["eigenvalues"],
+            residual=residual,
+            variance=self.noise.equivalent(**noise),
+            amplitude=parameters["eta"],
+        )
         distribution = getattr(pm, self.noise.pymc)
         centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
         pm.Potential("log_loss", pm.logp(centred, residual).sum())
 
-    def _add_delta(
-        self, pm: Any, data: Symbols, residual: Symbol, noise: Symbols, eta: Symbol
-    ) -> Symbol:
-        """Add the weights with their prior, and return the discrepancy at the runs, (runs,)."""
-        variance = self.noise.equivalent(**noise)
-        vectors, values = data["eigenvectors"], data["eigenvalues"]
-        size = eta * pm.math.sqrt(values)
-        total = variance + size**2
-
-        # The free variable v is nearly standard Normal (the change of variables in discrepancy.py).
-        rank = len(values.get_value())
-        v = pm.Flat("v", shape=rank, initval=np.zeros(rank))
-        narrowing = pm.math.sqrt(variance / total)
-        expected = size * (vectors.T @ residual) / total
-        weights = pm.Deterministic("weights", expected + narrowing * v)
-        log_prior = pm.math.log(narrowing) - 0.5 * weights**2
-        pm.Potential("prior_of_weights", log_prior.sum())
-        return vectors @ (size * weights)
-
-    def delta_from_trace(self, posterior: xr.Dataset, runs: Runs) -> np.ndarray:
+    def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return the discrepancy at the runs, (chain, draw, run), from the sampler's weights."""
         basis = self.basis(runs)
         weights = posterior["weights"].transpose("chain", "draw", ...).values
         weights = weights[..., : len(basis.values)]
         unit = (weights * np.sqrt(basis.values)) @ basis.vectors.T
-        return posterior["eta"].values[..., None] * unit
+        delta = posterior["eta"].values[..., None] * unit
+        coords = {
+            "chain": posterior["chain"],
+            "draw": posterior["draw"],
+            "run": runs.table.index.to_numpy(),
+        }
+        return {SAMPLED: xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, coords)}
 
-    def delta_at_runs(self, tree: xr.DataTree) -> np.ndarray:
+    def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the discrepancy at the runs from a fit's tree, (chain, draw, run)."""
         return tree[SAMPLED].to_dataset()["delta"].values
 
@@ -358,12 +353,50 @@ class SampledDiscrepancy(WithDiscrepancy):
         """Return what the draws tell of the discrepancy: its values at the runs, without noise."""
         basis = self.basis(runs)
         eta = tree["posterior"].to_dataset()["eta"].values.ravel()
-        delta = self.delta_at_runs(tree).reshape(-1, len(runs))
+        delta = self.delta_at_runs(tree, runs).reshape(-1, len(runs))
         return Conditional(basis, eta, np.zeros_like(eta), delta @ basis.vectors)
 
     def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
         """Return the mean of the discrepancy's draws at the runs."""
-        return np.mean(self.delta_at_runs(tree), axis=(0, 1))
+        return np.mean(self.delta_at_runs(tree, runs), axis=(0, 1))
+
+
+def add_weights(
+    pm: Any,
+    names: tuple[str, str],
+    *,
+    vectors: Symbol,
+    values: Symbol,
+    residual: Symbol,
+    variance: Symbol,
+    amplitude: Symbol,
+) -> Symbol:
+    """Add the weights of a Gaussian process with their prior, and return it at the runs, (runs,).
+
+    Parameters
+    ----------
+    names
+        Of the free variable and of the weights.
+    vectors, values
+        Eigenvectors of its correlation, (runs, rank), and eigenvalues, (rank,).
+    residual
+        What it explains up to the noise, (runs,).
+    variance, amplitude
+        Variance of Normal noise of equal information, and the standard deviation of the process.
+    """
+    size = amplitude * pm.math.sqrt(values)
+    total = variance + size**2
+
+    # The free variable v is nearly standard Normal (the change of variables in discrepancy.py).
+    free, kept = names
+    rank = len(values.get_value())
+    v = pm.Flat(free, shape=rank, initval=np.zeros(rank))
+    narrowing = pm.math.sqrt(variance / total)
+    expected = size * (vectors.T @ residual) / total
+    weights = pm.Deterministic(kept, expected + narrowing * v)
+    log_prior = pm.math.log(narrowing) - 0.5 * weights**2
+    pm.Potential(f"prior_of_{kept}", log_prior.sum())
+    return vectors @ (size * weights)
 
 
 class Bases:

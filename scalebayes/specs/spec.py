@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from scalebayes.data.trainings import has_shared_trainings
 from scalebayes.display import html
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
@@ -40,9 +41,12 @@ from scalebayes.specs.observation import (
     SampledDiscrepancy,
 )
 from scalebayes.specs.parts import FROZEN, Discrepancy, Prior, Published
+from scalebayes.specs.trainings import NewTraining, SharedTrainings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scalebayes.data.runs import Runs
 
 WIDTH = 110
 """Columns of a paragraph in `Spec.describe`."""
@@ -67,6 +71,7 @@ class Spec(BaseModel):
     noise: str = "student_t"
     about: str = ""
     discrepancy: Discrepancy | None = None
+    trainings: bool = False
     priors: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
     pool: str | None = Field(default=None, min_length=1)
     spread: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
@@ -92,7 +97,9 @@ class Spec(BaseModel):
             return read(given)
         law = LAWS[info.data["law"]]
         noise = NOISES[info.data["noise"]]
-        defaults = _observation(law, noise, info.data.get("discrepancy")).priors
+        defaults = _observation(
+            law, noise, info.data.get("discrepancy"), info.data.get("trainings", False)
+        ).priors
         given = {**defaults, **given}
         priors = read_all(read, given, prior_faults(law, tuple(defaults), given))
         return {name: priors[name] for name in (*law.parameter_names, *defaults)}
@@ -107,6 +114,8 @@ class Spec(BaseModel):
                 "a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy"
             )
         law = LAWS.get(info.data.get("law", ""))
+        if info.data.get("trainings"):
+            raise ValueError("a pooled spec has no offsets of trainings: leave out trainings")
         if law is not None and law.response != "loss":
             raise ValueError(
                 f"'{law.name}' is a law of accuracy, and tables of scores have no groups: "
@@ -140,13 +149,17 @@ class Spec(BaseModel):
 
     @property
     def noise_object(self) -> Noise:
-        """The noise that this spec names."""
-        return NOISES[self.noise]
+        """The error of a new run: the noise that this spec names, with an offset of its training.
+
+        The offset is there where runs share trainings.
+        """
+        noise = NOISES[self.noise]
+        return NewTraining(noise) if self.trainings else noise
 
     @property
     def observation(self) -> Observation:
         """Distribution of the log losses around the law: noise, and the discrepancy if any."""
-        return _observation(self.law_object, self.noise_object, self.discrepancy)
+        return _observation(self.law_object, NOISES[self.noise], self.discrepancy, self.trainings)
 
     @property
     def has_discrepancy(self) -> bool:
@@ -181,6 +194,8 @@ class Spec(BaseModel):
         }
         if self.discrepancy is not None:
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
+        if self.trainings:
+            core["trainings"] = True
         if self.is_pooled:
             core["spread"] = {
                 name: prior.model_dump(exclude={"reason", "over"})
@@ -211,6 +226,8 @@ class Spec(BaseModel):
         lines += [f"L = {self.law_object.formula}", f"noise: {self.noise}"]
         if self.discrepancy is not None:
             lines += self.discrepancy.describe()
+        if self.trainings:
+            lines += ["trainings: each training has an offset from the curve, Normal(0, omega)"]
         lines += ["", "Priors", *_describe_priors(self.priors)]
         if self.is_pooled:
             heading = (
@@ -230,8 +247,27 @@ def _describe_priors(priors: Mapping[str, Prior]) -> list[str]:
     return lines
 
 
-def _observation(law: Law, noise: Noise, discrepancy: Discrepancy | None) -> Observation:
+def with_trainings(spec: Spec, runs: Runs) -> Spec:
+    """Return the spec with an offset of each training where runs of a table share trainings.
+
+    Pooled specs and laws of accuracy have none.
+    """
+    can_have = not spec.is_pooled and spec.law_object.response == "loss"
+    is_shared = can_have and has_shared_trainings(runs)
+    if is_shared == spec.trainings:
+        return spec
+    stated = spec.model_dump() | {"trainings": is_shared}
+    if not is_shared:
+        del stated["priors"]["omega"]
+    return Spec.model_validate(stated)
+
+
+def _observation(
+    law: Law, noise: Noise, discrepancy: Discrepancy | None, trainings: bool
+) -> Observation:
     """Return the distribution of the log losses: here alone its kind is chosen."""
+    if trainings:
+        return SharedTrainings(noise, _observation(law, noise, discrepancy, trainings=False))
     if discrepancy is None:
         return NoiseOnly(noise)
     kind = IntegratedDiscrepancy if noise.integrates_discrepancy else SampledDiscrepancy

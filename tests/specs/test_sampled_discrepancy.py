@@ -56,7 +56,7 @@ def test_the_discrepancy_at_the_runs_is_kept_apart_from_the_parameters(fit):
 def test_a_curve_at_a_run_is_the_law_with_the_discrepancy_drawn_there(fit):
     found = sb.predict(fit, N=fit.runs.N, D=fit.runs.D)
     delta = np.log(found["loss"] / found["law"]).values
-    drawn = fit.spec.observation.delta_at_runs(fit.tree)
+    drawn = fit.spec.observation.delta_at_runs(fit.tree, fit.runs)
     assert drawn.std() == pytest.approx(0.03, rel=0.05)
     # The part that the leading vectors omit.
     np.testing.assert_allclose(delta, drawn, atol=5 * 0.03 * np.sqrt(1e-4))
@@ -93,7 +93,8 @@ def test_runs_are_independent_given_the_draws(fit):
     table = make_likelihood(fit)
     posterior = {name: fit.tree["posterior"][name].values[..., None] for name in SPEC.priors}
     law = sb.LAWS["coupled"](fit.runs.N, fit.runs.D, **{name: posterior[name] for name in TRUTH})
-    residual = np.log(fit.runs.loss) - np.log(law) - fit.spec.observation.delta_at_runs(fit.tree)
+    delta = fit.spec.observation.delta_at_runs(fit.tree, fit.runs)
+    residual = np.log(fit.runs.loss) - np.log(law) - delta
     expected = stats.t(5.0, scale=0.01).logpdf(residual)
     np.testing.assert_allclose(fit.tree["log_likelihood"]["log_loss"], expected, rtol=1e-9)
     np.testing.assert_allclose(table.joint(), expected.sum(axis=-1).ravel(), rtol=1e-9)

@@ -176,7 +176,7 @@ def source_digest(folders: tuple[str, ...] = GRAPH_FOLDERS, package: Path = PACK
 def is_ours(spec: Spec) -> bool:
     """Return whether law and noise are the package's own, so that the key covers their source."""
     law = spec.law_object
-    parts = (law.function, law.coordinates.recover, type(spec.noise_object))
+    parts = (law.function, law.coordinates.recover, type(spec.observation.noise))
     return all(part.__module__.startswith("scalebayes.") for part in parts)
 
 

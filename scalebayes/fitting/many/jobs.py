@@ -13,7 +13,7 @@ from typing import Any
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, RunsError
 from scalebayes.fitting.fit import fit
-from scalebayes.specs.spec import Spec, read_model
+from scalebayes.specs.spec import Spec, read_model, with_trainings
 
 PUNCTUATION = ".,+=%@()"
 """What a job's name may hold besides letters, digits, spaces, underscores and dashes."""
@@ -78,7 +78,7 @@ class Job:
             raise FitError(
                 f"job {self.name!r}: {', '.join(misplaced)} cannot stand among the settings"
             )
-        object.__setattr__(self, "model", read_model(self.model))
+        object.__setattr__(self, "model", with_trainings(read_model(self.model), self.runs))
 
     @property
     def spec(self) -> Spec:
