@@ -115,6 +115,18 @@ def _targets_of_ladder(runs: sb.Runs) -> Split:
     return Split("3B and targets", train, held_out)
 
 
+def whole_sweeps(name: str) -> list[sb.Runs]:
+    """Return a table as its users fit it, whole: one sweep, or one for each corpus."""
+    if name == "corpora2025":
+        table = read(name)
+        if table is None:
+            return []
+        small = table[table["larger"] == 0]
+        return [_runs_of_corpus(rows) for _, rows in small.groupby("corpus")]
+    runs = load(name)
+    return [] if runs is None else [runs]
+
+
 def trainings(name: str) -> pd.Series:
     """Return the training of each run of gemstones2025 by the run's id; empty for other tables."""
     runs = load(name) if name == "gemstones2025" else None

@@ -18,6 +18,7 @@ import pandas as pd
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.datasets.downloads import Upstream, fetch, is_downloaded
 from scalebayes.datasets.layouts import best_of_each, clark, gemstones, misfitting
+from scalebayes.datasets.measured import coverage as coverage
 from scalebayes.errors import RunsError
 
 LEAST_SIMILARITY = 0.4
@@ -297,21 +298,6 @@ def allocations() -> pd.DataFrame:
     """
     table = _read("allocations", ["exponent", "low", "high", "N_ref", "C_ref"])
     return table.fillna({"interval": ""})
-
-
-def coverage() -> pd.DataFrame:
-    """Return the measured coverage of intervals on held-out runs of public tables.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each method and range of distances: method; spec (the hash of the spec, or of
-        all specs of an equal pool); low and high (decades of compute beyond the training runs);
-        the numbers of forecasts and tables; the share of losses inside 50% and 90% intervals, with
-        standard errors between tables. ``benchmarks/calibration.py`` writes the file.
-    """
-    with as_file(files(__name__) / "coverage.csv") as path:
-        return pd.read_csv(path)
 
 
 def _read(name: str, numbers: list[str]) -> pd.DataFrame:

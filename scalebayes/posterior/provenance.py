@@ -41,6 +41,8 @@ class Provenance:
         Median of sigma, the noise scale of log loss.
     ranges
         Least and largest value among the runs of each input of the law.
+    tables
+        Names of the tables of runs, and the first digits of their hashes.
     conflicts
         Warnings that table, prior and law contradict each other (`Fit.conflicts`).
     is_average
@@ -53,6 +55,7 @@ class Provenance:
     span: float = math.inf
     noise_scale: float = math.inf
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
     conflicts: tuple[Message, ...] = ()
     is_average: bool = False
 
@@ -84,7 +87,8 @@ class Provenance:
         stored = json.loads(text)
         for name in ("models", "spec_hashes", "failures"):
             stored[name] = tuple(stored[name])
-        # Answers of earlier versions have no conflicts.
+        # Answers of earlier versions have no tables and no conflicts.
+        stored["tables"] = tuple(stored.get("tables", []))
         found = [Message(**message) for message in stored.get("conflicts", [])]
         stored["conflicts"] = tuple(found)
         stored["ranges"] = {x: tuple(limits) for x, limits in stored["ranges"].items()}
@@ -116,8 +120,14 @@ def provenance_of_fit(fit: Fit, span: float) -> Provenance:
         span=span,
         noise_scale=float(np.median(noise_parameters(fit)["sigma"])),
         ranges=ranges,
+        tables=keys_of_table(fit),
         conflicts=fit.conflicts,
     )
+
+
+def keys_of_table(fit: Fit) -> tuple[str, str]:
+    """Return the name and the first digits of the hash of a fit's runs, which identify them."""
+    return fit.runs.name, fit.runs.hash[:HASH_DIGITS]
 
 
 def combine(
@@ -141,6 +151,10 @@ def combine(
         prefix = f"{label}: " if weights is None else ""
         failures += [f"{prefix}{code}" for code in record.failures]
 
+    tables: list[str] = []
+    for record in records.values():
+        tables += record.tables
+
     keys = [record.calibration_key for record in records.values()]
     hashes = tuple(key for key in keys if key is not None)
     if weights is None:
@@ -158,6 +172,7 @@ def combine(
         span=min(record.span for record in records.values()),
         noise_scale=min(record.noise_scale for record in records.values()),
         ranges=_common_ranges(list(records.values())),
+        tables=tuple(dict.fromkeys(tables)),
         conflicts=_all_conflicts(records),
         is_average=weights is not None,
     )

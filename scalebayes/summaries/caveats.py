@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from scalebayes.datasets import coverage
+from scalebayes.datasets.measured import coverage, describe_choice, describe_tables
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
 from scalebayes.posterior.provenance import Provenance, provenance
@@ -38,14 +38,15 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.5 decades
         beyond them. OUTSIDE_N, OUTSIDE_D and so on: no more compute than the runs, but N, D or
         another input outside their range. LAWS_DISAGREE: two models of an average whose 90%
-        intervals do not overlap. CALIBRATION: the share of held-out losses that 90% intervals
-        covered at that distance. SMALL_RESIDUALS: a small noise scale, which does not imply a good
-        forecast. USED_UP, of a frontier on limited data: more compute than the data can use.
-        BEYOND_SCORES, of `downstream`: losses outside those of the scored models. PAST_ONE, of
-        `downstream`: draws whose accuracy exceeds 1. Of the fit itself, wherever the answer lies:
-        NOT_MONOTONE, losses that rise with an input; PRIOR_CONFLICT, a posterior in the tail of the
-        prior; ONE_SIDED, forecasts of the last runs from the others that miss to one side. Empty
-        for an answer within the runs of a fit without conflicts.
+        intervals do not overlap. CALIBRATION: the share of held-out losses of public tables that
+        90% intervals covered at that distance, the table of the fit itself left out.
+        SMALL_RESIDUALS: a small noise scale, which does not imply a good forecast. USED_UP, of a
+        frontier on limited data: more compute than the data can use. BEYOND_SCORES, of
+        `downstream`: losses outside those of the scored models. PAST_ONE, of `downstream`: draws
+        whose accuracy exceeds 1. Of the fit itself, wherever the answer lies: NOT_MONOTONE, losses
+        that rise with an input; PRIOR_CONFLICT, a posterior in the tail of the prior; ONE_SIDED,
+        forecasts of the last runs from the others that miss to one side. Empty for an answer within
+        the runs of a fit without conflicts.
     """
     conflicts = provenance(answer).conflicts
     if "decades_beyond" not in answer.coords:
@@ -174,22 +175,30 @@ def _measured_coverage(answer: xr.Dataset) -> Iterator[Message]:
     if record.noise_scale < SMALL_NOISE_SCALE:
         text = (
             f"the noise scale of the fit is only {record.noise_scale:.1%}, but a close fit does "
-            "not imply a good forecast: on public tables, smaller residuals went with worse "
-            "coverage beyond the runs"
+            "not imply a good forecast: on public tables, smaller residuals of laws alone went "
+            "with worse coverage beyond the runs"
         )
         yield Message("SMALL_RESIDUALS", "note", text)
 
 
 def _coverage_in_words(furthest: float, record: Provenance) -> str:
-    """Return the measured coverage of this model, or of other models where it was not measured."""
-    table = coverage()
+    """Return the measured coverage of this model, or of other models where it was not measured.
+
+    The table that the answer's own fit was made from is left out.
+    """
+    table = coverage(record.tables)
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
     own = here[here["spec"] == record.calibration_key]
+    sentences = []
+    if own.empty:
+        own = here[here["method"].isin(REFERENCE_METHODS)]
+        sentences.append(
+            f"the coverage of intervals of {record.name} beyond the runs was not measured"
+        )
+    sentences += [_row_in_words(row) for _, row in own.iterrows()]
     if len(own):
-        return f"{_row_in_words(own.iloc[0])}; see docs/calibration.md"
-    others = here[here["method"].isin(REFERENCE_METHODS)]
-    sentences = [f"the coverage of intervals of {record.name} beyond the runs was not measured"]
-    sentences += [_row_in_words(row) for _, row in others.iterrows()]
+        sentences.append(describe_choice(own.iloc[0]))
+    sentences.append("see docs/calibration.md")
     return "; ".join(sentences)
 
 
@@ -198,14 +207,10 @@ def _row_in_words(row: pd.Series) -> str:
     distance = f"more than {row['low']:g}"
     if np.isfinite(row["high"]):
         distance = f"{row['low']:g} to {row['high']:g}"
-    text = (
+    return (
         f"at {distance} decades beyond the runs, 90% intervals of {row['method']} covered "
-        f"{row['cover90']:.0%} of {row['forecasts']:.0f} held-out losses of "
-        f"{row['tables']:.0f} public tables"
+        f"{describe_tables(row)}"
     )
-    if np.isfinite(row["cover90_se"]):
-        text += f" (standard error {row['cover90_se']:.0%})"
-    return text
 
 
 def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:

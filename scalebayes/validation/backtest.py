@@ -49,6 +49,8 @@ LOG_HUBER = "log-huber"
 METHODS = ("coupled-discrepancy", "chinchilla", LOG_HUBER)
 EDGES = (0.25, 0.5, 1.0, 2.0)
 """Bounds, in decades beyond the training runs, between bins of distance."""
+BINS = ("0-0.25", "0.25-0.5", "0.5-1", "1-2", "over 2")
+"""Names of the bins."""
 ROLLING_Z = 4.0
 """Mean squared z above which a warning is given: errors twice as large as the forecast states."""
 ONE_SIDED_Z = 1.96
@@ -138,7 +140,7 @@ class Backtest:
         unknown = set(keys) - {"method", "decades", "table"}
         if unknown:
             raise QueryError(f"by takes 'decades' and 'table'; got {', '.join(sorted(unknown))}")
-        scores = self._with_groups()
+        scores = self.with_decades()
         coverages = {f"inside{level}": f"cover{level}" for level in LEVELS}
         columns = [*coverages.values(), *SCORES]
         cluster = "split"
@@ -288,18 +290,15 @@ class Backtest:
             )
             yield Message("ONE_SIDED", "warning", text)
 
-    def _with_groups(self) -> pd.DataFrame:
-        """Return the scores with the methods in their order and the distances in bins."""
+    def with_decades(self) -> pd.DataFrame:
+        """Scores with methods in their order, and ``decades``, the distance as one of `BINS`."""
         import pandas as pd
 
-        lows = (0.0, *EDGES[:-1])
-        labels = [f"{low:g}-{high:g}" for low, high in zip(lows, EDGES, strict=True)]
-        labels.append(f"over {EDGES[-1]:g}")
         edges = [-np.inf, *EDGES, np.inf]
         method = self.scores["method"]
         return self.scores.assign(
             method=pd.Categorical(method, method.unique(), ordered=True),
-            decades=pd.cut(self.scores["decades_beyond"], edges, labels=labels),
+            decades=pd.cut(self.scores["decades_beyond"], edges, labels=BINS),
         )
 
 

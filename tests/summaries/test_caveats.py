@@ -1,11 +1,13 @@
 """What users are told of how far an answer reaches: planted cases of every code."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.datasets import coverage
+from scalebayes.datasets import coverage, measured
 from tests.fixtures import BESIROGLU_PARAMETERS, fit_of
 
 LAW = sb.LAWS["additive"]
@@ -118,10 +120,46 @@ def test_the_sentence_is_the_measured_coverage_at_that_distance(planted, model, 
         (table["method"] == model) & (table["low"] < decades) & (decades <= table["high"])
     ].iloc[0]
     assert message.level == "note"
-    assert (
-        f"intervals of {model} covered {row['cover90']:.0%} of {row['forecasts']} held-out losses"
-        in message.text
+    assert f"intervals of {model} covered {row['cover90']:.0%} as a mean over" in message.text
+    assert f"(worst {row['cover90_worst']:.0%}; 90% interval of the mean " in message.text
+    assert f"{row['forecasts']} forecasts of {row['runs']} distinct runs" in message.text
+    assert message.text.endswith(
+        "; these tables were in sight when the default model was chosen; see docs/calibration.md"
     )
+
+
+def test_a_users_own_table_is_left_out_of_the_measured_coverage(planted):
+    own = sb.load_runs("hoffmann2022")
+    named = sb.Runs(runs_up_to(1e21, 3).table, "pile2023")
+    renamed = sb.Runs(own.table, "mine")
+    for runs, table in [(named, "pile2023"), (renamed, "hoffmann2022"), (own, "hoffmann2022")]:
+        answer = at(planted("chinchilla", runs), 10**0.7 * runs.max_compute)
+        text = next(m.text for m in sb.caveats(answer) if m.code == "CALIBRATION")
+        assert f"your own table, {table}, is not among them" in text
+        others = coverage([table])
+        row = others[(others["method"] == "chinchilla") & (others["low"] == 0.5)].iloc[0]
+        assert f"covered {row['cover90']:.0%} as a mean over {row['tables']} public" in text
+
+
+def test_the_measured_coverage_counts_every_table_once():
+    table = coverage()
+    file = pd.read_csv(Path(measured.__file__).with_name(measured.FILE))
+    assert len(table) == len(file.drop_duplicates(["method", "low"]))
+    assert not file.duplicated(["method", "low", "table"]).any()
+    far = file[(file["method"] == "chinchilla") & (file["low"] == 1.0)]
+    row = table[(table["method"] == "chinchilla") & (table["low"] == 1.0)].iloc[0]
+    assert row["cover90"] == pytest.approx(far["cover90"].mean())
+    assert row["cover90_worst"] == far["cover90"].min()
+    assert row["worst_table"] == far.loc[far["cover90"].idxmin(), "table"]
+    assert (row["tables"], row["runs"]) == (len(far), far["runs"].sum())
+    assert row["cover90_low"] < row["cover90"] < row["cover90_high"]
+    assert (file["runs"] <= file["forecasts"]).all()
+    assert (file["trainings"] <= file["runs"]).all()
+
+
+def test_without_any_table_nothing_was_measured():
+    everything = pd.read_csv(Path(measured.__file__).with_name(measured.FILE))["table"].unique()
+    assert coverage(everything).empty
 
 
 def test_models_that_were_not_measured_say_so(planted):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scalebayes import plots
-from scalebayes.datasets import coverage
+from scalebayes.datasets.measured import coverage, describe_choice
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
+from scalebayes.posterior.provenance import HASH_DIGITS, keys_of_table
 from scalebayes.queries.frontier import frontier
 from scalebayes.reports.answers import as_cell
 from scalebayes.reports.contract import Cell, Drawing, Section, Table
@@ -23,8 +24,6 @@ from scalebayes.units import format_quantity
 
 SUBSTITUTES = ("chinchilla", "coupled")
 """Models whose coverage is shown when that of the fitted model was not measured."""
-HASH_DIGITS = 12
-"""Leading digits of a spec's hash that identify a model in the table of `coverage`."""
 
 
 def frontier_section(
@@ -96,12 +95,13 @@ def extrapolation_section(
     subject_in_words = "this average"
     if isinstance(subject, Fit):
         subject_in_words = "this model"
-    measured = coverage()
+    first = subject if isinstance(subject, Fit) else next(iter(subject.fits.values()))
+    measured = coverage(keys_of_table(first))
     own = measured[measured["spec"] == _key_in_coverage(subject)]
     if len(own):
         sentence = (
-            f"The table shows the share of held-out runs that intervals of {subject_in_words} "
-            "covered, by distance beyond the training runs."
+            f"The table shows the share of the losses of held-out runs that intervals of "
+            f"{subject_in_words} covered, by distance beyond the training runs."
         )
         table = _coverage_table(own)
     else:
@@ -144,7 +144,7 @@ def _key_in_coverage(subject: Fit | Average) -> str:
 
 
 def _coverage_table(measured: pd.DataFrame) -> Table:
-    """Return measured coverage by model and distance, with standard errors and sample sizes."""
+    """Return measured coverage by model and distance, with intervals and numbers of runs."""
     rows = []
     for row in measured.to_dict("records"):
         distance = f"more than {row['low']:g}"
@@ -154,20 +154,31 @@ def _coverage_table(measured: pd.DataFrame) -> Table:
             (
                 Cell(str(row["method"])),
                 Cell(distance),
-                _share_with_error(row["cover90"], row["cover90_se"]),
-                _share_with_error(row["cover50"], row["cover50_se"]),
-                Cell(f"{row['forecasts']:.0f}", float(row["forecasts"])),
-                Cell(f"{row['tables']:.0f}", float(row["tables"])),
+                _share_with_interval(row, "cover90"),
+                Cell(f"{row['cover90_worst']:.0%}", float(row["cover90_worst"])),
+                _share_with_interval(row, "cover50"),
+                Cell(f"{row['runs']} / {row['trainings']}", float(row["runs"])),
+                Cell(f"{row['tables']}", float(row["tables"])),
             )
         )
     caption = "Share of held-out losses of public tables inside 90% and 50% equal-tailed intervals"
-    headings = ("model", "decades beyond", "inside 90%", "inside 50%", "losses", "tables")
+    shares = ("inside 90%", "worst table", "inside 50%")
+    headings = ("model", "decades beyond", *shares, "runs / trainings", "tables")
     note = (
-        "Standard errors (s.e.) are between tables. Only losses were tested, because no public "
-        "table measures N* beyond its own runs."
+        "Shares are means over tables, with 90% intervals between tables. Distinct runs and "
+        "trainings are counted. Only losses were tested: no public table measures N* beyond its "
+        "own runs."
     )
+    if len(measured):
+        choice = describe_choice(measured.iloc[0])
+        note += f" {choice[0].upper()}{choice[1:]}."
     return Table(caption, headings, tuple(rows), (note,))
 
 
-def _share_with_error(share: Any, error: Any) -> Cell:
-    return Cell(f"{share:.0%} (s.e. {error:.0%})", float(share))
+def _share_with_interval(row: Mapping[Hashable, Any], name: str) -> Cell:
+    """Return a mean share over tables as a cell, with its interval where there is one."""
+    share, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+    text = f"{share:.0%}"
+    if np.isfinite(low):
+        text += f" ({low:.0%} to {high:.0%})"
+    return Cell(text, float(share))
