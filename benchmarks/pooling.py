@@ -27,10 +27,13 @@ import pandas as pd
 from calibration import load
 
 import scalebayes as sb
-from scalebayes.specs.population import pooled_prior_draws
+from scalebayes.specs.population import POPULATION, pooled_prior_draws
 from scalebayes.specs.spec import Spec
+from scalebayes.specs.table_units import normalise
 
 ROWS = {"first": 14, "second": 14, "thin": 5}
+TYPICAL = 2.5
+"""Typical loss of the simulated tables, to which priors are relative."""
 TARGET = {"N": 2e10, "D": 2e12}
 ONE_FAMILY = ("hoffmann2022", "gemstones2025", "muennighoff2023")
 """Public tables of one family of models each."""
@@ -52,7 +55,14 @@ def simulate(spec: Spec, seed: int) -> tuple[dict[str, np.ndarray], float, sb.Ru
     """
     rng = np.random.default_rng(seed)
     table = design(np.random.default_rng(0))
-    drawn = pooled_prior_draws(spec, len(ROWS), 1, seed)
+    typical = sb.Runs(table.assign(loss=TYPICAL), "typical")
+    fixed = normalise(typical, spec)
+    drawn = pooled_prior_draws(fixed.spec, len(ROWS), 1, seed)
+    drawn |= spec.law_object.rescale(drawn, fixed.units)
+    names = {name: POPULATION.format(name) for name in spec.law_object.parameter_names}
+    medians = {name: drawn[label] for name, label in names.items()}
+    for name, values in spec.law_object.rescale(medians, fixed.units).items():
+        drawn[names[name]] = values
     truth = {name: values[0] for name, values in drawn.items()}
     place = table["group"].map({name: i for i, name in enumerate(ROWS)}).to_numpy()
     of_run = {name: truth[name][place] for name in spec.law_object.parameter_names}

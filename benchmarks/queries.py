@@ -40,6 +40,8 @@ MIDDLE = {
     "kappa": 0.8,
 }
 MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01, "R_N": 5.0, "R_D": 15.0}
+REFERENCE = {"N": 1e9, "D": 2e10, "C": 1e21}
+"""Inputs at which the terms have the sizes of `MIDDLE`, or 0.4."""
 BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
 REPEATS = 3
@@ -57,7 +59,7 @@ def handmade(model: str) -> sb.Fit:
     for parameter in spec.law_object.parameters:
         if parameter.scale_of:
             size, exponent = values[parameter.name], values[str(parameter.exponent)]
-            values[parameter.name] = spec.priors[parameter.name].at * size ** (1 / exponent)
+            values[parameter.name] = REFERENCE[parameter.scale_of] * size ** (1 / exponent)
     posterior = xr.Dataset({name: (("chain", "draw"), value) for name, value in values.items()})
     posterior = posterior.assign_coords(chain=np.arange(SHAPE[0]), draw=np.arange(SHAPE[1]))
     tree = xr.DataTree.from_dict({"posterior": posterior})

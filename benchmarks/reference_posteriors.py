@@ -50,6 +50,25 @@ FAR, BUDGET = {"N": 70e9, "D": 1.4e12}, 5.76e23
 CHAINS, WARMUP = 4, 1500
 
 
+PRIORS: dict[str, dict[str, Any]] = {
+    "L_inf": {"dist": "Gamma", "alpha": 2.0, "beta": 1.2},
+    "N_c": {"at": 1e9, "dist": "LogNormal", "median": 0.4, "sigma": 1.0},
+    "alpha_N": {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
+    "D_c": {"at": 2e10, "dist": "LogNormal", "median": 0.4, "sigma": 1.0},
+    "alpha_D": {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
+    "sigma": {"dist": "HalfNormal", "sigma": 0.1},
+}
+"""Priors of the Stan program, in nats: models/ states them relative to the table."""
+
+
+def in_nats(model: str) -> sb.Spec:
+    """Return a model with the priors of the Stan program."""
+    stated = sb.read_model(model).model_dump()
+    for name, prior in PRIORS.items():
+        stated["priors"][name] = prior | {"reason": "as in the Stan program"}
+    return sb.Spec.model_validate(stated)
+
+
 class Sampling(NamedTuple):
     """Settings of Stan's sampler: draws a chain, target acceptance, and cores."""
 
@@ -218,16 +237,19 @@ def sample_pymc(runs: sb.Runs, model: str, cores: int) -> tuple[xr.Dataset, dict
     import pymc as pm
 
     from scalebayes.fitting.graph import pymc_model
+    from scalebayes.specs.table_units import table_units, to_table
 
-    with pymc_model(runs, model):
+    spec = in_nats(model)
+    with pymc_model(runs, spec):
         kept = pm.sample(**PYMC, cores=cores, random_seed=1, nuts_sampler="pymc", progressbar=False)
-    names = list(sb.read_model(model).priors)
+    names = list(spec.priors)
+    sampled = to_table(kept["posterior"].to_dataset()[names], spec, table_units(runs, spec))
     said = {
         "pymc": pm.__version__,
         "divergences": int(kept["sample_stats"]["diverging"].sum()),
         **PYMC,
     }
-    return with_decisions(np.log(kept["posterior"].to_dataset()[names])), said
+    return with_decisions(np.log(sampled)), said
 
 
 def from_stan(draws: xr.Dataset, model: str) -> xr.Dataset:
@@ -383,7 +405,7 @@ def main() -> None:
         entry = json.loads(file.read_text())
         if entry["model"] in models and entry["table"] in tables:
             runs = public_runs(entry["table"])
-            fit = sb.fit(runs, entry["model"], draws=4000, seed=1)
+            fit = sb.fit(runs, in_nats(entry["model"]), draws=4000, seed=1)
             print(f"{file.stem}: {describe(compare(entry, fit))}", flush=True)
 
 

@@ -44,6 +44,7 @@ from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.optimum import expected_optimum
 from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.spec import Spec, prior_draws
+from scalebayes.specs.table_units import KEPT, Normalised, normalise
 
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
@@ -60,6 +61,8 @@ TARGET = {
     "P": np.exp(1.9),
 }
 BUDGET = 5.76e23
+TYPICAL = 2.5
+"""Typical loss of the simulated tables, to which priors are relative."""
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default; tuning, step size and repeats of failed fits are the defaults."""
 CHUNK = 100
@@ -107,7 +110,9 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     """Truth, parameters and quantities of shape (1,), and a table simulated from it."""
     law, noise, table = spec.law_object, spec.noise_object, design()
     prior_seed, noise_seed = seed.generate_state(2)
-    truth = prior_draws(spec, 1, int(prior_seed))
+    fixed = normalise(sb.Runs(table.assign(loss=TYPICAL, accuracy=0.5), "typical"), spec)
+    truth = prior_draws(fixed.spec, 1, int(prior_seed))
+    truth |= law.rescale(truth, fixed.units)
     rng = np.random.default_rng(noise_seed)
     # The target is the last row, so that its delta is drawn jointly with those of the table.
     inputs = pd.concat([table, pd.DataFrame([TARGET])])
@@ -128,12 +133,32 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
         table["loss"] = response
         truth["loss_far"] = np.exp(log_loss[-1:])
     runs = sb.Runs(table, name=f"simulated from {spec.name}")
+    fix_units(runs, spec, fixed)
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
     # A discrepancy that is not sampled is integrated out of the likelihood.
     given = delta[:-1] if spec.observation.samples_discrepancy else 0.0
     truth["log_likelihood"] = log_likelihood(spec, runs, truth, given)
     return truth, runs
+
+
+def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
+    """Let a simulated table be normalised by constants that were known before its losses.
+
+    A prior that is relative to the typical loss depends on the losses otherwise, and ranks are
+    uniform only under a prior that does not. Fits in other processes do not know of it.
+    """
+    columns = {}
+    for x, log_unit in fixed.units.log_inputs.items():
+        if x != "P":  # a table holds its log, the loss
+            columns[x] = getattr(runs, x) / np.exp(log_unit)
+    if spec.law_object.response == "loss":
+        columns["loss"] = runs.loss / np.exp(fixed.units.log_response)
+    else:
+        columns["loss"] = runs.loss - fixed.units.log_inputs["P"]
+        columns["accuracy"] = runs.table["accuracy"].to_numpy()
+    own = sb.Runs(pd.DataFrame(columns, index=runs.table.index), runs.name)
+    KEPT.setdefault(runs, {})[spec.hash] = Normalised(own, fixed.spec, fixed.units)
 
 
 def optimum(

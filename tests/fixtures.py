@@ -11,6 +11,7 @@ from scalebayes.fitting.fit import _tree
 from scalebayes.fitting.graph import sampler_data
 from scalebayes.fitting.samplers import STATS, named
 from scalebayes.posterior.fit import METADATA
+from scalebayes.specs.spec import prior_draws
 from scalebayes.specs.table_units import normalise
 from scalebayes.validation.sensitivity import variants
 
@@ -171,6 +172,25 @@ def pooled_spec(model):
     return sb.Spec.model_validate(stated)
 
 
+NATS = {
+    "L_inf": {"dist": "Gamma", "alpha": 2.0, "beta": 1.2},
+    "N_c": {"at": 1e9, "dist": "LogNormal", "median": 0.4, "sigma": 1.0},
+    "alpha_N": {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
+    "D_c": {"at": 2e10, "dist": "LogNormal", "median": 0.4, "sigma": 1.0},
+    "alpha_D": {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
+    "sigma": {"dist": "HalfNormal", "sigma": 0.1},
+}
+"""Priors in nats, parameters and tokens, for specs that are relative to no table."""
+
+
+def in_nats(model):
+    """Return the spec of a law with these parameters, with priors in nats."""
+    stated = sb.read_model(model).model_dump()
+    for name, prior in NATS.items():
+        stated["priors"][name] = prior | {"reason": "in nats"}
+    return sb.Spec.model_validate(stated | {"name": f"{stated['name']}-in-nats"})
+
+
 def normalised(runs, model):
     """Return a table and a spec in the units in which the law is sampled."""
     both = normalise(runs, sb.read_model(model))
@@ -180,6 +200,14 @@ def normalised(runs, model):
 def data_of(runs, model):
     """Return the data of a compiled sampler of a spec on a table."""
     return sampler_data(*normalised(runs, model))
+
+
+def prior_of(runs, model, draws, seed=0):
+    """Return draws from the prior of a spec in the units of a table, (draws,) by name."""
+    spec = sb.read_model(model)
+    both = normalise(runs, spec)
+    drawn = prior_draws(both.spec, draws, seed)
+    return drawn | spec.law_object.rescale(drawn, both.units)
 
 
 def draws_around(model, shape, seed=1, width=0.02, **changed):

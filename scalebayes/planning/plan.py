@@ -113,8 +113,9 @@ def plan(
         Number of sizes at a budget, and the ratio of the largest to the smallest.
     around
         The guess of N*: tokens per parameter, which contain N* within a factor 3 with probability
-        90% (log-normal); a model, by name or `Spec`, for its prior; ``"model: label"`` for values
-        published for a model, within the same factor 3; or a fit or an average, for its posterior.
+        90% (log-normal); a model, by name or `Spec`, for its prior, unless that is relative to a
+        table; ``"model: label"`` for values published for a model, within the same factor 3; or a
+        fit or an average, for its posterior.
     budget
         FLOP that all runs together may cost.
     cost
@@ -204,12 +205,12 @@ def guess_optimum(
     if isinstance(around, Fit | Average):
         return frontier(around, C=budgets, cost=cost)["N"].values.reshape(-1, len(budgets))
     if isinstance(around, Spec):
-        return _law_optimum(around, prior_draws(around, draws, seed), budgets, cost)
+        return _law_optimum(around, _prior_of(around, draws, seed), budgets, cost)
     if isinstance(around, str):
         name, _, label = around.partition(":")
         spec = read_model(name.strip())
         if not label:
-            return _law_optimum(spec, prior_draws(spec, draws, seed), budgets, cost)
+            return _law_optimum(spec, _prior_of(spec, draws, seed), budgets, cost)
         published = _published_values(spec, label.strip())
         values = {parameter: np.array([value]) for parameter, value in published.items()}
         return _spread(_law_optimum(spec, values, budgets, cost)[0], draws)
@@ -217,6 +218,24 @@ def guess_optimum(
         centre = np.array([size_for(cost, float(around), budget) for budget in budgets])
         return _spread(centre, draws)
     raise QueryError(f"around is tokens per parameter, a model or a fit; got {around!r}")
+
+
+def _prior_of(spec: Spec, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Return draws of the parameters from the prior of a spec, (draws,) each.
+
+    Raises
+    ------
+    QueryError
+        When the prior is relative to a table, because there is none, or the law has no optimum.
+    """
+    _check_has_optimum(spec)
+    if spec.is_relative:
+        raise QueryError(
+            f"the priors of '{spec.name}' are relative to a table of runs, so without one they say "
+            "nothing of N*: give tokens per parameter (20, say), the values published for a model "
+            "('chinchilla: LABEL'), a fit, or a model whose priors are in units"
+        )
+    return prior_draws(spec, draws, seed)
 
 
 def _spread(centre: np.ndarray, draws: int) -> np.ndarray:
@@ -242,15 +261,21 @@ def _published_values(spec: Spec, label: str) -> dict[str, float]:
     )
 
 
+def _check_has_optimum(spec: Spec) -> None:
+    """Raise a QueryError for a law of other inputs than N and D."""
+    inputs = spec.law_object.inputs
+    if inputs != ("N", "D"):
+        raise QueryError(
+            f"'{spec.name}' is a law of {' and '.join(inputs)} alone: it has no optimal N"
+        )
+
+
 def _law_optimum(
     spec: Spec, values: dict[str, np.ndarray], budgets: np.ndarray, cost: Cost
 ) -> np.ndarray:
     """Return N* of a law at the budgets for parameters of shape (S,), shape (S, budgets)."""
+    _check_has_optimum(spec)
     law = spec.law_object
-    if law.inputs != ("N", "D"):
-        raise QueryError(
-            f"'{spec.name}' is a law of {' and '.join(law.inputs)} alone: it has no optimal N"
-        )
     parameters = {name: values[name] for name in law.parameter_names}
     if cost is SIX_ND and law.optimal_N is not None:
         columns = {name: value[:, None] for name, value in parameters.items()}

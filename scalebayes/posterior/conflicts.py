@@ -67,7 +67,12 @@ def find_conflicts(fit: Fit) -> tuple[Message, ...]:
 
 
 def _prior_conflicts(fit: Fit) -> Iterator[Message]:
-    """Yield warnings of parameters whose posterior median lies in a tail of the prior."""
+    """Yield warnings of parameters whose posterior median lies in a tail of the prior.
+
+    There are none where the tree has no draws of the prior.
+    """
+    if "prior" not in fit.tree.children:
+        return
     posterior, prior = normalised_draws(fit), normalised_draws(fit, "prior")
     spec = stated_spec(fit)
     for name in spec.priors:

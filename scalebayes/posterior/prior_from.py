@@ -58,7 +58,6 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
             "median": float(np.exp(log.median())),
             "sigma": float(inflate * log.std()),
             "at": stated.priors[name].at,
-            "over": prior.over,
             "reason": reason,
         }
         priors[name] = Prior.model_validate(values)
@@ -75,19 +74,19 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
 def _in_units_of_table(fit: Fit) -> Spec:
     """Return the spec of a fit with priors that are stated in the units of its table.
 
-    A prior that is relative to the table is stated at the table's centre instead. Only where they
-    are stated matters here, and not their distributions.
+    A prior that is relative to the table is stated at the table's centre instead, and one on a
+    ratio on the parameter itself. What they are stated on matters here, not their distributions.
     """
     spec = fit.spec
     log_centre = log_centres(fit.runs, spec.law_object.inputs)
     priors = dict(spec.priors)
     for parameter in spec.law_object.parameters:
         prior = spec.priors[parameter.name]
-        if not prior.is_relative:
-            continue
-        at = None
-        if parameter.scale_of is not None:
-            # To three digits, because a person will read it.
-            at = float(f"{np.exp(log_centre[parameter.scale_of]):.3g}")
-        priors[parameter.name] = prior.model_copy(update={"at": at})
+        at = prior.at
+        if prior.is_relative:
+            at = None
+            if parameter.scale_of is not None:
+                # To three digits, because a person will read it.
+                at = float(f"{np.exp(log_centre[parameter.scale_of]):.3g}")
+        priors[parameter.name] = prior.model_copy(update={"at": at, "over": None})
     return spec.model_copy(update={"priors": priors})

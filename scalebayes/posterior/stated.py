@@ -63,7 +63,7 @@ def log_stated(values: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
     prior = spec.priors[name]
     exponents = {p.name: p.exponent for p in spec.law_object.parameters}
     # A value at a law's reference may be negative where that is far from the runs.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         log = xr.ufuncs.log(values[name] - prior.shift)
     if prior.log_at is not None:
         log = log - prior.log_at

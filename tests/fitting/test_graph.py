@@ -16,7 +16,7 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 from scalebayes.data.runs import Runs
-from scalebayes.fitting.graph import build_model, pymc_model
+from scalebayes.fitting.graph import pymc_model
 from scalebayes.specs.spec import read_model
 from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
 
@@ -33,7 +33,7 @@ SCIPY = {
     "HalfNormal": lambda sigma: stats.halfnorm(scale=sigma),
     "Exponential": lambda mean: stats.expon(scale=mean),
     "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
-    "Beta": stats.beta,
+    "Beta": lambda alpha, beta: stats.beta(alpha, beta),
 }
 
 
@@ -124,10 +124,21 @@ def map_of(spec, runs):
     return pytensor.function([vector], [parameters, jacobian], **FAST)
 
 
-def student_t_density(point, residual, scale=0.1):
-    """Prior of sigma and nu and likelihood of independent Student-t noise."""
+def log_prior_of_sigma(point):
+    sigma = np.exp(point["sigma_log__"])
+    return stats.lognorm(1.0, scale=0.01).logpdf(sigma) + point["sigma_log__"]
+
+
+def student_t_density(point, residual, scale=None):
+    """Prior of sigma and nu and likelihood of independent Student-t noise.
+
+    scale: of a HalfNormal prior of sigma; by default that of the package.
+    """
     sigma, nu = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"])
-    log_prior = stats.halfnorm(scale=scale).logpdf(sigma) + point["sigma_log__"]
+    if scale is None:
+        log_prior = log_prior_of_sigma(point)
+    else:
+        log_prior = stats.halfnorm(scale=scale).logpdf(sigma) + point["sigma_log__"]
     log_prior += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + point["nu_above_2_log__"]
     return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
 
@@ -146,9 +157,7 @@ def log_prior_of_eta(point):
 def gp_density(point, residual, runs):
     """Prior of sigma and eta and the dense multivariate Normal."""
     sigma, eta = np.exp(point["sigma_log__"]), np.exp(point["eta_log__"])
-    log_prior = (
-        stats.halfnorm(scale=0.1).logpdf(sigma) + point["sigma_log__"] + log_prior_of_eta(point)
-    )
+    log_prior = log_prior_of_sigma(point) + log_prior_of_eta(point)
     covariance = eta**2 * kernel_matrix(runs) + sigma**2 * np.eye(len(runs))
     return log_prior + stats.multivariate_normal(np.zeros(len(runs)), covariance).logpdf(residual)
 
@@ -202,9 +211,8 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
 
         expected = log_prior(spec, parameters) + log_determinant
         if spec.discrepancy is None:
-            scale = (
-                0.2 if law.response == "odds" else 0.1
-            )  # what the files of accuracies state, and the default
+            # What the files of accuracies state, and the default.
+            scale = 0.2 if law.response == "odds" else None
             expected += student_t_density(point, residual, scale)
         elif not spec.observation.runs_are_independent:
             expected += gp_density(point, residual, runs)
@@ -234,20 +242,20 @@ def test_normal_noise_has_no_nu():
     spec = read_model("kaplan-size").model_dump() | {"noise": "normal"}
     del spec["priors"]["nu"]
     spec = type(read_model("kaplan-size")).model_validate(spec)
-    model = build_model(A, spec)
+    model = pymc_model(A, spec)
     assert {v.name for v in model.free_RVs} == {"log_T", "log_G_N", "sigma"}
     point = random_point(model, seed=1)
     log_T, log_G, log_sigma = (point[k] for k in ("log_T", "log_G_N", "sigma_log__"))
-    start = spec.law_object.coordinates.start({"N": np.log(A.N)}, np.log(A.loss))
+    log_N, log_loss = (np.log(x) - np.log(x).mean() for x in (A.N, A.loss))
+    start = spec.law_object.coordinates.start({"N": log_N}, log_loss)
     T, G = np.exp(start["log_T"] + 0.1 * log_T), np.exp(start["log_G_N"] + 0.3 * log_G)
     alpha = G / T
-    at_reference = T * np.exp(alpha * (np.log(A.N).mean() - np.log(1e9)))
-    curve = np.log(T) - alpha * (np.log(A.N) - np.log(A.N).mean())
+    curve = np.log(T) - alpha * log_N
     sigma = np.exp(log_sigma)
-    expected = stats.lognorm(0.4, scale=2.3).logpdf(at_reference) + np.log(at_reference)
-    expected += stats.lognorm(0.6, scale=0.1).logpdf(alpha) + np.log(alpha)
-    expected += stats.halfnorm(scale=0.1).logpdf(sigma) + log_sigma
-    expected += stats.norm(scale=sigma).logpdf(np.log(A.loss) - curve).sum()
+    expected = stats.lognorm(0.3, scale=1.0).logpdf(T) + np.log(T)  # the term at the centre
+    expected += stats.lognorm(1.0, scale=0.15).logpdf(alpha) + np.log(alpha)
+    expected += stats.lognorm(1.0, scale=0.01).logpdf(sigma) + log_sigma
+    expected += stats.norm(scale=sigma).logpdf(log_loss - curve).sum()
     assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
 
 

@@ -16,7 +16,7 @@ from scalebayes.cli import app
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
 from scalebayes.planning.target import candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
-from tests.fixtures import BESIROGLU, around, fit_of, noiseless_runs, priors_without_noise
+from tests.fixtures import BESIROGLU, around, fit_of, in_nats, noiseless_runs, priors_without_noise
 
 SHAPE = (4, 1000)
 SIGMA = 0.02
@@ -396,11 +396,13 @@ def test_guesses_of_the_optimum(additive):
     exact = G * (1e20 / 6) ** (values["beta"] / (values["alpha"] + values["beta"]))
     published = sb.plan([1e20, 1e22], around="chinchilla: Besiroglu et al. 2024", **middle)
     assert published.table["N"].iloc[3] == pytest.approx(exact, rel=1e-3)
-    prior = sb.plan([1e20, 1e22], around="chinchilla", **middle)
+    prior = sb.plan([1e20, 1e22], around=in_nats("chinchilla"), **middle)
     # A prior for any table of runs says little about this one.
     assert prior.table["p_bracketed"].iloc[0] < 0.5
     assert "a span of" in prior.notes[0]
-    assert sb.plan([1e20, 1e22], around=sb.read_model("chinchilla"), **middle).title == prior.title
+    assert "the prior of chinchilla-in-nats" in prior.title
+    with pytest.raises(sb.QueryError, match="relative to a table of runs, so without one"):
+        sb.plan([1e20, 1e22], around="chinchilla")
 
 
 def test_the_span_advised_does_bracket():

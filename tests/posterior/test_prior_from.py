@@ -6,12 +6,8 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.display.numbers import number
 from scalebayes.specs.spec import prior_draws
 from tests.fixtures import CHINCHILLA, around, fit_of
-
-SIX = sb.load_runs("pile2023").table
-SIX = sb.Runs(SIX[SIX["group"] == "cerebras-gpt"].head(6), "six")
 
 
 @pytest.fixture
@@ -31,8 +27,10 @@ def test_priors_are_the_posterior_and_as_much_wider_as_asked(planted, inflate):
         assert np.median(ours) == pytest.approx(np.median(logs), abs=0.02 * inflate)
         assert ours.std() == pytest.approx(inflate * logs.std(), rel=0.05)
     # Priors of scales are stated for the size of their term.
-    size = posterior["alpha_N"] * np.log(posterior["N_c"] / 1e9)
-    ours = made["alpha_N"] * np.log(made["N_c"] / 1e9)
+    at = spec.priors["N_c"].at
+    assert at == pytest.approx(np.exp(np.log(planted.runs.N).mean()), rel=0.005)
+    size = posterior["alpha_N"] * np.log(posterior["N_c"] / at)
+    ours = made["alpha_N"] * np.log(made["N_c"] / at)
     assert ours.std() == pytest.approx(inflate * float(size.std()), rel=0.05)
     assert spec.priors["nu"] == planted.spec.priors["nu"]
     assert (
@@ -56,21 +54,17 @@ def test_the_command_line_says_how_wide(planted, tmp_path):
 
 
 @pytest.mark.standard
-def test_six_runs_say_more_with_a_borrowed_prior(fitted):
-    alone = sb.fit(SIX, "chinchilla", progress=False)
-    borrowed = sb.fit(
-        SIX, sb.prior_from(fitted("hoffmann2022", "chinchilla"), inflate=5), progress=False
-    )
+def test_six_runs_say_more_with_a_prior_from_runs_of_their_kind(fitted):
+    """The six are among the 240 runs, which can hardly mislead about them."""
+    few = sb.Runs(sb.load_runs("hoffmann2022").table.iloc[20::40], "six")
+    assert len(few) == 6
+    alone = sb.fit(few, "chinchilla", progress=False)
+    spec = sb.prior_from(fitted("hoffmann2022", "chinchilla"), inflate=5)
+    borrowed = sb.fit(few, spec, progress=False)
+    assert not borrowed.gate_failures
     widths = {}
     for label, one in (("alone", alone), ("borrowed", borrowed)):
-        row = sb.intervals(sb.predict(one, N="13B", D="257B")).xs("loss", level="quantity").iloc[0]
+        found = sb.intervals(sb.predict(one, N="70B", D="1.4T")).xs("loss", level="quantity")
+        row = found.iloc[0]
         widths[label] = row["eti90_ub"] - row["eti90_lb"]
-        print(
-            label,
-            number(row["median"]),
-            number(row["eti90_lb"]),
-            number(row["eti90_ub"]),
-            one.gate_failures,
-        )
-    assert not borrowed.gate_failures
-    assert widths["borrowed"] < widths["alone"]
+    assert widths["borrowed"] < 0.5 * widths["alone"], widths

@@ -61,6 +61,7 @@ def stated(spec, values, suffix=""):
 SCIPY = {
     "LogNormal": lambda median, sigma: stats.lognorm(sigma, scale=median),
     "HalfNormal": lambda sigma: stats.halfnorm(scale=sigma),
+    "Beta": lambda alpha, beta: stats.beta(alpha, beta),
     "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
 }
 
@@ -72,7 +73,8 @@ def log_density_of_values(spec, runs, values):
     total = 0.0
     for name in mu:
         prior, tau = spec.priors[name], values[f"{name}_spread"]
-        total += SCIPY[prior.dist](**prior.arguments).logpdf(np.exp(mu[name])) + mu[name]
+        log_value = mu[name] - mu[prior.over] if prior.over else mu[name]
+        total += SCIPY[prior.dist](**prior.arguments).logpdf(np.exp(log_value)) + log_value
         total += SCIPY[spec.spread[name].dist](**spec.spread[name].arguments).logpdf(tau) + np.log(
             tau
         )
@@ -227,7 +229,8 @@ def test_prior_draws_scatter_around_the_population_as_far_as_the_spread_says(nam
         z = (of_group[parameter] - value) / made[f"{parameter}_spread"]
         assert z.std() == pytest.approx(1.0, rel=0.05)
         assert z.mean() == pytest.approx(0.0, abs=0.03)
-        median = np.median(np.exp(value))
+        over = spec.priors[parameter].over
+        median = np.median(np.exp(value - mu[over] if over else value))
         assert median == pytest.approx(
             np.median(spec.priors[parameter].draw(np.random.default_rng(0), 20_000)), rel=0.06
         )

@@ -45,11 +45,19 @@ def data_of(runs, spec):
     return sampler_data(normalised.runs, normalised.spec)
 
 
-@settings(max_examples=20, deadline=None)
-@given(N=FACTOR, D=FACTOR, loss=FACTOR)
-def test_the_sampler_sees_the_same_numbers_to_the_last_bit(N, D, loss):
-    expected = data_of(RUNS, ADDITIVE)
-    found = data_of(multiplied(RUNS, N=N, D=D, loss=loss), ADDITIVE)
+@pytest.mark.parametrize("name", sb.list_models().index)
+@settings(max_examples=5, deadline=None)
+@given(N=FACTOR, D=FACTOR, C=FACTOR, S=FACTOR, loss=FACTOR)
+def test_the_sampler_sees_the_same_numbers_to_the_last_bit(name, N, D, C, S, loss):
+    """Laws of accuracy are functions of e to the loss: a constant is added to theirs."""
+    spec = sb.read_model(name)
+    for parameter in spec.law_object.parameters:
+        assert spec.priors[parameter.name].is_relative == parameter.can_be_relative
+    changed = multiplied(RUNS, N=N, D=D, C=C, S=S)
+    losses = changed.table["loss"]
+    losses = losses * loss if spec.law_object.response == "loss" else losses + np.log(loss)
+    changed = sb.Runs(changed.table.assign(loss=losses), "changed")
+    expected, found = data_of(RUNS, spec), data_of(changed, spec)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name], values, err_msg=name)
@@ -118,12 +126,13 @@ def test_a_sampler_serves_relative_and_absolute_priors_of_one_kind():
 
 
 @pytest.mark.standard
-def test_draws_and_answers_follow_a_change_of_units():
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
+def test_draws_and_answers_follow_a_change_of_units(model):
     factors = {"N": 1e-6, "D": 3600.0, "loss": 0.31}
     tables = (RUNS, multiplied(RUNS, **factors))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sb.GateWarning)
-        fits = [sb.fit(runs, ADDITIVE, draws=200, tune=300, chains=2) for runs in tables]
+        fits = [sb.fit(runs, model, draws=200, tune=300, chains=2) for runs in tables]
     one, other = (fit.tree["posterior"].to_dataset() for fit in fits)
     for name in ("alpha_N", "alpha_D", "sigma"):
         np.testing.assert_array_equal(one[name], other[name])

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.posterior.stated import log_stated
+from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
 from scalebayes.specs.parts import Prior
+from scalebayes.specs.table_units import normalise
 from tests.fixtures import pooled_spec
 
 TRUTH = {
@@ -120,12 +121,19 @@ def plant(spec, rng):
         }
     )
     table["U"] = D / rng.choice([1, 2, 4, 10, 40], len(D))
-    medians = np.log([np.median(spec.priors[p.name].draw(rng, 4000)) for p in parameters])
+    typical = sb.Runs(table.assign(loss=2.5), "typical")
+    both = normalise(typical, spec)
+    stated = both.spec.priors
+    medians = np.log([np.median(stated[p.name].draw(rng, 4000)) for p in parameters])
     truth = medians[:, None] + 0.12 * rng.standard_normal((len(parameters), len(ROWS)))
     values = dict(zip(law.parameter_names, np.exp(truth), strict=True))
     for p in parameters:
+        if stated[p.name].over:
+            values[p.name] = values[p.name] * values[stated[p.name].over]
+    for p in parameters:
         if p.exponent:
-            values[p.name] = spec.priors[p.name].at * values[p.name] ** (1 / values[p.exponent])
+            values[p.name] = stated[p.name].at * values[p.name] ** (1 / values[p.exponent])
+    values = law.rescale(values, both.units)
     of_run = np.repeat(np.arange(len(ROWS)), [*ROWS.values()])
     curve = law.function(
         *(table[x] for x in law.inputs), **{name: value[of_run] for name, value in values.items()}
@@ -141,10 +149,11 @@ def test_laws_of_other_inputs_are_pooled_and_find_what_was_planted(name):
     """Laws of one input (bent), three inputs, and steps: errors agree with posterior sds."""
     spec = pooled_spec(name)
     truth, runs = plant(spec, np.random.default_rng(7))
-    posterior = fit(runs, spec).tree["posterior"].to_dataset()
+    fitted = fit(runs, spec)
+    posterior, stated = normalised_draws(fitted), stated_spec(fitted)
     sizes = np.stack(
         [
-            log_stated(posterior, p.name, spec).values.reshape(-1, len(ROWS)).T
+            log_stated(posterior, p.name, stated).values.reshape(-1, len(ROWS)).T
             for p in spec.law_object.parameters
         ]
     )

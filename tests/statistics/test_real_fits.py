@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.specs.spec import prior_draws
 from scalebayes.summaries.summary import with_derived
+from tests.fixtures import prior_of
 
 TABLES = ("hoffmann2022", "pile2023", "gemstones2025", "misfitting2025", "muennighoff2023")
 
@@ -39,7 +39,8 @@ def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_plante
     table = pd.DataFrame({"N": N, "D": D, "E": rng.choice([1.0, 8, 64, 512], len(N))})
     below = []
     for seed in range(5):
-        truth = {name: float(value[0]) for name, value in prior_draws(spec, 1, seed).items()}
+        typical = sb.Runs(table.assign(loss=2.5), name="typical")
+        truth = {name: float(value[0]) for name, value in prior_of(typical, spec, 1, seed).items()}
         curve = law.function(
             *(table[x].to_numpy() for x in law.inputs), **{p: truth[p] for p in law.parameter_names}
         )
@@ -132,17 +133,21 @@ def normal_priors(model):
 
 
 def quadrature(runs):
-    """Posterior of size-floor with Normal noise on a grid of L_inf, size, alpha_N and sigma."""
+    """Posterior of size-floor with Normal noise on a grid of L_inf, size, alpha_N and sigma.
+
+    The size is that of the term at the geometric mean of N.
+    """
+    typical, centre = (np.exp(np.log(x).mean()) for x in (runs.loss, runs.N))
     L_inf = np.linspace(0.005, 1.7, 90)[:, None, None, None]
     size = np.exp(np.linspace(np.log(0.2), np.log(5.0), 90))[None, :, None, None]
     alpha = np.exp(np.linspace(np.log(0.02), np.log(1.5), 90))[None, None, :, None]
     sigma = np.exp(np.linspace(np.log(0.002), np.log(0.3), 30))[None, None, None, :]
-    log_density = stats.gamma.logpdf(L_inf, a=2.0, scale=1 / 1.2)
-    log_density = log_density + stats.lognorm.logpdf(size, 1.0, scale=0.4) + np.log(size)
-    log_density = log_density + stats.lognorm.logpdf(alpha, 0.6, scale=0.3) + np.log(alpha)
-    log_density = log_density + stats.halfnorm.logpdf(sigma, scale=0.1) + np.log(sigma)
+    log_density = stats.beta.logpdf(L_inf / typical, 1.0, 2.0)
+    log_density = log_density + stats.lognorm.logpdf(size, 1.0, scale=0.5 * typical) + np.log(size)
+    log_density = log_density + stats.lognorm.logpdf(alpha, 0.7, scale=0.4) + np.log(alpha)
+    log_density = log_density + stats.lognorm.logpdf(sigma, 1.0, scale=0.01) + np.log(sigma)
     for N, loss in zip(runs.N, runs.loss, strict=True):
-        residual = np.log(loss) - np.log(L_inf + size * (1e9 / N) ** alpha)
+        residual = np.log(loss) - np.log(L_inf + size * (centre / N) ** alpha)
         log_density = log_density + stats.norm.logpdf(residual, scale=sigma)
     weights = np.exp(log_density - log_density.max())
     return {"L_inf": L_inf, "alpha_N": alpha, "sigma": sigma}, weights / weights.sum()

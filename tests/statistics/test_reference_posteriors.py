@@ -45,7 +45,7 @@ def compared(references, load_public):
             entry = json.loads(file.read_text())
             runs = load_public(entry["table"])
             assert runs.hash == entry["runs"], "the reference was made on another table"
-            fit = sb.fit(runs, entry["model"], seed=1, draws=DRAWS)
+            fit = sb.fit(runs, references.in_nats(entry["model"]), seed=1, draws=DRAWS)
             logs = references.from_fit(fit)[sorted(entry["logs"])].to_dataarray("quantity")
             correlation = np.corrcoef(logs.stack(sample=("chain", "draw")).values)
             made[file] = references.compare(entry, fit), correlation

@@ -18,9 +18,8 @@ from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.stated import stated_spec
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
-from scalebayes.specs.spec import prior_draws
 from scalebayes.validation.power_scaling import log_density, scaling_tree, stated_logs
-from tests.fixtures import BESIROGLU_PARAMETERS, INTEGRATED, around, bare_fit
+from tests.fixtures import BESIROGLU_PARAMETERS, INTEGRATED, around, bare_fit, in_nats, prior_of
 
 SHAPE = (4, 1000)
 MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-floor"]
@@ -28,11 +27,26 @@ MODELS = ["chinchilla", "kaplan", "coupled-discrepancy", "product", "compute-flo
 
 def from_prior(model):
     """A fit whose draws are the prior's."""
-    spec = sb.read_model(model)
-    values = {
-        k: v.reshape(SHAPE) for k, v in prior_draws(spec, SHAPE[0] * SHAPE[1], seed=3).items()
-    }
-    return bare_fit(model, sb.load_runs("pile2023"), values)
+    runs = sb.load_runs("pile2023")
+    drawn = prior_of(runs, model, SHAPE[0] * SHAPE[1], seed=3)
+    return bare_fit(model, runs, {name: value.reshape(SHAPE) for name, value in drawn.items()})
+
+
+def stated_on(fit, name, values):
+    """What the relative prior of a parameter is on, by formulas of the test's own."""
+    prior = fit.spec.priors[name]
+    centre = {x: np.exp(np.log(getattr(fit.runs, x)).mean()) for x in fit.spec.law_object.inputs}
+    typical = np.exp(np.log(fit.runs.loss).mean())
+    value = values[name].values
+    if name.endswith("_c"):
+        x = name.removesuffix("_c")
+        return (value / centre[x]) ** values[f"alpha_{x}"].values / typical
+    if name == "L_0":
+        in_N = (1e9 / centre["N"]) ** values["alpha_N"].values
+        return value * in_N * (2e10 / centre["D"]) ** values["alpha_D"].values / typical
+    if name == "L_inf":
+        return value / typical
+    return value / values[prior.over].values if prior.over else value
 
 
 PRIORS = [
@@ -74,8 +88,7 @@ def test_log_prior_is_the_density_of_the_log_of_what_is_stated(model):
     stated = stated_logs(fit)
     assert list(stated) == list(spec.priors)
     for parameter in spec.law_object.parameters:
-        at, value = spec.priors[parameter.name].at, posterior[parameter.name].values
-        size = value if at is None else (value / at) ** posterior[parameter.exponent].values
+        size = stated_on(fit, parameter.name, posterior)
         expected = pymc_logpdf(spec.priors[parameter.name], size) + np.log(size)
         ours = log_density(fit, parameter.name, stated[parameter.name])[0, :5]
         np.testing.assert_allclose(ours, expected, rtol=1e-8)
@@ -103,7 +116,8 @@ def test_a_prior_raised_to_a_power_stays_around_the_same_value():
             assert np.average(np.exp(log), weights=weights) == pytest.approx(mean, rel=0.04)
 
 
-PRECISION = 1 / 0.4**2  # of log L_0 in models/product.toml: LogNormal of median 2.6 and width 0.4
+L_0 = {"dist": "LogNormal", "median": 2.6, "sigma": 0.4, "reason": "in nats, at the reference"}
+PRECISION = 1 / 0.4**2  # of log L_0
 NOISE = 0.5
 
 
@@ -126,7 +140,7 @@ def plane(rows, shift):
         for k, v in (alpha | {"sigma": NOISE}).items()
     }
     spec = sb.read_model("product").model_dump()
-    priors = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")}
+    priors = {k: v for k, v in spec["priors"].items() if k not in ("sigma", "nu")} | {"L_0": L_0}
     normal = sb.Spec.model_validate(spec | {"noise": "normal", "priors": priors})
     fit = bare_fit("product", runs, {"L_0": np.exp(log_L_0)} | still)
     return replace(fit, spec=normal), residual.mean()
@@ -186,7 +200,7 @@ def chinchilla():
     rng = np.random.default_rng(1)
     values = BESIROGLU_PARAMETERS | {"sigma": 0.004, "nu": 4.0}
     draws = around(values, SHAPE, rng, width=0.002)
-    return bare_fit("chinchilla", sb.load_runs("pile2023"), draws)
+    return bare_fit(in_nats("chinchilla"), sb.load_runs("pile2023"), draws)
 
 
 def test_the_table_is_arviz_psense_on_a_tree_by_hand(chinchilla):
@@ -305,8 +319,8 @@ def test_a_fit_that_failed_the_gate_is_answered_with_a_warning_and_exit_code_3(
 def test_prior_or_data_prints_the_python_answer(stored, chinchilla):
     text = run("power-scaling", stored, "--C", "1e23").stdout
     assert (
-        "chinchilla on pile2023: sensitivity to power-scaling of the prior and of the likelihood"
-        in text
+        "chinchilla-in-nats on pile2023: sensitivity to power-scaling of the prior and of the "
+        "likelihood" in text
     )
     assert "N* at 1e23" in text
     rows = json.loads(run("power-scaling", stored, "--C", "1e23", "--json").stdout)["rows"]

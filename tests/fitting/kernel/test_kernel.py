@@ -244,8 +244,8 @@ print(*(name for name in sys.modules if name.startswith("scalebayes.")))
 def test_without_a_compiler_nutpie_compiles_the_model_and_the_fit_says_so(empty_cache, monkeypatch):
     monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
     monkeypatch.setattr(samplers, "compile_model", lambda model, keep: (model, keep))
-    spec = sb.read_model("kaplan-size")
-    engine = samplers.engine(spec, A)
+    runs, spec = normalised(A, "kaplan-size")
+    engine = samplers.engine(spec, runs)
     assert engine.about["route"] == "numba"
     assert "no C compiler" in engine.about["reason"]
     model, keep = engine.sampler
