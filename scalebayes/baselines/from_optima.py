@@ -159,7 +159,7 @@ def answer(
     C
         Budgets, (budgets,).
     N, loss
-        Optimum and its loss in nats, (draws, budgets).
+        Optimum and its loss, (draws, budgets).
     a
         Exponent of N* ~ C^a, (draws,).
     **about
@@ -170,7 +170,7 @@ def answer(
     out = xr.Dataset(
         {name: (("chain", "draw", "budget"), value[None]) for name, value in values.items()}
     )
-    out["loss"].attrs = {"long_name": "loss at the optimum", "units": "nats per token"}
+    out["loss"].attrs = {"long_name": "loss at the optimum", "units": runs.metric}
     out["a"] = ("chain", "draw"), a[None], {"long_name": "exponent of N* ~ C^a"}
     decades = np.maximum(0.0, np.log10(C / runs.max_compute))
     out.attrs = {

@@ -45,7 +45,7 @@ STARTS = 20
 ROUGH, FINE = 1e-6, 1e-12
 """Relative decreases at which L-BFGS-B stops, while a start is chosen and at the end."""
 LEAST_SIZE = 1e-3
-"""Least E and least size of a term at a start, in nats: the search needs their logs."""
+"""Least E and least size of a term at a start, in the unit of the loss; the search takes logs."""
 BOUNDS = [(-10.0, 4.0)] * 3 + [(0.02, 4.0)] * 2
 """Bounds of the coordinates (see `_objective`), within which N_c and D_c are finite."""
 

@@ -32,6 +32,7 @@ from scalebayes.cli.printing import (
     records,
     warn_of_gate,
 )
+from scalebayes.data.metrics import capitalised, loss_in_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -258,7 +259,8 @@ def contrast(
     """Compare training recipes: loss at a scale, probability of being best, and compute saved."""
     recipes = _load_groups(fits, groups) if groups else _load_labelled(fits)
     answers: dict[str, xr.Dataset] = {}
-    title = "Loss of the curve in nats per token, and its difference from"
+    metric = next(iter(recipes.values())).runs.metric
+    title = f"{capitalised(loss_in_words(metric, 'of the curve'))}, and its difference from"
     answers[title] = sb.contrast(recipes, baseline=baseline, **points.given())
     if points.is_budget:
         title = "Compute for the same loss along the optimal frontier, in units of C, needed by"

@@ -60,6 +60,7 @@ def _check_table_file(path: Path, values: Mapping[str, Any]) -> None:
         parse_roles(values.get("columns")),
         strict=not values.get("lenient"),
         skip_incomplete=bool(values.get("skip_incomplete")),
+        metric=values.get("metric"),
     )
 
 

@@ -63,7 +63,9 @@ CI_PROB: Any = option(
 )
 FORCE: Any = option("--force", "Replace existing files.", False)
 BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated.", REQUIRED)
-LOSSES: Any = option("--loss NATS", "Target loss in nats per token; may be repeated.", REQUIRED)
+LOSSES: Any = option(
+    "--loss LOSS", "Target loss, in the metric of the runs; may be repeated.", REQUIRED
+)
 LAW: Any = option("--law", "Use the law alone, without its discrepancy.", False)
 
 
@@ -109,6 +111,11 @@ class Reading(FileColumns):
         "Keep only the best run at each N and D of a published learning-rate sweep.",
         False,
     )
+    metric: str | None = option(
+        "--metric NAME",
+        "Unit of the losses in a file, such as 'word error rate'; by default nats per token if "
+        "they look like it, else loss.",
+    )
 
     def read(self, runs: str) -> sb.Runs:
         """Return the table in a file, or a published one; print what was assumed on stderr."""
@@ -122,12 +129,12 @@ class Reading(FileColumns):
                     "for published tables only, not for a file",
                     param_hint="--keep-outliers, --best",
                 )
-            table = sb.read_runs(runs, **settings)
+            table = sb.read_runs(runs, metric=self.metric, **settings)
         else:
-            if self.columns or self.lenient or self.skip_incomplete:
+            if self.columns or self.lenient or self.skip_incomplete or self.metric is not None:
                 raise typer.BadParameter(
                     "for files only: a published table is read as it is",
-                    param_hint="--map, --lenient, --skip-incomplete",
+                    param_hint="--map, --lenient, --skip-incomplete, --metric",
                 )
             table = sb.load_runs(runs, keep_outliers=self.keep_outliers, best=self.best)
         say_notes(table.notes)

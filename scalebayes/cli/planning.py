@@ -61,7 +61,9 @@ def next_runs(
 def runs_needed(
     *,
     width: float = option(
-        "--width WIDTH", "Target width: nats of a loss, or upper over lower bound of N*.", REQUIRED
+        "--width WIDTH",
+        "Target width: upper minus lower bound of a loss, or upper over lower of N*.",
+        REQUIRED,
     ),
     run_budget: str = option("--run-budget FLOP", "Largest compute of one run.", REQUIRED),
     target: Target,

@@ -25,6 +25,7 @@ from scalebayes.cli.options import (
     option,
 )
 from scalebayes.cli.printing import print_draws
+from scalebayes.data.metrics import capitalised, loss_in_words
 
 QUERIES = "Queries"
 
@@ -66,7 +67,7 @@ RETURNS_HEADINGS = {
     "loss=": "loss",
     "reachable=": "reached in draws",
     "above_converged": "share above converged",
-    "nats_above": "nats above converged",
+    "nats_above": "loss above converged",
 }
 
 
@@ -75,7 +76,8 @@ def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: 
     """Predict the loss of runs, given any two of N, D and C and any other inputs of the law."""
     fit = fits.load()
     answer = sb.predict(fit, **points.given(), **further.given())
-    title = "Loss in nats per token: the law's curve, and a new run with noise around it"
+    loss = capitalised(loss_in_words(fit.runs.metric))
+    title = f"{loss}: the law's curve, and a new run with noise around it"
     print_draws(fit, answer, title, output)
 
 
@@ -173,10 +175,8 @@ def returns(
     headings = dict(RETURNS_HEADINGS)
     if not points.N and not points.D:
         headings["C="] = "C"
-    title = (
-        "Reduction in the loss of the curve, in nats per token; "
-        f"compute at its optimal split, C = {cost.name}"
-    )
+    loss = loss_in_words(fit.runs.metric, "of the curve")
+    title = f"Reduction in the {loss}; compute at its optimal split, C = {cost.name}"
     print_draws(fit, answer, title, output, headings=headings)
 
 
@@ -184,7 +184,7 @@ def returns(
 def isoloss(
     *,
     N: list[str] = option("--N PARAMETERS", "Model size, such as 70B; may be repeated.", REQUIRED),
-    loss: str | None = option("--loss NATS", "Target loss in nats per token."),
+    loss: str | None = option("--loss LOSS", "Target loss, in the metric of the runs."),
     like: str | None = option(
         "--like N=70B,D=1.4T", "Use the loss of this run, given by two of N, D and C."
     ),

@@ -114,10 +114,10 @@ class Comparison:
         -------
         xarray.Dataset
             Dims (chain, draw, target or budget, pair); along pair, ``model`` and ``against``, in
-            the order of ``fits``. ``loss_difference``, of model minus against in nats per token:
-            of the curve at the target, with its discrepancy where a spec has one, or of the curve
-            at each model's own optimum. For budgets also ``N_ratio``, N* of the model over N* of
-            the other. It is NaN where a law of C alone has no N* (``attrs["notes"]`` names the
+            the order of ``fits``. ``loss_difference``, of model minus against, in the metric of the
+            runs: of the curve at the target, with its discrepancy where a spec has one, or of the
+            curve at each model's own optimum. For budgets also ``N_ratio``, N* of the model over N*
+            of the other. It is NaN where a law of C alone has no N* (``attrs["notes"]`` names the
             law), and left out where no pair has one. `scalebayes.intervals` adds ``p_below``, the
             probability that the difference is below 0, or the ratio below 1.
 
@@ -316,7 +316,7 @@ def _differences(
 
     losses = {label: draws["loss"] for label, draws in paired.items()}
     loss_difference = np.stack([losses[a] - losses[b] for a, b in pairs], axis=-1)
-    about = {"reference": 0.0, "units": "nats per token"}
+    about = {"reference": 0.0, "units": first["loss"].attrs["units"]}
     quantities = {"loss_difference": (dims, loss_difference[None], about)}
     sizes = {label: draws["N"] for label, draws in paired.items() if "N" in draws}
     if len(sizes) > 1:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.metrics import one_metric
 from scalebayes.data.subsets import rows_of
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.fitting.fit import fit
@@ -134,16 +135,16 @@ def contrast(
     -------
     xarray.Dataset
         ``loss``, of the curve (the law with its discrepancy, without a run's noise), and
-        ``difference``, in nats per token, with dims (chain, draw, target, arm). Where an arm has a
-        discrepancy also ``law`` and ``law_difference``, of the law alone. ``p_best``, with dims
-        (target, arm), is the share of draws in which the arm's curve is the lowest.
+        ``difference``, in the metric of the runs, with dims (chain, draw, target, arm). Where an
+        arm has a discrepancy also ``law`` and ``law_difference``, of the law alone. ``p_best``,
+        with dims (target, arm), is the share of draws in which the arm's curve is the lowest.
         ``decades_beyond`` counts from each arm's own largest run. The pairing leaves one chain.
 
     Raises
     ------
     QueryError
-        When there are fewer than two arms, two of them were fitted to the same runs, the baseline
-        is not among them, or `predict` or `frontier` raise it.
+        When there are fewer than two arms, two of them were fitted to the same runs, the metrics of
+        the runs differ, the baseline is not among them, or `predict` or `frontier` raise it.
     """
     base = _baseline(fits, baseline)
     answers = {name: _losses(arm, seed, N=N, D=D, C=C) for name, arm in fits.items()}
@@ -151,6 +152,7 @@ def contrast(
     for name, difference in {"loss": "difference", "law": "law_difference"}.items():
         if name in out:
             out[difference] = out[name] - out[name].sel(arm=base, drop=True)
+            out[difference].attrs["units"] = fits[base].runs.metric
     best = out["loss"].argmin("arm")
     is_best = best == xr.DataArray(np.arange(len(fits)), dims="arm")
     out["p_best"] = is_best.mean(("chain", "draw"))
@@ -260,6 +262,7 @@ def _baseline(fits: Mapping[str, Arm], baseline: str | None) -> str:
                 f"'{other}' and '{name}' were fitted to the same runs: two models of one recipe "
                 "are not two recipes, and their posteriors are not independent"
             )
+    one_metric({name: arm.runs.metric for name, arm in fits.items()})
     if baseline is None:
         return next(iter(fits))
     if baseline not in fits:

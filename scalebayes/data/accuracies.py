@@ -11,6 +11,7 @@ import pandas as pd
 
 from scalebayes.data.checks import CELL_LENGTH, count
 from scalebayes.data.columns import QUANTITIES, usual_columns, with_usual_name
+from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
 from scalebayes.data.sources import open_table, short_name
 from scalebayes.errors import Fault, RunsError
@@ -111,7 +112,7 @@ def read_scores(
         _refuse_shares_as_percent(name, accuracies)
     values = {"loss": losses, "accuracy": accuracies}
     table = pd.DataFrame(values, index=frame.index.astype(str))
-    return Runs(table, name, origin, _notes(columns, percent))
+    return Runs(table, name, origin, _notes(columns, percent), NATS_PER_TOKEN)
 
 
 def _notes(columns: _Columns, percent: bool) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from scalebayes.data.columns import (
     match_columns,
 )
 from scalebayes.data.loss_units import UNITS, to_nats
+from scalebayes.data.metrics import NATS_PER_TOKEN, read_metric
 from scalebayes.data.sources import Table
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
@@ -46,6 +47,7 @@ def check_table(
     skip_incomplete: bool = False,
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
+    metric: str | None = None,
 ) -> tuple[Values, tuple[str, ...]]:
     """Return the values of the columns that have a role, and notes of what was assumed.
 
@@ -55,7 +57,7 @@ def check_table(
         Columns by name, and what errors call the table.
     asked
         Column chosen for each role; None or absent where it is to be recognised by its name.
-    strict, skip_incomplete, loss_unit, tokens_per_byte
+    strict, skip_incomplete, loss_unit, tokens_per_byte, metric
         As `scalebayes.read_runs` takes them.
 
     Raises
@@ -70,6 +72,7 @@ def check_table(
             f"no such role of a column: {', '.join(sorted(unknown))}; "
             f"allowed are {', '.join(QUANTITIES)}"
         )
+    metric = read_metric(metric, loss_unit) or NATS_PER_TOKEN
     columns, faults = match_columns(table, {role: asked.get(role) for role in roles})
     first_column = str(next(iter(table)))
     rows = list(range(1, 1 + len(table[first_column])))
@@ -84,9 +87,11 @@ def check_table(
     suspicions = []
     # With a column wrong or missing, these checks would report faults that are not there.
     if not faults:
-        suspicions += check_units(with_third, columns, rows, in_nats=loss_unit == "nats")
+        suspicions += check_units(
+            with_third, columns, rows, in_nats=loss_unit == "nats", metric=metric
+        )
         suspicions += _check_repeats(values, columns, rows)
-    faults += _check_cells(rows, cells, values, columns)
+    faults += _check_cells(rows, cells, values, columns, metric)
     ids = values.get("run")
     if faults or (strict and suspicions):
         raise _refusal(name, rows, ids, faults, suspicions if strict else [])
@@ -178,19 +183,23 @@ def _with_third(given: Values, notes: list[str]) -> Values:
 
 
 def _check_cells(
-    rows: list[int], cells: Values, values: Values, columns: dict[str, str]
+    rows: list[int], cells: Values, values: Values, columns: dict[str, str], metric: str
 ) -> Iterator[Fault]:
-    """Yield faults of unusable cells (missing or not positive), repeated ids, a constant loss."""
+    """Yield faults of unusable cells (missing or not positive), repeated ids, a constant loss.
+
+    metric: unit of the losses.
+    """
     for role, column in columns.items():
         allowed = "a name"
         if role in QUANTITIES:
-            allowed = f"a positive number of {QUANTITIES[role].unit}"
+            unit = metric if role == "loss" else QUANTITIES[role].unit
+            allowed = f"a positive number of {unit}"
         for row, cell, value in zip(rows, cells[role], values[role], strict=True):
             if not _is_missing(value):
                 continue
             got = label(cell)[:CELL_LENGTH] or "nothing"
             hint = ""
-            if role == "loss" and "%" in got:
+            if role == "loss" and "%" in got and metric == NATS_PER_TOKEN:
                 hint = "a percentage is not a loss"
             yield Fault(row, column, got, allowed, hint)
     ids = values.get("run", [])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.sources import Table
 from scalebayes.errors import Fault
 from scalebayes.units import format_quantity, parse_quantity
@@ -93,7 +94,7 @@ QUANTITIES = {
         names="E, experts, n experts, num experts, number of experts, expert count",
     ),
     "loss": Quantity(
-        unit="nats per token",
+        unit=NATS_PER_TOKEN,
         low=0.0,
         high=20.0,
         hint=("a perplexity? see loss_unit (take its logarithm). A percentage is not a loss"),
@@ -282,18 +283,21 @@ def check_units(
     columns: Mapping[str, str],
     rows: Sequence[int],
     in_nats: bool = True,
+    metric: str = NATS_PER_TOKEN,
 ) -> list[Fault]:
     """Return faults of values whose unit is suspect.
 
     A derived input (C = 6ND, say) is checked only if no given column is suspect. `in_nats` says
-    whether losses were given in nats; if not, the name of their column is not checked.
+    whether losses were given in nats; if not, the name of their column is not checked. Losses in
+    another metric than nats per token are not checked.
     """
     called = dict(columns)
     if not in_nats:
         called["loss"] = "loss"
     faults: list[Fault] = []
     for role in QUANTITIES:
-        if role in columns:
+        has_known_unit = role != "loss" or metric == NATS_PER_TOKEN
+        if role in columns and has_known_unit:
             faults += _suspects(values[role], role, called[role], rows)
     if faults:
         return faults
@@ -329,7 +333,7 @@ def _suspects(
     if role == "loss":
         why = _not_nats(column)
         if why:
-            yield Fault(None, column, "a loss of this name", "nats per token", why)
+            yield Fault(None, column, "a loss of this name", NATS_PER_TOKEN, why)
             return
         if min(known(values), default=0.0) > UNTRAINED:
             below = f"a run below {UNTRAINED:g} {quantity.unit}"

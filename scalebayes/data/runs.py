@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scalebayes.data.checks import check_table, count
 from scalebayes.data.columns import QUANTITIES, span
+from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN, guess_metric, read_metric
 from scalebayes.data.sources import read_source, short_name
 from scalebayes.display import html
 from scalebayes.errors import Fault as Fault
@@ -27,7 +28,7 @@ class Runs:
     table : pandas.DataFrame
         One row for each run, indexed by its id ("run"). Columns of positive, finite floats: N
         (parameters), D (tokens), C (FLOP), S (steps), U (unique tokens) and E (experts) as far as
-        the table has them, then loss (nats per token); accuracy, a share, in a table of
+        the table has them, then loss (see metric); accuracy, a share, in a table of
         `scalebayes.read_scores`; then the names in group, if runs belong to families, and in
         training, if rows are checkpoints of the same trainings.
     name : str
@@ -36,21 +37,28 @@ class Runs:
         Origin of the table: a path or a citation.
     notes : tuple of str
         Assumptions made while the table was read.
+    metric : str
+        Unit of the losses, which answers, figures and reports then carry: "nats per token", "word
+        error rate" ... If it is not given, "nats per token" if the values look like it, else "loss"
+        (`scalebayes.data.metrics.guess_metric`).
     """
 
     table: pd.DataFrame
     name: str
     source: str | None = None
     notes: tuple[str, ...] = ()
+    metric: str = ""
 
     def __post_init__(self) -> None:
-        """Name the index, convert ids to text, and refuse ids that occur twice."""
+        """Name the index, make ids text, refuse ids that occur twice, and guess the metric."""
         table = self.table.rename_axis(index="run")
         table.index = table.index.astype(str)
         if not table.index.is_unique:
             twice = table.index[table.index.duplicated()][0]
             raise RunsError(f"{self.name} has two runs called {twice!r}: ids must differ")
         object.__setattr__(self, "table", table)
+        if not self.metric:
+            object.__setattr__(self, "metric", guess_metric(_columns(table)))
 
     @property
     def N(self) -> NDArray[np.float64]:
@@ -84,7 +92,7 @@ class Runs:
 
     @property
     def loss(self) -> NDArray[np.float64]:
-        """Loss in nats per token, shape (runs,)."""
+        """Loss in the unit `metric`, shape (runs,)."""
         return self._column("loss")
 
     @property
@@ -111,7 +119,10 @@ class Runs:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the table's contents in hexadecimal, independent of file, name and notes."""
+        """SHA-256 of the table's contents in hexadecimal.
+
+        It does not depend on file, name, notes and metric.
+        """
         names = [role for role in (*QUANTITIES, "accuracy") if role in self.table]
         numbers = self.table[names]
         groups = list(self.table["group"]) if "group" in self.table else None
@@ -129,7 +140,11 @@ class Runs:
     def __repr__(self) -> str:
         names = [role for role in (*QUANTITIES, "accuracy") if role in self.table]
         parts = [count(self, "run")]
-        parts += [f"{role} {span(self.table[role])}" for role in names]
+        for role in names:
+            label = role
+            if role == "loss" and self.metric not in (NATS_PER_TOKEN, LOSS):
+                label = f"loss ({self.metric})"
+            parts.append(f"{label} {span(self.table[role])}")
         if "group" in self.table:
             parts.append(f"{self.table['group'].nunique()} groups")
         if "training" in self.table:
@@ -148,6 +163,15 @@ class Runs:
         return self.table[role].to_numpy(dtype=np.float64, copy=True)
 
 
+def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Return the numbers of a table by role."""
+    columns = {}
+    for role in QUANTITIES:
+        if role in table:
+            columns[role] = table[role].astype(float).tolist()
+    return columns
+
+
 def read_runs(
     source: str | os.PathLike[str] | pd.DataFrame,
     *,
@@ -163,6 +187,7 @@ def read_runs(
     skip_incomplete: bool = False,
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
+    metric: str | None = None,
     **others: str,
 ) -> Runs:
     r"""Return a checked table of runs; if one of N, D and C is missing, :math:`C = 6 N D` gives it.
@@ -198,6 +223,11 @@ def read_runs(
         they are errors.
     loss_unit, tokens_per_byte
         Unit of the losses, and tokens per byte of their text, as `scalebayes.to_nats` takes them.
+    metric : str, optional
+        Name of the unit of the losses, such as ``"word error rate"``, which answers, figures and
+        reports then carry. Losses of another metric than nats per token are not checked for
+        mistakes of unit. By default "nats per token" if `loss_unit` converts to it or the losses
+        look like it, else "loss" (`scalebayes.data.metrics.guess_metric` states the rule).
     **others
         Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By
         default the column with a usual name, if every value in it is usable.
@@ -223,6 +253,7 @@ def read_runs(
     labels = {"group": group, "training": training, "run": run}
     asked = {"N": N, "D": D, "C": C, "loss": loss, **labels, **others}
     values, notes = check_table(
-        given, name, asked, strict, skip_incomplete, loss_unit, tokens_per_byte
+        given, name, asked, strict, skip_incomplete, loss_unit, tokens_per_byte, metric
     )
-    return Runs(pd.DataFrame(values).set_index("run"), name, origin, notes)
+    metric = read_metric(metric, loss_unit) or guess_metric(values, loss)
+    return Runs(pd.DataFrame(values).set_index("run"), name, origin, notes, metric)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.datasets.downloads import Upstream, fetch, is_downloaded
 from scalebayes.datasets.layouts import best_of_each, clark, gemstones, misfitting
@@ -206,7 +207,8 @@ def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> 
             f"the {about.outliers} highest losses are left out as outliers "
             "(keep_outliers=True, or --keep-outliers, keeps them)"
         )
-    return replace(runs, table=table, source=f"{about.source}, {about.place}", notes=tuple(notes))
+    source = f"{about.source}, {about.place}"
+    return replace(runs, table=table, source=source, notes=tuple(notes), metric=NATS_PER_TOKEN)
 
 
 def _find(name: str) -> Table:

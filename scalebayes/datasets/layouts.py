@@ -1,5 +1,6 @@
 """Readers of published files in the layouts of their authors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from scalebayes.data.exports import read_checkpoints
@@ -44,7 +45,7 @@ def best_of_each(runs: Runs) -> Runs:
         f"{len(best)} of {len(table)} runs were kept: "
         "at each N and D the run with the least loss, that is the best learning rate tried"
     )
-    return Runs(best, runs.name, runs.source, tuple(notes))
+    return replace(runs, table=best, notes=tuple(notes))
 
 
 def clark(path: Path, name: str) -> Runs:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, as_cost
+from scalebayes.data.metrics import NATS_PER_TOKEN, short_amount
 from scalebayes.decisions.regret import regret_at_budgets
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
@@ -59,7 +60,7 @@ def near_optimum(
     within
         Extra compute, as a share.
     nats
-        Excess loss allowed, instead of extra compute.
+        Excess loss allowed, in the metric of the runs, instead of extra compute.
     prob
         Probability with which a size shall be near the optimum.
     cost
@@ -90,7 +91,10 @@ def near_optimum(
         tolerance = f"{100 * within:g}% more compute"
         out = _near(fit, C=C, within=within, nats=0.0, cost=as_cost(cost), seed=seed)
     else:
-        tolerance = f"{nats:g} nats"
+        metric = fit.runs.metric
+        tolerance = short_amount(f"{nats:g}", metric)
+        if metric != NATS_PER_TOKEN:
+            tolerance += f" in {metric}"
         out = _near(fit, C=C, within=0.0, nats=nats, cost=as_cost(cost), seed=seed)
     lower = out["N_lower"].values.reshape(-1, out.sizes["budget"])
     upper = out["N_upper"].values.reshape(-1, out.sizes["budget"])

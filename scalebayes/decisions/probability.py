@@ -43,7 +43,7 @@ def probability(
     fit
         A fit, or an average of several.
     loss
-        Nats per token: as many as inputs, or one for all, or many for one.
+        In the metric of the runs: as many as inputs, or one for all, or many for one.
     N, D, C
         As in `predict`, any two of them; or C alone.
     of
@@ -82,7 +82,7 @@ def probability(
     values = answer.get(KINDS[of], answer["loss"])
     asked = xr.DataArray(np.broadcast_to(losses, values.sizes["target"]), dims="target")
     margin = (asked - values).transpose("chain", "draw", "target")
-    margin.attrs = {"long_name": "loss asked for minus loss", "units": "nats per token"}
+    margin.attrs = {"long_name": "loss asked for minus loss", "units": fit.runs.metric}
     share = (margin.values >= 0).mean(axis=(0, 1))
     return xr.Dataset({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
         loss=asked, chance=("target", share)
@@ -122,9 +122,9 @@ def prefer(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target), in nats per token and positive where a is better: ``gain``
-        of the curve, ``gain_law`` of the law alone where the spec carries a discrepancy, and
-        ``gain_new_run``, one run against another. Along target the inputs ``N_a``, ``D_a``,
+        With dims (chain, draw, target), in the metric of the runs and positive where a is better:
+        ``gain`` of the curve, ``gain_law`` of the law alone where the spec carries a discrepancy,
+        and ``gain_new_run``, one run against another. Along target the inputs ``N_a``, ``D_a``,
         ``N_b``, ``D_b``, ``a_better`` and ``a_better_new_run``, the shares of draws with a gain,
         and ``decades_beyond`` of the further one.
 
@@ -147,7 +147,7 @@ def prefer(
     for name, gain in GAINS.items():
         if name in both:
             difference = of_b[name].values - of_a[name].values
-            out[gain] = (both[name].dims, difference, {"units": "nats per token"})
+            out[gain] = (both[name].dims, difference, {"units": fit.runs.metric})
     coords: dict[str, Any] = {}
     for name, side in sides.items():
         for x in inputs:

@@ -20,11 +20,8 @@ from scalebayes.queries.inputs import has_frontier, read_inputs
 from scalebayes.queries.optima.frontier_path import optimal_path
 from scalebayes.queries.predict import predict
 
-UNITS = {
-    "nats_lost": "nats per token",
-    "next_tenfold": "nats per token",
-    "pays_from": "tokens served",
-}
+IN_METRIC = ("nats_lost", "next_tenfold")
+"""Quantities in the metric of the runs."""
 
 
 @over_average
@@ -119,7 +116,7 @@ def overtrain(
     -------
     xarray.Dataset
         With dims (chain, draw, target): ``loss``, of the curve as in `predict` (and ``law``);
-        ``next_tenfold``, the loss in nats that ten times the data would still save; the variables
+        ``next_tenfold``, the loss that ten times the data would still save; the variables
         of `regret` at 6 N D; ``pays_from``, the tokens served from which the run is cheaper over
         its life, ``inf`` where never.
 
@@ -253,6 +250,7 @@ def _answer(
     fit: Fit, values: dict[str, np.ndarray], inputs: dict[str, np.ndarray], cost: Cost
 ) -> xr.Dataset:
     """Return values (S, targets) as a labelled answer with dims (chain, draw, target)."""
-    about = {name: {"units": unit} for name, unit in UNITS.items()}
+    about = {name: {"units": fit.runs.metric} for name in IN_METRIC}
+    about["pays_from"] = {"units": "tokens served"}
     out = to_dataset(fit, values, "target", inputs, inputs, about)
     return out.assign_attrs(cost=cost.name)

@@ -362,7 +362,7 @@ def _rescale_product(
 PRODUCT_L_0 = Parameter(
     "L_0",
     "L_0",
-    "loss at 1B parameters and 20B tokens, nats per token",
+    "loss at 1B parameters and 20B tokens",
     unit="loss",
     at_reference=True,
 )

@@ -2,7 +2,7 @@
 
 from scalebayes.laws.law import Parameter
 
-L_INF = Parameter("L_inf", r"L_\infty", "irreducible loss, nats per token", unit="loss")
+L_INF = Parameter("L_inf", r"L_\infty", "irreducible loss", unit="loss")
 N_C = Parameter("N_c", "N_c", "scale of the parameter term", scale_of="N", exponent="alpha_N")
 ALPHA_N = Parameter("alpha_N", r"\alpha_N", "exponent of the parameter term")
 D_C = Parameter("D_c", "D_c", "scale of the data term", scale_of="D", exponent="alpha_D")

@@ -18,7 +18,7 @@ MAX_LOG_CUTOFF = 690.0
 L_0 = Parameter(
     "L_0",
     "L_0",
-    "loss of 1B parameters without routing at Eh = 1, nats per token",
+    "loss of 1B parameters without routing at Eh = 1",
     unit="loss",
     at_reference=True,
 )

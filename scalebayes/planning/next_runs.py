@@ -125,8 +125,8 @@ def next_runs(
 
         - ``N``, ``D``, ``tokens_per_param`` and ``cost`` (FLOP) of the run.
         - ``total_cost``: FLOP of all runs up to this one.
-        - ``width``: expected width of the interval after this run, in nats for a loss, the ratio of
-          the upper to the lower bound for N*.
+        - ``width``: expected width of the interval after this run: the difference of its bounds for
+          a loss, the ratio of the upper to the lower bound for N*.
         - ``variance_left``: share of the target's variance that remains.
         - ``decades_beyond``: decades of compute beyond the largest run of the fit.
 
@@ -199,7 +199,8 @@ def runs_needed(
     fit, target, candidates, cost, ci_prob, seed
         As in `next_runs`.
     width
-        Width of the interval: nats of a loss; upper over lower bound of N*, above 1.
+        Width of the interval: the difference of its bounds for a loss; upper over lower bound of
+        N*, above 1.
     run_budget
         FLOP that one run may cost.
     most

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, size_for
+from scalebayes.data.metrics import short_amount
 from scalebayes.errors import QueryError
 from scalebayes.planning.conditioning import ROUNDING, Belief, believe, floor
 from scalebayes.posterior.average import Average
@@ -48,6 +49,8 @@ class Question:
         N and D of a loss, or C of N*.
     of_size
         Whether the target is N* at a budget; otherwise it is the loss of a run.
+    metric
+        Unit of the losses.
     discrepancy
         Like `belief`, for the part of the target that is the discrepancy; None without one.
     """
@@ -58,6 +61,7 @@ class Question:
     words: str
     at: dict[str, float]
     of_size: bool
+    metric: str
     discrepancy: Belief | None
 
     def share_of_discrepancy(self) -> float:
@@ -70,8 +74,9 @@ class Question:
     def width(self, variance: float, ci_prob: float) -> float:
         """Return the width of the target's interval with this variance left.
 
-        In nats for a loss; the ratio of the upper to the lower bound for N*. The interval of the
-        log of the draws is assumed to shrink in proportion to the standard deviation.
+        The difference of its bounds for a loss; the ratio of the upper to the lower bound for N*.
+        The interval of the log of the draws is assumed to shrink in proportion to the standard
+        deviation.
         """
         tail = (1 - ci_prob) / 2
         low, high = np.quantile(self.target, [tail, 1 - tail])
@@ -84,7 +89,8 @@ class Question:
         """Return a width in words."""
         if self.of_size:
             return f"a factor {width:.3g} wide"
-        return f"{width:.3g} nats wide"
+        difference = short_amount(f"{width:.3g}", self.metric)
+        return f"{difference} wide"
 
 
 def ask(
@@ -143,6 +149,7 @@ def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Que
         words=f"N* at {format_quantity(budget)} FLOP",
         at={"C": budget},
         of_size=True,
+        metric=fit.runs.metric,
         discrepancy=None,
     )
 
@@ -168,6 +175,7 @@ def _ask_loss(
         words=f"the loss of {format_quantity(N)} parameters on {format_quantity(D)} tokens",
         at={"N": N, "D": D},
         of_size=False,
+        metric=fit.runs.metric,
         discrepancy=discrepancy,
     )
 

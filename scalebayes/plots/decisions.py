@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from scalebayes.costs.cost import SIX_ND, Cost
+from scalebayes.data.metrics import capitalised
 from scalebayes.decisions.decide import LEAST, decide, near_optimum
 from scalebayes.decisions.regret import nats_lost
 from scalebayes.errors import QueryError
@@ -114,7 +115,7 @@ def regret(
 
     figure = new_figure(4.9)
     above, below = figure.subplots(2, sharex=True, height_ratios=(1.5, 1))
-    style_axes(above, "Excess loss over the compute-optimal size", "", "Nats per token")
+    style_axes(above, "Excess loss over the compute-optimal size", "", capitalised(fit.runs.metric))
     style_axes(below, "", "Parameters N", f"Probability of being\nwithin {within:.0%} of compute")
     sizes_drawn = []
     for i, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
@@ -242,7 +243,7 @@ def next_runs(fit: Fit | Average, chosen: Plan) -> Figure:
     style_axes(where, "Runs to make next", "Parameters N", "Training tokens D")
     where.set(xscale="log", yscale="log")
     _draw_places(where, fit, table)
-    _draw_widths(width, table)
+    _draw_widths(width, table, fit.runs.metric)
     star = "Star and bar" if "C" in about["at"] else "Star"
     figure = add_caption(
         where,
@@ -316,14 +317,17 @@ def _number_ranges(numbers: list[int]) -> str:
     return ", ".join(words)
 
 
-def _draw_widths(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the width of the target's interval against the compute spent on new runs."""
+def _draw_widths(axes: Axes, table: pd.DataFrame, metric: str) -> None:
+    """Draw the width of the target's interval against the compute spent on new runs.
+
+    metric: unit of the losses.
+    """
     about = table.attrs
     # The width of an interval of N* is a ratio, at least one; that of a loss a difference.
     if "C" in about["at"]:
         label, narrowest = "Upper over lower bound of N*", 1.0
     else:
-        label, narrowest = "Nats per token", 0.0
+        label, narrowest = capitalised(metric), 0.0
     title = f"Width, {about['ci_prob']:.0%} interval"
     style_axes(axes, title, "Spent on new runs (FLOP)", label)
     spent = np.array([0.0, *table["total_cost"]])

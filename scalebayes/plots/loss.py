@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalebayes.data.metrics import loss_label, one_metric
 from scalebayes.data.subsets import isoflop_sets
 from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
@@ -62,7 +63,6 @@ type Quantities = float | str | Iterable[float | str]
 FAR = 1e26
 """FLOP up to which figures extrapolate by default."""
 COMPUTE = "Training compute C (FLOP)"
-LOSS = "Loss (nats per token)"
 POINTS = 61
 """Points along a curve."""
 APPROACHES = {"hoffmann2022": "Hoffmann, approach 3", "besiroglu2024": "Besiroglu et al."}
@@ -104,7 +104,7 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     level = interval_band(best, "loss", ci_prob)
 
     title = f"Loss at equal compute: {fit.spec.name} on {escape_dollars(runs.name)}"
-    axes = log_log_axes(title, "Parameters N", LOSS)
+    axes = log_log_axes(title, "Parameters N", loss_label(runs.metric))
     axes.set_ylim(log_limits([runs.loss, *level], 0.05))
     if sets:
         others = np.setdiff1d(np.arange(len(runs)), np.concatenate(sets))
@@ -166,9 +166,11 @@ def extrapolation(
     Raises
     ------
     QueryError
-        When a law has no compute-optimal point, or fewer than two budgets are given.
+        When a law has no compute-optimal point, fewer than two budgets are given, or the metrics
+        of the runs differ.
     """
     named = _named(fits)
+    metric = one_metric({label: fit.runs.metric for label, fit in named.items()})
     budgets = _budgets(named.values(), C)
     curves = []
     new_runs = []
@@ -182,7 +184,8 @@ def extrapolation(
     for runs in tables:
         is_in_view = runs.table["C"].between(budgets[0], budgets[-1])
         losses_in_view.append(runs.loss[is_in_view])
-    axes = log_log_axes("Loss along the compute-optimal frontier", COMPUTE, LOSS)
+    title = "Loss along the compute-optimal frontier"
+    axes = log_log_axes(title, COMPUTE, loss_label(metric))
     axes.set(xlim=log_limits([budgets]), ylim=log_limits(losses_in_view, 0.05))
     quantity_ticks(axes.xaxis, format_power_of_ten)
     loss_ticks(axes.yaxis)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, cast
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.metrics import one_metric
 from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.posterior.fit import Fit
@@ -171,7 +172,7 @@ def named_fits(fits: Mapping[str, Fit] | Sequence[Fit]) -> dict[str, Fit]:
     Raises
     ------
     QueryError
-        When there is no fit, two have the same name, or the runs differ.
+        When there is no fit, two have the same name, or the runs or their metrics differ.
     """
     if not isinstance(fits, Mapping):
         fits = _by_model_name(fits)
@@ -184,6 +185,7 @@ def named_fits(fits: Mapping[str, Fit] | Sequence[Fit]) -> dict[str, Fit]:
                 f"'{label}' and '{first_label}' were fitted to different runs and cannot be "
                 f"combined: {fit.runs!r}; {first.runs!r}"
             )
+    one_metric({label: fit.runs.metric for label, fit in fits.items()})
     return dict(fits)
 
 

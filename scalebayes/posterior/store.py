@@ -40,7 +40,12 @@ def save(fit: Fit, path: str | Path) -> Path:
             "again after loading it"
         )
     path = Path(path)
-    runs = {"name": fit.runs.name, "source": fit.runs.source, "notes": fit.runs.notes}
+    runs = {
+        "name": fit.runs.name,
+        "source": fit.runs.source,
+        "notes": fit.runs.notes,
+        "metric": fit.runs.metric,
+    }
     tree = fit.tree.copy()
     tree.attrs |= {
         FORMAT_KEY: FORMAT,
@@ -114,5 +119,7 @@ def _assemble(tree: xr.DataTree) -> Fit:
     if missing:
         raise KeyError(f"no draws of {', '.join(sorted(missing))}")
     table = tree["constant_data"].to_dataset().to_dataframe()
-    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]))
+    # Files of earlier versions have no metric: `Runs` then guesses it.
+    metric = about.get("metric", "")
+    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]), metric)
     return Fit(spec, runs, tree)

@@ -11,7 +11,6 @@ import xarray as xr
 from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters
-from scalebayes.queries.answers import NATS
 from scalebayes.queries.frontier import frontier
 
 
@@ -44,7 +43,7 @@ def above_converged(
     -------
     xarray.Dataset
         With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same
-        difference in nats; ``N``, ``D``.
+        difference in the metric of the runs; ``N``, ``D``.
 
     Raises
     ------
@@ -64,5 +63,5 @@ def above_converged(
     dims = ("chain", "draw", "budget")
     return best[["N", "D"]].assign(
         above_converged=(dims, stopped / converged - 1),
-        nats_above=(dims, stopped - converged, {"units": NATS}),
+        nats_above=(dims, stopped - converged, {"units": fit.runs.metric}),
     )

@@ -11,7 +11,6 @@ import xarray as xr
 from scalebayes.posterior.fit import Fit, draw_labels
 from scalebayes.posterior.provenance import provenance_of_fit, with_provenance
 
-NATS = "nats per token"
 UNITS = {"N": "parameters", "D": "tokens", "C": "FLOP"}
 LONG_NAMES = {
     "law": "loss of the law alone",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.metrics import LOSS, loss_in_words
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
@@ -52,7 +53,8 @@ def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Datase
     Raises
     ------
     QueryError
-        When the first is not a fit of accuracies, or the second has no draws of the loss.
+        When the first is not a fit of accuracies, or the second has no draws of the loss, or they
+        are in another metric than the losses of the stage.
     """
     law = stage.spec.law_object
     if law.response != "odds":
@@ -61,6 +63,7 @@ def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Datase
             "(read_scores)"
         )
     loss = _draws_of_loss(answer)
+    _refuse_other_metric(stage, loss)
     rng = np.random.default_rng(seed)
     parameters, noise_scales = _paired_draws(rng, stage, loss.shape)
     noise = stage.spec.noise_object.draw(rng, loss.shape, **noise_scales)
@@ -94,6 +97,16 @@ def _draws_of_loss(answer: xr.Dataset) -> xr.DataArray:
     raise QueryError(
         "no draws of the loss: give an answer of predict or frontier, or another with a 'loss'"
     )
+
+
+def _refuse_other_metric(stage: Fit, loss: xr.DataArray) -> None:
+    """Refuse losses whose unit is known and is not that of the losses of the stage."""
+    metric = loss.attrs.get("units", LOSS)
+    if metric not in (LOSS, stage.runs.metric):
+        raise QueryError(
+            f"'{stage.spec.name}' gives accuracies at {loss_in_words(stage.runs.metric)}; the "
+            f"answer has {loss_in_words(metric)}"
+        )
 
 
 def _paired_draws(

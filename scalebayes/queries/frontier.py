@@ -12,7 +12,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
+from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.kept_optima import kept_optimal_sizes
@@ -61,11 +61,12 @@ def frontier(
     Returns
     -------
     xarray.Dataset
-        ``N``, ``D``, ``loss`` (nats per token) and ``tokens_per_param`` with dims (chain, draw,
-        budget); with a discrepancy ``law``, the loss of the law alone; with U ``epochs`` = D/U,
-        below 1 where the optimum leaves data unread. Coordinates along budget: ``C``, ``U`` and
-        ``decades_beyond``, orders of magnitude of training compute beyond the largest run.
-        ``attrs["flat"]``, with U, is the share of draws in which half or twice N* is as good.
+        ``N``, ``D``, ``loss`` (in the metric of the runs) and ``tokens_per_param`` with dims
+        (chain, draw, budget); with a discrepancy ``law``, the loss of the law alone; with U
+        ``epochs`` = D/U, below 1 where the optimum leaves data unread. Coordinates along budget:
+        ``C``, ``U`` and ``decades_beyond``, orders of magnitude of training compute beyond the
+        largest run. ``attrs["flat"]``, with U, is the share of draws in which half or twice N* is
+        as good.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def frontier(
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
     about = {}
     for name in ("loss", "law"):
-        about[name] = {"long_name": f"{LONG_NAMES[name]} at the optimum", "units": NATS}
+        long_name = f"{LONG_NAMES[name]} at the optimum"
+        about[name] = {"long_name": long_name, "units": fit.runs.metric}
     return to_dataset(fit, values, "budget", along, training, about).assign_attrs(attributes)
 
 

@@ -41,7 +41,7 @@ def isoloss(
     N
         Sizes: numbers, text such as "70B", or a sequence.
     loss
-        Nats per token: one, or one for each size.
+        In the metric of the runs: one, or one for each size.
     like
         Instead of a loss, a run: any two of N, D and C, as ``{"N": "70B", "D": "1.4T"}``.
     of

@@ -10,7 +10,7 @@ import xarray as xr
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
-from scalebayes.queries.answers import LONG_NAMES, NATS, to_dataset
+from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.inputs import read_inputs
 from scalebayes.utils.parallel import parts_of, side_by_side
 
@@ -46,12 +46,13 @@ def predict(
     Returns
     -------
     xarray.Dataset
-        In nats per token, with dims (chain, draw, target): ``loss`` of the curve, and ``new_run``,
-        the loss of one further run with its noise. Where the spec has a discrepancy, ``loss``
-        includes it and ``law`` is the loss of the law alone. The discrepancy is conditioned on the
-        observed runs and drawn jointly over the targets. Coordinates along target: the inputs, and
-        ``decades_beyond``, orders of magnitude of compute beyond the largest run (0 where a target
-        has no more compute, however far its N and D lie from those of the runs).
+        In the metric of the runs, with dims (chain, draw, target): ``loss`` of the curve, and
+        ``new_run``, the loss of one further run with its noise. Where the spec has a discrepancy,
+        ``loss`` includes it and ``law`` is the loss of the law alone. The discrepancy is
+        conditioned on the observed runs and drawn jointly over the targets. Coordinates along
+        target: the inputs, and ``decades_beyond``, orders of magnitude of compute beyond the
+        largest run (0 where a target has no more compute, however far its N and D lie from those of
+        the runs).
 
     Raises
     ------
@@ -67,7 +68,8 @@ def predict(
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, law.inputs, name)
     inputs_of_law = [inputs[x] for x in law.inputs]
     losses = _draw(fit, inputs_of_law, np.random.default_rng(seed), new_run)
-    about = {name: {"long_name": LONG_NAMES[name], "units": NATS} for name in losses}
+    metric = fit.runs.metric
+    about = {name: {"long_name": LONG_NAMES[name], "units": metric} for name in losses}
     return to_dataset(fit, losses, "target", inputs, inputs, about)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
+from scalebayes.data.metrics import short_amount
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
@@ -49,7 +50,7 @@ def reach(
     fit
         A fit, or an average of several. A law of one input is inverted in that input.
     loss
-        Nats per token: a number or a sequence.
+        In the metric of the runs: a number or a sequence.
     N, D
         One of them to keep fixed, as many values as losses (or one).
     cost
@@ -91,7 +92,7 @@ def reach(
     notes = []
     for value, share in zip(out["loss"].values, reachable, strict=True):
         if share < 1:
-            notes.append(_out_of_reach(value, share, out))
+            notes.append(_out_of_reach(value, share, out, fit.runs.metric))
     return out.assign_attrs(note="; ".join(notes))
 
 
@@ -101,15 +102,16 @@ def _median(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
     return np.quantile(values, 0.5, axis=axis, method="higher")
 
 
-def _out_of_reach(loss: float, share: float, answer: xr.Dataset) -> str:
+def _out_of_reach(loss: float, share: float, answer: xr.Dataset, metric: str) -> str:
     """Return a note on a loss that only a share of the draws reach."""
     limit = "L_inf"
     for x in ("N", "D"):
         if x in answer.coords:
             limit = f"the limit at that {x}"
     draws = share_in_words(1 - share)
+    goal = short_amount(f"{loss:.4g}", metric)
     return (
-        f"a loss of {loss:.4g} nats is not reachable in {draws} of draws: it is at or below "
+        f"a loss of {goal} is not reachable in {draws} of draws: it is at or below "
         f"{limit}, or would take more than {format_quantity(CEILING)}"
     )
 
@@ -196,7 +198,7 @@ def along_input(
     curve
         The curves of S draws.
     losses
-        Nats per token, (targets,), or of each draw, (S, 1) or (S, targets).
+        In the metric of the runs, (targets,), or of each draw, (S, 1) or (S, targets).
     sought
         Name of the input.
     fixed

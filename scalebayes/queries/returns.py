@@ -12,7 +12,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, as_cost
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.answers import NATS, to_dataset
+from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import (
     Budgets,
@@ -68,7 +68,7 @@ def returns(
     Returns
     -------
     xarray.Dataset
-        In nats per token with dims (chain, draw, target): ``loss`` of the run; ``gain_N``,
+        In the metric of the runs, with dims (chain, draw, target): ``loss`` of the run; ``gain_N``,
         ``gain_D`` and ``gain_C``, the loss that the factor saves; ``gain_all``, the loss that
         infinite N and D would save. Coordinates along target: the inputs, ``factor``, and
         ``decades_beyond``, of the larger runs. With C alone ``N`` and ``D`` are variables, because
@@ -97,8 +97,9 @@ def returns(
     else:
         along = {name: start[name] for name in ("N", "D", "C")}
     along["factor"] = factors
-    about = {name: {"units": NATS, "long_name": words} for name, words in GAINS.items()}
-    about["loss"] = {"units": NATS}
+    metric = fit.runs.metric
+    about = {name: {"units": metric, "long_name": words} for name, words in GAINS.items()}
+    about["loss"] = {"units": metric}
     larger = {"N": factors * start["N"], "C": factors * SIX_ND.flop(start["N"], start["D"])}
     out = to_dataset(fit, values, "target", along, larger, about)
     return out.assign_attrs(cost=rule.name)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.errors import QueryError
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
@@ -76,6 +77,7 @@ def answers(dataset: xr.Dataset, ci_prob: float) -> list[Answer]:
     """Return one answer for each target or budget of a query's result."""
     table = intervals(dataset, ci_prob).reset_index()
     along = [name for name in INPUTS if name in table]
+    metric = dataset["loss"].attrs["units"]
     beyond_of = dataset["decades_beyond"].attrs["of"]
     told = []
     for _, rows in table.groupby(along, sort=False):
@@ -85,24 +87,28 @@ def answers(dataset: xr.Dataset, ci_prob: float) -> list[Answer]:
             quantity = row["quantity"]
             numbers[quantity] = as_cell(row, ci_prob, quantity in UNITS)
         decades = float(rows["decades_beyond"].iloc[0])
-        question, text = _sentence(asked, numbers, ci_prob)
+        question, text = _sentence(asked, numbers, ci_prob, metric)
         text = f"{text}; {distance(decades, beyond_of == 'C')}"
         told.append(Answer(asked, question, text, numbers, decades))
     return told
 
 
-def _sentence(asked: dict[str, float], numbers: dict[str, Cell], ci_prob: float) -> tuple[str, str]:
+def _sentence(
+    asked: dict[str, float], numbers: dict[str, Cell], ci_prob: float, metric: str
+) -> tuple[str, str]:
     """Return the question and its answer in words; the first interval names its probability."""
     kind = f"{100 * ci_prob:g}% interval"
     if "N" not in numbers:
-        loss = spoken(numbers["loss"], " nats per token", kind)
+        loss = _spoken_loss(numbers["loss"], metric, kind)
         return _inputs_in_words(asked), f"{loss}, a single run {spoken(numbers['new_run'])}"
     N = spoken(numbers["N"], " parameters", kind)
     D = spoken(numbers["D"], " tokens")
     ratio = spoken(numbers["tokens_per_param"], " tokens per parameter")
-    loss = spoken(numbers["loss"], " nats per token")
+    loss = _spoken_loss(numbers["loss"], metric)
+    if metric == NATS_PER_TOKEN:
+        loss = f"loss {loss}"
     question = f"{format_quantity(asked['C'])} FLOP"
-    return question, f"best spent on {N} on {D}, {ratio}: loss {loss}"
+    return question, f"best spent on {N} on {D}, {ratio}: {loss}"
 
 
 def as_cell(row: Any, ci_prob: float, scale: bool = False) -> Cell:
@@ -130,6 +136,13 @@ def spoken(value: Cell, unit: str = "", kind: str = "") -> str:
     if kind:
         interval = f"{kind} {interval}"
     return f"{median}{unit} ({interval})"
+
+
+def _spoken_loss(value: Cell, metric: str, kind: str = "") -> str:
+    """Return a loss in words: "1.94 nats per token (...)", or "word error rate 0.12 (...)"."""
+    if metric == NATS_PER_TOKEN:
+        return spoken(value, f" {metric}", kind)
+    return f"{metric} {spoken(value, kind=kind)}"
 
 
 def _inputs_in_words(asked: dict[str, float]) -> str:

@@ -137,7 +137,8 @@ def _normalised_runs(runs: Runs, spec: Spec) -> Runs:
     for label in ("group", "training"):
         if label in runs.table:
             columns[label] = runs.table[label]
-    return Runs(pd.DataFrame(columns, index=runs.table.index), runs.name)
+    table = pd.DataFrame(columns, index=runs.table.index)
+    return Runs(table, runs.name, metric=runs.metric)
 
 
 def _divides_input(spec: Spec, x: str) -> bool:

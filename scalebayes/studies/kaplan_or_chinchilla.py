@@ -135,7 +135,7 @@ def advice(fit: Fit, models: pd.DataFrame) -> xr.Dataset:
 
         - ``loss``: the curve at the model as trained, with the discrepancy if the spec has one;
         - ``N_best``, ``D_best``, ``tokens_per_param``: compute-optimal at the same C;
-        - ``regret``: the loss as trained minus the loss at the optimum, in nats, both on the curve
+        - ``regret``: the loss as trained minus the loss at the optimum, both on the curve
           that `frontier` minimises, because two draws of a discrepancy would only add noise.
     """
     N = models["N"].to_numpy()
@@ -257,7 +257,7 @@ def verdict(result: Study) -> str:
     )
 
 
-def _nats(row: Any, ci_prob: float) -> str:
+def _four_decimals(row: Any, ci_prob: float) -> str:
     low, high = (row[name] for name in interval_columns(ci_prob))
     return f"{row['median']:.4f} [{low:.4f}, {high:.4f}]"
 
@@ -308,7 +308,7 @@ def _owner_row(law: str, part: pd.DataFrame, ci_prob: float) -> dict[str, str]:
         "D*": cell(rows["D_best"], ci_prob, scale=True),
         "tokens/parameter": cell(rows["tokens_per_param"], ci_prob),
         "loss as trained (curve)": cell(rows["loss"], ci_prob),
-        "regret": _nats(rows["regret"], ci_prob),
+        "regret": _four_decimals(rows["regret"], ci_prob),
     }
 
 

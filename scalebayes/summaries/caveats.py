@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.metrics import LOSS, short_amount
 from scalebayes.datasets.measured import coverage, describe_choice, describe_tables
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
@@ -222,8 +223,10 @@ def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:
     outside = np.maximum(low - losses, losses - high)
     if outside.max() > 0:
         loss = float(losses[outside.argmax()])
+        metric = answer["loss"].attrs.get("units", LOSS)
+        distance = short_amount(f"{outside.max():.2f}", metric)
         text = (
-            f"a loss of {loss:.2f} lies {outside.max():.2f} nats outside the {low:.2f} to "
+            f"a loss of {loss:.2f} lies {distance} outside the {low:.2f} to "
             f"{high:.2f} of the scored models: the accuracy there follows from the form of the "
             "curve, and the coverage of its intervals was not measured"
         )

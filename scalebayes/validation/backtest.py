@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes.baselines import huber
+from scalebayes.data.metrics import LOSS, short_amount
 from scalebayes.data.subsets import MIN_TRAINING_RUNS, SHARES, Split, make_splits
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.display import html
@@ -99,17 +100,20 @@ class Backtest:
         ``method``, ``run``, ``training`` (that of the run, where the table has a column of that
         name, else the run itself), the inputs, ``loss``, the forecast's ``median``, ``inside50``,
         ``inside80`` and ``inside90``, ``crps``, ``interval_score`` (of 90%), ``bias`` (median minus
-        loss) and ``abs_error`` in nats, ``z`` (loss minus the forecast's mean, in standard
-        deviations of the forecast), ``scatter`` (posterior median of sigma; NaN without a fit),
-        ``decades_beyond`` the largest compute of the training runs, ``distance_ratio``, which is
-        that over the decades that the training runs span, and ``gate_failed``, whether the fit
+        loss) and ``abs_error`` in the metric of the runs, ``z`` (loss minus the forecast's mean, in
+        standard deviations of the forecast), ``scatter`` (posterior median of sigma; NaN without a
+        fit), ``decades_beyond`` the largest compute of the training runs, ``distance_ratio``, which
+        is that over the decades that the training runs span, and ``gate_failed``, whether the fit
         failed its convergence checks (always false for forecast functions).
     notes : tuple of str
         Splits that were not made, and splits to read with care.
+    metric : str
+        Unit of the losses; "loss" where tables differ in it.
     """
 
     scores: pd.DataFrame
     notes: tuple[str, ...] = ()
+    metric: str = LOSS
 
     def table(self, by: Iterable[str] = (), baseline: str | None = None) -> pd.DataFrame:
         """Summary by method, and by ``"decades"`` beyond the training runs or ``"table"``.
@@ -181,9 +185,10 @@ class Backtest:
         baseline = baseline or methods[-1]
         row = self.table(baseline=baseline).loc[method]
         own = self.scores[self.scores["method"] == method]
+        crps = short_amount(f"{row['crps']:.3g}", self.metric)
         text = (
             f"{self._coverage_in_words(method, row)}, up to {own['decades_beyond'].max():.1f} "
-            f"decades beyond the training runs; CRPS {row['crps']:.3g} nats"
+            f"decades beyond the training runs; CRPS {crps}"
         )
         if method != baseline:
             text += f", {row['crps_ratio']:.2f} of {baseline}'s"
@@ -361,7 +366,7 @@ def backtest(
     scored = score_splits(
         splits, chosen, seed=seed, workers=workers, folder=folder, progress=progress, **sampler
     )
-    return Backtest(scored.scores, tuple(notes))
+    return Backtest(scored.scores, tuple(notes), runs.metric)
 
 
 def score_splits(
@@ -412,7 +417,7 @@ def score_splits(
                 forecast = _called(method, split, name, seed)
             drawn[split.label, name] = forecast
             scores.append(score_split(split, name, forecast))
-    return Backtest(pd.concat(scores, ignore_index=True))
+    return Backtest(pd.concat(scores, ignore_index=True), metric=splits[0].train.metric)
 
 
 def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtest:
@@ -424,7 +429,9 @@ def combine(backtests: Iterable[Backtest], notes: Sequence[str] = ()) -> Backtes
     all_notes = [*notes]
     for one in backtests:
         all_notes.extend(one.notes)
-    return Backtest(scores, tuple(all_notes))
+    metrics = {one.metric for one in backtests}
+    metric = metrics.pop() if len(metrics) == 1 else LOSS
+    return Backtest(scores, tuple(all_notes), metric)
 
 
 def _methods(methods: Sequence[str | Spec] | Mapping[str, Method]) -> dict[str, Method]:

@@ -48,7 +48,7 @@ TRUSTED_K = 0.7
 
 
 class Decision(ABC):
-    """One number that depends on a fit: a loss in nats or the log of a size."""
+    """One number that depends on a fit: a loss or the log of a size."""
 
     @property
     @abstractmethod
@@ -152,7 +152,8 @@ def influence(
 ) -> pd.DataFrame:
     """Shift of a decision when each run, or all runs of each size, are left out.
 
-    The shift is E[decision | other runs] - E[decision | all runs], in nats or in log N.
+    The shift is E[decision | other runs] - E[decision | all runs], in the metric of the runs or in
+    log N.
 
     Parameters
     ----------
@@ -182,7 +183,8 @@ def influence(
         - ``refitted``: whether the other runs were fitted again.
         - ``gate_failed``: whether that fit failed its convergence checks.
 
-        ``attrs`` hold the name of the decision (``decision``), its posterior ``mean`` and ``sd``.
+        ``attrs`` hold the name of the decision (``decision``), its posterior ``mean`` and
+        ``sd``, and the ``metric`` of the runs.
 
     Notes
     -----
@@ -234,6 +236,7 @@ def influence(
     table = _table_by_size(fit, groups, found) if by == "size" else _table_by_run(fit, found)
     table = table.sort_values("shift", key=abs, ascending=False, kind="stable")
     table.attrs.update({"decision": asked.words, "mean": float(mean), "sd": float(sd)})
+    table.attrs["metric"] = fit.runs.metric
     return table
 
 

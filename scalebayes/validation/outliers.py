@@ -114,8 +114,8 @@ def find_duplicates(
     -------
     pandas.DataFrame
         One row for each pair: ``first`` and ``second`` (ids), ``loss_first`` and ``loss_second``
-        (nats per token), ``difference`` (log of second loss over first), and ``kind``: "identical"
-        or "losses disagree". Repeated runs that agree are not listed.
+        (in the metric of the runs), ``difference`` (log of second loss over first), and ``kind``:
+        "identical" or "losses disagree". Repeated runs that agree are not listed.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.display.numbers import number
 from scalebayes.display.terminal import align
 
@@ -16,7 +17,10 @@ SMALLEST = 1e-99
 
 def shifts_table(shifts: pd.DataFrame) -> str:
     """Return the answer of `influence`, or its first rows, as text: one line a run or size."""
-    unit = "nats" if shifts.attrs["decision"].startswith("loss") else "log N"
+    unit = "log N"
+    if shifts.attrs["decision"].startswith("loss"):
+        metric = shifts.attrs["metric"]
+        unit = "nats" if metric == NATS_PER_TOKEN else metric
     is_by_size = "runs" in shifts
     rows = []
     for key, shift in shifts.iterrows():

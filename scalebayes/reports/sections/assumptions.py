@@ -9,6 +9,7 @@ import numpy as np
 
 from scalebayes.comparison.compare import Comparison
 from scalebayes.comparison.coupling import Coupling, coupling
+from scalebayes.data.metrics import with_unit
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit
@@ -21,7 +22,7 @@ from scalebayes.validation.sensitivity import AS_FITTED, LOG_QUANTITIES, Sensiti
 
 DIFFERENCES = {
     "N_ratio": "ratio of N*",
-    "loss_difference": "difference in loss at the optimum, nats per token",
+    "loss_difference": "difference in loss at the optimum",
 }
 """Quantities of `Comparison.difference`, in words."""
 
@@ -99,16 +100,20 @@ def _scores(comparison: Comparison) -> Table:
 def _differences(comparison: Comparison, budgets: np.ndarray, ci_prob: float) -> Table | None:
     """Return the differences of the decision between models; None where one has no optimum."""
     try:
-        table = intervals(comparison.difference(C=budgets), ci_prob).reset_index()
+        difference = comparison.difference(C=budgets)
+        table = intervals(difference, ci_prob).reset_index()
     except QueryError:
         return None
+    words = dict(DIFFERENCES)
+    metric = difference["loss_difference"].attrs["units"]
+    words["loss_difference"] = with_unit(words["loss_difference"], metric)
     rows = []
     for _, row in table.iterrows():
         rows.append(
             (
                 Cell(f"{row['model']} against {row['against']}"),
                 Cell(format_quantity(row["C"]), float(row["C"])),
-                Cell(DIFFERENCES[row["quantity"]]),
+                Cell(words[row["quantity"]]),
                 as_cell(row, ci_prob),
             )
         )

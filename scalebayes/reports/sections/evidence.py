@@ -10,6 +10,7 @@ import pandas as pd
 
 from scalebayes import plots
 from scalebayes.data.columns import QUANTITIES
+from scalebayes.data.metrics import with_unit
 from scalebayes.data.runs import Runs
 from scalebayes.data.subsets import isoflop_sets
 from scalebayes.display.numbers import number
@@ -40,7 +41,6 @@ QUANTITY_WORDS = {
     "N": "parameters",
     "D": "tokens",
     "C": "training FLOP",
-    "loss": "nats per token",
     "S": "steps",
     "U": "unique tokens",
     "E": "experts",
@@ -77,10 +77,12 @@ def _ranges(runs: Runs) -> Table:
         if role not in runs.table:
             continue
         values = runs.table[role].to_numpy(float)
-        name = Cell(f"{role}, {QUANTITY_WORDS.get(role, role)}")
+        name = f"{role}, {QUANTITY_WORDS.get(role, role)}"
+        if role == "loss":
+            name = with_unit(role, runs.metric)
         statistics = (values.min(), np.median(values), values.max())
         cells = [Cell(number(value, role != "loss"), float(value)) for value in statistics]
-        rows.append((name, *cells))
+        rows.append((Cell(name), *cells))
     return Table("Range of the runs", ("quantity", "minimum", "median", "maximum"), tuple(rows))
 
 
@@ -193,6 +195,8 @@ def _meanings(fit: Fit, posteriors: pd.DataFrame) -> str:
     meanings = dict(MEANINGS)
     for parameter in fit.spec.law_object.parameters:
         meanings[parameter.name] = parameter.meaning
+        if parameter.unit == "loss":
+            meanings[parameter.name] = with_unit(parameter.meaning, fit.runs.metric)
     parts = [f"{name}: {meanings[name]}" for name in posteriors.index if name in meanings]
     return "; ".join(parts)
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN
 from scalebayes.datasets import TABLES
 from scalebayes.posterior.fit import Fit
 from scalebayes.reports.contract import Cell, Listing, Section, Table
@@ -90,6 +91,9 @@ def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float)
 def _fit_command(label: str, fit: Fit) -> str:
     """Return the command that makes a fit again and saves it under its label."""
     words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
+    metric = fit.runs.metric
+    if metric not in (NATS_PER_TOKEN, LOSS):
+        words += ["--metric", metric]
     for name, value in _settings(fit).items():
         words += [f"--{name}", str(value)]
     words += ["--quick", "-o", f"{label}.nc"]
