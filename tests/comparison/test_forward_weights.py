@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
+from scalebayes.cli.inputs import parse_weights
 from scalebayes.comparison.forward_weights import SAMPLER, best_weights, next_blocks
 from scalebayes.queries.predictive_density import log_predictive_density
 
@@ -84,3 +85,7 @@ def test_runs_without_compute_are_refused():
     table = pd.DataFrame({"D": np.geomspace(1e9, 1e11, 15), "loss": np.linspace(3, 2, 15)})
     with pytest.raises(sb.RunsError, match="has no C"):
         next_blocks(sb.read_runs(table, name="tokens"))
+
+
+def test_the_command_line_takes_the_rule_by_its_name():
+    assert parse_weights("forward") == "forward"
