@@ -53,7 +53,7 @@ def saved(tmp_path_factory, fitted):
 def test_models_are_listed_and_shown():
     assert "Additive law of Hoffmann et al. (2022)" in run("models").stdout
     shown = run("models", "chinchilla").stdout
-    assert "nats lost to finite size at 1e9 parameters" in shown
+    assert "term of N at the centre over the typical loss" in shown
     assert "Besiroglu et al. 2024" in shown
     assert "chinchilla" in [row["model"] for row in json.loads(run("models", "--json").stdout)]
     assert json.loads(run("models", "kaplan", "--json").stdout)["law"] == "kaplan"
