@@ -68,22 +68,23 @@ def _add_law(spec: Spec, data: Mapping[str, Symbol]) -> None:
     import pytensor.tensor as pt
 
     law = spec.law_object
+    further = {}
+    for name in spec.scatter_names:
+        further[name] = add_parameter(name, spec.priors[name], data)
+    bends = spec.observation.add_bends(pm, data, further)
+
     z = {}
     for name, step in law.coordinates.steps().items():
-        z[name] = data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
+        sampled = data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
+        z[name] = sampled - bends.shear(name)
     centre = {x: data[f"centre_{x}"] for x in law.inputs}
     logs, log_jacobian = law.coordinates.recover(z, centre)
-
     parameters = {}
     for name in law.parameter_names:
         parameters[name] = pm.Deterministic(name, pt.exp(logs[name]))
     pm.Potential("prior", log_prior(spec, logs, data) + log_jacobian)
-    further = {}
-    for name in spec.scatter_names:
-        further[name] = add_parameter(name, spec.priors[name], data)
 
-    inputs = {x: pt.exp(data[f"log_{x}"]) for x in law.inputs}
-    log_curve = pt.log(law.evaluate(inputs, parameters))
+    log_curve = bends.log_curve(pm, law, data, parameters)
     spec.observation.add_log_loss(pm, data, log_curve, further)
 
 

@@ -31,6 +31,8 @@ INPUTS = {
 
 `scalebayes.data.columns.QUANTITIES` has their names in tables. P is computed from the loss.
 """
+FLOOR = "L_inf"
+"""Name of the irreducible loss in every law that has one."""
 LIMIT = 1e300
 """Stands for an infinite input: it has a finite log, and every power term is negligible there."""
 TRIAL = np.array([0.4, 0.7, 1.0])
@@ -133,6 +135,22 @@ class Law:
             arguments = [getattr(inputs, name) for name in self.inputs]
         own = {name: parameters[name] for name in self.parameter_names}
         return self.function(*arguments, **own)
+
+    @property
+    def floor(self) -> str | None:
+        """Name of the parameter that is the irreducible loss, or None where there is none."""
+        return FLOOR if FLOOR in self.parameter_names else None
+
+    def reducible(
+        self, inputs: Mapping[str, Numeric] | Any, parameters: Mapping[str, Numeric]
+    ) -> Numeric:
+        """Return the loss above the floor, with the arguments of `evaluate`.
+
+        It is computed without the floor, so that it stays exact where it is small.
+        """
+        if self.floor is None:
+            return self.evaluate(inputs, parameters)
+        return self.evaluate(inputs, {**parameters, self.floor: 0.0})
 
     def log_response(self, runs: Any) -> np.ndarray:
         """Return the log of the observed response of runs: their loss, or the odds of accuracy."""

@@ -17,6 +17,7 @@ from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.specs.discrepancy import Conditional
+from scalebayes.specs.drift import Drift
 from scalebayes.specs.observation import SAMPLED as SAMPLED
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class Fit:
         from scalebayes.posterior.conflicts import find_conflicts  # which imports this module
 
         return find_conflicts(self)
+
+    @functools.cached_property
+    def drift(self) -> Drift | None:
+        """The bent law under each draw, chains one after the other; None where it is straight."""
+        return self.spec.observation.drift(self.tree, self.runs, self.metadata["seed"])
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes

@@ -24,6 +24,7 @@ import xarray as xr
 
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
+from scalebayes.laws import Law
 from scalebayes.specs.discrepancy import (
     LN_10,
     Basis,
@@ -33,6 +34,7 @@ from scalebayes.specs.discrepancy import (
     padded,
 )
 from scalebayes.specs.discrepancy import PRIORS as ETA_PRIORS
+from scalebayes.specs.drift import Drift
 from scalebayes.specs.noise import DefaultPrior, Noise
 
 type Symbol = Any
@@ -44,6 +46,19 @@ type Draws = Mapping[str, np.ndarray]
 
 SAMPLED = "discrepancy"
 """Group of a fit's tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
+
+
+class Bends:
+    """What bends a law in a graph: nothing here, so that the curve is the law itself."""
+
+    def shear(self, coordinate: str) -> Symbol:
+        """Return what a coordinate of the sampler exceeds the law's own by."""
+        return 0.0
+
+    def log_curve(self, pm: Any, law: Law, data: Symbols, parameters: Symbols) -> Symbol:
+        """Return the log of the curve at the runs, (runs,). parameters: the law's, by name."""
+        inputs = {x: pm.math.exp(data[f"log_{x}"]) for x in law.inputs}
+        return pm.math.log(law.evaluate(inputs, parameters))
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,13 @@ class Observation(ABC):
         """Return the data of this piece of the graph beside the log losses, as arrays by name."""
         return {}
 
+    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols) -> Bends:
+        """Add what bends the law to the model that is being built, and return it.
+
+        Here nothing does. parameters: those of noise and discrepancy, by name.
+        """
+        return Bends()
+
     @abstractmethod
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses to the model that is being built.
@@ -121,6 +143,13 @@ class Observation(ABC):
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray | float:
         """Return a drawn discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
         return 0.0
+
+    def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift | None:
+        """Return the bent law under each draw of a fit's tree, or None where nothing bends it.
+
+        seed: of the fit. It decides how the law bends beyond the runs.
+        """
+        return None
 
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run, (draws, runs).

@@ -189,3 +189,15 @@ class Discrepancy(BaseModel):
         size = f"{kernel}, length {self.length:g} decades"
         process = f"a Gaussian process over the logs of the inputs ({size})"
         return [f"discrepancy: {process}", f"           {self.reason}"]
+
+
+class Drift(BaseModel):
+    """How far the law's local exponents drift (`scalebayes.specs.drift`), and why they may."""
+
+    model_config = FROZEN
+    reason: str = Field(min_length=1)
+
+    def describe(self) -> list[str]:
+        """Return two lines: the paths, and the reason for them."""
+        paths = "Brownian motions of the logs of the local exponents, along inputs and loss"
+        return [f"drift: {paths}", f"           {self.reason}"]

@@ -24,6 +24,7 @@ from scalebayes.data.trainings import has_shared_trainings
 from scalebayes.display import html
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law
+from scalebayes.specs.drifting_law import DriftingLaw
 from scalebayes.specs.faults import (
     describe,
     nearest,
@@ -40,7 +41,7 @@ from scalebayes.specs.observation import (
     Observation,
     SampledDiscrepancy,
 )
-from scalebayes.specs.parts import FROZEN, Discrepancy, Prior, Published
+from scalebayes.specs.parts import FROZEN, Discrepancy, Drift, Prior, Published
 from scalebayes.specs.trainings import NewTraining, SharedTrainings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Spec(BaseModel):
     noise: str = "student_t"
     about: str = ""
     discrepancy: Discrepancy | None = None
+    drift: Drift | None = None
     trainings: bool = False
     priors: Annotated[dict[str, Prior], Field(validate_default=True)] = {}
     pool: str | None = Field(default=None, min_length=1)
@@ -87,6 +89,18 @@ class Spec(BaseModel):
     def _known_noise(cls, noise: str) -> str:
         return one_of(noise, NOISES, "noise")
 
+    @field_validator("drift")
+    @classmethod
+    def _can_drift(cls, drift: Drift | None, info: ValidationInfo) -> Drift | None:
+        law = LAWS.get(info.data.get("law", ""))
+        if drift is None or law is None:
+            return drift
+        if info.data.get("discrepancy") is not None:
+            raise ValueError("a spec has a discrepancy or a drift, not both: leave one out")
+        if law.response != "loss":
+            raise ValueError(f"'{law.name}' is a law of accuracy, and only losses drift")
+        return drift
+
     @field_validator("priors", mode="wrap")
     @classmethod
     def _priors_fit(
@@ -97,9 +111,8 @@ class Spec(BaseModel):
             return read(given)
         law = LAWS[info.data["law"]]
         noise = NOISES[info.data["noise"]]
-        defaults = _observation(
-            law, noise, info.data.get("discrepancy"), info.data.get("trainings", False)
-        ).priors
+        parts = info.data.get("discrepancy"), info.data.get("drift")
+        defaults = _observation(law, noise, *parts, info.data.get("trainings", False)).priors
         given = {**defaults, **given}
         priors = read_all(read, given, prior_faults(law, tuple(defaults), given))
         return {name: priors[name] for name in (*law.parameter_names, *defaults)}
@@ -109,7 +122,7 @@ class Spec(BaseModel):
     def _can_be_pooled(cls, pool: str | None, info: ValidationInfo) -> str | None:
         if pool is None:
             return None
-        if info.data.get("discrepancy") is not None:
+        if info.data.get("discrepancy") is not None or info.data.get("drift") is not None:
             raise ValueError(
                 "a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy"
             )
@@ -159,12 +172,15 @@ class Spec(BaseModel):
     @property
     def observation(self) -> Observation:
         """Distribution of the log losses around the law: noise, and the discrepancy if any."""
-        return _observation(self.law_object, NOISES[self.noise], self.discrepancy, self.trainings)
+        noise = NOISES[self.noise]
+        return _observation(
+            self.law_object, noise, self.discrepancy, self.drift, self.trainings
+        )
 
     @property
     def has_discrepancy(self) -> bool:
-        """Whether the law has a discrepancy (`scalebayes.specs.discrepancy`)."""
-        return self.discrepancy is not None
+        """Whether the spec says how far its law may be off: by a discrepancy, or by drift."""
+        return self.discrepancy is not None or self.drift is not None
 
     @property
     def is_pooled(self) -> bool:
@@ -226,6 +242,8 @@ class Spec(BaseModel):
         lines += [f"L = {self.law_object.formula}", f"noise: {self.noise}"]
         if self.discrepancy is not None:
             lines += self.discrepancy.describe()
+        if self.drift is not None:
+            lines += self.drift.describe()
         if self.trainings:
             lines += ["trainings: each training has an offset from the curve, Normal(0, omega)"]
         lines += ["", "Priors", *_describe_priors(self.priors)]
@@ -263,11 +281,14 @@ def with_trainings(spec: Spec, runs: Runs) -> Spec:
 
 
 def _observation(
-    law: Law, noise: Noise, discrepancy: Discrepancy | None, trainings: bool
+    law: Law, noise: Noise, discrepancy: Discrepancy | None, drift: Drift | None, trainings: bool
 ) -> Observation:
     """Return the distribution of the log losses: here alone its kind is chosen."""
     if trainings:
-        return SharedTrainings(noise, _observation(law, noise, discrepancy, trainings=False))
+        given_offsets = _observation(law, noise, discrepancy, drift, trainings=False)
+        return SharedTrainings(noise, given_offsets)
+    if drift is not None:
+        return DriftingLaw(noise, law.name)
     if discrepancy is None:
         return NoiseOnly(noise)
     kind = IntegratedDiscrepancy if noise.integrates_discrepancy else SampledDiscrepancy

@@ -23,8 +23,9 @@ import xarray as xr
 
 from scalebayes.data.runs import Runs
 from scalebayes.specs.discrepancy import Basis, Conditional, padded
+from scalebayes.specs.drift import Drift
 from scalebayes.specs.noise import DefaultPrior, Noise
-from scalebayes.specs.observation import Draws, Observation, Symbol, Symbols, add_weights
+from scalebayes.specs.observation import Bends, Draws, Observation, Symbol, Symbols, add_weights
 
 OMEGA: DefaultPrior = {
     "dist": "LogNormal",
@@ -225,6 +226,12 @@ class SharedTrainings(Observation):
         others = {name: parameters[name] for name in self.given_offsets.priors}
         self.given_offsets.add_log_loss(pm, data, log_curve + offsets, others)
 
+    def add_bends(
+        self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols
+    ) -> Bends:
+        """Add what bends the law to the model that is being built, and return it."""
+        return self.given_offsets.add_bends(pm, data, parameters, coordinates)
+
     def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return the groups of a fit's tree that hold the discrepancy and the offsets."""
         names = read_trainings(runs).names
@@ -246,6 +253,14 @@ class SharedTrainings(Observation):
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the drawn discrepancy and the offset at the runs, (chain, draw, run)."""
         return self.given_offsets.delta_at_runs(tree, runs) + self.offsets_at_runs(tree, runs)
+
+    def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift | None:
+        """Return the bent law under each draw, or None where nothing bends it."""
+        return self.given_offsets.drift(tree, runs, seed)
+
+    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray | None:
+        """Return the log prior density of the discrepancy or the drift, (chain, draw)."""
+        return self.given_offsets.log_prior_of_drawn(tree, runs, seed)
 
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run given the offsets, (draws, runs)."""

@@ -1,0 +1,399 @@
+r"""Observations of a law whose local exponents drift (`scalebayes.specs.drift`), with any noise.
+
+The sampler moves in y and in sheared slopes, which changes nothing but its speed:
+
+    g = tau B V z,    z_k = y_k (tau / tau_0)^(-c_k),    log G_x = (sampled) - w' g_x - w_L' g_L.
+
+V turns the steps of a path so that each z_k moves the runs in a direction of its own. c_k is the
+share of what the runs tell of z_k in all that is known of it: where they tell much, g itself is
+known and y = g, so that tau and y do not depend on each other (Papaspiliopoulos et al. 2007). The
+runs show the slope of a path on average over the table, and not the slope at the centre, hence the
+shear with the weights w.
+
+References
+----------
+Papaspiliopoulos, Roberts and Skoeld (2007), A general framework for the parametrization of
+hierarchical models, doi:10.1214/088342307000000014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.data.runs import Runs
+from scalebayes.laws import LAWS, Law
+from scalebayes.laws.coordinates import local_fit
+from scalebayes.specs.drift import (
+    AXES,
+    CONTINUATION,
+    LOSS_KNOTS,
+    STEP,
+    STEP_LOG,
+    Drift,
+    Knots,
+    Paths,
+)
+from scalebayes.specs.noise import DefaultPrior
+from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols
+
+TAU: DefaultPrior = {
+    "dist": "LogNormal",
+    "median": 0.2,
+    "sigma": 0.5,
+    "reason": (
+        "local exponents measured over neighbouring decades of one sweep differ by tens of "
+        "percent; 90% in 9% to 46% after a decade"
+    ),
+}
+TAU_LOSS: DefaultPrior = {
+    "dist": "LogNormal",
+    "median": 0.25,
+    "sigma": 0.5,
+    "reason": (
+        "all runs of a recipe bend together by as much, over a tenfold change of the reducible "
+        "loss; 90% in 11% to 57%"
+    ),
+}
+
+GROUP = "drift"
+"""Group of a fit's tree with g at the knots: g_N (chain, draw, knot_N) ... and g_loss."""
+
+TYPICAL_SIGMA = 0.005
+"""Noise scale at which the sampler's coordinates are laid out."""
+TYPICAL_FLOOR = 0.4
+"""Floor's share of the loss at the centre at which they are laid out."""
+LEAST_REDUCIBLE = 0.05
+"""Least reducible loss of a run over that at the centre, for the layout."""
+
+
+@dataclass(frozen=True)
+class DriftingLaw(Observation):
+    """Noise around a law whose local exponents drift.
+
+    Attributes
+    ----------
+    law
+        Name of the law.
+    """
+
+    references = ("ramsay1988", "kennedy2001")
+
+    law: str
+    # A low-rank mass matrix learns how the floor and the paths trade off.
+    tune = 1000
+    target_accept = 0.95
+    adaptation = "low_rank"
+
+    @property
+    def law_object(self) -> Law:
+        """The law."""
+        return LAWS[self.law]
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Quantities with a path of their own, in the order of the law's inputs."""
+        named = [AXES[x] for x in self.law_object.inputs if x in AXES]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def bends_loss(self) -> bool:
+        """Whether there is a path along the loss: with one input it would be the same bend."""
+        return len(self.law_object.inputs) > 1
+
+    @property
+    def priors(self) -> dict[str, DefaultPrior]:
+        """Default priors of the parameters that are not the law's."""
+        own = {"tau": TAU, "tau_loss": TAU_LOSS} if self.bends_loss else {"tau": TAU}
+        return {**self.noise.priors, **own}
+
+    @property
+    def kept(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Variables of the graph that a fit needs beside the parameters: the paths."""
+        steps = range(len(LOSS_KNOTS) - 1) if self.bends_loss else ()
+        return (*[f"path_{x}" for x in self.axes], *[f"path_loss_{k}" for k in steps])
+
+    def knots(self, runs: Runs) -> dict[str, Knots]:
+        """Return the knots of each path on a table, by quantity and "loss"."""
+        distances = self._distances(runs)
+        knots = {}
+        for axis in self.axes:
+            along = [distances[x] for x in distances if AXES[x] == axis]
+            knots[axis] = Knots.around(np.concatenate(along))
+        if self.bends_loss:
+            knots["loss"] = Knots(LOSS_KNOTS[0], LOSS_KNOTS[-1])
+        return knots
+
+    def centre(self, runs: Runs) -> dict[str, float]:
+        """Return the log of each input at the table's centre; paths of one quantity share it."""
+        logs = runs.log_inputs(self.law_object.inputs)
+        return {x: float(logs[AXES.get(x, x)].mean()) for x in logs}
+
+    def _distances(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return the distances of the runs from the centre along each input that has a path."""
+        centre = self.centre(runs)
+        logs = runs.log_inputs(self.law_object.inputs)
+        return {x: values - centre[x] for x, values in logs.items() if x in AXES}
+
+    def structure(self, runs: Runs) -> tuple[object, ...]:
+        """Return what the graph depends on: here also the numbers of knots."""
+        counts = tuple(len(knots) for knots in self.knots(runs).values())
+        return (*super().structure(runs), counts)
+
+    def data(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return weights of the paths at the runs, and the layout of the sampler's coordinates."""
+        law = self.law_object
+        log_inputs, log_loss = runs.log_inputs(law.inputs), law.log_response(runs)
+        slopes = local_fit(log_inputs, log_loss)
+        distances, knots = self._distances(runs), self.knots(runs)
+        data: dict[str, np.ndarray] = {}
+        for axis in self.axes:
+            along = [x for x in distances if AXES[x] == axis]
+            for x in along:
+                data[f"weights_{x}"] = knots[axis].weights(distances[x])
+            weights = data[f"weights_{along[0]}"]
+            slope = np.exp(slopes[f"log_G_{along[0]}"] - slopes["log_T"])
+            layout = _layout(knots[axis], weights, slope * TAU["median"])
+            data[f"turned_{axis}"] = layout.turned
+            data[f"told_{axis}"] = layout.told
+            data[f"shear_{axis}"] = _mean_slope(distances[along[0]], weights)
+        if self.bends_loss:
+            data |= self._loss_data(np.exp(log_loss - slopes["log_T"]), knots["loss"])
+        return data
+
+    def _loss_data(self, relative_loss: np.ndarray, knots: Knots) -> dict[str, np.ndarray]:
+        """Return the layout of the path along the loss. relative_loss: over that at the centre."""
+        floor = TYPICAL_FLOOR if self.law_object.floor else 0.0
+        reducible = (relative_loss - floor) / (1.0 - floor)
+        distances = np.log(reducible.clip(LEAST_REDUCIBLE))
+        weights = knots.weights(distances)
+        scale = (1.0 - floor) * float(TAU_LOSS["median"])
+        steps = np.linalg.norm(weights @ knots.brownian(), axis=0)
+        told = _told(scale * steps)
+        shear = _mean_slope(distances, weights)
+        data = {f"told_loss_{k}": np.asarray(value) for k, value in enumerate(told)}
+        data |= {f"shear_loss_{k}": np.asarray(value) for k, value in enumerate(shear)}
+        return data
+
+    # The graph.
+
+    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols) -> Bends:
+        """Add the paths with their prior to the model that is being built, and return them."""
+        inputs = {}
+        shears = {}
+        for axis in self.axes:
+            size = data[f"told_{axis}"].get_value().size
+            y = pm.Flat(f"y_{axis}", shape=size, initval=np.zeros(size))
+            log_ratio = pm.math.log(parameters["tau"] / TAU["median"])
+            told = data[f"told_{axis}"]
+            z = pm.Deterministic(f"path_{axis}", y * pm.math.exp(-told * log_ratio))
+            log_prior = -0.5 * (z**2).sum() - log_ratio * told.sum()
+            pm.Potential(f"prior_of_path_{axis}", log_prior)
+            g = parameters["tau"] * (data[f"turned_{axis}"] @ z)
+            inputs[axis] = pm.math.exp(g)
+            shears[axis] = (data[f"shear_{axis}"] * g).sum()
+        loss: list[Symbol] = []
+        if self.bends_loss:
+            g_loss = self._add_loss_path(pm, data, parameters["tau_loss"])
+            weighted = [data[f"shear_loss_{k}"] * g for k, g in enumerate(g_loss)]
+            shears["loss"] = sum(weighted)
+            loss = [pm.math.exp(g) for g in g_loss]
+        return Drifting(inputs, loss, shears)
+
+    def _add_loss_path(self, pm: Any, data: Symbols, tau: Symbol) -> list[Symbol]:
+        """Add the path along the loss, and return g at its knots: scalars, one by one.
+
+        The knots lie at losses that depend on the parameters, so there is no matrix of weights.
+        """
+        knots = Knots(LOSS_KNOTS[0], LOSS_KNOTS[-1])
+        log_ratio = pm.math.log(tau / TAU_LOSS["median"])
+        steps, log_prior = [], 0.0
+        for k in range(len(knots) - 1):
+            y = pm.Flat(f"y_loss_{k}", initval=0.0)
+            told = data[f"told_loss_{k}"]
+            z = pm.Deterministic(f"path_loss_{k}", y * pm.math.exp(-told * log_ratio))
+            log_prior = log_prior - 0.5 * z**2 - told * log_ratio
+            steps.append(tau * np.sqrt(STEP) * z)
+        pm.Potential("prior_of_path_loss", log_prior)
+
+        # The steps lead away from the centre: first upwards, then downwards (`Knots.brownian`).
+        up, down = [0.0 * tau], []
+        for step in steps[: knots.last]:
+            up.append(up[-1] + step)
+        last = up[0]
+        for step in steps[knots.last :]:
+            last = last + step
+            down.append(last)
+        return [*reversed(down), *up]
+
+    def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
+        """Add the density of the log losses around the bent law."""
+        noise = {name: parameters[name] for name in self.noise.priors}
+        distribution = getattr(pm, self.noise.pymc)
+        centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
+        pm.Potential("log_loss", pm.logp(centred, data["observed"] - log_curve).sum())
+
+    # What a fit keeps.
+
+    def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
+        """Return g at the knots, (chain, draw, knot), from the sampler's draws."""
+        data = self.data(runs)
+        coords: dict[str, Any] = {"chain": posterior["chain"], "draw": posterior["draw"]}
+        variables = {}
+        for name, knots in self.knots(runs).items():
+            dim = f"knot_{name}"
+            coords[dim] = knots.numbers * STEP
+            if name == "loss":
+                steps = [posterior[f"path_loss_{k}"].values for k in range(len(knots) - 1)]
+                z, turned = np.stack(steps, axis=-1), knots.brownian()
+                tau = posterior["tau_loss"].values
+            else:
+                z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
+                turned, tau = data[f"turned_{name}"], posterior["tau"].values
+            variables[f"g_{name}"] = (("chain", "draw", dim), tau[..., None] * (z @ turned.T))
+        return {GROUP: xr.Dataset(variables, coords)}
+
+    def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift:
+        """Return the paths of a fit's draws, continued beyond the runs."""
+        rng = np.random.default_rng([CONTINUATION, seed])
+        posterior, drawn = tree["posterior"].to_dataset(), tree[GROUP].to_dataset()
+        paths = {}
+        for name, knots in self.knots(runs).items():
+            g = drawn[f"g_{name}"].values.reshape(-1, len(knots))
+            tau = posterior["tau_loss" if name == "loss" else "tau"].values.ravel()
+            paths[name] = Paths(knots, g).continued(tau, rng)
+        return Drift(self.law_object, self.centre(runs), paths)
+
+    def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
+        """Return the log of the bent law over the law at the runs, (chain, draw, run)."""
+        posterior = tree["posterior"].to_dataset()
+        law = self.law_object
+        parameters = {name: posterior[name].values.ravel() for name in law.parameter_names}
+        inputs = [getattr(runs, x) for x in law.inputs]
+        columns = {name: values[:, None] for name, values in parameters.items()}
+        bent = self.drift(tree, runs, 0).log_loss(parameters, inputs)
+        shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(runs))
+        return (bent - np.log(law(*inputs, **columns))).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Drifting(Bends):
+    """The paths in a graph.
+
+    Attributes
+    ----------
+    inputs
+        exp(g) at the knots along each quantity, (knots,).
+    loss
+        exp(g) at the knots along the loss, one scalar each; empty without that path.
+    shears
+        What the mean slope of each path exceeds that at the centre by, in logs, by quantity and
+        "loss".
+    """
+
+    inputs: Mapping[str, Symbol]
+    loss: list[Symbol]
+    shears: Mapping[str, Symbol]
+
+    def shear(self, coordinate: str) -> Symbol:
+        """Return what a coordinate of the sampler exceeds the law's own by.
+
+        The coordinate ``log_G_N`` is the log of a slope at the centre, and what the sampler moves
+        is its mean over the runs.
+        """
+        prefix, _, quantity = coordinate.rpartition("_")
+        if prefix != "log_G" or quantity not in self.shears:
+            return 0.0
+        return self.shears[quantity] + self.shears.get("loss", 0.0)
+
+    def log_curve(self, pm: Any, law: Law, data: Symbols, parameters: Symbols) -> Symbol:
+        """Return the log of the bent law at the runs, (runs,). parameters: the law's, by name."""
+        inputs, centre = {}, {}
+        for x in law.inputs:
+            middle = data[f"centre_{AXES.get(x, x)}"]
+            log_x = data[f"log_{x}"]
+            if x in AXES:
+                log_x = middle + data[f"weights_{x}"] @ self.inputs[AXES[x]]
+            inputs[x] = pm.math.exp(log_x)
+            centre[x] = pm.math.exp(middle)
+        log_reducible = pm.math.log(law.reducible(inputs, parameters))
+        if self.loss:
+            log_at_centre = pm.math.log(law.reducible(centre, parameters))
+            distance = log_reducible - log_at_centre
+            log_reducible = log_at_centre + _bent_loss(distance, self.loss)
+        if law.floor is None:
+            return log_reducible
+        return pm.math.log(parameters[law.floor] + pm.math.exp(log_reducible))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Layout of the sampler's coordinates of one path.
+
+    Attributes
+    ----------
+    turned
+        Matrix from z to g over tau at the knots, (knots, knots - 1).
+    told
+        Share of what the runs tell of each z in all that is known of it, (knots - 1,).
+    """
+
+    turned: np.ndarray
+    told: np.ndarray
+
+
+def _layout(knots: Knots, weights: np.ndarray, slope: float) -> Layout:
+    """Return the layout of a path. slope: of the log loss along h, times a typical tau."""
+    brownian = knots.brownian()
+    _, sizes, axes = np.linalg.svd(weights @ brownian, full_matrices=True)
+    all_sizes = np.zeros(len(axes))
+    all_sizes[: len(sizes)] = sizes
+    return Layout(brownian @ axes.T, _told(slope * all_sizes))
+
+
+def _told(effects: np.ndarray) -> np.ndarray:
+    """Return what the runs tell of standard Normal variables, as a share of all that is known.
+
+    effects: root sum of squares over the runs of what each does to the log loss.
+    """
+    information = (effects / TYPICAL_SIGMA) ** 2
+    return information / (1.0 + information)
+
+
+def _mean_slope(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return weights of exp(g) in the least-squares slope of a path over the runs, (knots,)."""
+    total = distances @ distances
+    if total == 0:
+        return np.zeros(weights.shape[1])
+    return distances @ weights / total
+
+
+def _bent_loss(distance: Symbol, slopes: list[Symbol]) -> Symbol:
+    """Return H at distances from the centre, (runs,), as PyTensor variables.
+
+    The slope is linear between knots: that of the first one, and from each knot on a change of its
+    rate. So H is a sum of squares of how far a distance lies beyond each knot, or 0 before it.
+    """
+    first = float(LOSS_KNOTS[0] * STEP_LOG)
+    bent = (distance - first) * slopes[0]
+    at_centre = -first * slopes[0]
+    previous_rate: Any = 0.0
+    beyond = _positive(distance - first)
+    for k, slope in enumerate(slopes):
+        is_last = k == len(slopes) - 1
+        rate = 0.0 if is_last else (slopes[k + 1] - slope) / STEP_LOG
+        change = (rate - previous_rate) / 2
+        bent = bent + change * beyond**2
+        at_centre = at_centre + change * max(-LOSS_KNOTS[k] * STEP_LOG, 0.0) ** 2
+        beyond = _positive(beyond - STEP_LOG)
+        previous_rate = rate
+    return bent - at_centre
+
+
+def _positive(x: Symbol) -> Symbol:
+    """Return x where it is positive, and otherwise 0."""
+    return (x + abs(x)) / 2
