@@ -378,18 +378,17 @@ def _bent_loss(distance: Symbol, slopes: list[Symbol]) -> Symbol:
     The slope is linear between knots: that of the first one, and from each knot on a change of its
     rate. So H is a sum of squares of how far a distance lies beyond each knot, or 0 before it.
     """
-    first = float(LOSS_KNOTS[0] * STEP_LOG)
-    bent = (distance - first) * slopes[0]
-    at_centre = -first * slopes[0]
+    knots = [k * STEP_LOG for k in LOSS_KNOTS]
+    bent = distance * slopes[0]
+    at_centre: Any = 0.0
     previous_rate: Any = 0.0
-    beyond = _positive(distance - first)
-    for k, slope in enumerate(slopes):
-        is_last = k == len(slopes) - 1
-        rate = 0.0 if is_last else (slopes[k + 1] - slope) / STEP_LOG
+    for k, knot in enumerate(knots):
+        is_last = k == len(knots) - 1
+        rate = 0.0 if is_last else (slopes[k + 1] - slopes[k]) / STEP_LOG
         change = (rate - previous_rate) / 2
-        bent = bent + change * beyond**2
-        at_centre = at_centre + change * max(-LOSS_KNOTS[k] * STEP_LOG, 0.0) ** 2
-        beyond = _positive(beyond - STEP_LOG)
+        bent = bent + change * _positive(distance - knot) ** 2
+        if knot < 0:
+            at_centre = at_centre + change * knot**2
         previous_rate = rate
     return bent - at_centre
 
