@@ -13,6 +13,7 @@ from scalebayes.costs.cost import Cost
 from scalebayes.laws import Law
 from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.specs.discrepancy import BLOCK, Conditional
+from scalebayes.specs.drift import Drift
 from scalebayes.utils.parallel import parts_of, side_by_side
 
 type Which = Literal["law", "expected", "curve"]
@@ -35,7 +36,10 @@ class SharedCurve(Protocol):
 
 @dataclass(frozen=True)
 class Curve:
-    """The curves of S draws, L = law * exp(delta), with one of three readings of the discrepancy.
+    """The curves of S draws: a law, alone or bent by drift or a discrepancy.
+
+    A law that drifts is fixed by a draw at every input, so there is one reading of it beside the
+    law alone. With a discrepancy, L = law * exp(delta), there are three.
 
     ``law`` omits the discrepancy delta. ``expected`` is the expectation of delta given a draw of it
     at the runs: among the runs it follows them, as closely as the noise allows, and far from them
@@ -54,6 +58,8 @@ class Curve:
         Expectation of each draw, as coefficients of the vectors of the basis, (S, rank).
     level
         z of each draw, (S,), for ``curve``.
+    drift
+        The bent law of each draw; None where it does not drift.
     """
 
     law: Law
@@ -61,6 +67,12 @@ class Curve:
     known: Conditional | None = None
     pull: np.ndarray = field(default_factory=lambda: np.empty(0))
     level: np.ndarray | None = None
+    drift: Drift | None = None
+
+    @property
+    def is_law(self) -> bool:
+        """Return whether the curves are those of the law, so that its closed forms hold."""
+        return self.known is None and self.drift is None
 
     @property
     def draws(self) -> int:
@@ -71,6 +83,13 @@ class Curve:
         """Return the log loss of the law alone, (n,), for `rows` and inputs as in `log_loss`."""
         own = {name: values[rows] for name, values in self.parameters.items()}
         return np.log(self.law(*inputs, **own))
+
+    def loss_each(self, *inputs: np.ndarray) -> np.ndarray:
+        """Return the loss, (S, K), at inputs (S, K), or (K,) of all draws; law alone if it is."""
+        if self.is_law:
+            return self.law_each(*inputs)
+        shape = (self.draws, inputs[0].shape[-1])
+        return np.exp(self.log_loss_each(*[np.broadcast_to(x, shape) for x in inputs]))
 
     def law_each(self, *inputs: np.ndarray) -> np.ndarray:
         """Return the loss of the law alone, (S, K), at inputs (S, K), or (K,) of all draws."""
@@ -88,6 +107,8 @@ class Curve:
 
         Inputs, (n,) each, may be infinite.
         """
+        if self.drift is not None:
+            return self.drift.log_loss_of(self.parameters, rows, list(inputs))
         log_law = self.log_law(rows, *inputs)
         if self.known is None:
             return log_law
@@ -118,12 +139,23 @@ class Curve:
     def log_loss_shared(self, *inputs: np.ndarray) -> np.ndarray:
         """Return the log loss, (S, K), at inputs (K,) of all draws: much faster than one by one."""
         values = np.empty((self.draws, len(inputs[0])))
+        if self.drift is not None:
+            self._fill_by_drift(values, self.drift, list(inputs))
+            return values
         for part in parts_of(*values.shape):
             own = {name: each[part, None] for name, each in self.parameters.items()}
             np.log(self.law(*inputs, **own), out=values[part])
         if self.known is not None:
             values += self.delta_shared(*inputs)
         return values
+
+    def _fill_by_drift(self, out: np.ndarray, drift: Drift, inputs: list[np.ndarray]) -> None:
+        """Write the log loss at shared inputs to ``out``, (S, K)."""
+
+        def fill(part: slice) -> None:
+            out[part] = drift.log_loss(self.parameters, inputs, part)
+
+        side_by_side(fill, parts_of(*out.shape))
 
     def delta_shared(self, *inputs: np.ndarray) -> np.ndarray:
         """Return the discrepancy, (S, K), at inputs (K,) of all draws. There must be one."""
@@ -194,12 +226,18 @@ class Curve:
 
 
 def curve_of(fit: Fit, which: Which, seed: int = 0) -> Curve:
-    """Return the curves of a fit's draws; without a discrepancy all three readings are the law."""
+    """Return the curves of a fit's draws.
+
+    Without a discrepancy the three readings are equal; with drift those beside the law are.
+    """
     law = fit.spec.law_object
     parameters = {name: values.ravel() for name, values in law_parameters(fit).items()}
-    known = fit.discrepancy
-    if which == "law" or known is None:
+    if which == "law" or not fit.spec.has_discrepancy:
         return Curve(law, parameters)
+    if fit.drift is not None:
+        return Curve(law, parameters, drift=fit.drift)
+    known = fit.discrepancy
+    assert known is not None  # a spec has one or the other
     rng = np.random.default_rng(seed)
     if which == "expected":
         return Curve(law, parameters, known, known.at_runs(rng))

@@ -79,18 +79,20 @@ def frontier(
     curve = curve_of(fit, "expected", seed)
     N = kept_optimal_sizes(fit, curve, budgets, rule, *unique)
     D = rule.affordable_tokens(N, budgets)
-    law_loss = curve.law_each(N, D, *unique)
-    values = {"N": N, "D": D, "loss": law_loss, "tokens_per_param": D / N}
+    loss = curve.loss_each(N, D, *unique)
+    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
     attributes: dict[str, Any] = {"cost": rule.name, "optimised": "law"}
     along = {"C": budgets}
     if unique:
         (along["U"],) = unique
         values["epochs"] = D / along["U"]
-        attributes["flat"] = _flatness(curve, N, law_loss, budgets, rule, *unique)
+        attributes["flat"] = _flatness(curve, N, loss, budgets, rule, *unique)
+    if not curve.is_law:
+        attributes["optimised"] = "curve"
+        values["law"] = curve.law_each(N, D, *unique)
     if curve.known is not None:
         attributes["optimised"] = "expected curve"
-        values["law"] = law_loss
-        values["loss"] = law_loss * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
+        values["loss"] = values["law"] * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
     about = {}
     for name in ("loss", "law"):
@@ -153,7 +155,7 @@ def _flatness(
     """Return the share of draws in which half or twice N* is as good, at the budget with most."""
     flat = np.zeros(loss.shape, bool)
     for size in (N / 2, 2 * N):
-        beside = curve.law_each(size, cost.affordable_tokens(size, budgets), *others)
+        beside = curve.loss_each(size, cost.affordable_tokens(size, budgets), *others)
         flat |= beside <= loss * (1 + FLAT)
     return float(flat.mean(axis=0).max())
 

@@ -82,28 +82,32 @@ def _draw(
     place: an answer may take a gigabyte, so nothing else of its size is kept. Each part has its own
     generator, so the number of cores does not change what is drawn.
     """
-    law, noise, known = fit.spec.law_object, fit.spec.noise_object, fit.discrepancy
-    parameters = _columns(law_parameters(fit))
+    law, noise = fit.spec.law_object, fit.spec.noise_object
+    known, drift = fit.discrepancy, fit.drift
+    of_law = {name: values.ravel() for name, values in law_parameters(fit).items()}
     noise_scales = _columns(noise_parameters(fit))
     names = ["loss"]
-    if known is not None:
+    if fit.spec.has_discrepancy:
         names.insert(0, "law")
     if new_run:
         names.append("new_run")
-    draws, targets = len(next(iter(parameters.values()))), len(inputs[0])
+    draws, targets = len(next(iter(of_law.values()))), len(inputs[0])
     values = {name: np.empty((draws, targets)) for name in names}
     if known is not None:
         # ``loss`` holds the discrepancy until `fill` turns it into the loss.
         known.draw(known.basis.scale(inputs), rng, out=values["loss"])
 
     def fill(part: slice, rng: np.random.Generator) -> None:
-        own = {name: value[part] for name, value in parameters.items()}
+        own = {name: value[part, None] for name, value in of_law.items()}
         curve = law(*inputs, **own)
         loss = values["loss"][part]
-        if known is not None:
+        if "law" in values:
             values["law"][part] = curve
+        if known is not None:
             np.exp(loss, out=loss)
             curve *= loss
+        if drift is not None:
+            curve = np.exp(drift.log_loss(of_law, inputs, part))
         loss[:] = curve
         if new_run:
             scales = {name: value[part] for name, value in noise_scales.items()}

@@ -211,7 +211,7 @@ def along_input(
     """
     targets = max([np.shape(losses)[-1], *map(len, fixed.values())])
     losses = np.broadcast_to(losses, (curve.draws, targets))
-    if curve.known is None and sought in curve.law.inverses:
+    if curve.is_law and sought in curve.law.inverses:
         inverse = curve.law.inverses[sought]
         x = inverse(losses, *fixed.values(), **columns(curve.parameters))
         easy = x <= 1.0

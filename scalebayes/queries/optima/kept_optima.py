@@ -37,7 +37,7 @@ class _Kept:
     sizes
         Optimal N, (S, budgets), by what was searched.
     owners
-        Law, discrepancy and cost of each search. A key holds their identities, which stay theirs
+        Law, discrepancy, drift and cost of each search. A key holds their identities, which stay theirs
         while they live.
     """
 
@@ -69,7 +69,7 @@ def kept_optimal_sizes(
     QueryError
         When there is no interior optimum at a budget.
     """
-    owners = (curve.law, curve.known, cost)
+    owners = (curve.law, curve.known, curve.drift, cost)
     key = (*map(id, owners), _content(curve, budgets, *others))
     with _LOCK:
         sizes = _of_fit(fit).sizes.get(key)

@@ -1,4 +1,4 @@
-"""N that minimises each draw's curve at a budget: in closed form, numerically, or with delta."""
+"""N that minimises each draw's curve at a budget: in closed form, numerically, or on a grid."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
         N = law.optimise(budgets / 6.0, columns(curve.parameters))
     else:
         N = numeric_optima(law, curve.parameters, budgets, cost, *others)
-    if curve.known is None:
+    if curve.is_law:
         return N
 
     def optimum_at(start: np.ndarray, budget: float, *at: float) -> np.ndarray:
