@@ -218,20 +218,25 @@ def draws_around(model, shape, seed=1, width=0.02, **changed):
 def fit_of(model, runs, gate_failures=(), **draws):
     """Return a fit of given draws of its parameters, each of shape (chain, draw).
 
-    The weights of a sampled discrepancy, (chain, draw, vector), follow the runs unless given.
+    The weights of a sampled discrepancy, (chain, draw, vector), follow the runs unless given, and
+    paths of a law that drifts are drawn from their prior.
     """
     spec = sb.read_model(model)
-    if spec.observation.samples_discrepancy and "weights" not in draws:
+    if spec.drift is not None:
+        draws |= paths_from_prior(spec, runs, next(iter(draws.values())).shape)
+    elif spec.observation.samples_discrepancy and "weights" not in draws:
         draws["weights"] = likely_weights(spec, runs, draws)
     shape = next(iter(draws.values())).shape
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
-    dims = ("chain", "draw", "vector")  # the last of the weights
-    posterior = xr.Dataset(
-        {name: (dims[: value.ndim], value) for name, value in draws.items()}, coords
-    )
+    variables = {}
+    for name, value in draws.items():
+        dims = ("chain", "draw", f"entry_{name}")  # the last of weights and paths
+        variables[name] = (dims[: value.ndim], value)
+    posterior = xr.Dataset(variables, coords)
     calm = {theirs: np.zeros(shape) for theirs in STATS.values()}
     calm["energy"] = np.random.default_rng(0).standard_normal(shape)
-    statistics = xr.Dataset({name: (dims[:2], value) for name, value in calm.items()}, coords)
+    of_draws = ("chain", "draw")
+    statistics = xr.Dataset({name: (of_draws, value) for name, value in calm.items()}, coords)
     raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": statistics})
     tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
     metadata = {
@@ -243,6 +248,19 @@ def fit_of(model, runs, gate_failures=(), **draws):
     metadata["hashes"] = {"spec": spec.hash, "runs": runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)
     return sb.Fit(spec, runs, tree)
+
+
+def paths_from_prior(spec, runs, shape):
+    """Return standard Normal steps of the paths of a law that drifts, as the sampler keeps them."""
+    rng = np.random.default_rng(0)
+    steps = {}
+    for name, knots in spec.observation.knots(runs).items():
+        if name == "loss":
+            for k in range(len(knots) - 1):
+                steps[f"path_loss_{k}"] = rng.standard_normal(shape)
+        else:
+            steps[f"path_{name}"] = rng.standard_normal((*shape, len(knots) - 1))
+    return steps
 
 
 def likely_weights(spec, runs, draws):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,10 @@ from arviz_stats import SamplingWrapper
 from scalebayes.errors import GateWarning
 from scalebayes.fitting.fit import fit, log_likelihood
 from scalebayes.posterior.fit import Fit
+from scalebayes.queries.curves import curve_of
+
+if TYPE_CHECKING:
+    from scalebayes.data.runs import Runs
 
 SETTINGS = ("draws", "tune", "chains", "target_accept")
 """Sampler settings that a refit takes from the fit."""
@@ -59,16 +63,26 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
         """Log density of the run left out, given the draws of its refit.
 
         With a sampled discrepancy, its value at that run is drawn given the losses of the others.
+        Drift is continued to that run.
         """
         spec, runs = self.whole.spec, self.whole.runs
         posterior = idata__i["posterior"].to_dataset()
         delta: np.ndarray | float = 0.0
         if spec.observation.samples_discrepancy:
             kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
-            known = Fit(spec, kept, idata__i).discrepancy
-            assert known is not None
-            points = known.basis.scale(getattr(runs, x) for x in spec.law_object.inputs)
-            drawn = known.draw(points, np.random.default_rng(excluded_obs))
-            delta = drawn.reshape(*posterior["eta"].shape, -1)
+            refit = Fit(spec, kept, idata__i)
+            shape = (*posterior["sigma"].shape, len(runs))
+            delta = _drawn_at(refit, runs, excluded_obs).reshape(shape)
         density = log_likelihood(posterior, spec, runs, delta)
         return density["log_loss"].isel(run=excluded_obs)
+
+
+def _drawn_at(fit: Fit, runs: Runs, seed: int) -> np.ndarray:
+    """Return draws of the log of the curve over the law at any runs, (S, runs)."""
+    inputs = [getattr(runs, x) for x in fit.spec.law_object.inputs]
+    if fit.drift is not None:
+        bent, straight = curve_of(fit, "curve"), curve_of(fit, "law")
+        return bent.log_loss_shared(*inputs) - straight.log_loss_shared(*inputs)
+    known = fit.discrepancy
+    assert known is not None  # the draws hold one or the other
+    return known.draw(known.basis.scale(inputs), np.random.default_rng(seed))

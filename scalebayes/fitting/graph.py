@@ -71,12 +71,12 @@ def _add_law(spec: Spec, data: Mapping[str, Symbol]) -> None:
     further = {}
     for name in spec.scatter_names:
         further[name] = add_parameter(name, spec.priors[name], data)
-    bends = spec.observation.add_bends(pm, data, further)
-
-    z = {}
+    sampled = {}
     for name, step in law.coordinates.steps().items():
-        sampled = data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
-        z[name] = sampled - bends.shear(name)
+        sampled[name] = data[f"start_{name}"] + step * pm.Flat(name, initval=0.0)
+    bends = spec.observation.add_bends(pm, data, further, sampled)
+
+    z = {name: value - bends.shear(name) for name, value in sampled.items()}
     centre = {x: data[f"centre_{x}"] for x in law.inputs}
     logs, log_jacobian = law.coordinates.recover(z, centre)
     parameters = {}

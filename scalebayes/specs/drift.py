@@ -181,6 +181,12 @@ class Paths:
         down = self.g[:, :1] + scale * rng.standard_normal(shape).cumsum(axis=1)
         return Paths(self.knots.extended(FAR), np.hstack([down[:, ::-1], self.g, up]))
 
+    def log_density(self, tau: np.ndarray) -> np.ndarray:
+        """Return the log prior density of the paths given tau (S,), up to a constant, (S,)."""
+        steps = np.diff(self.g, axis=1)
+        scale = tau * np.sqrt(STEP)
+        return -0.5 * (steps**2).sum(axis=1) / scale**2 - steps.shape[1] * np.log(scale)
+
     @cached_property
     def slopes(self) -> np.ndarray:
         """exp(g), (S, knots)."""

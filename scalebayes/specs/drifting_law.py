@@ -84,10 +84,16 @@ class DriftingLaw(Observation):
     references = ("ramsay1988", "kennedy2001")
 
     law: str
-    # A low-rank mass matrix learns how the floor and the paths trade off.
+    # Some fifty coordinates, laid out to depend little on each other: a low-rank mass matrix would
+    # take longer to learn than it saves.
     tune = 1000
-    target_accept = 0.95
-    adaptation = "low_rank"
+    adaptation = "draw_diag"
+    samples_discrepancy = True
+
+    @property
+    def target_accept(self) -> float:  # type: ignore[override]
+        """Acceptance rate of the sampler: curves that bend to their floor need small steps."""
+        return 0.9 if self.bends_loss else 0.97
 
     @property
     def law_object(self) -> Law:
@@ -161,6 +167,9 @@ class DriftingLaw(Observation):
             data[f"turned_{axis}"] = layout.turned
             data[f"told_{axis}"] = layout.told
             data[f"shear_{axis}"] = _mean_slope(distances[along[0]], weights)
+            if law.floor is not None and not self.bends_loss:
+                data[f"profile_{axis}"] = _profile(knots[axis], distances[axis], log_loss)
+                data[f"follow_{axis}"] = layout.told[:, None] * np.linalg.pinv(layout.turned)
         if self.bends_loss:
             data |= self._loss_data(np.exp(log_loss - slopes["log_T"]), knots["loss"])
         return data
@@ -181,7 +190,7 @@ class DriftingLaw(Observation):
 
     # The graph.
 
-    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols) -> Bends:
+    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
         """Add the paths with their prior to the model that is being built, and return them."""
         inputs = {}
         shears = {}
@@ -190,7 +199,12 @@ class DriftingLaw(Observation):
             y = pm.Flat(f"y_{axis}", shape=size, initval=np.zeros(size))
             log_ratio = pm.math.log(parameters["tau"] / TAU["median"])
             told = data[f"told_{axis}"]
-            z = pm.Deterministic(f"path_{axis}", y * pm.math.exp(-told * log_ratio))
+            z = y * pm.math.exp(-told * log_ratio)
+            if f"profile_{axis}" in data:
+                phi = pm.math.sigmoid(coordinates["logit_phi"])
+                steeper = _steeper(pm, data[f"profile_{axis}"], phi)
+                z = z + data[f"follow_{axis}"] @ steeper / parameters["tau"]
+            z = pm.Deterministic(f"path_{axis}", z)
             log_prior = -0.5 * (z**2).sum() - log_ratio * told.sum()
             pm.Potential(f"prior_of_path_{axis}", log_prior)
             g = parameters["tau"] * (data[f"turned_{axis}"] @ z)
@@ -250,11 +264,11 @@ class DriftingLaw(Observation):
             if name == "loss":
                 steps = [posterior[f"path_loss_{k}"].values for k in range(len(knots) - 1)]
                 z, turned = np.stack(steps, axis=-1), knots.brownian()
-                tau = posterior["tau_loss"].values
             else:
                 z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
-                turned, tau = data[f"turned_{name}"], posterior["tau"].values
-            variables[f"g_{name}"] = (("chain", "draw", dim), tau[..., None] * (z @ turned.T))
+                turned = data[f"turned_{name}"]
+            g = _tau(posterior, name)[..., None] * (z @ turned.T)
+            variables[f"g_{name}"] = (("chain", "draw", dim), g)
         return {GROUP: xr.Dataset(variables, coords)}
 
     def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift:
@@ -264,9 +278,27 @@ class DriftingLaw(Observation):
         paths = {}
         for name, knots in self.knots(runs).items():
             g = drawn[f"g_{name}"].values.reshape(-1, len(knots))
-            tau = posterior["tau_loss" if name == "loss" else "tau"].values.ravel()
-            paths[name] = Paths(knots, g).continued(tau, rng)
+            paths[name] = Paths(knots, g).continued(_tau(posterior, name).ravel(), rng)
         return Drift(self.law_object, self.centre(runs), paths)
+
+    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
+        """Return the log prior density of the paths, also beyond the runs, (chain, draw)."""
+        posterior = tree["posterior"].to_dataset()
+        total = np.zeros(posterior["tau"].shape)
+        for name, paths in self.drift(tree, runs, seed).paths.items():
+            tau = _tau(posterior, name)
+            total += paths.log_density(tau.ravel()).reshape(tau.shape)
+        return total
+
+    def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
+        """Return the mean log of the bent law over the law at the median parameters, (runs,)."""
+        law = self.law_object
+        posterior = tree["posterior"].to_dataset()
+        parameters = {name: posterior[name].values.ravel() for name in law.parameter_names}
+        inputs = [getattr(runs, x) for x in law.inputs]
+        bent = self.drift(tree, runs, 0).log_loss(parameters, inputs)
+        log_law = law.log_response(runs) - residual
+        return bent.mean(axis=0) - log_law
 
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the log of the bent law over the law at the runs, (chain, draw, run)."""
@@ -278,6 +310,12 @@ class DriftingLaw(Observation):
         bent = self.drift(tree, runs, 0).log_loss(parameters, inputs)
         shape = (posterior.sizes["chain"], posterior.sizes["draw"], len(runs))
         return (bent - np.log(law(*inputs, **columns))).reshape(shape)
+
+
+def _tau(posterior: xr.Dataset, path: str) -> np.ndarray:
+    """Return the draws of the parameter that says how far a path drifts, (chain, draw)."""
+    name = "tau_loss" if path == "loss" else "tau"
+    return posterior[name].values
 
 
 @dataclass(frozen=True)
@@ -353,6 +391,28 @@ def _layout(knots: Knots, weights: np.ndarray, slope: float) -> Layout:
     all_sizes = np.zeros(len(axes))
     all_sizes[: len(sizes)] = sizes
     return Layout(brownian @ axes.T, _told(slope * all_sizes))
+
+
+def _profile(knots: Knots, distances: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
+    """Return the loss at the knots over that at the centre, smoothed by a Normal kernel.
+
+    Beyond the runs it is that at the last of them.
+    """
+    at = (knots.numbers * STEP_LOG).clip(distances.min(), distances.max())
+    kernel = np.exp(-0.5 * ((at[:, None] - distances) / STEP_LOG) ** 2)
+    smooth = kernel @ log_loss / kernel.sum(axis=1)
+    return np.exp(smooth - smooth[-knots.first])
+
+
+def _steeper(pm: Any, profile: Symbol, phi: Symbol) -> Symbol:
+    """Return g at the knots that keeps a curve where it is, with a floor's share phi in place of 0.
+
+    The local exponent is the slope of the loss over what lies above the floor. So a higher floor is
+    made up for by larger exponents where the loss is low.
+    """
+    above = profile - phi
+    above = (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
+    return pm.math.log(profile * (1.0 - phi) / above)
 
 
 def _told(effects: np.ndarray) -> np.ndarray:

@@ -113,10 +113,19 @@ class Observation(ABC):
         """Return the data of this piece of the graph beside the log losses, as arrays by name."""
         return {}
 
-    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols) -> Bends:
+    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
         """Add what bends the law to the model that is being built, and return it.
 
-        Here nothing does. parameters: those of noise and discrepancy, by name.
+        Here nothing does.
+
+        Parameters
+        ----------
+        pm, data
+            As for `add_log_loss`.
+        parameters
+            Those of noise and discrepancy, by name.
+        coordinates
+            Those of the law that the sampler moves, by name.
         """
         return Bends()
 
@@ -148,6 +157,14 @@ class Observation(ABC):
         """Return the bent law under each draw of a fit's tree, or None where nothing bends it.
 
         seed: of the fit. It decides how the law bends beyond the runs.
+        """
+        return None
+
+    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray | None:
+        """Return the log prior density of what the draws hold beside parameters, (chain, draw).
+
+        This is the discrepancy at the runs, or the drift, given the parameters of its size, up to a
+        constant; None where the draws hold neither. seed: of the fit.
         """
         return None
 
@@ -375,6 +392,14 @@ class SampledDiscrepancy(WithDiscrepancy):
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the discrepancy at the runs from a fit's tree, (chain, draw, run)."""
         return tree[SAMPLED].to_dataset()["delta"].values
+
+    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
+        """Return the log prior density of the discrepancy at the runs given eta, (chain, draw)."""
+        basis = self.basis(runs)
+        eta = tree["posterior"].to_dataset()["eta"].values
+        weights = self.delta_at_runs(tree, runs) @ basis.vectors
+        weights = weights / (eta[..., None] * np.sqrt(basis.values))
+        return -0.5 * (weights**2).sum(axis=-1) - len(basis.values) * np.log(eta)
 
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]

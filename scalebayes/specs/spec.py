@@ -212,6 +212,8 @@ class Spec(BaseModel):
             core["discrepancy"] = self.discrepancy.model_dump(exclude={"reason"})
         if self.trainings:
             core["trainings"] = True
+        if self.drift is not None:
+            core["drift"] = True
         if self.is_pooled:
             core["spread"] = {
                 name: prior.model_dump(exclude={"reason", "over"})

@@ -116,11 +116,16 @@ class Loss(Decision):
 
     @override
     def expected(self, fit: Fit, likelihood: Likelihood) -> np.ndarray:
+        if fit.drift is not None:
+            return self.draws(fit)
         mean, variance = likelihood.off(self._scaled(fit, likelihood))
         return self._with_discrepancy(fit, mean, variance)
 
     @override
     def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
+        # The paths are part of each draw, so that draws need only be weighed anew.
+        if fit.drift is not None:
+            return self.draws(fit)
         _, mean, variance = likelihood.left_out(rows, self._scaled(fit, likelihood))
         return self._with_discrepancy(fit, mean, variance)
 

@@ -19,8 +19,9 @@ from scalebayes.messages import Message
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit, refuse_view
 from scalebayes.queries.ahead import answer_at, inputs_ahead
+from scalebayes.specs.discrepancy import KERNELS
 from scalebayes.specs.noise import NOISES
-from scalebayes.specs.parts import Prior
+from scalebayes.specs.parts import Discrepancy, Prior
 from scalebayes.specs.spec import Spec, read_model
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 AS_FITTED = "as fitted"
 DEFAULT_DISCREPANCY = "coupled-discrepancy"
+DEFAULT_DRIFT = "coupled-drift"
 """Model whose discrepancy is added to a law that has none."""
 NOISES_OF_LAW_ALONE = ("normal", "student_t")
 """Noises under which the runs are fitted again by the law without discrepancy."""
@@ -168,25 +170,60 @@ def _refit(
 
 def variants(spec: Spec) -> dict[str, Spec]:
     """Specs of the same law under other assumptions, by a description of what is changed."""
-    if spec.has_discrepancy:
-        specs = _with_other_noise(spec) | _law_alone(spec, NOISES_OF_LAW_ALONE)
+    if spec.drift is not None:
+        specs = _with_other_noise(spec) | _other_drifts(spec)
+        specs |= _with_discrepancy(spec) | _law_alone(spec, [spec.noise])
+    elif spec.discrepancy is not None:
+        specs = _with_other_noise(spec) | _other_discrepancies(spec, spec.discrepancy)
+        specs |= _law_alone(spec, NOISES_OF_LAW_ALONE)
     else:
         others = [noise for noise in NOISES_OF_LAW_ALONE if noise != spec.noise]
-        specs = _law_alone(spec, others) | _with_discrepancy(spec)
+        specs = _law_alone(spec, others) | _with_drift(spec)
     wide = {name: _widened(prior) for name, prior in spec.priors.items()}
     specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)
     return specs
 
 
 def _with_other_noise(spec: Spec) -> dict[str, Spec]:
-    """Return a spec with a discrepancy under the alternative noise."""
+    """Return a spec with a discrepancy or drift under the alternative noise."""
     noise = spec.noise_object.alternative
-    priors = _priors_kept(spec, (*NOISES[noise].priors, "eta"))
+    further = set(spec.scatter_names) - set(spec.noise_object.priors)
+    priors = _priors_kept(spec, (*NOISES[noise].priors, *further))
     return {f"{NOISES[noise].label} noise": _changed(spec, noise, noise=noise, priors=priors)}
 
 
+def _other_drifts(spec: Spec) -> dict[str, Spec]:
+    """Return a spec whose local exponents drift half and twice as far a priori."""
+    specs = {}
+    for words, factor in {"half": 0.5, "twice": 2.0}.items():
+        priors = dict(spec.priors)
+        for name in set(spec.scatter_names) - set(spec.noise_object.priors):
+            prior = spec.priors[name]
+            median = {"median": factor * prior.arguments["median"]}
+            reason = {"reason": f"{words} as far: {prior.reason}"}
+            priors[name] = Prior.model_validate(prior.model_dump() | median | reason)
+        label = f"exponents drift {words} as far"
+        specs[label] = _changed(spec, f"drift-{words}", priors=priors)
+    return specs
+
+
+def _other_discrepancies(spec: Spec, discrepancy: Discrepancy) -> dict[str, Spec]:
+    """Return a spec whose discrepancy has half or twice the length, or the other kernel."""
+    specs = {}
+    for words, factor in {"half": 0.5, "twice": 2.0}.items():
+        changed = discrepancy.model_copy(update={"length": factor * discrepancy.length})
+        label = f"{words} the length of the discrepancy"
+        specs[label] = _changed(spec, f"length-{words}", discrepancy=changed)
+    for kernel in KERNELS:
+        if kernel != discrepancy.kernel:
+            changed = discrepancy.model_copy(update={"kernel": kernel})
+            label = f"kernel {kernel.replace('_', ' ')}"
+            specs[label] = _changed(spec, kernel, discrepancy=changed)
+    return specs
+
+
 def _law_alone(spec: Spec, noises: Iterable[str]) -> dict[str, Spec]:
-    """Return the law without a discrepancy under each noise."""
+    """Return the law without a discrepancy or drift under each noise."""
     specs = {}
     for noise in noises:
         specs[f"law alone, {NOISES[noise].label} noise"] = _changed(
@@ -194,15 +231,24 @@ def _law_alone(spec: Spec, noises: Iterable[str]) -> dict[str, Spec]:
             f"{noise}-alone",
             noise=noise,
             discrepancy=None,
+            drift=None,
             priors=_priors_kept(spec, NOISES[noise].priors),
         )
     return specs
 
 
 def _with_discrepancy(spec: Spec) -> dict[str, Spec]:
-    """Return a spec of the law alone with the default discrepancy added."""
+    """Return a spec with the smooth discrepancy of a model in place of any drift."""
     added = read_model(DEFAULT_DISCREPANCY).discrepancy
-    return {"with a discrepancy": _changed(spec, "discrepancy", discrepancy=added)}
+    priors = _priors_kept(spec, spec.noise_object.priors)
+    changed = _changed(spec, "discrepancy", discrepancy=added, drift=None, priors=priors)
+    return {"a smooth discrepancy in place of drift": changed}
+
+
+def _with_drift(spec: Spec) -> dict[str, Spec]:
+    """Return a spec of the law alone with the default drift added."""
+    added = read_model(DEFAULT_DRIFT).drift
+    return {"with drift": _changed(spec, "drift", drift=added)}
 
 
 def _priors_kept(spec: Spec, others: Iterable[str]) -> dict[str, Prior]:
@@ -213,7 +259,7 @@ def _priors_kept(spec: Spec, others: Iterable[str]) -> dict[str, Prior]:
 
 def _changed(spec: Spec, suffix: str, **changes: Any) -> Spec:
     """Return a spec with changed fields, validated again; new parameters get default priors."""
-    fields = ("title", "law", "noise", "about", "discrepancy", "priors")
+    fields = ("title", "law", "noise", "about", "discrepancy", "drift", "priors")
     kept = {name: getattr(spec, name) for name in fields}
     return Spec(name=f"{spec.name}-{suffix}", **kept | changes)
 

@@ -22,8 +22,8 @@ from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
-# tests/specs/test_pooling.py has the others.
-SPECS = {name: spec for name, spec in SPECS.items() if spec.pool is None}
+# tests/specs/test_pooling.py and tests/specs/test_drift.py have the others.
+SPECS = {name: spec for name, spec in SPECS.items() if spec.pool is None and spec.drift is None}
 EVERY = pytest.mark.parametrize("name", [*SPECS])
 # Plain Python without optimisation: a graph compiles in a tenth of the time.
 FAST = {"mode": Mode("py", None)}

@@ -37,8 +37,8 @@ class _Kept:
     sizes
         Optimal N, (S, budgets), by what was searched.
     owners
-        Law, discrepancy, drift and cost of each search. A key holds their identities, which stay theirs
-        while they live.
+        Law, discrepancy, drift and cost of each search. A key holds their identities, which stay
+        theirs while they live.
     """
 
     fit: weakref.ref[Fit]
