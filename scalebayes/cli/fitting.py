@@ -81,7 +81,7 @@ def fit(
     runs: str = RUNS,
     model: str | None = option(
         "--model -m MODEL",
-        "A name from `scalebayes models` or a TOML file (default: coupled-discrepancy).",
+        "A name from `scalebayes models` or a TOML file (default: that of the table's inputs).",
     ),
     saved: Path | None = SAVE_TO,
     reading: Reading,
@@ -115,7 +115,7 @@ def fit(
             "widens the priors of --prior-from, which is not given", param_hint="--inflate"
         )
     table = reading.read(runs)
-    spec = _choose_spec(model, prior_from, inflate)
+    spec = _choose_model(model, prior_from, inflate)
     result = sb.fit(
         table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend, cache=cache
     )
@@ -133,13 +133,15 @@ def fit(
         print_sensitivity(result, {}, output)
 
 
-def _choose_spec(model: str | None, prior_from: Path | None, inflate: float | None) -> sb.Spec:
-    """Return the spec that the options ask for.
+def _choose_model(
+    model: str | None, prior_from: Path | None, inflate: float | None
+) -> str | sb.Spec:
+    """Return the model that the options ask for.
 
     A model named beside --prior-from must have the law, noise and discrepancy of that fit.
     """
     if prior_from is None:
-        return sb.read_model(model or "coupled-discrepancy")
+        return model or "default"
     source = sb.load(prior_from)
     if model is not None and not _same_structure(sb.read_model(model), source.spec):
         raise typer.BadParameter(
@@ -152,7 +154,10 @@ def _choose_spec(model: str | None, prior_from: Path | None, inflate: float | No
 
 def _same_structure(one: sb.Spec, other: sb.Spec) -> bool:
     return (
-        one.law == other.law and one.noise == other.noise and one.discrepancy == other.discrepancy
+        one.law == other.law
+        and one.noise == other.noise
+        and one.discrepancy == other.discrepancy
+        and (one.drift is None) == (other.drift is None)
     )
 
 
@@ -172,7 +177,7 @@ def fit_many(
         "--output -o FOLDER", "Folder for the fits, each TABLE-MODEL.nc.", REQUIRED
     ),
     models: str = option(
-        "--models -m A,B,C", "Names from `scalebayes models` or TOML files.", "coupled-discrepancy"
+        "--models -m A,B,C", "Names from `scalebayes models` or TOML files.", "default"
     ),
     workers: int = option(
         "--workers COUNT", "Local processes; more than one needs dask.distributed.", 1, min=1

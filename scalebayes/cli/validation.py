@@ -46,7 +46,7 @@ def backtest(
     models: str = option(
         "--models A,B,C",
         "Models to test; log-huber is the field's point fit.",
-        "coupled-discrepancy,chinchilla,log-huber",
+        "coupled-drift,chinchilla,log-huber",
     ),
     reading: Reading,
     seed: int = SEED,

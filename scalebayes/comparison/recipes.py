@@ -29,7 +29,7 @@ from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import frontier, loss_at_budget
 from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
-from scalebayes.specs.spec import read_model
+from scalebayes.specs.defaults import DEFAULT, choose_model
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -52,7 +52,7 @@ ANCHORS = 25
 
 def fit_groups(
     runs: Runs,
-    model: str | Path | Spec = "coupled-discrepancy",
+    model: str | Path | Spec = DEFAULT,
     *,
     workers: Workers = 1,
     **options: Any,
@@ -88,7 +88,7 @@ def fit_groups(
         raise RunsError(
             f"{runs.name} has no group: its columns are {', '.join(runs.table.columns)}"
         )
-    spec = read_model(model)
+    spec = choose_model(runs, model)
     parts = {}
     for name in runs.table["group"].unique():
         rows = (runs.table["group"] == name).to_numpy()

@@ -25,8 +25,9 @@ from scalebayes.fitting.samplers import Backend, Sampler, own_settings, prepare
 from scalebayes.posterior.diagnostics import Diagnosis, convergence
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.stated import normalised_tree
+from scalebayes.specs.defaults import DEFAULT, choose_model, reason_for_default
 from scalebayes.specs.pooling import pooling_of
-from scalebayes.specs.spec import Spec, read_model, with_trainings
+from scalebayes.specs.spec import Spec, with_trainings
 from scalebayes.specs.table_units import normalise, to_table
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import Progress
@@ -40,7 +41,7 @@ LOG_LIKELIHOOD_VALUES = 20_000_000
 
 def fit(
     runs: Runs,
-    model: str | Path | Spec = "coupled-discrepancy",
+    model: str | Path | Spec = DEFAULT,
     *,
     seed: int = 0,
     draws: int = 1000,
@@ -63,9 +64,9 @@ def fit(
     runs
         The table (`scalebayes.read_runs`, `scalebayes.load_runs`).
     model
-        A name in ``models/``, a path to a TOML file, or a `Spec`. The default lets the data choose
-        between the laws, and has a discrepancy for errors of the law: predictions from it give the
-        law alone beside the curve.
+        A name in ``models/``, a path to a TOML file, or a `Spec`. ``"default"`` is that of the
+        table's inputs (`scalebayes.specs.defaults`): a law whose local exponents drift, so that
+        intervals know that the law may be wrong. Predictions give the law alone beside the curve.
     seed
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
@@ -100,7 +101,7 @@ def fit(
     FitError
         When no draw could be made.
     """
-    spec = with_trainings(read_model(model), runs)
+    spec = with_trainings(choose_model(runs, model), runs)
     check_table(runs, spec)
     settings = own_settings(backend, spec) | {"draws": draws, "chains": chains, **sampler}
     if tune is not None:
@@ -111,6 +112,8 @@ def fit(
         path = place(spec, runs, settings | {"backend": backend}, seed, _versions())
 
     with Progress(progress) as bar:
+        if model == DEFAULT:
+            bar.say(f"model: {reason_for_default(runs)}")
         if path is not None:
             found = bar.during("looking for the same fit", recall, path, spec, runs)
             if found is not None:

@@ -35,7 +35,7 @@ from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import align, beyond, cell, exponents_table, kind_of_interval
 from scalebayes.units import format_quantity
 
-MODELS = ("kaplan", "chinchilla", "coupled", "coupled-discrepancy")
+MODELS = ("kaplan", "chinchilla", "coupled", "coupled-drift")
 """Both laws, the law that contains both, and that law with a discrepancy for its misfit."""
 
 FIGURE = "frontier.png"

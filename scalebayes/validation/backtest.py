@@ -47,7 +47,7 @@ type Method = str | Spec | Forecast | tuple[str, ...]
 
 LOG_HUBER = "log-huber"
 """Name of the usual point fit with its bootstrap (`scalebayes.baselines.huber.forecast`)."""
-METHODS = ("coupled-discrepancy", "chinchilla", LOG_HUBER)
+METHODS = ("coupled-drift", "chinchilla", LOG_HUBER)
 EDGES = (0.25, 0.5, 1.0, 2.0)
 """Bounds, in decades beyond the training runs, between bins of distance."""
 BINS = ("0-0.25", "0.25-0.5", "0.5-1", "1-2", "over 2")

@@ -13,6 +13,7 @@ from typing import Any
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, RunsError
 from scalebayes.fitting.fit import fit
+from scalebayes.specs.defaults import DEFAULT, choose_model
 from scalebayes.specs.spec import Spec, read_model, with_trainings
 
 PUNCTUATION = ".,+=%@()"
@@ -56,7 +57,7 @@ class Job:
 
     name: str
     runs: Runs
-    model: str | Path | Spec = "coupled-discrepancy"
+    model: str | Path | Spec = DEFAULT
     _: KW_ONLY
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -78,7 +79,8 @@ class Job:
             raise FitError(
                 f"job {self.name!r}: {', '.join(misplaced)} cannot stand among the settings"
             )
-        object.__setattr__(self, "model", with_trainings(read_model(self.model), self.runs))
+        spec = with_trainings(choose_model(self.runs, self.model), self.runs)
+        object.__setattr__(self, "model", spec)
 
     @property
     def spec(self) -> Spec:
@@ -115,7 +117,7 @@ def _default_settings() -> dict[str, Any]:
 
 def grid(
     tables: Runs | Iterable[Runs] | Mapping[str, Runs],
-    models: str | Path | Spec | Sequence[str | Path | Spec] = "coupled-discrepancy",
+    models: str | Path | Spec | Sequence[str | Path | Spec] = DEFAULT,
     *,
     seed: int = 0,
     **settings: Any,
@@ -139,10 +141,10 @@ def grid(
     """
     if isinstance(models, str | Path | Spec):
         models = [models]
-    specs = [read_model(model) for model in models]
     jobs = []
     for table_name, runs in _named(tables):
-        for spec in specs:
+        for model in models:
+            spec = choose_model(runs, model)
             name = file_name(f"{table_name}-{spec.name}")
             jobs.append(Job(name, runs, spec, seed=seed, settings=settings))
     return jobs
