@@ -44,7 +44,8 @@ def default_model(runs: Runs) -> str:
 
 def informative_columns(runs: Runs) -> set[str]:
     """Return the columns that tell runs apart: unique tokens where some are seen twice, experts
-    where their number varies, and all others."""
+    where their number varies, and all others.
+    """
     columns = set(runs.table.columns)
     if {"U", "D"} <= columns and (runs.U >= runs.D).all():
         columns.remove("U")

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import LAWS, Law
 from scalebayes.laws.coordinates import local_fit
@@ -136,14 +137,12 @@ class DriftingLaw(Observation):
 
     def centre(self, runs: Runs) -> dict[str, float]:
         """Return the log of each input at the table's centre; paths of one quantity share it."""
-        logs = runs.log_inputs(self.law_object.inputs)
-        return {x: float(logs[AXES.get(x, x)].mean()) for x in logs}
+        return log_centres(runs, self.law_object.inputs)
 
     def _distances(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return the distances of the runs from the centre along each input that has a path."""
-        centre = self.centre(runs)
-        logs = runs.log_inputs(self.law_object.inputs)
-        return {x: values - centre[x] for x, values in logs.items() if x in AXES}
+        distances = log_distances(runs, self.law_object.inputs)
+        return {x: values for x, values in distances.items() if x in AXES}
 
     def structure(self, runs: Runs) -> tuple[object, ...]:
         """Return what the graph depends on: here also the numbers of knots."""
@@ -153,7 +152,7 @@ class DriftingLaw(Observation):
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return weights of the paths at the runs, and the layout of the sampler's coordinates."""
         law = self.law_object
-        log_inputs, log_loss = runs.log_inputs(law.inputs), law.log_response(runs)
+        log_inputs, log_loss = log_distances(runs, law.inputs), law.log_response(runs)
         slopes = local_fit(log_inputs, log_loss)
         distances, knots = self._distances(runs), self.knots(runs)
         data: dict[str, np.ndarray] = {}
