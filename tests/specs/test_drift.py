@@ -1,5 +1,7 @@
 """Laws whose local exponents drift: paths, densities, and answers that follow from each draw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytensor
@@ -9,7 +11,9 @@ from pytensor.compile.mode import Mode
 from scipy import integrate, stats
 
 import scalebayes as sb
+from scalebayes.costs.cost import SIX_ND
 from scalebayes.fitting.graph import pymc_model, sampler_data
+from scalebayes.planning.target import ask
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.curves import curve_of
 from scalebayes.specs.drift import STEP_LOG, Knots, Paths
@@ -296,3 +300,61 @@ def test_a_saved_fit_answers_as_before(fit, tmp_path):
     again = sb.load(path)
     before = sb.frontier(fit, C=[1e22, 1e26])["N"]
     np.testing.assert_allclose(sb.frontier(again, C=[1e22, 1e26])["N"], before, rtol=1e-9)
+
+
+def again(fit, seed):
+    """Return a fit by other draws of the same posterior, to a table that differs by a rounding."""
+    runs = replace(fit.runs, table=fit.runs.table.assign(loss=fit.runs.loss * (1 + 1e-9)))
+    shape = (2, 200)
+    values = around(TRUTH, shape, np.random.default_rng(seed))
+    sizes = {name: np.full(shape, value) for name, value in SIZES.items()}
+    made = fit_of(SPEC, runs, **values, **sizes)
+    # Other paths too: those of the same draws, in another order.
+    order = np.random.default_rng(seed).permutation(shape[1])
+    for name in made.tree["drift"].data_vars:
+        paths = made.tree["drift"][name]
+        made.tree["drift"][name] = paths.copy(data=paths.values[:, order])
+    return made
+
+
+def test_a_recipe_against_itself_is_neither_better_nor_cheaper(fit):
+    arms = {"one": fit, "the same": again(fit, seed=5)}
+    budgets = [1e22, 1e23, 1e24]
+    ratio = sb.multiplier(arms, baseline="one", C=budgets)
+    np.testing.assert_allclose(ratio["p_saves"].isel(arm=0), 0.5, atol=0.1)
+    middle = ratio["multiplier"].isel(arm=0).median(("chain", "draw"))
+    np.testing.assert_allclose(middle, 1.0, atol=0.1)
+    better = sb.contrast(arms, N="10B", D="200B")["p_best"].isel(target=0)
+    assert float(better.sel(arm="one")) == pytest.approx(0.5, abs=0.1)
+
+
+def test_multipliers_of_two_recipes_are_reciprocal(fit):
+    """If B needs r C for A's loss at C, A needs C for B's loss at r C, so 1/r of its compute."""
+    one_draw = {name: np.full((1, 1), value) for name, value in (TRUTH | SIZES).items()}
+    other_draw = one_draw | {"L_inf": np.full((1, 1), 1.75)}
+    arms = {"A": fit_of(SPEC, table(), **one_draw), "B": fit_of(SPEC, table(31), **other_draw)}
+    budget = 1e23
+    ratio = float(sb.multiplier(arms, baseline="B", C=budget)["multiplier"].squeeze())
+    back = float(sb.multiplier(arms, baseline="A", C=budget * ratio)["multiplier"].squeeze())
+    assert 0.01 < ratio < 0.9
+    assert back == pytest.approx(1 / ratio, rel=0.01)
+
+
+def test_the_value_of_a_run_is_that_of_brute_force(fit):
+    """The linear rule of `next_runs` against weights of all draws for each outcome of a run."""
+    candidates = pd.DataFrame({"N": [3e9, 2e10], "D": [6e10, 4e11]})
+    target = {"N": 7e10, "D": 1.4e12}
+    question = ask(fit, target, candidates, 1e24, SIX_ND, seed=0)
+    left = question.belief.variance - question.belief.gains
+
+    log_target = log_loss(fit, target["N"], target["D"])[:, 0]
+    at_candidates = log_loss(fit, candidates["N"].to_numpy(), candidates["D"].to_numpy())
+    noise = stats.t(SIZES["nu"], scale=SIZES["sigma"])
+    rng = np.random.default_rng(0)
+    for k in range(2):
+        outcomes = at_candidates[:, k] + noise.rvs(len(log_target), random_state=rng)
+        density = noise.pdf(outcomes[:, None] - at_candidates[:, k])
+        weights = density / density.sum(axis=1, keepdims=True)
+        variance = weights @ log_target**2 - (weights @ log_target) ** 2
+        # Draws this far into the tails are few: weights of 400 draws understate what is left.
+        assert variance.mean() == pytest.approx(left[k], rel=0.25)
