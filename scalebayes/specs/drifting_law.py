@@ -82,7 +82,7 @@ class DriftingLaw(Observation):
         Name of the law.
     """
 
-    references = ("ramsay1988", "kennedy2001")
+    references = ("ramsay1988", "kennedy2001", "papaspiliopoulos2007")
 
     law: str
     # Some fifty coordinates, laid out to depend little on each other: a low-rank mass matrix would

@@ -33,6 +33,8 @@ MEANINGS = {
     "sigma": "noise scale of the log loss of a run",
     "nu": "degrees of freedom of the noise (smaller means heavier tails)",
     "eta": "size of the discrepancy on log loss",
+    "tau": "drift of local exponents along an input (log, after a decade)",
+    "tau_loss": "drift of the loss's own exponent (log, after a decade of the reducible loss)",
     "a_opt": "exponent of N* ~ C^a",
     "b_opt": "exponent of D* ~ C^b",
 }
