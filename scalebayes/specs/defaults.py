@@ -43,8 +43,9 @@ def default_model(runs: Runs) -> str:
 
 
 def informative_columns(runs: Runs) -> set[str]:
-    """Return the columns that tell runs apart: unique tokens where some are seen twice, experts
-    where their number varies, and all others.
+    """Return the columns of a table that say something.
+
+    Unique tokens do where some are seen twice, and experts where their number varies.
     """
     columns = set(runs.table.columns)
     if {"U", "D"} <= columns and (runs.U >= runs.D).all():

@@ -173,9 +173,7 @@ class Spec(BaseModel):
     def observation(self) -> Observation:
         """Distribution of the log losses around the law: noise, and the discrepancy if any."""
         noise = NOISES[self.noise]
-        return _observation(
-            self.law_object, noise, self.discrepancy, self.drift, self.trainings
-        )
+        return _observation(self.law_object, noise, self.discrepancy, self.drift, self.trainings)
 
     @property
     def has_discrepancy(self) -> bool:

@@ -226,9 +226,7 @@ class SharedTrainings(Observation):
         others = {name: parameters[name] for name in self.given_offsets.priors}
         self.given_offsets.add_log_loss(pm, data, log_curve + offsets, others)
 
-    def add_bends(
-        self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols
-    ) -> Bends:
+    def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
         """Add what bends the law to the model that is being built, and return it."""
         return self.given_offsets.add_bends(pm, data, parameters, coordinates)
 
