@@ -51,6 +51,8 @@ VALUES = {
     "sigma": 0.02,
     "nu": 6.0,
     "eta": 0.02,
+    "tau": 0.01,
+    "tau_loss": 0.01,
 }
 """Round values of parameters, about those of published fits. `scattered` draws around them."""
 

@@ -120,7 +120,7 @@ class Fit:
     @functools.cached_property
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
-        return self.spec.observation.drift(self.tree, self.runs, self.metadata["seed"])
+        return self.spec.observation.drift(self.tree, self.runs, self.metadata.get("seed", 0))
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].sizes

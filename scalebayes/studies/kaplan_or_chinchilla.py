@@ -36,7 +36,7 @@ from scalebayes.summaries.text import align, beyond, cell, exponents_table, kind
 from scalebayes.units import format_quantity
 
 MODELS = ("kaplan", "chinchilla", "coupled", "coupled-drift")
-"""Both laws, the law that contains both, and that law with a discrepancy for its misfit."""
+"""Both laws, the law that contains both, and that law with exponents that drift."""
 
 FIGURE = "frontier.png"
 
@@ -214,9 +214,9 @@ def describe(result: Study) -> str:
         f"Kaplan or Chinchilla, on the same {len(runs)} runs of {runs.name}",
         f"Posterior median with {kind_of_interval(ci_prob)} interval. "
         "The intervals of a law alone do not include\n"
-        "its misfit. With a discrepancy they do: its losses, N* and regret are those of the curve, "
-        "that is of the law\n"
-        "with the discrepancy. The exponent a and kappa are always those of the law.",
+        "its misfit. Those of a law whose exponents drift do: its losses, N* and regret are those of "
+        "the bent\n"
+        "law. The exponent a and kappa are those of the law, at the centre of the runs.",
         f"Exponent a of N* ~ C^a\n{exponents_table(result.fits, ci_prob)}",
         f"Leave-one-out\n{comparison}\n{sentence}",
     ]

@@ -126,7 +126,7 @@ def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
     stated = stated_logs(fit)
     shape = next(iter(stated.values())).shape
     log_prior = {name: log_density(fit, name, value) for name, value in stated.items()}
-    observation, seed = fit.spec.observation, fit.metadata["seed"]
+    observation, seed = fit.spec.observation, fit.metadata.get("seed", 0)
     of_drawn = observation.log_prior_of_drawn(fit.tree, fit.runs, seed)
     if of_drawn is not None:
         log_prior["drift" if fit.spec.drift is not None else "discrepancy"] = of_drawn

@@ -519,14 +519,14 @@ def test_advice_is_the_optimum_and_what_was_missed(fits):
     for fit in fits.values():
         out = advice(fit, models)
         law, parameters = fit.spec.law_object, law_parameters(fit)
-        if fit.spec.discrepancy is None:
+        if not fit.spec.has_discrepancy:
             best = law.optimise(175e9 * 300e9, parameters)
             np.testing.assert_allclose(out["N_best"].isel(target=0), best, rtol=1e-9)
             missed = law(175e9, 300e9, **parameters) - law(best, 175e9 * 300e9 / best, **parameters)
             np.testing.assert_allclose(out["regret"].isel(target=0), missed, atol=1e-12)
         assert (
             out["regret"] >= -1e-6
-        ).all()  # with a discrepancy the optimum is found to 0.1% of N
+        ).all()  # of a bent law the optimum is found to 0.1% of N
         np.testing.assert_allclose(
             out["loss"], sb.predict(fit, N=models["N"], D=models["D"])["loss"]
         )
@@ -547,7 +547,7 @@ def test_the_study_says_it_all(studied):
         r"GPT-3: 175B parameters on 300B tokens, 3\.15e23 FLOP, 1\.72 decades beyond",
         r"Kaplan, as printed \(non-embedding N\) +518B",
         r"kappa of coupled on grid is",
-        r"kappa of coupled-discrepancy on grid \(beside a discrepancy\)",
+        r"kappa of coupled-drift on grid \(beside a discrepancy\)",
         r"In short: .* from 0\.457 to\s0\.739 .* and 0\.513 to 0\.781 ",
         r"90% equal-tailed",
     ):
@@ -640,7 +640,7 @@ def test_the_study_in_one_command(no_sampling, tmp_path):
         in run("kaplan-or-chinchilla", "--out", tmp_path / "out", code=1).stderr
     )
     answer = json.loads(run("kaplan-or-chinchilla", "--json").stdout)
-    assert set(answer["couplings"]) == {"coupled", "coupled-discrepancy"}
+    assert set(answer["couplings"]) == {"coupled", "coupled-drift"}
     assert {row["quantity"] for row in answer["rows"]} == {
         "loss",
         "N_best",

@@ -35,6 +35,8 @@ RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
 DRAWS = {
     "eta": 0.01,
+    "tau": 0.1,
+    "tau_loss": 0.1,
     "N_c": 5e7,
     "alpha_N": 0.1,
     "sigma": 0.01,
@@ -233,7 +235,7 @@ def test_a_grid_is_every_table_with_every_model():
     assert [job.name for job in made] == ["a-kaplan", "a-chinchilla", "b-kaplan", "b-chinchilla"]
     assert [job.runs for job in made] == [RUNS, RUNS, TWO, TWO]
     assert {(job.seed, job.settings["draws"]) for job in made} == {(3, 20)}
-    assert [job.name for job in sb.grid(RUNS)] == ["pile2023-coupled-discrepancy"]
+    assert [job.name for job in sb.grid(RUNS)] == ["pile2023-coupled-drift"]
 
 
 def test_the_fits_that_an_answer_needs_are_all_there_or_it_says_which_not(by_hand):
