@@ -256,9 +256,14 @@ class SharedTrainings(Observation):
         """Return the bent law under each draw, or None where nothing bends it."""
         return self.given_offsets.drift(tree, runs, seed)
 
-    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray | None:
-        """Return the log prior density of the discrepancy or the drift, (chain, draw)."""
-        return self.given_offsets.log_prior_of_drawn(tree, runs, seed)
+    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
+        """Return the log prior density of the offsets, and of discrepancy or drift if any."""
+        offset = tree[OFFSETS].to_dataset()["offset"].values
+        omega = tree["posterior"].to_dataset()["omega"].values
+        density = -0.5 * (offset**2).sum(axis=-1) / omega**2
+        density = density - offset.shape[-1] * np.log(omega)
+        others = self.given_offsets.log_prior_of_drawn(tree, runs, seed)
+        return density if others is None else density + others
 
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run given the offsets, (draws, runs)."""
