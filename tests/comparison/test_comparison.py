@@ -524,9 +524,7 @@ def test_advice_is_the_optimum_and_what_was_missed(fits):
             np.testing.assert_allclose(out["N_best"].isel(target=0), best, rtol=1e-9)
             missed = law(175e9, 300e9, **parameters) - law(best, 175e9 * 300e9 / best, **parameters)
             np.testing.assert_allclose(out["regret"].isel(target=0), missed, atol=1e-12)
-        assert (
-            out["regret"] >= -1e-6
-        ).all()  # of a bent law the optimum is found to 0.1% of N
+        assert (out["regret"] >= -1e-6).all()  # of a bent law the optimum is found to 0.1% of N
         np.testing.assert_allclose(
             out["loss"], sb.predict(fit, N=models["N"], D=models["D"])["loss"]
         )
