@@ -34,14 +34,14 @@ PAGE = ROOT / "docs" / "calibration.md"
 COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
-SPECS = ("chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy")
-NORMAL = sensitivity.variants(sb.read_model("coupled-discrepancy"))["Normal noise"]
+SPECS = ("chinchilla", "coupled", "coupled-discrepancy", "coupled-drift")
+NORMAL = sensitivity.variants(sb.read_model("coupled-drift"))["Normal noise"]
 METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {
     "equal pool": SPECS,
     "log-huber": huber.forecast,
-    "discrepancy, Normal": NORMAL,
+    "drift, Normal": NORMAL,
 }
-DEFAULT, POOL, ADDITIVE, HUBER = "coupled-discrepancy", "equal pool", "chinchilla", "log-huber"
+DEFAULT, POOL, ADDITIVE, HUBER = "coupled-drift", "equal pool", "chinchilla", "log-huber"
 TARGETS = (
     ("90% intervals cover", "cover90", 0.87, 0.95),
     ("the same, worst table", "cover90_worst", 0.75, 1.0),
@@ -98,7 +98,7 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
     for where, table in tables.items():
         for what, name, low, high in TARGETS:
             line = {"decades beyond": where, "what": what, "target": range_in_words(low, high)}
-            for method in (DEFAULT, POOL, "discrepancy, Normal"):
+            for method in (DEFAULT, POOL, "drift, Normal"):
                 text = score_in_words(table.loc[method], name)
                 is_met = low <= round(table.loc[method, name], 2) <= high  # as it is printed
                 line[method] = text if is_met else f"{text}, **missed**"

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from dev_tables import OLD_TABLES, TABLES, make_dev_splits, trainings
-from public import default_model
 
 import scalebayes as sb
 from scalebayes.data.subsets import Split
 from scalebayes.datasets.clusters import mean_interval, share_interval
+from scalebayes.specs.defaults import default_model
 from scalebayes.validation import backtest as bt
 from scalebayes.validation import sensitivity
 
@@ -127,8 +127,8 @@ def width_ratio(fit: sb.Fit) -> float:
 def optimum_moves(model: str | sb.Spec) -> float:
     """Return how far the median of N* moves between settings of the model, in half widths.
 
-    The settings are the `LENGTHS` of a discrepancy whose length is fixed, and otherwise priors
-    twice as wide. The distance is that of log N*, in half widths of its 90% interval as fitted; the
+    The settings are the `LENGTHS` of a discrepancy whose length is fixed, exponents that drift half
+    and twice as far, and otherwise priors twice as wide. The distance is that of log N*, in half widths of its 90% interval as fitted; the
     largest is returned.
     """
     runs = sb.load_runs(RUNNING_EXAMPLE)
@@ -145,8 +145,11 @@ def optimum_moves(model: str | sb.Spec) -> float:
 
 def own_settings(spec: sb.Spec) -> list[sb.Spec]:
     """Return the spec under its other settings (`optimum_moves`)."""
+    variants = sensitivity.variants(spec)
+    if spec.drift is not None:
+        return [variants[f"exponents drift {words} as far"] for words in ("half", "twice")]
     if spec.discrepancy is None:
-        return [sensitivity.variants(spec)["priors twice as wide"]]
+        return [variants["priors twice as wide"]]
     fields = spec.model_dump()
     changed = []
     for length in LENGTHS:

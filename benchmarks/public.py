@@ -44,6 +44,7 @@ import scalebayes as sb
 from scalebayes.data.columns import plain_name, usual_columns
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.queries.predictive_density import log_predictive_density
+from scalebayes.specs.defaults import default_model
 from scalebayes.validation.scoring_rules import score
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet", ".jsonl")
@@ -54,8 +55,6 @@ CURVE_NAMES = ("curve", "domain", "task", "model")
 INPUTS_OF_CURVES = ("N", "C", "D")
 """Inputs that the column of a curve may be called; any other name is read as D, a number of
 examples."""
-LAW_OF_ONE_INPUT = {"N": "size-floor", "D": "data-floor", "C": "compute-floor"}
-LAW_OF_N_AND_D = "coupled-discrepancy"
 SAMPLER = {"draws": 1000, "chains": 2, "progress": False}
 
 PUBLISHED = pd.DataFrame(
@@ -238,14 +237,6 @@ def _ladder_of_sizes(table: pd.DataFrame, targets: pd.DataFrame | None, stem: st
         larger.append(_runs(targets, stem).table[["N", "D", "loss"]])
     train, held_out = _runs(columns[~is_largest], stem), _runs(pd.concat(larger), stem)
     return Task("ladder", stem, stem, stem, train, held_out)
-
-
-def default_model(runs: sb.Runs) -> str:
-    """Return the name of the package's default for the inputs of a table."""
-    if "N" in runs.table and "D" in runs.table:
-        return LAW_OF_N_AND_D
-    name = next(x for x in LAW_OF_ONE_INPUT if x in runs.table)
-    return LAW_OF_ONE_INPUT[name]
 
 
 def forecast(task: Task, model: str | None, seed: int = 0) -> pd.DataFrame:

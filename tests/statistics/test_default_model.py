@@ -20,7 +20,7 @@ RUNS = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": besiroglu_loss(N, D)})
 
 @pytest.fixture(scope="module")
 def benchmark():
-    names = ("default_model", "dev_tables", "public")
+    names = ("default_model", "dev_tables")
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module("default_model")
     sys.path.remove(str(FOLDER))
