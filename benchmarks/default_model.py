@@ -128,8 +128,8 @@ def optimum_moves(model: str | sb.Spec) -> float:
     """Return how far the median of N* moves between settings of the model, in half widths.
 
     The settings are the `LENGTHS` of a discrepancy whose length is fixed, exponents that drift half
-    and twice as far, and otherwise priors twice as wide. The distance is that of log N*, in half widths of its 90% interval as fitted; the
-    largest is returned.
+    and twice as far, and otherwise priors twice as wide. The distance is that of log N*, in half
+    widths of its 90% interval as fitted; the largest is returned.
     """
     runs = sb.load_runs(RUNNING_EXAMPLE)
     spec = sb.read_model(model)

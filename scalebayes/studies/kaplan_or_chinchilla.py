@@ -214,8 +214,8 @@ def describe(result: Study) -> str:
         f"Kaplan or Chinchilla, on the same {len(runs)} runs of {runs.name}",
         f"Posterior median with {kind_of_interval(ci_prob)} interval. "
         "The intervals of a law alone do not include\n"
-        "its misfit. Those of a law whose exponents drift do: losses, N* and regret are of the bent "
-        "law,\n"
+        "its misfit. Those of a law whose exponents drift do: losses, N* and regret are of the "
+        "bent law,\n"
         "the exponent a and kappa of the law itself, at the centre of the runs.",
         f"Exponent a of N* ~ C^a\n{exponents_table(result.fits, ci_prob)}",
         f"Leave-one-out\n{comparison}\n{sentence}",
