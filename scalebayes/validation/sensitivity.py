@@ -178,7 +178,9 @@ def variants(spec: Spec) -> dict[str, Spec]:
         specs |= _law_alone(spec, NOISES_OF_LAW_ALONE)
     else:
         others = [noise for noise in NOISES_OF_LAW_ALONE if noise != spec.noise]
-        specs = _law_alone(spec, others) | _with_drift(spec)
+        specs = _law_alone(spec, others)
+        if spec.law_object.response == "loss":  # only losses drift
+            specs |= _with_drift(spec)
     wide = {name: _widened(prior) for name, prior in spec.priors.items()}
     specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)
     return specs

@@ -12,13 +12,14 @@ from scipy import integrate, stats
 
 import scalebayes as sb
 from scalebayes.costs.cost import SIX_ND
-from scalebayes.fitting.graph import pymc_model, sampler_data
+from scalebayes.fitting.graph import build_model, sampler_data
 from scalebayes.planning.target import ask
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.curves import curve_of
 from scalebayes.specs.drift import STEP_LOG, Knots, Paths
 from scalebayes.specs.drifting_law import TAU, TAU_LOSS
 from scalebayes.specs.parts import Drift
+from scalebayes.specs.table_units import normalise
 from tests.fixtures import around, fit_of, runs_of_every_input
 
 FAST = {"mode": Mode("py", None)}
@@ -167,6 +168,9 @@ def drifted_density(spec, runs, point):
             log_ratio = log_value - np.log(prior.at)
             log_value = exponent * log_ratio
             row = exponent * (row + log_ratio * rows[parameter.exponent])
+        if prior.over is not None:
+            log_value = log_value - np.log(parameters[prior.over])
+            row = row - rows[prior.over]
         density += prior.logpdf(np.exp(log_value)) + log_value
         total_rows.append(row)
     density += np.linalg.slogdet(np.array(total_rows)).logabsdet
@@ -190,8 +194,9 @@ def test_the_density_is_prior_times_jacobian_times_likelihood(law):
     drift = Drift(reason="for this test")
     priors = {name: plain.priors[name] for name in plain.law_object.parameter_names}
     spec = type(plain)(name="drifting", title=plain.title, law=law, drift=drift, priors=priors)
-    runs = runs_of_every_input(9, seed=0)
-    model = pymc_model(runs, spec)
+    normal = normalise(runs_of_every_input(9, seed=0), spec)
+    runs, spec = normal.runs, normal.spec
+    model = build_model(runs, spec)
     compiled = model.compile_logp(**FAST)
     rng = np.random.default_rng(2)
     densities, expected = [], []

@@ -39,7 +39,7 @@ POOLED = pytest.mark.parametrize("name", ["chinchilla-pooled", "coupled-pooled"]
 OF_A_LOSS = [
     name
     for name in sb.list_models().index
-    if (spec := sb.read_model(name)).discrepancy is None and spec.law_object.response == "loss"
+    if not (spec := sb.read_model(name)).has_discrepancy and spec.law_object.response == "loss"
 ]
 RUNNER = CliRunner()
 

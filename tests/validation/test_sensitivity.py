@@ -20,6 +20,9 @@ def test_variants_change_one_assumption_each():
     made = variants(spec)
     assert list(made) == [
         "Normal noise",
+        "half the length of the discrepancy",
+        "twice the length of the discrepancy",
+        "kernel squared exponential",
         "law alone, Normal noise",
         "law alone, Student-t noise",
         "priors twice as wide",
@@ -27,7 +30,7 @@ def test_variants_change_one_assumption_each():
     assert made["Normal noise"].discrepancy == spec.discrepancy
     assert next(iter(variants(made["Normal noise"]))) == "Student-t noise"
     assert variants(made["Normal noise"])["Student-t noise"].hash == spec.hash
-    for label in list(made)[1:3]:
+    for label in ("law alone, Normal noise", "law alone, Student-t noise"):
         assert made[label].discrepancy is None
         assert {name: made[label].priors[name] for name in spec.law_object.parameter_names} == {
             name: spec.priors[name] for name in spec.law_object.parameter_names
@@ -35,10 +38,31 @@ def test_variants_change_one_assumption_each():
         assert made[label].priors["sigma"] == spec.priors["sigma"]
     assert made["priors twice as wide"].discrepancy == spec.discrepancy
     law = variants(sb.read_model("chinchilla"))
-    assert list(law) == ["law alone, Normal noise", "with a discrepancy", "priors twice as wide"]
-    assert law["with a discrepancy"].hash == sb.read_model("chinchilla-discrepancy").hash
+    assert list(law) == ["law alone, Normal noise", "with drift", "priors twice as wide"]
+    assert law["with drift"].observation.axes == ("N", "D")
     hashes = {made[label].hash for label in made} | {spec.hash}
-    assert len(hashes) == 5
+    assert len(hashes) == 8
+
+
+def test_variants_of_drift_change_how_far_exponents_drift_and_in_what_form():
+    spec = sb.read_model("coupled-drift")
+    made = variants(spec)
+    assert list(made) == [
+        "Normal noise",
+        "exponents drift half as far",
+        "exponents drift twice as far",
+        "a smooth discrepancy in place of drift",
+        "law alone, Student-t noise",
+        "priors twice as wide",
+    ]
+    for words, factor in (("half", 0.5), ("twice", 2.0)):
+        changed = made[f"exponents drift {words} as far"].priors
+        for name in ("tau", "tau_loss"):
+            before = spec.priors[name].arguments["median"]
+            assert changed[name].arguments["median"] == pytest.approx(factor * before)
+        assert changed["L_inf"] == spec.priors["L_inf"]
+    assert made["a smooth discrepancy in place of drift"].drift is None
+    assert made["law alone, Student-t noise"].has_discrepancy is False
 
 
 @pytest.mark.parametrize("name", sorted(sb.list_models().index))
@@ -65,7 +89,7 @@ def planted(monkeypatch):
     """A fit, and refits that are made by hand: each variant has floors of its own."""
     rng = np.random.default_rng(2)
     N, D = 10 ** rng.uniform(8, 10, 30), 10 ** rng.uniform(9, 11, 30)
-    truth = CHINCHILLA | {"eta": 0.01}
+    truth = CHINCHILLA | {"tau": 0.001, "tau_loss": 0.001}
     law = sb.LAWS["additive"]
     loss = law(N, D, **{name: truth[name] for name in law.parameter_names})
     loss *= np.exp(0.01 * rng.standard_normal(30))
@@ -78,7 +102,7 @@ def planted(monkeypatch):
         return fit_of(model, runs, **draws, **options)
 
     floors = {
-        "with a discrepancy": 1.8,
+        "with drift": 1.8,
         "law alone, Normal noise": 2.2,
         "priors twice as wide": 1.8,
     }
@@ -86,9 +110,7 @@ def planted(monkeypatch):
 
     def refit(_runs, spec, **_options):
         label = chosen[spec.name]
-        return make(
-            spec, floors[label], gate_failures=["R_HAT"] if label == "with a discrepancy" else []
-        )
+        return make(spec, floors[label], gate_failures=["R_HAT"] if label == "with drift" else [])
 
     monkeypatch.setattr(sensitivity, "sample", refit)
     base = make("chinchilla", 1.8)
@@ -115,7 +137,7 @@ def test_moves_are_counted_in_half_widths_and_told(planted):
         ("GATE_FAILED", "warning"),
     ]
     assert "'law alone, Normal noise'" in moved.messages[0].text
-    assert "'with a discrepancy' failed its convergence checks (R_HAT)" in moved.messages[1].text
+    assert "'with drift' failed its convergence checks (R_HAT)" in moved.messages[1].text
     assert moved.average().weights == dict.fromkeys(moved.fits, 0.25)
 
 
