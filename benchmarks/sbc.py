@@ -43,6 +43,8 @@ from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.optimum import expected_optimum
 from scalebayes.specs.discrepancy import Conditional, correlation
+from scalebayes.specs.drift import Drift, Paths
+from scalebayes.specs.drifting_law import GROUP, DriftingLaw
 from scalebayes.specs.spec import Spec, prior_draws
 from scalebayes.specs.table_units import KEPT, Normalised, normalise
 
@@ -122,6 +124,11 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
         at = points(spec, inputs)
         spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
         delta = truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
+    drift = draw_drift(spec, truth, rng)
+    if drift is not None:
+        own = {name: truth[name] for name in law.parameter_names}
+        bent = drift.log_loss(own, [inputs[x].to_numpy() for x in law.inputs])
+        delta = bent[0] - log_law
     log_loss = log_law + delta
     scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
     response = np.exp(log_loss[:-1] + scatter)
@@ -135,11 +142,26 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     runs = sb.Runs(table, name=f"simulated from {spec.name}")
     fix_units(runs, spec, fixed)
     if law.optimal_N is not None:
-        truth["N_opt"] = optimum(spec, runs, truth, delta[:-1])
+        truth["N_opt"] = optimum(spec, runs, truth, delta[:-1], drift)
     # A discrepancy that is not sampled is integrated out of the likelihood.
     given = delta[:-1] if spec.observation.samples_discrepancy else 0.0
     truth["log_likelihood"] = log_likelihood(spec, runs, truth, given)
     return truth, runs
+
+
+def draw_drift(spec: Spec, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Drift | None:
+    """Paths from their prior, for the design and beyond, under the true sizes of the drift."""
+    observation = spec.observation
+    if not isinstance(observation, DriftingLaw):
+        return None
+    runs = sb.Runs(design(), "design")
+    paths = {}
+    for name, knots in observation.knots(runs).items():
+        tau = truth["tau_loss" if name == "loss" else "tau"]
+        steps = rng.standard_normal((1, len(knots) - 1))
+        g = tau[:, None] * (steps @ knots.brownian().T)
+        paths[name] = Paths(knots, g).continued(tau, rng)
+    return Drift(spec.law_object, observation.centre(runs), paths)
 
 
 def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
@@ -162,15 +184,21 @@ def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
 
 
 def optimum(
-    spec: Spec, runs: sb.Runs, truth: dict[str, np.ndarray], delta: np.ndarray
+    spec: Spec,
+    runs: sb.Runs,
+    truth: dict[str, np.ndarray],
+    delta: np.ndarray,
+    drift: Drift | None,
 ) -> np.ndarray:
-    """N* at the budget under the truth, (1,), of the law or of the expected latent function.
+    """N* at the budget under the truth, (1,), of the law, or bent by drift or a discrepancy.
 
-    The expectation is conditional on the discrepancy at the runs.
+    With a discrepancy it is of the expected latent function given the discrepancy at the runs.
     """
     law = spec.law_object
     parameters = {name: truth[name] for name in law.parameter_names}
     start = law.optimise(BUDGET / 6, parameters)
+    if drift is not None:
+        return expected_optimum(Curve(law, parameters, drift=drift), start, BUDGET, sb.SIX_ND)
     if spec.discrepancy is None:
         return start
     basis = spec.observation.basis(runs)
@@ -208,7 +236,9 @@ def thin(fit: sb.Fit) -> sb.Fit:
     }
     labels = {"chain": [0], "draw": np.arange(THINNED)}
     groups = {"posterior": xr.Dataset(kept, labels)}
-    if fit.spec.observation.samples_discrepancy:
+    if GROUP in fit.tree.children:
+        groups[GROUP] = thinned_paths(fit, every, labels)
+    elif fit.spec.observation.samples_discrepancy:
         delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
         groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
     tree = xr.DataTree.from_dict(groups)
@@ -216,12 +246,23 @@ def thin(fit: sb.Fit) -> sb.Fit:
     return sb.Fit(fit.spec, fit.runs, tree)
 
 
+def thinned_paths(fit: sb.Fit, every: np.ndarray, labels: dict[str, Any]) -> xr.Dataset:
+    """The paths of the draws that are kept."""
+    drawn = fit.tree[GROUP].to_dataset()
+    variables = {}
+    for name, paths in drawn.items():
+        knots = drawn.sizes[paths.dims[-1]]
+        kept = paths.values.reshape(1, -1, knots)[:, every]
+        variables[str(name)] = (("chain", "draw", paths.dims[-1]), kept)
+    return xr.Dataset(variables, labels)
+
+
 def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     """The quantities of `simulate` from a fit by the package's queries, each of shape (draws,)."""
     spec = fit.spec
     posterior = fit.tree["posterior"].to_dataset()
     values = {str(name): variable.values.ravel() for name, variable in posterior.items()}
-    delta = spec.observation.delta_at_runs(fit.tree)
+    delta = spec.observation.delta_at_runs(fit.tree, fit.runs)
     if np.ndim(delta):
         delta = delta[0]  # the only chain
     values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta)

@@ -257,11 +257,7 @@ def paths_from_prior(spec, runs, shape):
     rng = np.random.default_rng(0)
     steps = {}
     for name, knots in spec.observation.knots(runs).items():
-        if name == "loss":
-            for k in range(len(knots) - 1):
-                steps[f"path_loss_{k}"] = rng.standard_normal(shape)
-        else:
-            steps[f"path_{name}"] = rng.standard_normal((*shape, len(knots) - 1))
+        steps[f"path_{name}"] = rng.standard_normal((*shape, len(knots) - 1))
     return steps
 
 

@@ -29,6 +29,7 @@ def log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]
     import pymc as pm
 
     total = 0
+    stated = {}
     for parameter in spec.law_object.parameters:
         name = parameter.name
         prior = spec.priors[name]
@@ -37,9 +38,10 @@ def log_prior(spec: Spec, logs: Mapping[str, Symbol], data: Mapping[str, Symbol]
             # The size of the term is (scale / reference)^exponent, and the prior is on that.
             log_ratio = log_value - data[f"prior_{name}_log_at"]
             log_value = np.exp(logs[parameter.exponent]) * log_ratio
+        stated[name] = log_value
         if prior.over is not None:
-            # The ratio to the other parameter, whose log shifts this one: no further Jacobian.
-            log_value = log_value - logs[prior.over]
+            # The ratio to the other quantity, whose log shifts this one: no further Jacobian.
+            log_value = log_value - stated[prior.over]
         distribution = _pymc_class(prior).dist(**_arguments(name, prior, data))
         # The Jacobian of the log is the value itself.
         total = total + (pm.logp(distribution, np.exp(log_value)) + log_value)

@@ -47,9 +47,9 @@ def normalised_tree(fit: Fit) -> xr.DataTree:
 def log_stated(values: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
     """Return the log of the quantity that a prior is stated on, NaN where it is not finite.
 
-    The quantity is the parameter above the shift of its prior, or its ratio to another parameter.
-    For a scale x_c, whose prior is stated at a reference x0, it is the size (x_c / x0)^alpha of its
-    term there.
+    The quantity is the parameter above the shift of its prior. For a scale x_c, whose prior is
+    stated at a reference x0, it is the size (x_c / x0)^alpha of its term there. Where the prior is
+    over another parameter, it is the ratio to the quantity of that one.
 
     Parameters
     ----------
@@ -60,6 +60,15 @@ def log_stated(values: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
     spec
         The spec with its prior, none of which is relative to a table (`stated_spec`).
     """
+    log = _log_quantity(values, name, spec)
+    over = spec.priors[name].over
+    if over is not None:
+        log = log - _log_quantity(values, over, spec)
+    return log.where(np.isfinite(log))
+
+
+def _log_quantity(values: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
+    """Return the log of a parameter above the shift of its prior, or of the size of its term."""
     prior = spec.priors[name]
     exponents = {p.name: p.exponent for p in spec.law_object.parameters}
     # A value at a law's reference may be negative where that is far from the runs.
@@ -70,6 +79,4 @@ def log_stated(values: xr.Dataset, name: str, spec: Spec) -> xr.DataArray:
         exponent = exponents[name]
         if exponent:
             log = values[exponent] * log
-    if prior.over is not None:
-        log = log - xr.ufuncs.log(values[prior.over])
-    return log.where(np.isfinite(log))
+    return log

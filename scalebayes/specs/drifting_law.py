@@ -18,7 +18,7 @@ hierarchical models, doi:10.1214/088342307000000014.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +121,8 @@ class DriftingLaw(Observation):
     @property
     def kept(self) -> tuple[str, ...]:  # type: ignore[override]
         """Variables of the graph that a fit needs beside the parameters: the paths."""
-        steps = range(len(LOSS_KNOTS) - 1) if self.bends_loss else ()
-        return (*[f"path_{x}" for x in self.axes], *[f"path_loss_{k}" for k in steps])
+        names = [*self.axes, "loss"] if self.bends_loss else self.axes
+        return tuple(f"path_{name}" for name in names)
 
     def knots(self, runs: Runs) -> dict[str, Knots]:
         """Return the knots of each path on a table, by quantity and "loss"."""
@@ -183,65 +183,70 @@ class DriftingLaw(Observation):
         steps = np.linalg.norm(weights @ knots.brownian(), axis=0)
         told = _told(scale * steps)
         shear = _mean_slope(distances, weights)
-        data = {f"told_loss_{k}": np.asarray(value) for k, value in enumerate(told)}
-        data |= {f"shear_loss_{k}": np.asarray(value) for k, value in enumerate(shear)}
+        data = {"turned_loss": knots.brownian(), "told_loss": told, "shear_loss": shear}
+        data["changes_loss"] = _changes_of_rate(len(knots))
+        data["centre_loss"] = np.maximum(-knots.numbers * STEP_LOG, 0.0) ** 2
+        # A graph cannot take entries out of a vector, so each is a product with a unit vector.
+        for k, unit in enumerate(np.eye(len(knots))):
+            data[f"unit_loss_{k}"] = unit
         return data
 
     # The graph.
 
     def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
         """Add the paths with their prior to the model that is being built, and return them."""
-        inputs = {}
-        shears = {}
+        inputs, shears = {}, {}
         for axis in self.axes:
-            size = data[f"told_{axis}"].get_value().size
-            y = pm.Flat(f"y_{axis}", shape=size, initval=np.zeros(size))
-            log_ratio = pm.math.log(parameters["tau"] / TAU["median"])
-            told = data[f"told_{axis}"]
-            z = y * pm.math.exp(-told * log_ratio)
-            if f"profile_{axis}" in data:
+
+            def follow_floor(z: Symbol, axis: str = axis) -> Symbol:
+                if f"profile_{axis}" not in data:
+                    return z
                 phi = pm.math.sigmoid(coordinates["logit_phi"])
                 steeper = _steeper(pm, data[f"profile_{axis}"], phi)
-                z = z + data[f"follow_{axis}"] @ steeper / parameters["tau"]
-            z = pm.Deterministic(f"path_{axis}", z)
-            log_prior = -0.5 * (z**2).sum() - log_ratio * told.sum()
-            pm.Potential(f"prior_of_path_{axis}", log_prior)
-            g = parameters["tau"] * (data[f"turned_{axis}"] @ z)
+                return z + data[f"follow_{axis}"] @ steeper / parameters["tau"]
+
+            tau = parameters["tau"], float(TAU["median"])
+            g = self._add_path(pm, data, axis, tau, follow_floor)
             inputs[axis] = pm.math.exp(g)
             shears[axis] = (data[f"shear_{axis}"] * g).sum()
-        loss: list[Symbol] = []
+        loss = None
         if self.bends_loss:
-            g_loss = self._add_loss_path(pm, data, parameters["tau_loss"])
-            weighted = [data[f"shear_loss_{k}"] * g for k, g in enumerate(g_loss)]
-            shears["loss"] = sum(weighted)
-            loss = [pm.math.exp(g) for g in g_loss]
+            tau = parameters["tau_loss"], float(TAU_LOSS["median"])
+            g = self._add_path(pm, data, "loss", tau, lambda z: z)
+            loss = pm.math.exp(g)
+            shears["loss"] = (data["shear_loss"] * g).sum()
         return Drifting(inputs, loss, shears)
 
-    def _add_loss_path(self, pm: Any, data: Symbols, tau: Symbol) -> list[Symbol]:
-        """Add the path along the loss, and return g at its knots: scalars, one by one.
+    def _add_path(
+        self,
+        pm: Any,
+        data: Symbols,
+        name: str,
+        tau: tuple[Symbol, float],
+        z_of: Callable[[Symbol], Symbol],
+    ) -> Symbol:
+        """Add one path with its prior to the model that is being built, and return g, (knots,).
 
-        The knots lie at losses that depend on the parameters, so there is no matrix of weights.
+        Parameters
+        ----------
+        pm, data
+            As for `add_bends`.
+        name
+            The path's quantity, or "loss".
+        tau
+            How far it drifts, and the median of that.
+        z_of
+            From y times its power of tau to the standard Normal z.
         """
-        knots = Knots(LOSS_KNOTS[0], LOSS_KNOTS[-1])
-        log_ratio = pm.math.log(tau / TAU_LOSS["median"])
-        steps, log_prior = [], 0.0
-        for k in range(len(knots) - 1):
-            y = pm.Flat(f"y_loss_{k}", initval=0.0)
-            told = data[f"told_loss_{k}"]
-            z = pm.Deterministic(f"path_loss_{k}", y * pm.math.exp(-told * log_ratio))
-            log_prior = log_prior - 0.5 * z**2 - told * log_ratio
-            steps.append(tau * np.sqrt(STEP) * z)
-        pm.Potential("prior_of_path_loss", log_prior)
-
-        # The steps lead away from the centre: first upwards, then downwards (`Knots.brownian`).
-        up, down = [0.0 * tau], []
-        for step in steps[: knots.last]:
-            up.append(up[-1] + step)
-        last = up[0]
-        for step in steps[knots.last :]:
-            last = last + step
-            down.append(last)
-        return [*reversed(down), *up]
+        size, median = tau
+        told = data[f"told_{name}"]
+        entries = told.get_value().size
+        y = pm.Flat(f"y_{name}", shape=entries, initval=np.zeros(entries))
+        log_ratio = pm.math.log(size / median)
+        z = pm.Deterministic(f"path_{name}", z_of(y * pm.math.exp(-told * log_ratio)))
+        log_prior = -0.5 * (z**2).sum() - log_ratio * told.sum()
+        pm.Potential(f"prior_of_path_{name}", log_prior)
+        return size * (data[f"turned_{name}"] @ z)
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses around the bent law."""
@@ -260,12 +265,8 @@ class DriftingLaw(Observation):
         for name, knots in self.knots(runs).items():
             dim = f"knot_{name}"
             coords[dim] = knots.numbers * STEP
-            if name == "loss":
-                steps = [posterior[f"path_loss_{k}"].values for k in range(len(knots) - 1)]
-                z, turned = np.stack(steps, axis=-1), knots.brownian()
-            else:
-                z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
-                turned = data[f"turned_{name}"]
+            z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
+            turned = data[f"turned_{name}"]
             g = _tau(posterior, name)[..., None] * (z @ turned.T)
             variables[f"g_{name}"] = (("chain", "draw", dim), g)
         return {GROUP: xr.Dataset(variables, coords)}
@@ -326,14 +327,14 @@ class Drifting(Bends):
     inputs
         exp(g) at the knots along each quantity, (knots,).
     loss
-        exp(g) at the knots along the loss, one scalar each; empty without that path.
+        exp(g) at the knots along the loss, (knots,); None without that path.
     shears
         What the mean slope of each path exceeds that at the centre by, in logs, by quantity and
         "loss".
     """
 
     inputs: Mapping[str, Symbol]
-    loss: list[Symbol]
+    loss: Symbol | None
     shears: Mapping[str, Symbol]
 
     def shear(self, coordinate: str) -> Symbol:
@@ -358,10 +359,10 @@ class Drifting(Bends):
             inputs[x] = pm.math.exp(log_x)
             centre[x] = pm.math.exp(middle)
         log_reducible = pm.math.log(law.reducible(inputs, parameters))
-        if self.loss:
+        if self.loss is not None:
             log_at_centre = pm.math.log(law.reducible(centre, parameters))
             distance = log_reducible - log_at_centre
-            log_reducible = log_at_centre + _bent_loss(distance, self.loss)
+            log_reducible = log_at_centre + _bent_loss(distance, self.loss, data)
         if law.floor is None:
             return log_reducible
         return pm.math.log(parameters[law.floor] + pm.math.exp(log_reducible))
@@ -431,25 +432,30 @@ def _mean_slope(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return distances @ weights / total
 
 
-def _bent_loss(distance: Symbol, slopes: list[Symbol]) -> Symbol:
-    """Return H at distances from the centre, (runs,), as PyTensor variables.
+def _changes_of_rate(knots: int) -> np.ndarray:
+    """Return the matrix from slopes at the knots to half the changes of their rate there.
+
+    Slopes are constant before the first knot and after the last. Shape (knots, knots).
+    """
+    rates = np.zeros((knots + 1, knots))
+    within = np.arange(1, knots)
+    rates[within, within] = 1.0 / STEP_LOG
+    rates[within, within - 1] = -1.0 / STEP_LOG
+    return np.diff(rates, axis=0) / 2
+
+
+def _bent_loss(distance: Symbol, slopes: Symbol, data: Symbols) -> Symbol:
+    """Return H at distances from the centre, (runs,), given slopes at the knots, (knots,).
 
     The slope is linear between knots: that of the first one, and from each knot on a change of its
     rate. So H is a sum of squares of how far a distance lies beyond each knot, or 0 before it.
     """
-    knots = [k * STEP_LOG for k in LOSS_KNOTS]
-    bent = distance * slopes[0]
-    at_centre: Any = 0.0
-    previous_rate: Any = 0.0
-    for k, knot in enumerate(knots):
-        is_last = k == len(knots) - 1
-        rate = 0.0 if is_last else (slopes[k + 1] - slopes[k]) / STEP_LOG
-        change = (rate - previous_rate) / 2
-        bent = bent + change * _positive(distance - knot) ** 2
-        if knot < 0:
-            at_centre = at_centre + change * knot**2
-        previous_rate = rate
-    return bent - at_centre
+    changes = data["changes_loss"] @ slopes
+    bent = distance * (data["unit_loss_0"] * slopes).sum()
+    for k, number in enumerate(LOSS_KNOTS):
+        change = (data[f"unit_loss_{k}"] * changes).sum()
+        bent = bent + change * _positive(distance - number * STEP_LOG) ** 2
+    return bent - (data["centre_loss"] * changes).sum()
 
 
 def _positive(x: Symbol) -> Symbol:

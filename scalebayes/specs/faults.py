@@ -134,22 +134,41 @@ def _ratio_faults(
     over = _stated(priors[parameter.name], "over")
     if over is None:
         return
+    kind = _ratio_kind(parameter, priors)
     earlier = []
     for other in law.parameters:
         if other.name == parameter.name:
             break
-        if not other.can_be_relative:
+        if _ratio_kind(other, priors) == kind:
             earlier.append(other.name)
     place = (parameter.name, "over")
-    if parameter.can_be_relative:
-        yield place, f"{parameter.name} has a unit, and ratios are of parameters without one"
+    if kind == "other":
+        text = (
+            f"{parameter.name} has a unit, and ratios are of parameters without one, or of terms "
+            'at = "centre"'
+        )
+        yield place, text
     elif over not in earlier:
         allowed = ", ".join(earlier) or "none"
         text = (
-            f"got '{over}'{nearest(str(over), earlier)}; allowed: parameters without a unit that "
+            f"got '{over}'{nearest(str(over), earlier)}; allowed: parameters of its kind that "
             f"come before {parameter.name} in the law: {allowed}"
         )
         yield place, text
+
+
+def _ratio_kind(parameter: Parameter, priors: dict[str, Any]) -> str:
+    """Return the kind of quantity that the prior of a parameter is on: ratios are within a kind.
+
+    These are "number" for parameters without a unit, "term" for the size of a scale's term at the
+    centre, and "other", of which there are no ratios.
+    """
+    if not parameter.can_be_relative:
+        return "number"
+    is_scale = parameter.scale_of is not None and parameter.exponent is not None
+    if is_scale and _stated(priors.get(parameter.name), "at") == CENTRE:
+        return "term"
+    return "other"
 
 
 def _mixed_faults(law: Law, priors: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -33,7 +33,8 @@ class Prior(BaseModel):
         typical loss (the geometric mean of the losses); of a parameter in units of the loss, on it
         over the typical loss; of one in units of an input, on it over the centre of that input.
     over
-        Another parameter of the law: the prior is on the ratio of this parameter to that one.
+        Another parameter of the law: the prior is on the ratio of this parameter to that one, of
+        scales on the ratio of the sizes of their terms at the centre.
     shift
         Moves the support: parameter = shift + draw.
     """

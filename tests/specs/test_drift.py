@@ -119,11 +119,8 @@ def drifted_density(spec, runs, point):
     paths, shears = {}, {}
     for name, knots in observation.knots(runs).items():
         if name == "loss":
-            steps = range(len(knots) - 1)
-            told = np.array([data[f"told_loss_{k}"] for k in steps])
-            y = np.array([point[f"y_loss_{k}"] for k in steps])
-            tau, median, turned = sizes["tau_loss"], TAU_LOSS["median"], knots.brownian()
-            shear = np.array([data[f"shear_loss_{k}"] for k in range(len(knots))])
+            told, y, turned = data["told_loss"], point["y_loss"], knots.brownian()
+            tau, median, shear = sizes["tau_loss"], TAU_LOSS["median"], data["shear_loss"]
         else:
             told, y, turned = data[f"told_{name}"], point[f"y_{name}"], data[f"turned_{name}"]
             tau, median, shear = sizes["tau"], TAU["median"], data[f"shear_{name}"]
@@ -159,7 +156,7 @@ def drifted_density(spec, runs, point):
 
     # Priors of scales are stated on their terms at a reference, whose logs are the rows here.
     rows = dict(zip(law.parameter_names, jacobian, strict=True))
-    total_rows = []
+    total_rows, stated = [], {}
     for parameter in law.parameters:
         name, prior = parameter.name, spec.priors[parameter.name]
         log_value, row = np.log(parameters[name]), rows[name]
@@ -168,9 +165,10 @@ def drifted_density(spec, runs, point):
             log_ratio = log_value - np.log(prior.at)
             log_value = exponent * log_ratio
             row = exponent * (row + log_ratio * rows[parameter.exponent])
+        stated[name] = log_value, row
         if prior.over is not None:
-            log_value = log_value - np.log(parameters[prior.over])
-            row = row - rows[prior.over]
+            log_value = log_value - stated[prior.over][0]
+            row = row - stated[prior.over][1]
         density += prior.logpdf(np.exp(log_value)) + log_value
         total_rows.append(row)
     density += np.linalg.slogdet(np.array(total_rows)).logabsdet

@@ -30,12 +30,15 @@ REWRITES: dict[str, Any] = {
         "cxx_only",
         "local_log_add_exp",
         "local_mul_exp_to_exp_add",
+        "local_greedy_distributor",
+        "dot_diag_to_elemwise",
     ),
 }
 """PyTensor's rewrites that simplify a graph or make it more accurate.
 
-The first four exclusions serve only PyTensor's own back ends. The last two would compute new
-exponentials in every row, for log(exp a + exp b) and for exp a exp b.
+The first four exclusions serve only PyTensor's own back ends. The next two would compute new
+exponentials in every row, for log(exp a + exp b) and for exp a exp b. The last two, products of
+sums and diagonal matrices, find nothing here, and take minutes where a graph is large.
 """
 
 
