@@ -57,7 +57,9 @@ their number starts at one and has no scale."""
 CONTINUATION = 13
 """Separates the random numbers of paths beyond the runs from all others of a seed."""
 FARTHEST = 1e300
-"""Stands for an infinite input, so that its log is finite."""
+"""Stands for an infinite input, and bounds a reducible loss, so that logs are finite."""
+NEAREST = 1e-100
+"""Bounds a bent input from below: its terms must be finite."""
 TINY = 1e-300
 """Stands for a reducible loss of zero, so that its log is finite."""
 
@@ -182,10 +184,10 @@ class Paths:
         return Paths(self.knots.extended(FAR), np.hstack([down[:, ::-1], self.g, up]))
 
     def log_density(self, tau: np.ndarray) -> np.ndarray:
-        """Return the log prior density of the paths given tau (S,), up to a constant, (S,)."""
+        """Return the log prior density of steps in units of tau (S,), up to a constant, (S,)."""
         steps = np.diff(self.g, axis=1)
-        scale = tau * np.sqrt(STEP)
-        return -0.5 * (steps**2).sum(axis=1) / scale**2 - steps.shape[1] * np.log(scale)
+        scale = tau[:, None] * np.sqrt(STEP)
+        return -0.5 * ((steps / scale) ** 2).sum(axis=1)
 
     @cached_property
     def slopes(self) -> np.ndarray:
@@ -299,14 +301,15 @@ class Drift:
             log_x = np.log(np.minimum(values, FARTHEST))
             middle = self.centre[x]
             log_bent = middle + bend(AXES[x], log_x - middle)
-            bent[x] = np.exp(np.minimum(log_bent, np.log(FARTHEST)))
+            bent[x] = np.exp(np.clip(log_bent, np.log(NEAREST), np.log(FARTHEST)))
         reducible = law.reducible(bent, parameters)
         if "loss" in self.paths:
             centre = {x: np.exp(value) for x, value in self.centre.items()}
             at_centre = law.reducible(centre, parameters)
             # Unlimited inputs leave nothing to reduce; its log must be finite.
             distance = np.log(np.maximum(reducible / at_centre, TINY))
-            reducible = at_centre * np.exp(bend_loss(distance))
+            log_ratio = np.minimum(bend_loss(distance), np.log(FARTHEST))
+            reducible = at_centre * np.exp(log_ratio)
         if law.floor is None:
             return np.log(reducible)
         return np.log(parameters[law.floor] + reducible)

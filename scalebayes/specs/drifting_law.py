@@ -282,7 +282,7 @@ class DriftingLaw(Observation):
         return Drift(self.law_object, self.centre(runs), paths)
 
     def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return the log prior density of the paths, also beyond the runs, (chain, draw)."""
+        """Return that of the paths' steps in units of tau, also beyond the runs, (chain, draw)."""
         posterior = tree["posterior"].to_dataset()
         total = np.zeros(posterior["tau"].shape)
         for name, paths in self.drift(tree, runs, seed).paths.items():

@@ -163,8 +163,9 @@ class Observation(ABC):
     def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray | None:
         """Return the log prior density of what the draws hold beside parameters, (chain, draw).
 
-        This is the discrepancy at the runs, or the drift, given the parameters of its size, up to a
-        constant; None where the draws hold neither. seed: of the fit.
+        This is the discrepancy at the runs, the drift or the offsets of trainings, up to a
+        constant; None where the draws hold none of them. Each is in units of the parameter of its
+        size (eta, tau, omega), in which it is standard Normal whatever the size. seed: of the fit.
         """
         return None
 
@@ -394,12 +395,12 @@ class SampledDiscrepancy(WithDiscrepancy):
         return tree[SAMPLED].to_dataset()["delta"].values
 
     def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return the log prior density of the discrepancy at the runs given eta, (chain, draw)."""
+        """Return that of the discrepancy at the runs in units of eta, (chain, draw)."""
         basis = self.basis(runs)
         eta = tree["posterior"].to_dataset()["eta"].values
         weights = self.delta_at_runs(tree, runs) @ basis.vectors
         weights = weights / (eta[..., None] * np.sqrt(basis.values))
-        return -0.5 * (weights**2).sum(axis=-1) - len(basis.values) * np.log(eta)
+        return -0.5 * (weights**2).sum(axis=-1)
 
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]

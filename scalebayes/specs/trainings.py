@@ -257,11 +257,10 @@ class SharedTrainings(Observation):
         return self.given_offsets.drift(tree, runs, seed)
 
     def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return the log prior density of the offsets, and of discrepancy or drift if any."""
+        """Return that of the offsets in units of omega, and of discrepancy or drift if any."""
         offset = tree[OFFSETS].to_dataset()["offset"].values
         omega = tree["posterior"].to_dataset()["omega"].values
-        density = -0.5 * (offset**2).sum(axis=-1) / omega**2
-        density = density - offset.shape[-1] * np.log(omega)
+        density = -0.5 * ((offset / omega[..., None]) ** 2).sum(axis=-1)
         others = self.given_offsets.log_prior_of_drawn(tree, runs, seed)
         return density if others is None else density + others
 

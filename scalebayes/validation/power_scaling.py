@@ -18,6 +18,11 @@ becomes one of median m and width s/sqrt(a), and a Gamma
 keeps its mean: the prior becomes more or less sure of the same value. In the density of the value
 itself, the median of a LogNormal would move too, by a factor exp(s^2 (1 - a)/a).
 
+The drift, the discrepancy and the offsets of trainings count in units of the parameter of their
+size (tau, eta, omega), in which they are standard Normal: raised to a power a, a path drifts
+1/sqrt(a) times as far. Their density in other units contains a factor tau^-n for n steps, which
+would state another prior of tau, the more so the more steps there are.
+
 With a discrepancy, the likelihood is that of all runs together, with the discrepancy integrated
 out. The pointwise values of `Fit.tree`, each given all other runs, do not add up to it. Where the
 discrepancy is sampled, runs are independent given its draw at them, and the values add up.

@@ -16,6 +16,7 @@ from scalebayes.fitting.graph import build_model, sampler_data
 from scalebayes.planning.target import ask
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.curves import curve_of
+from scalebayes.specs import drift as drifting
 from scalebayes.specs.drift import STEP_LOG, Knots, Paths
 from scalebayes.specs.drifting_law import TAU, TAU_LOSS
 from scalebayes.specs.parts import Drift
@@ -92,9 +93,34 @@ def test_continued_paths_go_on_with_the_same_variance():
     at = further.knots.numbers == 2 + 4 * 4  # four decades beyond the last knot
     assert further.g[:, at].std() == pytest.approx(0.3 * 2, rel=0.05)
     steps = np.diff(further.g, axis=1)
-    expected = stats.norm(scale=0.3 * 0.5).logpdf(steps[:, 0:]).sum(axis=1)
+    expected = stats.norm(scale=0.3 * 0.5).logpdf(steps).sum(axis=1)
     density = further.log_density(tau)
     np.testing.assert_allclose(np.diff(density), np.diff(expected), rtol=1e-9, atol=1e-8)
+
+
+def test_the_density_of_paths_says_nothing_of_tau():
+    """Else a power of it would be another prior of tau, the more so the more knots there are."""
+    knots = Knots(-6, 6)
+    steps = np.random.default_rng(1).standard_normal(len(knots)).cumsum()
+    tau = np.array([0.1, 0.2, 0.8])
+    density = Paths(knots, tau[:, None] * steps).log_density(tau)
+    np.testing.assert_allclose(density, density[0], rtol=1e-12)
+
+
+def test_extreme_inputs_and_paths_give_a_loss_without_a_warning():
+    """Warnings are errors in tests. Least sizes for a loss are sought far from all runs."""
+    law = sb.LAWS["coupled"]
+    knots = Knots(-4, 4)
+    steep = np.broadcast_to(np.log(9.0) * np.abs(knots.numbers) / 4, (2, len(knots)))
+    tau, rng = np.full(2, 0.5), np.random.default_rng(0)
+    paths = {name: Paths(knots, steep).continued(tau, rng) for name in ("N", "D", "loss")}
+    drift = drifting.Drift(law, {"N": np.log(1e9), "D": np.log(2e10)}, paths)
+    values = {"L_inf": 1.7, "N_c": 5e7, "alpha_N": 0.5, "D_c": 1e9, "alpha_D": 0.4, "kappa": 0.8}
+    parameters = {name: np.full(2, value) for name, value in values.items()}
+    sizes = np.array([1e-30, 1.0, 1e9, 1e30, np.inf])
+    loss = drift.log_loss(parameters, [sizes, np.full(5, 2e10)])
+    assert not np.isnan(loss).any()
+    assert (np.diff(loss, axis=1) <= 0).all()
 
 
 # The graph.
