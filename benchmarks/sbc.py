@@ -41,7 +41,7 @@ from scalebayes.errors import FitError, GateWarning
 from scalebayes.fitting.many.workers import Workers, connected
 from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
-from scalebayes.queries.optima.optimum import expected_optimum
+from scalebayes.queries.optima.optimum import expected_optimum, optimal_sizes
 from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.drift import Drift, Paths
 from scalebayes.specs.drifting_law import GROUP, DriftingLaw
@@ -198,7 +198,8 @@ def optimum(
     parameters = {name: truth[name] for name in law.parameter_names}
     start = law.optimise(BUDGET / 6, parameters)
     if drift is not None:
-        return expected_optimum(Curve(law, parameters, drift=drift), start, BUDGET, sb.SIX_ND)
+        curve = Curve(law, parameters, drift=drift)
+        return optimal_sizes(curve, np.array([BUDGET]), sb.SIX_ND)[:, 0]
     if spec.discrepancy is None:
         return start
     basis = spec.observation.basis(runs)

@@ -12,6 +12,8 @@ from scalebayes.units import format_quantity, share_in_words
 
 DISTANCE = 3.0 * np.log(10)
 """Distance in log N from the law's optima within which the optimum is sought: three decades."""
+DISTANCE_OF_DRIFT = 10.0 * np.log(10)
+"""The same for laws that drift, whose exponents may have become almost any in a few draws."""
 STEP = 0.025 * np.log(10)
 """Step of that grid in log N: a discrepancy is smooth over a decade or so."""
 COARSE = 6
@@ -19,7 +21,12 @@ COARSE = 6
 
 
 def expected_optimum(
-    curve: SharedCurve, start: np.ndarray, budget: float, cost: Cost, *others: float
+    curve: SharedCurve,
+    start: np.ndarray,
+    budget: float,
+    cost: Cost,
+    *others: float,
+    distance: float = DISTANCE,
 ) -> np.ndarray:
     """Return N that minimises each draw's curve subject to cost(N, D) = budget, shape of `start`.
 
@@ -38,14 +45,16 @@ def expected_optimum(
         The budget, in units of the cost.
     others
         Further inputs of the law, one value each.
+    distance
+        How far around, in log N.
 
     Raises
     ------
     QueryError
         When the least loss lies at an end of the grid.
     """
-    low = np.log(start.min()) - DISTANCE
-    high = np.log(start.max()) + DISTANCE
+    low = np.log(start.min()) - distance
+    high = np.log(start.max()) + distance
     even = np.linspace(low, high, int((high - low) / STEP) + 2)
     log_N = affordable_sizes(cost, budget, even)
     D = cost.affordable_tokens(np.exp(log_N), budget)
@@ -54,7 +63,7 @@ def expected_optimum(
     is_inside = (least > 0) & (least < len(log_N) - 1)
     if not is_inside.all():
         raise QueryError(
-            f"no compute-optimal point within {DISTANCE / np.log(10):.0f} decades of the law's own "
+            f"no compute-optimal point within {distance / np.log(10):.0f} decades of the law's own "
             f"at C = {format_quantity(budget)} in {share_in_words(np.mean(~is_inside))} of the "
             "draws, discrepancy included"
         )
