@@ -28,18 +28,15 @@ from scalebayes.baselines import huber
 from scalebayes.data.subsets import Split
 from scalebayes.datasets.measured import DIGITS
 from scalebayes.validation import backtest as bt
-from scalebayes.validation import sensitivity
 
 PAGE = ROOT / "docs" / "calibration.md"
 COVERAGE = ROOT / "scalebayes" / "datasets" / "coverage.csv"
 BEGIN, END = "<!-- begin: written by benchmarks/calibration.py -->", "<!-- end -->"
 
-SPECS = ("chinchilla", "coupled", "coupled-discrepancy", "coupled-drift")
-NORMAL = sensitivity.variants(sb.read_model("coupled-drift"))["Normal noise"]
+SPECS = ("chinchilla", "coupled", "coupled-drift")
 METHODS: dict[str, bt.Method] = {name: name for name in SPECS} | {
     "equal pool": SPECS,
     "log-huber": huber.forecast,
-    "drift, Normal": NORMAL,
 }
 DEFAULT, POOL, ADDITIVE, HUBER = "coupled-drift", "equal pool", "chinchilla", "log-huber"
 TARGETS = (
@@ -86,7 +83,7 @@ def key_of(splits: Sequence[Split]) -> str:
 
 
 def targets(result: bt.Backtest) -> pd.DataFrame:
-    """Scores of the default, the pool and Normal noise beside each target.
+    """Scores of the default and the pool beside each target.
 
     Rows are for all distances together and for two ranges of distances.
     """
@@ -98,7 +95,7 @@ def targets(result: bt.Backtest) -> pd.DataFrame:
     for where, table in tables.items():
         for what, name, low, high in TARGETS:
             line = {"decades beyond": where, "what": what, "target": range_in_words(low, high)}
-            for method in (DEFAULT, POOL, "drift, Normal"):
+            for method in (DEFAULT, POOL):
                 text = score_in_words(table.loc[method], name)
                 is_met = low <= round(table.loc[method, name], 2) <= high  # as it is printed
                 line[method] = text if is_met else f"{text}, **missed**"
