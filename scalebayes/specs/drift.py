@@ -183,12 +183,6 @@ class Paths:
         down = self.g[:, :1] + scale * rng.standard_normal(shape).cumsum(axis=1)
         return Paths(self.knots.extended(FAR), np.hstack([down[:, ::-1], self.g, up]))
 
-    def log_density(self, tau: np.ndarray) -> np.ndarray:
-        """Return the log prior density of steps in units of tau (S,), up to a constant, (S,)."""
-        steps = np.diff(self.g, axis=1)
-        scale = tau[:, None] * np.sqrt(STEP)
-        return -0.5 * ((steps / scale) ** 2).sum(axis=1)
-
     @cached_property
     def slopes(self) -> np.ndarray:
         """exp(g), (S, knots)."""

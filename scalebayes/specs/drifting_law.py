@@ -113,6 +113,11 @@ class DriftingLaw(Observation):
         return len(self.law_object.inputs) > 1
 
     @property
+    def amplitudes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Parameters that say how far the paths drift."""
+        return ("tau", "tau_loss") if self.bends_loss else ("tau",)
+
+    @property
     def priors(self) -> dict[str, DefaultPrior]:
         """Default priors of the parameters that are not the law's."""
         own = {"tau": TAU, "tau_loss": TAU_LOSS} if self.bends_loss else {"tau": TAU}
@@ -280,15 +285,6 @@ class DriftingLaw(Observation):
             g = drawn[f"g_{name}"].values.reshape(-1, len(knots))
             paths[name] = Paths(knots, g).continued(_tau(posterior, name).ravel(), rng)
         return Drift(self.law_object, self.centre(runs), paths)
-
-    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return that of the paths' steps in units of tau, also beyond the runs, (chain, draw)."""
-        posterior = tree["posterior"].to_dataset()
-        total = np.zeros(posterior["tau"].shape)
-        for name, paths in self.drift(tree, runs, seed).paths.items():
-            tau = _tau(posterior, name)
-            total += paths.log_density(tau.ravel()).reshape(tau.shape)
-        return total
 
     def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
         """Return the mean log of the bent law over the law at the median parameters, (runs,)."""

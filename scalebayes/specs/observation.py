@@ -79,6 +79,9 @@ class Observation(ABC):
         Variables of the graph that a fit needs beside the parameters.
     references
         Keys of the papers behind it, as in ``models/references.bib``.
+    amplitudes
+        Parameters that are the standard deviation of something else that is unknown beside the
+        parameters: the discrepancy, the drift, the offsets of trainings.
     """
 
     noise: Noise
@@ -89,6 +92,7 @@ class Observation(ABC):
     runs_are_independent: ClassVar[bool] = True
     kept: ClassVar[tuple[str, ...]] = ()
     references: ClassVar[tuple[str, ...]] = ()
+    amplitudes: ClassVar[tuple[str, ...]] = ()
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:
@@ -160,15 +164,6 @@ class Observation(ABC):
         """
         return None
 
-    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray | None:
-        """Return the log prior density of what the draws hold beside parameters, (chain, draw).
-
-        This is the discrepancy at the runs, the drift or the offsets of trainings, up to a
-        constant; None where the draws hold none of them. Each is in units of the parameter of its
-        size (eta, tau, omega), in which it is standard Normal whatever the size. seed: of the fit.
-        """
-        return None
-
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run, (draws, runs).
 
@@ -236,6 +231,7 @@ class WithDiscrepancy(Observation):
     """
 
     references = ("kennedy2001",)
+    amplitudes = ("eta",)
 
     kernel: str
     length: float
@@ -393,14 +389,6 @@ class SampledDiscrepancy(WithDiscrepancy):
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the discrepancy at the runs from a fit's tree, (chain, draw, run)."""
         return tree[SAMPLED].to_dataset()["delta"].values
-
-    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return that of the discrepancy at the runs in units of eta, (chain, draw)."""
-        basis = self.basis(runs)
-        eta = tree["posterior"].to_dataset()["eta"].values
-        weights = self.delta_at_runs(tree, runs) @ basis.vectors
-        weights = weights / (eta[..., None] * np.sqrt(basis.values))
-        return -0.5 * (weights**2).sum(axis=-1)
 
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]

@@ -181,6 +181,11 @@ class SharedTrainings(Observation):
         return (*self.given_offsets.kept, WEIGHTS)
 
     @property
+    def amplitudes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Parameters that are the standard deviation of discrepancy, drift and offsets."""
+        return (*self.given_offsets.amplitudes, "omega")
+
+    @property
     def references(self) -> tuple[str, ...]:  # type: ignore[override]
         """Keys of the papers behind it."""
         return self.given_offsets.references
@@ -255,14 +260,6 @@ class SharedTrainings(Observation):
     def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift | None:
         """Return the bent law under each draw, or None where nothing bends it."""
         return self.given_offsets.drift(tree, runs, seed)
-
-    def log_prior_of_drawn(self, tree: xr.DataTree, runs: Runs, seed: int) -> np.ndarray:
-        """Return that of the offsets in units of omega, and of discrepancy or drift if any."""
-        offset = tree[OFFSETS].to_dataset()["offset"].values
-        omega = tree["posterior"].to_dataset()["omega"].values
-        density = -0.5 * ((offset / omega[..., None]) ** 2).sum(axis=-1)
-        others = self.given_offsets.log_prior_of_drawn(tree, runs, seed)
-        return density if others is None else density + others
 
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run given the offsets, (draws, runs)."""

@@ -18,10 +18,14 @@ becomes one of median m and width s/sqrt(a), and a Gamma
 keeps its mean: the prior becomes more or less sure of the same value. In the density of the value
 itself, the median of a LogNormal would move too, by a factor exp(s^2 (1 - a)/a).
 
-The drift, the discrepancy and the offsets of trainings count in units of the parameter of their
-size (tau, eta, omega), in which they are standard Normal: raised to a power a, a path drifts
-1/sqrt(a) times as far. Their density in other units contains a factor tau^-n for n steps, which
-would state another prior of tau, the more so the more steps there are.
+The drift, the discrepancy and the offsets of trainings are Normal given the parameter of their size
+s (tau, eta, omega). Their density to a power a, normalised, is that of a size s / sqrt(a). So the
+power moves the prior p of log s by half its log, which to first order in log a weighs a draw by
+
+    exp(log a / 2 * d log p(log s) / d log s).
+
+This is the effect on everything that follows from the draw, also beyond the runs, and has none of
+the noise of the density itself, a sum over some hundred steps.
 
 With a discrepancy, the likelihood is that of all runs together, with the discrepancy integrated
 out. The pointwise values of `Fit.tree`, each given all other runs, do not add up to it. Where the
@@ -53,6 +57,8 @@ from scalebayes.units import format_quantity
 
 THRESHOLD = 0.05
 """Sensitivity below which a distribution counts as unmoved (Kallioinen et al. 2024)."""
+STEP = 1e-4
+"""Step in the log of a size, of a central difference."""
 WORDS = {
     (True, True): "both: prior and data may conflict",
     (True, False): "prior: the data say little",
@@ -131,10 +137,9 @@ def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
     stated = stated_logs(fit)
     shape = next(iter(stated.values())).shape
     log_prior = {name: log_density(fit, name, value) for name, value in stated.items()}
-    observation, seed = fit.spec.observation, fit.metadata.get("seed", 0)
-    of_drawn = observation.log_prior_of_drawn(fit.tree, fit.runs, seed)
-    if of_drawn is not None:
-        log_prior["drift" if fit.spec.drift is not None else "discrepancy"] = of_drawn
+    for name in fit.spec.observation.amplitudes:
+        # A column for what the parameter is the size of.
+        log_prior[f"given {name}"] = power_of_size(fit, name, stated[name])
     groups = {
         "posterior": stated | decisions,
         "log_prior": log_prior,
@@ -159,6 +164,16 @@ def log_density(fit: Fit, name: str, log_value: np.ndarray) -> np.ndarray:
     prior = stated_spec(fit).priors[name]
     log_jacobian = log_value
     return prior.logpdf(prior.shift + np.exp(log_value)) + log_jacobian
+
+
+def power_of_size(fit: Fit, name: str, log_size: np.ndarray) -> np.ndarray:
+    """Return what stands for the log density of Normal variables of a size, given their size.
+
+    Its powers have the effect of theirs (see the top of this module). log_size : (chain, draw).
+    """
+    above = log_density(fit, name, log_size + STEP)
+    below = log_density(fit, name, log_size - STEP)
+    return (above - below) / (4 * STEP)
 
 
 def _decisions(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:

@@ -92,19 +92,6 @@ def test_continued_paths_go_on_with_the_same_variance():
     np.testing.assert_array_equal(further.g[:, 40:-40], paths.g)
     at = further.knots.numbers == 2 + 4 * 4  # four decades beyond the last knot
     assert further.g[:, at].std() == pytest.approx(0.3 * 2, rel=0.05)
-    steps = np.diff(further.g, axis=1)
-    expected = stats.norm(scale=0.3 * 0.5).logpdf(steps).sum(axis=1)
-    density = further.log_density(tau)
-    np.testing.assert_allclose(np.diff(density), np.diff(expected), rtol=1e-9, atol=1e-8)
-
-
-def test_the_density_of_paths_says_nothing_of_tau():
-    """Else a power of it would be another prior of tau, the more so the more knots there are."""
-    knots = Knots(-6, 6)
-    steps = np.random.default_rng(1).standard_normal(len(knots)).cumsum()
-    tau = np.array([0.1, 0.2, 0.8])
-    density = Paths(knots, tau[:, None] * steps).log_density(tau)
-    np.testing.assert_allclose(density, density[0], rtol=1e-12)
 
 
 def test_extreme_inputs_and_paths_give_a_loss_without_a_warning():
