@@ -31,7 +31,7 @@ FITS = {
 }
 """Fits that the commands query.
 
-NORMAL is the default model with Normal noise, where the discrepancy is integrated out.
+NORMAL is coupled-discrepancy with Normal noise, where the discrepancy is integrated out.
 """
 AT = ["--N", "70B", "--D", "1.4T"]
 QUESTIONS = {
@@ -128,7 +128,8 @@ QUESTIONS = {
     "runs-csv": ["runs", "user.csv", "--map", "N=size"],
     "runs": ["runs"],
     "models": ["models"],
-    "model-default": ["models", "coupled-discrepancy"],
+    "model-default": ["models", "coupled-drift"],
+    "model-discrepancy": ["models", "coupled-discrepancy"],
 }
 REPORTS = {
     "report-default": ["report", "default.nc", "--C", "5.76e23"],
@@ -182,8 +183,8 @@ def write_inputs(folder: Path) -> None:
         loss = 1.87 + 521 * N**-0.35 + 1488 * useful**-0.35
         made.append([N, D, U, round(loss * (1 + 0.002 * (-1) ** i), 4)])
     _write_csv(folder / "repeated.csv", ["N", "D", "U", "loss"], made)
-    default = (Path(__file__).parents[1] / "models" / "coupled-discrepancy.toml").read_text("utf-8")
-    lines = [line for line in default.splitlines() if not line.startswith("nu ")]
+    model = (Path(__file__).parents[1] / "models" / "coupled-discrepancy.toml").read_text("utf-8")
+    lines = [line for line in model.splitlines() if not line.startswith("nu ")]
     text = "\n".join(lines).replace('noise = "student_t"', 'noise = "normal"')
     (folder / "normal.toml").write_text(text, "utf-8")
 

@@ -116,7 +116,7 @@ def test_a_real_curve_is_fitted_and_scored(public, tmp_path):
     rows.to_csv(tmp_path / "curve.csv", index=False)
     tasks, _ = public.find_tasks(tmp_path)
     metrics = public.run(tasks, [None, "kaplan-data"])
-    assert metrics["model"].tolist() == ["data-floor", "kaplan-data"]
+    assert metrics["model"].tolist() == ["data-drift", "kaplan-data"]
     fit = sb.fit(tasks[0].train, "kaplan-data", seed=0, **public.SAMPLER)
     forecast = float(sb.predict(fit, D=tasks[0].held_out.D)["new_run"].median())
     error = abs(np.log(forecast / tasks[0].held_out.loss[0]))
