@@ -196,22 +196,26 @@ def _coverage_in_words(furthest: float, record: Provenance) -> str:
         sentences.append(
             f"the coverage of intervals of {record.name} beyond the runs was not measured"
         )
-    sentences += [_row_in_words(row) for _, row in own.iterrows()]
-    if len(own):
+    shares = [_share_in_words(row) for _, row in own.iterrows()]
+    if shares:
+        # All rows are of one distance, which is stated once.
+        shares[0] = f"at {_distance_in_words(own.iloc[0])} decades beyond the runs, {shares[0]}"
+        sentences += shares
         sentences.append(describe_choice(own.iloc[0]))
     sentences.append("see docs/calibration.md")
     return "; ".join(sentences)
 
 
-def _row_in_words(row: pd.Series) -> str:
-    """Return a row of the table of measured coverage as a sentence."""
-    distance = f"more than {row['low']:g}"
+def _distance_in_words(row: pd.Series) -> str:
+    """Return the range of distances of a row of the table of measured coverage, in decades."""
     if np.isfinite(row["high"]):
-        distance = f"{row['low']:g} to {row['high']:g}"
-    return (
-        f"at {distance} decades beyond the runs, 90% intervals of {row['method']} covered "
-        f"{describe_tables(row)}"
-    )
+        return f"{row['low']:g} to {row['high']:g}"
+    return f"more than {row['low']:g}"
+
+
+def _share_in_words(row: pd.Series) -> str:
+    """Return the coverage in a row of the table of measured coverage as a sentence."""
+    return f"90% intervals of {row['method']} covered {describe_tables(row)}"
 
 
 def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:
