@@ -109,7 +109,7 @@ def test_laws_that_disagree_are_told_with_their_intervals(planted):
         )
 
 
-@pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-drift"])
 @pytest.mark.parametrize("decades", [0.1, 0.3, 0.7, 1.5, 2.2])
 def test_the_sentence_is_the_measured_coverage_at_that_distance(planted, model, decades):
     message = next(
@@ -178,14 +178,14 @@ def test_the_coverage_table_is_that_of_the_specs_as_they_are():
         for name in table.index
         if name in sb.list_models().index
     }
-    assert {"chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"} <= set(hashes)
+    assert {"chinchilla", "coupled", "coupled-drift"} <= set(hashes)
     assert {name: table[name] for name in hashes} == hashes
     assert table["equal pool"] == "+".join(sorted(hashes.values()))
 
 
 def test_the_equal_pool_is_recognised_and_other_weights_are_not(planted):
     runs = runs_up_to(1e21, 3)
-    names = ["chinchilla", "coupled", "chinchilla-discrepancy", "coupled-discrepancy"]
+    names = ["chinchilla", "coupled", "coupled-drift"]
     fits = [planted(name, runs) for name in names]
 
     def calibration(pool):
