@@ -95,6 +95,8 @@ class Coupling:
     discrepancy : bool
         Whether the spec has one. It can explain part of what the coupling would explain, which
         makes kappa less certain.
+    drift : bool
+        Whether local exponents drift: kappa is then that of the law at the centre of the runs.
     """
 
     draws: xr.Dataset
@@ -103,6 +105,7 @@ class Coupling:
     model: str
     runs: str
     discrepancy: bool
+    drift: bool = False
 
     def sentence(self, ci_prob: float = CI_PROB) -> str:
         """Kappa, its interval and their meaning, in a sentence."""
@@ -124,6 +127,8 @@ class Coupling:
         subject = f"kappa of {self.model} on {self.runs}"
         if self.discrepancy:
             subject += " (beside a discrepancy)"
+        if self.drift:
+            subject += " (at the centre of the runs)"
         interval = f"{cell(table.loc['kappa'], ci_prob)} ({kind_of_interval(ci_prob)})"
         return (
             f"{subject} is {interval}: {comparison}. "
@@ -183,7 +188,8 @@ def coupling(fit: Fit) -> Coupling:
         prior=prior,
         model=fit.spec.name,
         runs=fit.runs.name,
-        discrepancy=fit.spec.has_discrepancy,
+        discrepancy=fit.spec.discrepancy is not None,
+        drift=fit.spec.drift is not None,
     )
 
 

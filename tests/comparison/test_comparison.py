@@ -545,7 +545,7 @@ def test_the_study_says_it_all(studied):
         r"GPT-3: 175B parameters on 300B tokens, 3\.15e23 FLOP, 1\.72 decades beyond",
         r"Kaplan, as printed \(non-embedding N\) +518B",
         r"kappa of coupled on grid is",
-        r"kappa of coupled-drift on grid \(beside a discrepancy\)",
+        r"kappa of coupled-drift on grid \(at the centre of the runs\)",
         r"In short: .* from 0\.457 to\s0\.739 .* and 0\.513 to 0\.781 ",
         r"90% equal-tailed",
     ):
