@@ -51,6 +51,8 @@ from scalebayes.specs.table_units import KEPT, Normalised, normalise
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
 MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
+NOT_MEASURED = "Not run since their priors changed:"
+"""Beginning of the sentence below the table that names such specs."""
 THINNED = 99
 """Draws kept of each posterior: 100 possible ranks."""
 TARGET = {
@@ -519,7 +521,8 @@ def summarise(spec: Spec) -> dict[str, Any]:
 def read_docs() -> dict[str, dict[str, str]]:
     """The rows of the table of docs/sbc.md by spec."""
     table = DOCS.read_text().split(MARKERS[0])[1].split(MARKERS[1])[0]
-    head, _, *rows = (cells(line) for line in table.strip().splitlines())
+    lines = [line for line in table.strip().splitlines() if line.startswith("|")]
+    head, _, *rows = (cells(line) for line in lines)
     return {row[0].strip("`"): dict(zip(head, row, strict=True)) for row in rows}
 
 
@@ -531,9 +534,10 @@ def cells(line: str) -> list[str]:
 def write_docs() -> None:
     """Write the results between the markers of docs/sbc.md.
 
-    A row of the page stays if its spec has not changed and no more replicates are at hand.
+    A row of the page stays if its spec has not changed and no more replicates are at hand. Specs
+    that were not run since their priors changed are named below the table.
     """
-    written, rows = read_docs(), []
+    written, rows, not_measured = read_docs(), [], []
     for model in UNPOOLED:
         spec = sb.read_model(str(model))
         new, old = summarise(spec), written.get(spec.name, {})
@@ -542,11 +546,15 @@ def write_docs() -> None:
             rows.append(old)
         elif new:
             rows.append(new)
+        else:
+            not_measured.append(f"`{spec.name}`")
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
     lines += [" | ".join(map(str, row.values())) for row in rows]
     start, rest = DOCS.read_text().split(MARKERS[0])
     end = rest.split(MARKERS[1])[1]
     body = "\n".join(f"| {line} |" for line in lines)
+    if not_measured:
+        body += f"\n\n{NOT_MEASURED} {', '.join(not_measured)}."
     DOCS.write_text(f"{start}{MARKERS[0]}\n{body}\n{MARKERS[1]}{end}")
 
 

@@ -194,7 +194,11 @@ def test_a_planted_error_in_the_fit_is_seen(sbc):
 
 def test_the_page_is_of_the_specs_as_they_are(sbc):
     said = sbc.read_docs()
-    assert [*said] == sbc.UNPOOLED
+    page = sbc.DOCS.read_text()
+    named = []
+    if sbc.NOT_MEASURED in page:
+        named = page.split(sbc.NOT_MEASURED)[1].split(".\n")[0].strip().replace("`", "").split(", ")
+    assert sorted([*said, *named]) == sorted(sbc.UNPOOLED)
     assert {name: row["hash"] for name, row in said.items()} == {
         n: sb.read_model(n).hash[:8] for n in said
     }
