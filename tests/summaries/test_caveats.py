@@ -28,7 +28,7 @@ def runs_up_to(largest, decades, rows=30):
 def planted():
     def make(model="chinchilla", runs=None, sigma=0.02, shift=1.0):
         rng = np.random.default_rng(1)
-        extra = {"sigma": sigma, "nu": 5.0, "eta": 0.02, "kappa": 1.0}
+        extra = {"sigma": sigma, "nu": 5.0, "tau": 0.01, "tau_loss": 0.01, "kappa": 1.0}
         names = sb.read_model(model).priors
         values = {name: TRUTH.get(name, extra.get(name)) for name in names}
         drawn = {
