@@ -30,16 +30,12 @@ REWRITES: dict[str, Any] = {
         "cxx_only",
         "local_log_add_exp",
         "local_mul_exp_to_exp_add",
-        "local_greedy_distributor",
-        "dot_diag_to_elemwise",
     ),
 }
 """PyTensor's rewrites that simplify a graph or make it more accurate.
 
-The first four exclusions serve only PyTensor's own back ends. The next two would compute new
-exponentials in every row, for log(exp a + exp b) and for exp a exp b. The last two, products of
-sums and diagonal matrices, find nothing here, and take minutes where a graph is large.
-"""
+The first four exclusions serve only PyTensor's own back ends. The last two would compute new
+exponentials in every row, for log(exp a + exp b) and for exp a exp b."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +115,13 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
     return source, layout
 
 
+SLOW = ("local_greedy_distributor", "dot_diag_to_elemwise")
+"""Rewrites of products of sums and of diagonal matrices.
+
+They find nothing in the large graph of a law that drifts, and take minutes there.
+"""
+
+
 def _simplify(graph: Symbols) -> list[Any]:
     """Return density, gradient, kept variables and initial values after PyTensor's rewrites."""
     from pytensor.graph.replace import clone_replace
@@ -126,7 +129,10 @@ def _simplify(graph: Symbols) -> list[Any]:
 
     outputs = [graph.log_density, *graph.gradient, *graph.kept.values(), *graph.initial]
     copies = clone_replace(outputs, {})  # the rewrites change their graph in place
-    simplified: Any = rewrite_graph(copies, clone=False, **REWRITES)
+    chosen = REWRITES
+    if any(name.startswith("path_") for name in graph.kept):
+        chosen = REWRITES | {"exclude": (*REWRITES["exclude"], *SLOW)}
+    simplified: Any = rewrite_graph(copies, clone=False, **chosen)
     return list(simplified)
 
 
