@@ -137,7 +137,7 @@ def trainings(name: str) -> pd.Series:
 
 
 def each_split() -> Iterator[tuple[str, Split]]:
-    """Yield every split of every table that is there, with the table's name."""
+    """Yield each split of each table whose file is present, with the table's name."""
     for name in TABLES:
         made = make_dev_splits(name)
         if made is None:

@@ -115,7 +115,11 @@ def fit(
             "widens the priors of --prior-from, which is not given", param_hint="--inflate"
         )
     table = reading.read(runs)
+    from scalebayes.specs.defaults import DEFAULT, reason_for_default
+
     spec = _choose_model(model, prior_from, inflate)
+    if spec == DEFAULT:
+        typer.echo(f"note: the model is {reason_for_default(table)}", err=True)
     result = sb.fit(
         table, spec, seed=seed, draws=draws, tune=tune, chains=chains, backend=backend, cache=cache
     )
@@ -141,7 +145,7 @@ def _choose_model(
     A model named beside --prior-from must have the law, noise and discrepancy of that fit.
     """
     if prior_from is None:
-        return model or "default"
+        return model or "default"  # scalebayes.specs.defaults.DEFAULT
     source = sb.load(prior_from)
     if model is not None and not _same_structure(sb.read_model(model), source.spec):
         raise typer.BadParameter(

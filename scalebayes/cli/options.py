@@ -66,7 +66,7 @@ BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated
 LOSSES: Any = option(
     "--loss LOSS", "Target loss, in the metric of the runs; may be repeated.", REQUIRED
 )
-LAW: Any = option("--law", "Use the law alone, without its discrepancy.", False)
+LAW: Any = option("--law", "Use the law alone, without its drift or discrepancy.", False)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def backtest(
 
 @command(VALIDATION)
 def sensitivity(*, fit: Path = FIT_FILE, points: PointsOrBudgets, output: Output) -> None:
-    """Refit under other noise, discrepancy and priors, and report how far a decision moves."""
+    """Refit under other noise, drift and priors, and report how far a decision moves."""
     print_sensitivity(sb.load(fit), points.given(), output)
 
 

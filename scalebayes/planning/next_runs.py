@@ -27,7 +27,7 @@ NEGLIGIBLE = 0.01
 """Share of the target's variance below which the variance that remains is not mentioned."""
 APPROXIMATE = (
     "widths are expectations by a linear-Gaussian update of the posterior draws under the fitted "
-    "law: the losses of the new runs decide, and an error of the law itself remains"
+    "model: the losses of the new runs decide, and an error of the model itself remains"
 )
 COLUMNS = [
     "N",
@@ -294,7 +294,7 @@ def _reason(question: Question) -> str:
         return ", because these runs cannot determine the law's parameters fully"
     if share < 0.5:
         return ", mostly because these runs cannot determine the law's parameters fully"
-    cause = "the discrepancy at the target, about which such distant runs say little"
+    cause = "how far the law is off at the target, about which such distant runs say little"
     return f", mostly because of {cause}"
 
 

@@ -34,9 +34,12 @@ def frontier(
 ) -> xr.Dataset:
     """Return the posterior of the optimal N and D: min L(N, D) subject to cost(N, D) = C.
 
-    Without a discrepancy each draw minimises its law: in closed form at C = 6 N D where the law
-    declares one, else numerically. With a discrepancy each draw minimises the law times the
-    discrepancy that it *expects* given a draw of the discrepancy at the runs. Among the runs that
+    Each draw minimises its own curve. For a law alone that is in closed form at C = 6 N D where the
+    law declares one, else numerically. Of a law whose exponents drift it is the bent law of the
+    draw, also beyond the runs, so N* is a posterior of the minimiser; the least is found on a grid
+    of sizes, refined by a parabola.
+
+    With a discrepancy each draw minimises the law times the discrepancy that it *expects* given a draw of the discrepancy at the runs. Among the runs that
     curve follows them, as closely as the noise allows, so N* is where the runs show it; far from
     them it is the law. The law alone would ignore what the runs show, and random curves beyond the
     runs would place N* at dips that no run has shown. The loss at N* includes a drawn discrepancy;
@@ -52,7 +55,7 @@ def frontier(
     cost
         What a run costs; a plain function of (N, D) is accepted.
     seed
-        Seed of the discrepancy beyond the table.
+        Seed of a discrepancy beyond the table; drift is fixed by the fit.
     U
         Unique tokens, of which D may be many epochs: one number, or one for each budget. Required
         by a law with input U (``data-constrained``) and refused by others. With infinity the
@@ -62,8 +65,8 @@ def frontier(
     -------
     xarray.Dataset
         ``N``, ``D``, ``loss`` (in the metric of the runs) and ``tokens_per_param`` with dims
-        (chain, draw, budget); with a discrepancy ``law``, the loss of the law alone; with U
-        ``epochs`` = D/U, below 1 where the optimum leaves data unread. Coordinates along budget:
+        (chain, draw, budget); with drift or a discrepancy ``law``, the loss of the law alone; with
+        U ``epochs`` = D/U, below 1 where the optimum leaves data unread. Coordinates along budget:
         ``C``, ``U`` and ``decades_beyond``, orders of magnitude of training compute beyond the
         largest run. ``attrs["flat"]``, with U, is the share of draws in which half or twice N* is
         as good.

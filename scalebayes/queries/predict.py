@@ -39,7 +39,8 @@ def predict(
     new_run
         Whether to draw the noise of new runs too; for many targets it takes most of the time.
     seed
-        Seed of the discrepancy beyond the table and of the noise of new runs.
+        Seed of a discrepancy beyond the table and of the noise of new runs; drift is fixed by the
+        fit.
     **others
         Further inputs of the law, named as in `INPUTS`: S, steps; U, unique tokens; E, experts.
 
@@ -47,7 +48,8 @@ def predict(
     -------
     xarray.Dataset
         In the metric of the runs, with dims (chain, draw, target): ``loss`` of the curve, and
-        ``new_run``, the loss of one further run with its noise. Where the spec has a discrepancy,
+        ``new_run``, the loss of one further run with its noise. Where exponents drift, ``loss``
+        is that of the bent law and ``law`` that of the law alone. Where the spec has a discrepancy,
         ``loss`` includes it and ``law`` is the loss of the law alone. The discrepancy is
         conditioned on the observed runs and drawn jointly over the targets. Coordinates along
         target: the inputs, and ``decades_beyond``, orders of magnitude of compute beyond the
@@ -78,8 +80,8 @@ def _draw(
 ) -> dict[str, np.ndarray]:
     """Return losses at inputs in the law's order, (S, targets) each: law, curve and new run.
 
-    The law is among them with a discrepancy only. The work is done in parts, on all cores, in
-    place: an answer may take a gigabyte, so nothing else of its size is kept. Each part has its own
+    The law is among them with drift or a discrepancy only. The work is done in parts, on all cores,
+    in place: an answer may take a gigabyte, so nothing else of its size is kept. Each part has its own
     generator, so the number of cores does not change what is drawn.
     """
     law, noise = fit.spec.law_object, fit.spec.noise_object

@@ -1,4 +1,4 @@
-"""Sensitivity of a decision to the assumptions: the noise, the discrepancy, the priors' widths."""
+"""Sensitivity of a decision to the assumptions: noise, drift or discrepancy, widths of priors."""
 
 from __future__ import annotations
 
@@ -99,9 +99,10 @@ def sensitivity(
 ) -> Sensitivity:
     """Shifts of a decision when the noise, the discrepancy or the priors are changed.
 
-    The runs are fitted again by the law without discrepancy under Normal and under Student-t noise,
-    by the law with a discrepancy, and by the model itself with every prior twice as wide
-    (`scalebayes.specs.priors`). Of these, the model of the fit itself is left out.
+    The runs are fitted again under other noise, by the law alone, and with every prior twice as
+    wide (`scalebayes.specs.priors`). Where exponents drift, they drift half and twice as far, and a
+    smooth discrepancy takes the place of the drift. A discrepancy has half and twice its length,
+    and the other kernel. A law alone gets drift.
 
     Parameters
     ----------

@@ -118,7 +118,8 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
 SLOW = ("local_greedy_distributor", "dot_diag_to_elemwise")
 """Rewrites of products of sums and of diagonal matrices.
 
-They find nothing in the large graph of a law that drifts, and take minutes there.
+They find nothing in the large graph of a law that drifts, and take six times as long there as all
+others. Pooled graphs need the first: without it an allocation is left, which cannot be printed.
 """
 
 
