@@ -39,12 +39,11 @@ def frontier(
     draw, also beyond the runs, so N* is a posterior of the minimiser; the least is found on a grid
     of sizes, refined by a parabola.
 
-    With a discrepancy each draw minimises the law times the discrepancy that it *expects* given a draw of the discrepancy at the runs. Among the runs that
-    curve follows them, as closely as the noise allows, so N* is where the runs show it; far from
-    them it is the law. The law alone would ignore what the runs show, and random curves beyond the
-    runs would place N* at dips that no run has shown. The loss at N* includes a drawn discrepancy;
-    the part of it that no run has shown is drawn for each budget independently (`predict` draws it
-    jointly). ``attrs["optimised"]`` says which curve was minimised.
+    With a discrepancy each draw minimises the law times the discrepancy that it *expects* given a
+    draw of the discrepancy at the runs. Among the runs that curve follows them, as closely as the
+    noise allows; far from them it is the law. The loss at N* includes a drawn discrepancy; the part
+    of it that no run has shown is drawn for each budget independently (`predict` draws it jointly).
+    ``attrs["optimised"]`` says which curve was minimised.
 
     Parameters
     ----------

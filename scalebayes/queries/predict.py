@@ -81,8 +81,8 @@ def _draw(
     """Return losses at inputs in the law's order, (S, targets) each: law, curve and new run.
 
     The law is among them with drift or a discrepancy only. The work is done in parts, on all cores,
-    in place: an answer may take a gigabyte, so nothing else of its size is kept. Each part has its own
-    generator, so the number of cores does not change what is drawn.
+    in place: an answer may take a gigabyte, so nothing else of its size is kept. Each part has its
+    own generator, so the number of cores does not change what is drawn.
     """
     law, noise = fit.spec.law_object, fit.spec.noise_object
     known, drift = fit.discrepancy, fit.drift

@@ -253,7 +253,7 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
     far = {"N": 1e13, "D": 1e15}
     plan = sb.next_runs(fit, budget=1e22, target=far)
     assert plan.table["variance_left"].iloc[-1] > 0.95
-    assert "mostly because of the discrepancy at the target" in plan.notes[0]
+    assert "mostly because of how far the law is off at the target" in plan.notes[0]
     # A run at the target itself tells the curve there, discrepancy and all.
     noise = noise_variance(fit)
     there = sb.next_runs(
