@@ -162,7 +162,8 @@ def draw_drift(spec: Spec, truth: dict[str, np.ndarray], rng: np.random.Generato
         tau = truth["tau_loss" if name == "loss" else "tau"]
         steps = rng.standard_normal((1, len(knots) - 1))
         g = tau[:, None] * (steps @ knots.brownian().T)
-        paths[name] = Paths(knots, g).continued(tau, rng)
+        known = Paths(knots, g)
+        paths[name] = known if name == "loss" else known.continued(tau, rng)
     return Drift(spec.law_object, observation.centre(runs), paths)
 
 

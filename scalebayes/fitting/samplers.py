@@ -40,6 +40,8 @@ STATS = {
 """Sampler statistics: ArviZ's name -> nutpie's."""
 
 
+TREE_DEPTH = 12
+"""Largest depth of nutpie's trees: runs with little noise need more than the usual 10."""
 PROGRESS_RATE = 200
 """Milliseconds between nutpie's reports of progress."""
 
@@ -76,6 +78,8 @@ def own_settings(backend: Backend, spec: Spec) -> dict[str, Any]:
     if backend == "jax":
         numpyro.check()
         del settings["adaptation"]  # an argument of nutpie's alone
+    else:
+        settings["maxdepth"] = TREE_DEPTH
     return settings
 
 

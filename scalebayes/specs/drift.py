@@ -45,10 +45,11 @@ STEP_LOG = STEP * LN_10
 KNOT_COUNTS = (17, 33, 65, 129)
 """Numbers of knots that a sampler is compiled for; a table takes the least that spans it."""
 LOSS_KNOTS = range(-8, 5)
-"""Knots along the reducible loss, in steps from the centre: from a hundredth to ten times R_c."""
+"""Knots along the reducible loss, in steps from the centre: from a hundredth to ten times R_c.
+Beyond, the path goes straight on."""
 FAR = 40
-"""Steps that paths are continued on either side of a table: ten decades. Beyond, they go straight
-on."""
+"""Steps that paths along inputs are continued on either side of a table: ten decades. Beyond, they
+go straight on."""
 
 
 AXES = {"N": "N", "D": "D", "U": "D", "S": "S", "C": "C"}

@@ -189,6 +189,9 @@ class DriftingLaw(Observation):
         told = _told(scale * steps)
         shear = _mean_slope(distances, weights)
         data = {"turned_loss": knots.brownian(), "told_loss": told, "shear_loss": shear}
+        if self.law_object.floor is not None:
+            data["at_loss"] = knots.numbers * STEP_LOG
+            data["follow_loss"] = told[:, None] * np.linalg.pinv(knots.brownian())
         data["changes_loss"] = _changes_of_rate(len(knots))
         data["centre_loss"] = np.maximum(-knots.numbers * STEP_LOG, 0.0) ** 2
         # A graph cannot take entries out of a vector, so each is a product with a unit vector.
@@ -217,7 +220,15 @@ class DriftingLaw(Observation):
         loss = None
         if self.bends_loss:
             tau = parameters["tau_loss"], float(TAU_LOSS["median"])
-            g = self._add_path(pm, data, "loss", tau, lambda z: z)
+
+            def follow(z: Symbol) -> Symbol:
+                if "follow_loss" not in data:
+                    return z
+                phi = pm.math.sigmoid(coordinates["logit_phi"])
+                steeper = _steeper_loss(pm, data["at_loss"], phi)
+                return z + data["follow_loss"] @ steeper / parameters["tau_loss"]
+
+            g = self._add_path(pm, data, "loss", tau, follow)
             loss = pm.math.exp(g)
             shears["loss"] = (data["shear_loss"] * g).sum()
         return Drifting(inputs, loss, shears)
@@ -283,7 +294,11 @@ class DriftingLaw(Observation):
         paths = {}
         for name, knots in self.knots(runs).items():
             g = drawn[f"g_{name}"].values.reshape(-1, len(knots))
-            paths[name] = Paths(knots, g).continued(_tau(posterior, name).ravel(), rng)
+            known = Paths(knots, g)
+            # Runs may lie beyond the knots of the loss: the likelihood bends them no further there.
+            is_loss = name == "loss"
+            tau = _tau(posterior, name).ravel()
+            paths[name] = known if is_loss else known.continued(tau, rng)
         return Drift(self.law_object, self.centre(runs), paths)
 
     def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:
@@ -409,6 +424,18 @@ def _steeper(pm: Any, profile: Symbol, phi: Symbol) -> Symbol:
     above = profile - phi
     above = (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
     return pm.math.log(profile * (1.0 - phi) / above)
+
+
+def _steeper_loss(pm: Any, distances: Symbol, phi: Symbol) -> Symbol:
+    """Return g at the knots of the loss that keeps a curve where it is, whatever the floor's share.
+
+    phi: floor's share of the loss at the centre. With `TYPICAL_FLOOR`, g is 0.
+    """
+    typical = TYPICAL_FLOOR
+    reducible = pm.math.exp(distances * (1.0 - phi) / (1.0 - typical))
+    above = typical + (1.0 - typical) * reducible - phi
+    above = (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
+    return pm.math.log((1.0 - phi) * reducible / above)
 
 
 def _told(effects: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import xarray as xr
 from pytensor.compile.mode import Mode
 from scipy import integrate, stats
 
@@ -18,7 +19,7 @@ from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.curves import curve_of
 from scalebayes.specs import drift as drifting
 from scalebayes.specs.drift import STEP_LOG, Knots, Paths
-from scalebayes.specs.drifting_law import TAU, TAU_LOSS
+from scalebayes.specs.drifting_law import GROUP, TAU, TAU_LOSS
 from scalebayes.specs.parts import Drift
 from scalebayes.specs.table_units import normalise
 from tests.fixtures import around, fit_of, runs_of_every_input
@@ -110,6 +111,25 @@ def test_extreme_inputs_and_paths_give_a_loss_without_a_warning():
     assert (np.diff(loss, axis=1) <= 0).all()
 
 
+def test_what_lies_beyond_the_runs_does_not_change_the_loss_of_a_run():
+    """Runs over eight decades of the reducible loss, beyond the knots of its path on both sides."""
+    N, D = 10 ** np.array([4.0, 8.0, 14.0]), 10 ** np.array([6.0, 10.0, 16.0])
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": [9.0, 2.5, 1.8]}), "far apart")
+    observation, rng = SPEC.observation, np.random.default_rng(0)
+    labels = {"chain": [0], "draw": np.arange(20)}
+    paths = {
+        f"g_{name}": (("chain", "draw", f"knot_{name}"), rng.standard_normal((1, 20, len(knots))))
+        for name, knots in observation.knots(runs).items()
+    }
+    taus = {name: (("chain", "draw"), np.full((1, 20), 0.3)) for name in observation.amplitudes}
+    tree = xr.DataTree.from_dict(
+        {"posterior": xr.Dataset(taus, labels), GROUP: xr.Dataset(paths, labels)}
+    )
+    parameters = {name: np.full(20, value) for name, value in TRUTH.items()}
+    losses = [observation.drift(tree, runs, seed).log_loss(parameters, [N, D]) for seed in (0, 1)]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
 # The graph.
 
 
@@ -138,6 +158,11 @@ def drifted_density(spec, runs, point):
             told, y, turned = data[f"told_{name}"], point[f"y_{name}"], data[f"turned_{name}"]
             tau, median, shear = sizes["tau"], TAU["median"], data[f"shear_{name}"]
         z = y * (tau / median) ** -told
+        if name == "loss" and law.floor:
+            reducible = np.exp(data["at_loss"] * (1 - phi) / 0.6)
+            above = 0.4 + 0.6 * reducible - phi
+            above = (above + np.hypot(above, 0.05)) / 2
+            z = z + data["follow_loss"] @ np.log((1 - phi) * reducible / above) / tau
         if f"profile_{name}" in data:
             profile = data[f"profile_{name}"]
             above = (profile - phi + np.hypot(profile - phi, 0.05)) / 2

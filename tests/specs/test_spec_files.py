@@ -122,15 +122,12 @@ def test_every_published_entry_is_checked_or_says_why_not(name):
 
 
 @EVERY
-def test_losses_of_the_prior_are_losses(name, request):
+def test_losses_of_the_prior_are_losses(name):
     """Nine in ten losses are within a factor of 5 of the typical loss, anywhere among the runs.
 
     Accuracies are within .1 to .99.
     """
     runs, spec = normalised(MANY, name)
-    if any(prior.over == "N_c" for prior in spec.priors.values()):
-        reason = "the size of the term of N is left open: LogNormal(.35, 2) is to be narrowed"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     law, draws = spec.law_object, 4000
     columns = {name: values[:, None] for name, values in prior_draws(spec, draws).items()}
     loss = law.evaluate(runs, columns)
