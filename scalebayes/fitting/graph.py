@@ -104,6 +104,8 @@ class Symbols:
         Variables that a fit keeps of a draw: parameters of law, noise and discrepancy, by name.
     initial
         PyMC's initial value of each free variable.
+    skipped_rewrites
+        PyTensor's rewrites that find nothing in this graph.
     """
 
     free: dict[str, Symbol]
@@ -112,6 +114,7 @@ class Symbols:
     gradient: list[Symbol]
     kept: dict[str, Symbol]
     initial: list[Symbol]
+    skipped_rewrites: tuple[str, ...] = ()
 
 
 def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
@@ -148,6 +151,7 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
         gradient=slopes,
         kept=dict(zip(keep, kept, strict=True)),
         initial=start,
+        skipped_rewrites=spec.observation.skipped_rewrites,
     )
 
 

@@ -82,6 +82,8 @@ class Observation(ABC):
     amplitudes
         Parameters that are the standard deviation of something else that is unknown beside the
         parameters: the discrepancy, the drift, the offsets of trainings.
+    skipped_rewrites
+        PyTensor's rewrites that find nothing in the graph, and take long.
     """
 
     noise: Noise
@@ -93,6 +95,7 @@ class Observation(ABC):
     kept: ClassVar[tuple[str, ...]] = ()
     references: ClassVar[tuple[str, ...]] = ()
     amplitudes: ClassVar[tuple[str, ...]] = ()
+    skipped_rewrites: ClassVar[tuple[str, ...]] = ()
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:

@@ -186,6 +186,11 @@ class SharedTrainings(Observation):
         return (*self.given_offsets.amplitudes, "omega")
 
     @property
+    def skipped_rewrites(self) -> tuple[str, ...]:  # type: ignore[override]
+        """PyTensor's rewrites that find nothing in the graph, and take long."""
+        return self.given_offsets.skipped_rewrites
+
+    @property
     def references(self) -> tuple[str, ...]:  # type: ignore[override]
         """Keys of the papers behind it."""
         return self.given_offsets.references

@@ -115,14 +115,6 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
     return source, layout
 
 
-SLOW = ("local_greedy_distributor", "dot_diag_to_elemwise")
-"""Rewrites of products of sums and of diagonal matrices.
-
-They find nothing in the large graph of a law that drifts, and take six times as long there as all
-others. Pooled graphs need the first: without it an allocation is left, which cannot be printed.
-"""
-
-
 def _simplify(graph: Symbols) -> list[Any]:
     """Return density, gradient, kept variables and initial values after PyTensor's rewrites."""
     from pytensor.graph.replace import clone_replace
@@ -130,9 +122,7 @@ def _simplify(graph: Symbols) -> list[Any]:
 
     outputs = [graph.log_density, *graph.gradient, *graph.kept.values(), *graph.initial]
     copies = clone_replace(outputs, {})  # the rewrites change their graph in place
-    chosen = REWRITES
-    if any(name.startswith("path_") for name in graph.kept):
-        chosen = REWRITES | {"exclude": (*REWRITES["exclude"], *SLOW)}
+    chosen = REWRITES | {"exclude": (*REWRITES["exclude"], *graph.skipped_rewrites)}
     simplified: Any = rewrite_graph(copies, clone=False, **chosen)
     return list(simplified)
 
