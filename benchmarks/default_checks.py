@@ -1,0 +1,107 @@
+"""Whether default fits pass their convergence checks: every table at hand, several seeds.
+
+Every sweep of the development tables (`dev_tables`) and every small table of
+``SCALEBAYES_SHARED_DATA/cases`` is fitted as ``sb.fit(runs, seed=...)`` does by default. Run with
+``python benchmarks/default_checks.py``; ``--seeds 5`` sets the number of seeds. One line is printed
+for each table: the checks that failed in any of its fits, how many fits were repeated, the least
+effective sample size, and the most evaluations of the density that one draw took, on average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from dev_tables import ROOT, TABLES, whole_sweeps
+
+import scalebayes as sb
+from scalebayes.posterior.diagnostics import diagnose
+
+SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
+PETA = 1e15
+"""Factor of the column of compute of the case that is stated in petaFLOP."""
+CASES = {
+    "01-tiny-transformer-seeds": {
+        "N": "num_params",
+        "D": "actual_train_tokens",
+        "loss": "final_val_loss",
+    },
+    "02-insurance-deviance": {"D": "n_train", "loss": "test_poisson_deviance"},
+    "05-olmo-ladder": {"N": "n", "D": "tokens", "loss": "c4_en_ce"},
+    "06-loss-to-loss-starcoder": {"N": "params", "D": "tokens", "loss": "val_loss"},
+    "07-toy-laws-long": {"N": "parameters", "D": "tokens", "loss": "loss"},
+    "09-fvlm-steps": {"C": "FLOPs (P)", "loss": "Loss"},
+    "10-mobilellm-ppl": {"N": "num_params", "loss": "perplexity"},
+    "11-whisper-hours": {"D": "hours", "loss": "english_wer_percent"},
+    "13-rl-gsm8k": {"N": "model", "loss": "val_loss"},
+    "15-double-descent": {"N": "n", "loss": "test_loss"},
+}
+"""Cases with positive losses, and which of their columns are a model's."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = range(parser.parse_args().seeds)
+    rows = []
+    for runs in [*dev_sweeps(), *cases()]:
+        rows.append(fit_with(runs, seeds))
+        print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
+    failed = sum(row["failed"] != "none" for row in rows)
+    print(f"{failed} of {len(rows)} tables failed a check with some seed")
+
+
+def dev_sweeps() -> Iterator[sb.Runs]:
+    """Yield the whole sweeps of the development tables."""
+    for name in TABLES:
+        yield from whole_sweeps(name)
+
+
+def cases() -> Iterator[sb.Runs]:
+    """Yield the cases as a user would read them: perplexities become losses, sizes numbers."""
+    for name, columns in CASES.items():
+        path = SHARED / "cases" / f"{name}.csv"
+        if not path.is_file():
+            print(f"skipped {name}: no {path}")
+            continue
+        table = pd.read_csv(path)
+        ours = pd.DataFrame({ours: table[theirs] for ours, theirs in columns.items()}).dropna()
+        if "perplexity" in table:
+            ours["loss"] = np.log(ours["loss"])
+        if ours.get("N", pd.Series(0.0)).dtype == object:
+            ours["N"] = 1e9 * ours["N"].str.removesuffix("B").astype(float)
+        if "FLOPs (P)" in table:
+            ours["C"] *= PETA
+        yield sb.Runs(ours.reset_index(drop=True).rename_axis("run"), name)
+
+
+def fit_with(runs: sb.Runs, seeds: range) -> dict[str, object]:
+    """Return what became of the default fits of a table, one a seed."""
+    failed: set[str] = set()
+    attempts, effective, evaluations = [], [], []
+    for seed in seeds:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # checks that fail are counted here
+            fit = sb.fit(runs, seed=seed, progress=False)
+        failed.update(fit.gate_failures)
+        attempts.append(fit.metadata["attempts"])
+        effective.append(diagnose(fit).table[["ess_bulk", "ess_tail"]].to_numpy().min())
+        evaluations.append(fit.tree["sample_stats"]["n_steps"].values.mean())
+    return {
+        "table": runs.name,
+        "runs": len(runs),
+        "model": fit.spec.name,
+        "failed": ", ".join(sorted(failed)) or "none",
+        "repeated": sum(attempt > 1 for attempt in attempts),
+        "least ESS": round(min(effective)),
+        "steps a draw": round(max(evaluations)),
+    }
+
+
+if __name__ == "__main__":
+    main()
