@@ -55,9 +55,9 @@ def fit(
     """Return the posterior of a spec given runs, sampled.
 
     The convergence checks of `scalebayes.diagnose` are made for every fit. Where they fail,
-    sampling is repeated with twice the tuning, and with smaller steps and twice the draws where it
-    diverged or three times the draws where not, twice at most. `Fit.metadata` counts the attempts,
-    and the last one is returned either way.
+    sampling is repeated, twice at most: with twice the tuning, with twice the draws where it
+    diverged and three times the draws where not, and with smaller steps where it diverged or is
+    repeated once more. `Fit.metadata` counts the attempts, and the last one is returned either way.
 
     Parameters
     ----------
@@ -214,24 +214,24 @@ def _sample_until_the_gate_passes(
         one_chain = settings["chains"] == 1  # which cannot pass, however long
         if partial or kept.gate.ok or one_chain:
             break
-        settings = _more_careful(settings, kept.gate)
+        settings = _more_careful(settings, kept.gate, attempt)
     assert kept is not None  # the first attempt either raised or was kept
     return kept
 
 
-def _more_careful(settings: dict[str, Any], gate: Diagnosis) -> dict[str, Any]:
-    """Return settings for a retry: twice the tuning, and smaller steps or more draws.
+def _more_careful(settings: dict[str, Any], gate: Diagnosis, attempt: int) -> dict[str, Any]:
+    """Return settings for a retry: twice the tuning, and more draws, smaller steps or both.
 
     Steps that were small enough are left alone: smaller ones take longer, and give no more
-    effective draws.
+    effective draws. They were not where the sampler diverged, and perhaps not where more draws did
+    not help: chains can stick without diverging.
     """
+    diverged = any(message.code == "DIVERGENCES" for message in gate.messages)
     careful = settings | {"tune": 2 * settings["tune"]}
-    if any(message.code == "DIVERGENCES" for message in gate.messages):
+    careful["draws"] = (2 if diverged else 3) * settings["draws"]
+    if diverged or attempt > 1:
         missed = 1 - settings["target_accept"]
         careful["target_accept"] = 1 - missed / 3
-        careful["draws"] = 2 * settings["draws"]
-    else:
-        careful["draws"] = 3 * settings["draws"]
     return careful
 
 

@@ -169,16 +169,19 @@ def test_one_chain_is_not_tried_again(load_public):
 
 
 @pytest.mark.parametrize(
-    ("codes", "draws", "target_accept"),
+    ("codes", "attempt", "draws", "target_accept"),
     [
-        (["DIVERGENCES", "ESS_BULK"], 2000, 1 - 0.05 / 3),
-        (["R_HAT"], 3000, 0.95),
-        (["TREE_DEPTH"], 3000, 0.95),
+        (["DIVERGENCES", "ESS_BULK"], 1, 2000, 1 - 0.05 / 3),
+        (["R_HAT"], 1, 3000, 0.95),
+        (["TREE_DEPTH"], 1, 3000, 0.95),
+        (["R_HAT"], 2, 3000, 1 - 0.05 / 3),
     ],
 )
-def test_steps_get_smaller_only_where_a_fit_diverged(codes, draws, target_accept):
+def test_steps_get_smaller_where_a_fit_diverged_or_more_draws_did_not_help(
+    codes, attempt, draws, target_accept
+):
     gate = Diagnosis(tuple(Message(code, "failed", "") for code in codes), pd.DataFrame())
-    settings = _more_careful({"draws": 1000, "tune": 600, "target_accept": 0.95}, gate)
+    settings = _more_careful({"draws": 1000, "tune": 600, "target_accept": 0.95}, gate, attempt)
     assert settings == {"draws": draws, "tune": 1200, "target_accept": pytest.approx(target_accept)}
 
 
