@@ -88,7 +88,8 @@ def _prior_conflicts(fit: Fit) -> Iterator[Message]:
         text = (
             f"{name}: the posterior median lies {side} the central 98% of its prior "
             f"(prior probability beyond it {share:.1%}). The prior and the runs disagree, and the "
-            "answers are a compromise: check the units of the table and the reason of the prior"
+            "answers are a compromise: check the columns of the table, runs that stray, and the "
+            "reason of the prior"
         )
         yield Message("PRIOR_CONFLICT", "warning", text)
 
@@ -104,7 +105,7 @@ def _noise_conflict(fit: Fit) -> Iterator[Message]:
     text = (
         f"sigma: the noise scale of the posterior, {np.median(sigma):.2%}, is {ratio:.1f} times "
         f"that of the same law fitted by least squares, {point.noise_scale:.2%}. The priors keep "
-        "the law away from the runs: check the units of the table and the priors"
+        "the law away from the runs: check the columns of the table and the priors"
     )
     yield Message("PRIOR_CONFLICT", "warning", text)
 

@@ -26,7 +26,7 @@ FAR_OUTSIDE = 0.25
 """Distance outside the range of an input, in decades, above which OUTSIDE is reported."""
 INTERVAL_LEVELS = [0.05, 0.5, 0.95]
 """Lower end, median and upper end of the 90% intervals that LAWS_DISAGREE compares."""
-REFERENCE_METHODS = ("chinchilla", "coupled")
+REFERENCE_METHODS = ("coupled-drift", "chinchilla")
 """Models whose measured coverage is reported for models that were not measured."""
 
 

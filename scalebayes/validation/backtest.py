@@ -236,12 +236,16 @@ class Backtest:
                 f"most, and those only {coverage[widest]:.0%}"
             )
         best = min(usable, key=lambda method: crps[method])
-        chosen, why = best, f"its CRPS is the least of {_methods_in_words(len(usable))}"
+        chosen, why = best, f"its CRPS is the least of {len(usable)} methods"
         if first in usable and first != best and crps[first] <= CLOSE * crps[best]:
             chosen, why = first, f"its CRPS is within {CLOSE - 1:.0%} of the least ({best}'s)"
-        text = (
-            f"Use {chosen} on {where}: {why}, and its 90% intervals covered {coverage[chosen]:.0%}"
-        )
+        covered = f"its 90% intervals covered {coverage[chosen]:.0%}"
+        if len(usable) > 1:
+            text = f"Use {chosen} on {where}: {why}, and {covered}"
+        elif len(coverage) > 1:
+            text = f"Use {chosen} on {where}: {covered}"
+        else:
+            text = f"Use {chosen} on {where}: {covered}; no other method was scored"
         refused = [method for method in coverage if method not in usable]
         if refused:
             text += f"; those of {', '.join(refused)} covered less than {LEAST_COVERAGE:.0%}"
@@ -541,10 +545,6 @@ def _intervals(shares: Any, trainings: Iterable[int]) -> tuple[list[float], list
         lows.append(low)
         highs.append(high)
     return lows, highs
-
-
-def _methods_in_words(number: int) -> str:
-    return "1 method" if number == 1 else f"{number} methods"
 
 
 def _crps_ratios(means: pd.DataFrame, baseline: str, keys: list[str]) -> pd.DataFrame:

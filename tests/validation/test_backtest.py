@@ -312,8 +312,13 @@ def scored(coverage, crps):
         (
             {"default": 0.9, "sharp": 0.5},
             {"default": 0.03, "sharp": 0.01},
-            "Use default on this table: its CRPS is the least of 1 method, and its 90% intervals "
-            "covered 90%; those of sharp covered less than 75%",
+            "Use default on this table: its 90% intervals covered 90%; those of sharp covered less "
+            "than 75%",
+        ),
+        (
+            {"default": 0.9},
+            {"default": 0.03},
+            "Use default on this table: its 90% intervals covered 90%; no other method was scored",
         ),
         (
             {"default": 0.6, "sharp": 0.5},
