@@ -126,8 +126,14 @@ def provenance_of_fit(fit: Fit, span: float) -> Provenance:
 
 
 def keys_of_table(fit: Fit) -> tuple[str, str]:
-    """Return the name and the first digits of the hash of a fit's runs, which identify them."""
-    return fit.runs.name, fit.runs.hash[:HASH_DIGITS]
+    """Return the name and the first digits of the hash of a fit's runs, which identify them.
+
+    The runs of a group go by the name of the whole table.
+    """
+    name = fit.runs.name
+    if fit.view is not None:
+        name = name.removesuffix(f", {fit.view.group}")
+    return name, fit.runs.hash[:HASH_DIGITS]
 
 
 def combine(

@@ -23,6 +23,7 @@ from scalebayes.fitting.samplers import STATS, named
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.likelihood import make_likelihood
+from scalebayes.posterior.provenance import provenance
 from scalebayes.specs.pooling import read_grouping, variable_names
 from scalebayes.specs.population import pooled_prior_draws, turn, turn_back
 from tests.fixtures import data_of, fit_of, normalised, pooled_spec
@@ -317,6 +318,12 @@ def make_pooled(runs, seed):
         {"partial": False, "gate_failures": [], "hashes": hashes, "seed": 0}
     )
     return sb.Fit(spec, runs, tree)
+
+
+def test_the_measured_coverage_of_a_group_leaves_out_the_table_of_all_groups(pooled):
+    whole = provenance(sb.predict(sb.new_group(pooled), N=1e12, D=1e13)).tables
+    assert provenance(sb.predict(sb.group(pooled, "pythia"), N=1e12, D=1e13)).tables[0] == whole[0]
+    assert whole[0] == PILE.name == "pile2023"
 
 
 def test_a_group_answers_with_its_own_parameters_and_runs(pooled):
