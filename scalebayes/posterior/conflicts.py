@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PRIOR_TAILS = (0.01, 0.99)
 """Quantiles of the prior beyond which the median of the posterior is in conflict with it."""
+MANY_TIMES = 1000
+"""Ratio of noise scales from which on its size tells nothing: losses without noise."""
 LARGE_SIGMA = 3.0
 """Ratio of the posterior's noise scale to that of least squares above which they conflict."""
 LEAST_QUANTILE = 0.05
@@ -102,8 +104,9 @@ def _noise_conflict(fit: Fit) -> Iterator[Message]:
     ratio = float(np.median(sigma)) / point.noise_scale
     if ratio < LARGE_SIGMA or np.quantile(sigma, LEAST_QUANTILE) < point.noise_scale:
         return
+    times = f"{ratio:.1f}" if ratio < MANY_TIMES else f"more than {MANY_TIMES}"
     text = (
-        f"sigma: the noise scale of the posterior, {np.median(sigma):.2%}, is {ratio:.1f} times "
+        f"sigma: the noise scale of the posterior, {np.median(sigma):.2%}, is {times} times "
         f"that of the same law fitted by least squares, {point.noise_scale:.2%}. The priors keep "
         "the law away from the runs: check the columns of the table and the priors"
     )

@@ -24,6 +24,8 @@ SMALL_NOISE_SCALE = 0.01
 """Noise scale of log loss below which small residuals may be mistaken for good forecasts."""
 FAR_OUTSIDE = 0.25
 """Distance outside the range of an input, in decades, above which OUTSIDE is reported."""
+ONE_COMPUTE = 0.05
+"""Decades of compute that runs of one sweep may span, by rounding of N and D."""
 INTERVAL_LEVELS = [0.05, 0.5, 0.95]
 """Lower end, median and upper end of the 90% intervals that LAWS_DISAGREE compares."""
 REFERENCE_METHODS = ("coupled-drift", "chinchilla")
@@ -66,7 +68,14 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
 def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:
     """Yield warnings of the distance beyond the runs."""
     furthest, span = _furthest(answer), provenance(answer).span
-    if furthest > span:
+    if furthest > span and span < ONE_COMPUTE:
+        text = (
+            f"{furthest:.1f} decades beyond the runs, which all have about one compute: such a "
+            "sweep shows how the loss depends on the split of a budget, and little of how it falls "
+            "with the budget"
+        )
+        yield Message("FAR_BEYOND", "warning", text)
+    elif furthest > span:
         text = (
             f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the "
             f"{span:.1f} decades that the runs span. On public tables, forecasts further beyond "

@@ -72,6 +72,18 @@ def test_distance_is_told_by_decades_and_by_the_span_of_the_runs(planted, span, 
     assert set(codes(sb.frontier(fit, C=1e21 * 10**decades))) == expected
 
 
+@pytest.mark.parametrize("rounding", [0.0, 0.01])
+def test_runs_of_one_compute_are_told_to_show_one_sweep(planted, rounding):
+    rng = np.random.default_rng(0)
+    N = np.geomspace(1e8, 1e10, 12)
+    D = 1e20 / N * np.exp(rounding * rng.standard_normal(12))
+    loss = LAW(N, D, **TRUTH) * np.exp(0.02 * rng.standard_normal(12))
+    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), name="one sweep")
+    for answer in (at(planted(runs=runs), 1e22), sb.frontier(planted(runs=runs), C=1e22)):
+        (message,) = [each for each in sb.caveats(answer) if each.code == "FAR_BEYOND"]
+        assert "which all have about one compute" in message.text
+
+
 def test_a_limit_is_told(planted):
     (message,) = sb.caveats(sb.predict(planted(), N=1e9, D=np.inf))
     assert message.code == "NOT_VALIDATED"
