@@ -197,13 +197,24 @@ def run_nutpie(
     except (AttributeError, TypeError, ValueError) as error:
         raise FitError(f"nutpie does not take these arguments of the sampler: {error}") from error
     except RuntimeError as error:
-        raise FitError(f"nutpie stopped: {error}") from error
+        raise FitError(_why_nutpie_stopped(error)) from error
     except BaseException as error:
         # A panic of nutpie's Rust side is no subclass of Exception.
         if type(error).__name__ != "PanicException":
             raise
         raise FitError(f"the sampler failed inside nutpie: {error}") from None
     return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
+
+
+def _why_nutpie_stopped(error: RuntimeError) -> str:
+    """Return the reason in words, without the backtrace of nutpie's Rust side."""
+    reason = str(error).partition("Stack backtrace")[0]
+    if "initialization points failed" in reason:
+        return (
+            "the sampler found no place to start: the posterior density is zero at every point that "
+            "it tried. Priors that exclude the losses of the table do that"
+        )
+    return f"nutpie stopped: {' '.join(reason.split())}"
 
 
 def trim(raw: xr.DataTree, draws: int) -> tuple[xr.DataTree, bool]:

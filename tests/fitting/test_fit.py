@@ -12,6 +12,7 @@ import scalebayes as sb
 from scalebayes.fitting import samplers
 from scalebayes.fitting.fit import _more_careful
 from scalebayes.fitting.graph import pymc_model
+from scalebayes.fitting.samplers import _why_nutpie_stopped
 from scalebayes.messages import Message
 from scalebayes.posterior.diagnostics import Diagnosis
 from scalebayes.utils.progress import Progress
@@ -183,6 +184,31 @@ def test_steps_get_smaller_where_a_fit_diverged_or_more_draws_did_not_help(
     gate = Diagnosis(tuple(Message(code, "failed", "") for code in codes), pd.DataFrame())
     settings = _more_careful({"draws": 1000, "tune": 600, "target_accept": 0.95}, gate, attempt)
     assert settings == {"draws": draws, "tune": 1200, "target_accept": pytest.approx(target_accept)}
+
+
+NO_START = """All initialization points failed
+
+Caused by:
+    Logp function returned error: ErrorCode(4)
+
+Stack backtrace:
+   0: <unknown>
+  11: clone3
+             at ./misc/../sysdeps/unix/sysv/linux/x86_64/clone3.S:81:0"""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NO_START, "the sampler found no place to start: the posterior density is zero"),
+        ("a chain\n   failed\nStack backtrace:\n 0: main", "nutpie stopped: a chain failed"),
+    ],
+)
+def test_errors_of_nutpie_are_told_without_its_backtrace(error, words):
+    reason = _why_nutpie_stopped(RuntimeError(error))
+    assert reason.startswith(words)
+    assert "backtrace" not in reason
+    assert "\n" not in reason
 
 
 def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
