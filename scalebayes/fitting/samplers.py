@@ -211,8 +211,8 @@ def _why_nutpie_stopped(error: RuntimeError) -> str:
     reason = str(error).partition("Stack backtrace")[0]
     if "initialization points failed" in reason:
         return (
-            "the sampler found no place to start: the posterior density is zero at every point that "
-            "it tried. Priors that exclude the losses of the table do that"
+            "the sampler found no place to start: the posterior density is zero at every point "
+            "that it tried. Priors that exclude the losses of the table do that"
         )
     return f"nutpie stopped: {' '.join(reason.split())}"
 
