@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 failed convergence checks, 130 int
 Libraries that are slow to import are imported inside the commands that need them.
 """
 
+import signal
+
 # `--help` lists the headings, and the commands under each, in this order.
 # isort: off
 from scalebayes.cli import fitting as fitting
@@ -14,10 +16,17 @@ from scalebayes.cli import planning as planning
 from scalebayes.cli import comparison as comparison
 from scalebayes.cli import validation as validation
 from scalebayes.cli import reports as reports
-from scalebayes.cli.app import app
+from scalebayes.cli.app import INTERRUPTED, app
 # isort: on
 
 
 def main() -> None:
     """Run the `scalebayes` command."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED and hasattr(signal, "pthread_sigmask"):
+            # After an interrupt that passed through `exec`, as in an import, ``python -m`` ends by
+            # a SIGINT of its own in place of this exit code. Blocked, the signal does nothing.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        raise

@@ -262,6 +262,29 @@ def test_interrupt_is_exit_code_130_and_no_trace(tmp_path):
     assert "Traceback" not in errors
 
 
+INTERRUPTED_IMPORT = """
+import sys
+import scalebayes.cli
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "pandas":
+            exec("import signal; signal.raise_signal(signal.SIGINT)")
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["scalebayes", "runs", "hoffmann2022"]
+scalebayes.cli.main()
+"""
+
+
+def test_an_interrupt_of_an_import_is_exit_code_130_too(tmp_path):
+    """``python -m`` would end itself by SIGINT for an interrupt that passed through `exec`."""
+    (tmp_path / "interrupted_import.py").write_text(INTERRUPTED_IMPORT)
+    command = [sys.executable, "-m", "interrupted_import"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
