@@ -37,7 +37,7 @@ import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.errors import FitError, GateWarning
+from scalebayes.errors import FitError, GateWarning, QueryError
 from scalebayes.fitting.many.workers import Workers, connected
 from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
@@ -202,7 +202,14 @@ def optimum(
     start = law.optimise(BUDGET / 6, parameters)
     if drift is not None:
         curve = Curve(law, parameters, drift=drift)
-        return optimal_sizes(curve, np.array([BUDGET]), sb.SIX_ND)[:, 0]
+        try:
+            return optimal_sizes(curve, np.array([BUDGET]), sb.SIX_ND)[:, 0]
+        except QueryError:
+            # The truth lies beyond the sizes that are searched: below or above those of all draws.
+            small, large = 1e-6 * start, 1e6 * start
+            at = np.concatenate([small, large])
+            losses = curve.log_loss_shared(at, sb.SIX_ND.affordable_tokens(at, BUDGET))[0]
+            return np.array([0.0 if losses[0] < losses[1] else np.inf])
     if spec.discrepancy is None:
         return start
     basis = spec.observation.basis(runs)

@@ -80,6 +80,28 @@ def test_an_interpolated_draw_is_the_one_computed_at_each_place(discrepant, budg
     np.testing.assert_allclose(quick, slow, atol=3e-4)  # against draws of 0.01
 
 
+class Valleys:
+    """Draws whose loss along a budget has its minimum at a size of their own."""
+
+    def __init__(self, log_sizes):
+        self.log_sizes = log_sizes
+
+    def log_loss_shared(self, N, D):
+        return (np.log(N) - self.log_sizes[:, None]) ** 2
+
+
+def test_a_few_draws_without_an_optimum_near_stand_at_the_end_of_the_search():
+    log_sizes = np.random.default_rng(0).normal(np.log(1e10), 0.3, 1000)
+    log_sizes[:5] = np.log(1e25)
+    start = np.full(1000, 1e10)
+    found = expected_optimum.expected_optimum(Valleys(log_sizes), start, 6e40, sb.SIX_ND)
+    np.testing.assert_allclose(np.log(found[5:]), log_sizes[5:], atol=0.02)
+    np.testing.assert_allclose(found[:5], 1e13, rtol=1e-6)
+    log_sizes[:20] = np.log(1e25)
+    with pytest.raises(sb.QueryError, match=r"within 3 decades .* in 2% of the draws"):
+        expected_optimum.expected_optimum(Valleys(log_sizes), start, 6e40, sb.SIX_ND)
+
+
 @pytest.mark.parametrize("budget", [1e19, 1e21, 1e25])
 def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budget):
     curve = curve_of(discrepant, "expected")
