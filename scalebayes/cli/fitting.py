@@ -53,6 +53,8 @@ def runs(
     as_json: bool = JSON,
 ) -> None:
     """List the published tables, or check a table of runs and report how it was read."""
+    from scalebayes.display.terminal import wrap
+
     if runs is None:
         print_frame(sb.list_runs(), as_json)
         return
@@ -60,7 +62,7 @@ def runs(
     if as_json:
         typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
-        typer.echo("\n".join([str(table), *map(str, sb.check_runs(table))]))
+        typer.echo("\n".join([str(table), *map(wrap, sb.check_runs(table))]))
 
 
 @command(MOST_USED)

@@ -14,6 +14,7 @@ import xarray as xr
 
 from scalebayes.data.trainings import replicate_messages, shared_training_messages
 from scalebayes.display import html
+from scalebayes.display.terminal import wrap
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import SAMPLED, Fit, draws
 from scalebayes.posterior.stated import (
@@ -73,7 +74,7 @@ class Diagnosis:
         return not any(message.level == "failed" for message in self.messages)
 
     def __str__(self) -> str:
-        return "\n".join([self._verdict(), *(f"  {message}" for message in self.messages)])
+        return "\n".join([self._verdict(), *map(wrap, self.messages)])
 
     __repr__ = __str__
 

@@ -23,6 +23,7 @@ from scalebayes.data.metrics import LOSS, short_amount
 from scalebayes.data.subsets import MIN_TRAINING_RUNS, SHARES, Split, make_splits
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.display import html
+from scalebayes.display.terminal import wrap
 from scalebayes.errors import GateWarning, QueryError
 from scalebayes.fitting.fit import fit
 from scalebayes.fitting.many.fit_many import fit_all
@@ -253,7 +254,7 @@ class Backtest:
 
     def __repr__(self) -> str:
         table = readable(self.table()).to_string()
-        found = map(str, self.messages)
+        found = map(wrap, self.messages)
         return "\n".join([f"{self.sentence()}.", table, *found, f"{self.recommendation()}."])
 
     def _repr_html_(self) -> str:

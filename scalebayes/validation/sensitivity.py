@@ -72,7 +72,7 @@ class Sensitivity:
     messages: tuple[Message, ...]
 
     def __repr__(self) -> str:
-        return "\n".join([f"{self.table!r}", *map(str, self.messages)])
+        return "\n".join([f"{self.table!r}", *map(wrap, self.messages)])
 
     def _repr_html_(self) -> str:
         return html.panel(
