@@ -18,7 +18,7 @@ from scalebayes.units import format_quantity, share_in_words
 if TYPE_CHECKING:
     import pandas as pd
 
-VALIDATED = 2.5
+VALIDATED = 2.4
 """Largest distance beyond the runs, in decades, at which public tables can check forecasts."""
 SMALL_NOISE_SCALE = 0.01
 """Noise scale of log loss below which small residuals may be mistaken for good forecasts."""
@@ -38,7 +38,7 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     Returns
     -------
     tuple of Message
-        FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.5 decades
+        FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.4 decades
         beyond them. OUTSIDE_N, OUTSIDE_D and so on: no more compute than the runs, but N, D or
         another input outside their range. LAWS_DISAGREE: two models of an average whose 90%
         intervals do not overlap. CALIBRATION: the share of held-out losses of public tables that

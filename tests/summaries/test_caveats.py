@@ -61,8 +61,8 @@ def test_among_the_runs_there_is_nothing_to_say(planted):
         (3.0, 0.9, {"CALIBRATION"}),
         (1.0, 0.9, {"CALIBRATION"}),
         (1.0, 1.1, {"CALIBRATION", "FAR_BEYOND"}),
-        (3.0, 2.4, {"CALIBRATION"}),
-        (3.0, 2.6, {"CALIBRATION", "NOT_VALIDATED"}),
+        (3.0, 2.3, {"CALIBRATION"}),
+        (3.0, 2.5, {"CALIBRATION", "NOT_VALIDATED"}),
         (2.0, 2.6, {"CALIBRATION", "NOT_VALIDATED", "FAR_BEYOND"}),
     ],
 )
