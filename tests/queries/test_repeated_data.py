@@ -235,10 +235,11 @@ def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers
     """
     spec, alpha = sb.read_model("data-constrained"), PAPER["alpha"]
     held = {"L_inf": PAPER["E"], "alpha_N": alpha, "alpha_D": alpha}
+    references = {"N_c": 1e9, "D_c": 2e10}
     held |= {"N_c": PAPER["A"] / 1e9**alpha, "D_c": PAPER["B"] / 2e10**alpha}
     tight = {
         name: sb.Prior(
-            dist="LogNormal", median=float(v), sigma=0.003, at=spec.priors[name].at, reason="held"
+            dist="LogNormal", median=float(v), sigma=0.003, at=references.get(name), reason="held"
         )
         for name, v in held.items()
     }
