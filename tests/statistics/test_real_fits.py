@@ -133,17 +133,21 @@ def normal_priors(model):
 
 
 def quadrature(runs):
-    """Posterior of size-floor with Normal noise on a grid of L_inf, size, alpha_N and sigma.
+    """Posterior of size-floor with Normal noise on a grid of L_inf, loss, slope and sigma.
 
-    The size is that of the term at the geometric mean of N.
+    Loss T = L_inf + R and slope G = alpha R are those at the geometric mean of N. The runs know
+    them to a percent or so, whatever the floor is, and a grid must be finer than that.
     """
     typical, centre = (np.exp(np.log(x).mean()) for x in (runs.loss, runs.N))
-    L_inf = np.linspace(0.005, 1.7, 90)[:, None, None, None]
-    size = np.exp(np.linspace(np.log(0.2), np.log(5.0), 90))[None, :, None, None]
-    alpha = np.exp(np.linspace(np.log(0.02), np.log(1.5), 90))[None, None, :, None]
+    # The log of a floor near zero has a long tail, in which a grid of even steps has no points.
+    floors = np.concatenate([np.geomspace(1e-7, 0.02, 20), np.linspace(0.04, 1.7, 80)])
+    L_inf, width = floors[:, None, None, None], np.gradient(floors)[:, None, None, None]
+    size = typical * np.linspace(0.94, 1.06, 90)[None, :, None, None] - L_inf
+    slope = np.exp(np.linspace(np.log(0.1), np.log(0.5), 90))[None, None, :, None]
+    alpha = slope / size
     sigma = np.exp(np.linspace(np.log(0.002), np.log(0.3), 30))[None, None, None, :]
-    log_density = stats.beta.logpdf(L_inf / typical, 1.0, 2.0)
-    log_density = log_density + stats.lognorm.logpdf(size, 1.0, scale=0.5 * typical) + np.log(size)
+    log_density = np.log(width) + stats.beta.logpdf(L_inf / typical, 1.0, 1.0)
+    log_density = log_density + stats.lognorm.logpdf(size, 1.3, scale=0.3 * typical)
     log_density = log_density + stats.lognorm.logpdf(alpha, 0.7, scale=0.4) + np.log(alpha)
     log_density = log_density + stats.lognorm.logpdf(sigma, 1.0, scale=0.01) + np.log(sigma)
     for N, loss in zip(runs.N, runs.loss, strict=True):
