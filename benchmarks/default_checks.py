@@ -10,19 +10,16 @@ effective sample size, and the most evaluations of the density that one draw too
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from dev_tables import ROOT, TABLES, whole_sweeps
+from dev_tables import SHARED, TABLES, whole_sweeps
 
 import scalebayes as sb
 from scalebayes.posterior.diagnostics import diagnose
 
-SHARED = Path(os.environ.get("SCALEBAYES_SHARED_DATA", ROOT.parent / "shared" / "data"))
 PETA = 1e15
 """Factor of the column of compute of the case that is stated in petaFLOP."""
 CASES = {
@@ -50,10 +47,12 @@ def main() -> None:
     seeds = range(parser.parse_args().seeds)
     rows = []
     for runs in [*dev_sweeps(), *cases()]:
-        rows.append(fit_with(runs, seeds))
-        print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
-    failed = sum(row["failed"] != "none" for row in rows)
-    print(f"{failed} of {len(rows)} tables failed a check with some seed")
+        row = fit_with(runs, seeds)
+        rows.append(row)
+        print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False))
+    print(f"{table['failed fits'].sum()} of {table['fits'].sum()} fits failed a check")
 
 
 def dev_sweeps() -> Iterator[sb.Runs]:
@@ -82,21 +81,24 @@ def cases() -> Iterator[sb.Runs]:
 
 def fit_with(runs: sb.Runs, seeds: range) -> dict[str, object]:
     """Return what became of the default fits of a table, one a seed."""
-    failed: set[str] = set()
-    attempts, effective, evaluations = [], [], []
+    failures, attempts, effective, evaluations = [], [], [], []
     for seed in seeds:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # checks that fail are counted here
             fit = sb.fit(runs, seed=seed, progress=False)
-        failed.update(fit.gate_failures)
+        failures.append(fit.gate_failures)
         attempts.append(fit.metadata["attempts"])
-        effective.append(diagnose(fit).table[["ess_bulk", "ess_tail"]].to_numpy().min())
+        ess = diagnose(fit).table[["ess_bulk", "ess_tail"]]
+        effective.append(ess.to_numpy().min())
         evaluations.append(fit.tree["sample_stats"]["n_steps"].values.mean())
+    codes = {code for each in failures for code in each}
     return {
         "table": runs.name,
         "runs": len(runs),
         "model": fit.spec.name,
-        "failed": ", ".join(sorted(failed)) or "none",
+        "fits": len(failures),
+        "failed fits": sum(bool(each) for each in failures),
+        "codes": " ".join(sorted(codes)) or "-",
         "repeated": sum(attempt > 1 for attempt in attempts),
         "least ESS": round(min(effective)),
         "steps a draw": round(max(evaluations)),

@@ -10,6 +10,11 @@ known and y = g, so that tau and y do not depend on each other (Papaspiliopoulos
 runs show the slope of a path on average over the table, and not the slope at the centre, hence the
 shear with the weights w.
 
+Where a law has a floor, its share of the loss bends the reducible part: a higher floor with larger
+exponents where the loss is low is nearly the same curve. So z is also moved by what keeps the curve
+where it is when the floor changes (`_steeper`, `_steeper_at`): of the path along the loss, or of
+the only path of a law of one input.
+
 References
 ----------
 Papaspiliopoulos, Roberts and Skoeld (2007), A general framework for the parametrization of
@@ -18,7 +23,7 @@ hierarchical models, doi:10.1214/088342307000000014.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,30 +212,22 @@ class DriftingLaw(Observation):
         """Add the paths with their prior to the model that is being built, and return them."""
         inputs, shears = {}, {}
         for axis in self.axes:
-
-            def follow_floor(z: Symbol, axis: str = axis) -> Symbol:
-                if f"profile_{axis}" not in data:
-                    return z
+            steeper = None
+            if f"profile_{axis}" in data:
                 phi = pm.math.sigmoid(coordinates["logit_phi"])
                 steeper = _steeper(pm, data[f"profile_{axis}"], phi)
-                return z + data[f"follow_{axis}"] @ steeper / parameters["tau"]
-
             tau = parameters["tau"], float(TAU["median"])
-            g = self._add_path(pm, data, axis, tau, follow_floor)
+            g = self._add_path(pm, data, axis, tau, steeper)
             inputs[axis] = pm.math.exp(g)
             shears[axis] = (data[f"shear_{axis}"] * g).sum()
         loss = None
         if self.bends_loss:
-            tau = parameters["tau_loss"], float(TAU_LOSS["median"])
-
-            def follow(z: Symbol) -> Symbol:
-                if "follow_loss" not in data:
-                    return z
+            steeper = None
+            if "at_loss" in data:
                 phi = pm.math.sigmoid(coordinates["logit_phi"])
-                steeper = _steeper_loss(pm, data["at_loss"], phi)
-                return z + data["follow_loss"] @ steeper / parameters["tau_loss"]
-
-            g = self._add_path(pm, data, "loss", tau, follow)
+                steeper = _steeper_at(pm, data["at_loss"], phi)
+            tau = parameters["tau_loss"], float(TAU_LOSS["median"])
+            g = self._add_path(pm, data, "loss", tau, steeper)
             loss = pm.math.exp(g)
             shears["loss"] = (data["shear_loss"] * g).sum()
         return Drifting(inputs, loss, shears)
@@ -241,7 +238,7 @@ class DriftingLaw(Observation):
         data: Symbols,
         name: str,
         tau: tuple[Symbol, float],
-        z_of: Callable[[Symbol], Symbol],
+        steeper: Symbol | None,
     ) -> Symbol:
         """Add one path with its prior to the model that is being built, and return g, (knots,).
 
@@ -253,15 +250,18 @@ class DriftingLaw(Observation):
             The path's quantity, or "loss".
         tau
             How far it drifts, and the median of that.
-        z_of
-            From y times its power of tau to the standard Normal z.
+        steeper
+            g at the knots by which the path follows the floor, (knots,), if it does.
         """
         size, median = tau
         told = data[f"told_{name}"]
         entries = told.get_value().size
         y = pm.Flat(f"y_{name}", shape=entries, initval=np.zeros(entries))
         log_ratio = pm.math.log(size / median)
-        z = pm.Deterministic(f"path_{name}", z_of(y * pm.math.exp(-told * log_ratio)))
+        z = y * pm.math.exp(-told * log_ratio)
+        if steeper is not None:
+            z = z + data[f"follow_{name}"] @ steeper / size
+        z = pm.Deterministic(f"path_{name}", z)
         log_prior = -0.5 * (z**2).sum() - log_ratio * told.sum()
         pm.Potential(f"prior_of_path_{name}", log_prior)
         return size * (data[f"turned_{name}"] @ z)
@@ -423,21 +423,25 @@ def _steeper(pm: Any, profile: Symbol, phi: Symbol) -> Symbol:
     The local exponent is the slope of the loss over what lies above the floor. So a higher floor is
     made up for by larger exponents where the loss is low.
     """
-    above = profile - phi
-    above = (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
+    above = _smoothly_positive(pm, profile - phi)
     return pm.math.log(profile * (1.0 - phi) / above)
 
 
-def _steeper_loss(pm: Any, distances: Symbol, phi: Symbol) -> Symbol:
+def _steeper_at(pm: Any, distances: Symbol, phi: Symbol) -> Symbol:
     """Return g at the knots of the loss that keeps a curve where it is, whatever the floor's share.
 
-    phi: floor's share of the loss at the centre. With `TYPICAL_FLOOR`, g is 0.
+    distances: of the knots from the centre, along the log of the reducible loss. phi: floor's share
+    of the loss at the centre. The curve is that of `TYPICAL_FLOOR`, with which g is 0.
     """
     typical = TYPICAL_FLOOR
     reducible = pm.math.exp(distances * (1.0 - phi) / (1.0 - typical))
-    above = typical + (1.0 - typical) * reducible - phi
-    above = (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
+    above = _smoothly_positive(pm, typical + (1.0 - typical) * reducible - phi)
     return pm.math.log((1.0 - phi) * reducible / above)
+
+
+def _smoothly_positive(pm: Any, above: Symbol) -> Symbol:
+    """Return what lies above the floor, or a small positive number where nothing does."""
+    return (above + pm.math.sqrt(above**2 + LEAST_REDUCIBLE**2)) / 2
 
 
 def _told(effects: np.ndarray) -> np.ndarray:

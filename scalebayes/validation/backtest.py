@@ -530,7 +530,10 @@ def score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
 
 
 def _distinct(scores: pd.DataFrame, column: str, keys: list[str]) -> pd.Series[int]:
-    """Return the number of distinct runs or trainings in each group; ids are those of a table."""
+    """Return the number of distinct runs or trainings in each group.
+
+    column: their ids, which are unique within a table.
+    """
     distinct = scores.drop_duplicates([*keys, "table", column])
     return distinct.groupby(keys, observed=True).size()
 
