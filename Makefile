@@ -15,8 +15,8 @@ unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help:
 	@echo 'make demo     fit a published table: estimates, predictions and the frontier in demo/'
-	@echo 'make test     the checks below, and the quick and standard tests (about 5 minutes)'
-	@echo 'make test-all the checks below, and all tests (about 13 minutes)'
+	@echo 'make test     the checks below, and the quick and standard tests (about 10 minutes)'
+	@echo 'make test-all the checks below, and all tests (about 30 minutes)'
 	@echo 'make quick    the quick tests alone: nothing is sampled'
 	@echo 'make check    ruff, mypy and the directions of imports'
 	@echo 'make docs     the pages as a site, in docs/_build/html'

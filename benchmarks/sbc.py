@@ -146,7 +146,7 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1], drift)
     # A discrepancy that is not sampled is integrated out of the likelihood.
-    given = delta[:-1] if spec.observation.samples_discrepancy else 0.0
+    given = delta[:-1] if spec.observation.traits.samples_discrepancy else 0.0
     truth["log_likelihood"] = log_likelihood(spec, runs, truth, given)
     return truth, runs
 
@@ -229,7 +229,7 @@ def log_likelihood(
     law, noise = spec.law_object, spec.noise_object
     column = {name: value[:, None] for name, value in values.items()}
     residual = law.log_residual(runs, column) - delta
-    if spec.observation.runs_are_independent:
+    if spec.observation.traits.runs_are_independent:
         return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
     at = points(spec, runs.table)
     spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
@@ -249,7 +249,7 @@ def thin(fit: sb.Fit) -> sb.Fit:
     groups = {"posterior": xr.Dataset(kept, labels)}
     if GROUP in fit.tree.children:
         groups[GROUP] = thinned_paths(fit, every, labels)
-    elif fit.spec.observation.samples_discrepancy:
+    elif fit.spec.observation.traits.samples_discrepancy:
         delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
         groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
     tree = xr.DataTree.from_dict(groups)
@@ -485,44 +485,56 @@ def summarise(spec: Spec) -> dict[str, Any]:
     """A row of the table of docs/sbc.md; empty if no replicate has a fit."""
     everything = read_results(spec)
     table = everything[~everything["gate"].str.startswith("NO FIT")]
-    n, names = len(table), quantities(table)
-    if n == 0:
+    if table.empty:
         return {}
+    about = {"spec": f"`{spec.name}`", "hash": spec.hash[:8], "replicates": len(table)}
+    seconds = table["seconds"].astype(float).median()
+    costs = {"no fit": len(everything) - len(table), "seconds each": f"{seconds:.2f}"}
+    return about | _ranks(table) | _intervals(table) | _gates(table) | costs
+
+
+def _ranks(table: pd.DataFrame) -> dict[str, str]:
+    """How far ranks are from uniform. Each quantity has its share of one percent (Bonferroni)."""
+    names, n = quantities(table), len(table)
     p_values, deviations = {}, {}
     for name in names:
         ranks = table[name].to_numpy(int)
         p_values[name] = p_value(ranks)
         deviations[name] = np.abs(counts(ranks) / n - EDGES).max()
-    worst = min(p_values, key=lambda name: p_values[name])
     furthest = max(deviations, key=lambda name: deviations[name])
-    # Each quantity has its share of one percent (Bonferroni).
     level = 0.01 / len(names)
     lower, upper = simultaneous_band(n, 1 - level)
-    outside_names = [name for name, p in p_values.items() if p < level]
-    covered = holding(table)
-    least = min(covered, key=lambda name: covered[name])
-    most = max(covered, key=lambda name: covered[name])
-    failures = table["gate"].str.split().explode().value_counts()
-    codes = [f"{code} {count}" for code, count in failures.items() if code]
     half_width = (upper - lower).max() / 2 / n
+    worst = min(p_values, key=lambda name: p_values[name])
     smallest_p = min(1.0, len(names) * p_values[worst])
-    share_failed = (table["gate"] != "").mean()
-    share_repeated = (table["attempts"] > 1).mean()
-    seconds = table["seconds"].astype(float).median()
+    outside = [name for name, p in p_values.items() if p < level]
     return {
-        "spec": f"`{spec.name}`",
-        "hash": spec.hash[:8],
-        "replicates": n,
         "largest deviation": f"{deviations[furthest]:.3f} ({furthest})",
         "band, half width": f"{half_width:.3f}",
         "smallest p (Bonferroni)": f"{smallest_p:.2g} ({worst})",
-        "outside": ", ".join(outside_names) or "none",
-        "90% intervals hold": f"{covered[least]:.1%} ({least}) to {covered[most]:.1%} ({most})",
+        "outside": ", ".join(outside) or "none",
+    }
+
+
+def _intervals(table: pd.DataFrame) -> dict[str, str]:
+    """The quantities that 90% intervals hold least and most often."""
+    covered = holding(table)
+    least = min(covered, key=lambda name: covered[name])
+    most = max(covered, key=lambda name: covered[name])
+    span = f"{covered[least]:.1%} ({least}) to {covered[most]:.1%} ({most})"
+    return {"90% intervals hold": span}
+
+
+def _gates(table: pd.DataFrame) -> dict[str, str]:
+    """Shares of fits that failed their convergence checks and that were repeated."""
+    failures = table["gate"].str.split().explode().value_counts()
+    codes = [f"{code} {count}" for code, count in failures.items() if code]
+    share_failed = (table["gate"] != "").mean()
+    share_repeated = (table["attempts"] > 1).mean()
+    return {
         "gate failed": f"{share_failed:.1%}",
         "codes": ", ".join(codes) or "-",
         "repeated": f"{share_repeated:.1%}",
-        "no fit": len(everything) - n,
-        "seconds each": f"{seconds:.2f}",
     }
 
 

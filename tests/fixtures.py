@@ -226,7 +226,7 @@ def fit_of(model, runs, gate_failures=(), **draws):
     spec = sb.read_model(model)
     if spec.drift is not None:
         draws |= paths_from_prior(spec, runs, next(iter(draws.values())).shape)
-    elif spec.observation.samples_discrepancy and "weights" not in draws:
+    elif spec.observation.traits.samples_discrepancy and "weights" not in draws:
         draws["weights"] = likely_weights(spec, runs, draws)
     shape = next(iter(draws.values())).shape
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}

@@ -146,8 +146,10 @@ def _choose_model(
 
     A model named beside --prior-from must have the law, noise and discrepancy of that fit.
     """
+    from scalebayes.specs.defaults import DEFAULT
+
     if prior_from is None:
-        return model or "default"  # scalebayes.specs.defaults.DEFAULT
+        return model or DEFAULT
     source = sb.load(prior_from)
     if model is not None and not _same_structure(sb.read_model(model), source.spec):
         raise typer.BadParameter(

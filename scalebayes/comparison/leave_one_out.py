@@ -68,7 +68,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
         spec, runs = self.whole.spec, self.whole.runs
         posterior = idata__i["posterior"].to_dataset()
         delta: np.ndarray | float = 0.0
-        if spec.observation.samples_discrepancy:
+        if spec.observation.traits.samples_discrepancy:
             kept = replace(runs, table=runs.table.drop(runs.table.index[excluded_obs]))
             refit = Fit(spec, kept, idata__i)
             shape = (*posterior["sigma"].shape, len(runs))

@@ -144,19 +144,25 @@ def _fit(
     posterior = to_table(sampled["posterior"].to_dataset(), spec, normalised.units)
     sampled["posterior"] = xr.DataTree(posterior)
     tree = _tree(sampled, spec, runs, seed)
-    metadata = {
+    what_was_fitted = {
+        "hashes": {"spec": spec.hash, "runs": runs.hash},
+        "units": asdict(normalised.units),
+    }
+    how_it_was_sampled = {
         "seed": int(seed),
         "asked": settings,
         "sampler": kept.settings,  # of the last attempt: a retry changes what was asked
-        "attempts": kept.attempt,
-        "partial": kept.partial,
-        "gate_failures": [message.code for message in kept.gate.messages],
-        "hashes": {"spec": spec.hash, "runs": runs.hash},
-        "units": asdict(normalised.units),
         "versions": _versions() | sampler.versions,
-        "seconds": round(time.perf_counter() - started, 2),
         **sampler.about,
     }
+    failed_checks = [message.code for message in kept.gate.messages]
+    how_it_went = {
+        "attempts": kept.attempt,
+        "partial": kept.partial,
+        "gate_failures": failed_checks,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    metadata = what_was_fitted | how_it_was_sampled | how_it_went
     # Arguments of the sampler may be of any type: what JSON does not know becomes text.
     tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
     return Fit(spec, runs, tree), kept.gate

@@ -151,7 +151,7 @@ def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
         gradient=slopes,
         kept=dict(zip(keep, kept, strict=True)),
         initial=start,
-        skipped_rewrites=spec.observation.skipped_rewrites,
+        skipped_rewrites=spec.observation.traits.skipped_rewrites,
     )
 
 

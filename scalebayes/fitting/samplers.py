@@ -157,7 +157,7 @@ def engine(spec: Spec, runs: Runs) -> Engine:
     """Return the compiled model of a spec, compiled or taken from this process."""
     key = structure(spec, runs)
     if key not in COMPILED:
-        keep = [*variable_names(spec), *spec.observation.kept]
+        keep = [*variable_names(spec), *spec.observation.traits.kept]
         try:
             ours = KernelSampler(kernel(spec, runs, keep, key))
             ours.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it

@@ -154,10 +154,12 @@ def next_runs(
         "target": question.words,
         "at": question.at,
     }
+    in_the_end = question.say(table["width"].iloc[-1])
+    spent = format_quantity(table["cost"].sum())
     title = (
         f"Runs for {question.words}: the {100 * ci_prob:g}% equal-tailed interval is "
-        f"{question.say(now)} now, {question.say(table['width'].iloc[-1])} expected after "
-        f"{_count_runs(len(chosen))} of {format_quantity(table['cost'].sum())} FLOP in all"
+        f"{question.say(now)} now, {in_the_end} expected after "
+        f"{_count_runs(len(chosen))} of {spent} FLOP in all"
     )
     return Plan(table, title, (*_remaining_width(question, ci_prob), *_gate_notes(fit)))
 

@@ -173,15 +173,25 @@ def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     if not misses:
         return ()
     worst = min(misses, key=lambda miss: miss.p_value)
-    forecast, loss = ("low", "above") if worst.mean > 0 else ("high", "below")
-    text = (
-        f"fitted by least squares to the {worst.fitted} runs up to {worst.along} = "
-        f"{format_quantity(worst.largest)}, {law.name} predicts the {worst.predicted} runs beyond "
-        f"too {forecast}: {worst.share:.0%} of the losses lie {loss} the forecast, by "
-        f"{abs(worst.mean):.1%} on average, where the noise scale is {worst.noise:.1%}. Beyond "
-        f"all runs the loss may lie {loss} the forecast too: compare models by `backtest`"
+    return (Message("ONE_SIDED", "warning", _say_one_sided(worst, law)),)
+
+
+def _say_one_sided(miss: Miss, law: Law) -> str:
+    """Return the text of a ONE_SIDED warning."""
+    forecast, loss = ("low", "above") if miss.mean > 0 else ("high", "below")
+    what_was_tried = (
+        f"fitted by least squares to the {miss.fitted} runs up to {miss.along} = "
+        f"{format_quantity(miss.largest)}, {law.name} predicts the {miss.predicted} runs beyond "
+        f"too {forecast}"
     )
-    return (Message("ONE_SIDED", "warning", text),)
+    what_was_seen = (
+        f"{miss.share:.0%} of the losses lie {loss} the forecast, by {abs(miss.mean):.1%} on "
+        f"average, where the noise scale is {miss.noise:.1%}"
+    )
+    what_follows = (
+        f"Beyond all runs the loss may lie {loss} the forecast too: compare models by `backtest`"
+    )
+    return f"{what_was_tried}: {what_was_seen}. {what_follows}"
 
 
 @dataclass(frozen=True)
@@ -253,14 +263,16 @@ def _miss(runs: Runs, law: Law, along: str) -> Miss | None:
         return None
     missed = log_loss[~is_fitted] - point.log_law(later)
     mean = float(missed.mean())
+    is_to_that_side = np.sign(missed) == np.sign(mean)
+    noise = np.hypot(errors.sigma, errors.omega)
     return Miss(
         along=along,
         largest=float(values[is_fitted].max()),
         fitted=int(is_fitted.sum()),
         predicted=len(missed),
         mean=mean,
-        noise=float(np.hypot(errors.sigma, errors.omega)),
-        share=float(np.mean(np.sign(missed) == np.sign(mean))),
+        noise=float(noise),
+        share=float(is_to_that_side.mean()),
         p_value=_p_value(runs, point, is_fitted, errors, mean),
     )
 

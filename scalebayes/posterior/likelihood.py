@@ -257,7 +257,7 @@ def make_likelihood(fit: Fit) -> Likelihood:
     delta = np.broadcast_to(observation.delta_at_runs(fit.tree, fit.runs), shape)
     residual, known = residuals(fit), fit.discrepancy
     residual = residual - delta.reshape(residual.shape)
-    if not observation.runs_are_independent:
+    if not observation.traits.runs_are_independent:
         assert known is not None  # the discrepancy is why they are not
         return DependentRuns(residual, known)
     drawn = noise_parameters(fit)

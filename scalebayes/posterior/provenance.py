@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -113,12 +113,14 @@ def provenance_of_fit(fit: Fit, span: float) -> Provenance:
     for x in fit.spec.law_object.inputs:
         values = getattr(fit.runs, x)
         ranges[x] = (float(values.min()), float(values.max()))
+    spec_hash = fit.spec.hash[:HASH_DIGITS]
+    noise_scale = np.median(noise_parameters(fit)["sigma"])
     return Provenance(
         models=(fit.spec.name,),
-        spec_hashes=(fit.spec.hash[:HASH_DIGITS],),
+        spec_hashes=(spec_hash,),
         failures=fit.gate_failures,
         span=span,
-        noise_scale=float(np.median(noise_parameters(fit)["sigma"])),
+        noise_scale=float(noise_scale),
         ranges=ranges,
         tables=keys_of_table(fit),
         conflicts=fit.conflicts,
@@ -151,37 +153,45 @@ def combine(
     weights
         The weight of each in an average; None where the answers stand side by side.
     """
-    records = {label: provenance(answer) for label, answer in answers.items()}
+    by_label = {label: provenance(answer) for label, answer in answers.items()}
+    records = list(by_label.values())
     failures: list[str] = []
-    for label, record in records.items():
+    for label, record in by_label.items():
         prefix = f"{label}: " if weights is None else ""
         failures += [f"{prefix}{code}" for code in record.failures]
 
     tables: list[str] = []
-    for record in records.values():
+    for record in records:
         tables += record.tables
 
-    keys = [record.calibration_key for record in records.values()]
+    keys = [record.calibration_key for record in records]
     hashes = tuple(key for key in keys if key is not None)
     if weights is None:
-        models = [record.name for record in records.values()]
-        hashes = tuple(dict.fromkeys(hashes))
+        models = [record.name for record in records]
+        hashes = _distinct(hashes)
     else:
-        models = list(records)
+        models = list(by_label)
         # Coverage was measured for equal weights, of averages whose every model is known.
         if len(set(weights)) > 1 or None in keys:
             hashes = ()
+    shortest_span = min(record.span for record in records)
+    least_noise = min(record.noise_scale for record in records)
     return Provenance(
-        models=tuple(dict.fromkeys(models)),
+        models=_distinct(models),
         spec_hashes=hashes,
-        failures=tuple(dict.fromkeys(failures)),
-        span=min(record.span for record in records.values()),
-        noise_scale=min(record.noise_scale for record in records.values()),
-        ranges=_common_ranges(list(records.values())),
-        tables=tuple(dict.fromkeys(tables)),
-        conflicts=_all_conflicts(records),
+        failures=_distinct(failures),
+        span=shortest_span,
+        noise_scale=least_noise,
+        ranges=_common_ranges(records),
+        tables=_distinct(tables),
+        conflicts=_all_conflicts(by_label),
         is_average=weights is not None,
     )
+
+
+def _distinct[T](entries: Iterable[T]) -> tuple[T, ...]:
+    """Return the distinct entries in the order of their first appearance."""
+    return tuple(dict.fromkeys(entries))
 
 
 def _all_conflicts(records: Mapping[str, Provenance]) -> tuple[Message, ...]:
@@ -193,7 +203,7 @@ def _all_conflicts(records: Mapping[str, Provenance]) -> tuple[Message, ...]:
                 found.append(message)
             else:
                 found.append(replace(message, text=f"{label}: {message.text}"))
-    return tuple(dict.fromkeys(found))
+    return _distinct(found)
 
 
 def _common_ranges(records: Sequence[Provenance]) -> dict[str, tuple[float, float]]:

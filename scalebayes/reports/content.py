@@ -173,7 +173,7 @@ def _keys(fits: Mapping[str, Fit], sections: tuple[Section, ...]) -> list[str]:
     for fit in fits.values():
         keys.extend(fit.spec.law_object.references)
         keys.extend(entry.source for entry in fit.spec.published)
-        keys.extend(fit.spec.observation.references)
+        keys.extend(fit.spec.observation.traits.references)
     # R-hat with effective sample sizes, and the divergences of Hamiltonian Monte Carlo.
     keys += ["vehtari2021", "betancourt2016"]
     for section in sections:

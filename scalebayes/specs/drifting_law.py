@@ -45,7 +45,7 @@ from scalebayes.specs.drift import (
     Paths,
 )
 from scalebayes.specs.noise import DefaultPrior
-from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols
+from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols, Traits
 
 TAU: DefaultPrior = {
     "dist": "LogNormal",
@@ -75,6 +75,9 @@ TYPICAL_FLOOR = 0.4
 """Floor's share of the loss at the centre at which they are laid out."""
 LEAST_REDUCIBLE = 0.05
 """Least reducible loss of a run over that at the centre, for the layout."""
+SKIPPED_REWRITES = ("local_greedy_distributor", "dot_diag_to_elemwise")
+"""PyTensor's rewrites of products of sums and of diagonal matrices, which find nothing in the graph
+and take six times as long as all others together."""
 
 
 @dataclass(frozen=True)
@@ -87,21 +90,25 @@ class DriftingLaw(Observation):
         Name of the law.
     """
 
-    references = ("ramsay1988", "kennedy2001", "papaspiliopoulos2007")
-
     law: str
-    # Some fifty coordinates, laid out to depend little on each other: a low-rank mass matrix would
-    # take longer to learn than it saves.
-    tune = 1000
-    adaptation = "draw_diag"
-    samples_discrepancy = True
-    # Of products of sums, and of diagonal matrices: six times as long as all others together.
-    skipped_rewrites = ("local_greedy_distributor", "dot_diag_to_elemwise")
 
     @property
-    def target_accept(self) -> float:  # type: ignore[override]
-        """Acceptance rate of the sampler: curves that bend to their floor need small steps."""
-        return 0.9 if self.bends_loss else 0.97
+    def traits(self) -> Traits:
+        """Some fifty coordinates, laid out to depend little on each other.
+
+        A low-rank mass matrix would take longer to learn than it saves. With one input, curves that
+        bend to their floor need smaller steps.
+        """
+        return Traits(
+            tune=1000,
+            target_accept=0.9 if self.bends_loss else 0.97,
+            adaptation="draw_diag",
+            samples_discrepancy=True,
+            kept=tuple(f"path_{name}" for name in self.paths),
+            references=("ramsay1988", "kennedy2001", "papaspiliopoulos2007"),
+            amplitudes=("tau", "tau_loss") if self.bends_loss else ("tau",),
+            skipped_rewrites=SKIPPED_REWRITES,
+        )
 
     @property
     def law_object(self) -> Law:
@@ -120,21 +127,15 @@ class DriftingLaw(Observation):
         return len(self.law_object.inputs) > 1
 
     @property
-    def amplitudes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Parameters that say how far the paths drift."""
-        return ("tau", "tau_loss") if self.bends_loss else ("tau",)
+    def paths(self) -> tuple[str, ...]:
+        """Names of the paths: the axes, and "loss"."""
+        return (*self.axes, "loss") if self.bends_loss else self.axes
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:
         """Default priors of the parameters that are not the law's."""
         own = {"tau": TAU, "tau_loss": TAU_LOSS} if self.bends_loss else {"tau": TAU}
         return {**self.noise.priors, **own}
-
-    @property
-    def kept(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Variables of the graph that a fit needs beside the parameters: the paths."""
-        names = [*self.axes, "loss"] if self.bends_loss else self.axes
-        return tuple(f"path_{name}" for name in names)
 
     def knots(self, runs: Runs) -> dict[str, Knots]:
         """Return the knots of each path on a table, by quantity and "loss"."""

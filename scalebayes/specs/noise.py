@@ -47,23 +47,31 @@ class Noise(ABC):
 
     Attributes
     ----------
-    label
-        What a person calls this noise, as in "Student-t noise".
-    priors
-        Default prior of each parameter, by name.
     pymc
         Name of the distribution in PyMC, which takes ``mu`` and `pymc_arguments`.
     integrates_discrepancy
         Whether a Gaussian process on the log loss integrates out of the likelihood in closed form.
-    alternative
-        Name of the noise that a sensitivity check sets beside this one.
     """
 
-    label: ClassVar[str]
-    priors: ClassVar[Mapping[str, DefaultPrior]]
     pymc: ClassVar[str]
     integrates_discrepancy: ClassVar[bool] = False
-    alternative: ClassVar[str] = "normal"
+
+    # A subclass states these as attributes of the class, or computes them.
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What a person calls this noise, as in "Student-t noise"."""
+
+    @property
+    @abstractmethod
+    def priors(self) -> Mapping[str, DefaultPrior]:
+        """Default prior of each parameter, by name."""
+
+    @property
+    def alternative(self) -> str:
+        """Name of the noise that a sensitivity check sets beside this one."""
+        return "normal"
 
     def pymc_arguments(self, *args: Any, **parameters: Any) -> dict[str, Any]:
         """Return the arguments of PyMC's distribution other than ``mu``."""
@@ -112,10 +120,11 @@ def register[T: type[Noise]](name: str, noise: T) -> T:
     """
     if name in NOISES:
         raise TypeError(f"a noise is called '{name}' already: {type(NOISES[name]).__name__}")
-    parameters = [*noise.priors]
+    made = noise()
+    parameters = [*made.priors]
     if parameters[:1] != ["sigma"]:
         raise TypeError(f"the first parameter of a noise is sigma; '{name}' has {parameters}")
-    NOISES[name] = noise()
+    NOISES[name] = made
     return noise
 
 

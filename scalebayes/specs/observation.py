@@ -17,7 +17,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -46,6 +46,10 @@ type Draws = Mapping[str, np.ndarray]
 
 SAMPLED = "discrepancy"
 """Group of a fit's tree that holds a sampled discrepancy: delta at the runs, (chain, draw, run)."""
+REFERENCES = ("kennedy2001",)
+"""Keys of the papers behind a discrepancy."""
+AMPLITUDES = ("eta",)
+"""Parameters that are the standard deviation of a discrepancy."""
 
 
 class Bends:
@@ -62,13 +66,11 @@ class Bends:
 
 
 @dataclass(frozen=True)
-class Observation(ABC):
-    """Distribution of the log losses of a table given the law's curve.
+class Traits:
+    """What the sampler, and whoever uses its draws, needs to know of an observation.
 
     Attributes
     ----------
-    noise
-        The noise of each run.
     tune, target_accept, adaptation
         Settings of the sampler that suit this kind of posterior.
     samples_discrepancy
@@ -86,16 +88,33 @@ class Observation(ABC):
         PyTensor's rewrites that find nothing in the graph, and take long.
     """
 
+    tune: int
+    target_accept: float
+    adaptation: str
+    samples_discrepancy: bool = False
+    runs_are_independent: bool = True
+    kept: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    amplitudes: tuple[str, ...] = ()
+    skipped_rewrites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation(ABC):
+    """Distribution of the log losses of a table given the law's curve.
+
+    Attributes
+    ----------
+    noise
+        The noise of each run.
+    """
+
     noise: Noise
-    tune: ClassVar[int]
-    target_accept: ClassVar[float]
-    adaptation: ClassVar[str]
-    samples_discrepancy: ClassVar[bool] = False
-    runs_are_independent: ClassVar[bool] = True
-    kept: ClassVar[tuple[str, ...]] = ()
-    references: ClassVar[tuple[str, ...]] = ()
-    amplitudes: ClassVar[tuple[str, ...]] = ()
-    skipped_rewrites: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What the sampler, and whoever uses its draws, needs to know."""
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:
@@ -209,10 +228,10 @@ class Observation(ABC):
 class NoiseOnly(Observation):
     """The law is exact: log losses are independent around its curve."""
 
-    # Few parameters, some of them correlated, which a low-rank mass matrix learns.
-    tune = 600
-    target_accept = 0.95
-    adaptation = "low_rank"
+    @property
+    def traits(self) -> Traits:
+        """Few parameters, some of them correlated, which a low-rank mass matrix learns."""
+        return Traits(tune=600, target_accept=0.95, adaptation="low_rank")
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add an observed random variable, the log losses."""
@@ -232,9 +251,6 @@ class WithDiscrepancy(Observation):
     inputs
         Those of the law.
     """
-
-    references = ("kennedy2001",)
-    amplitudes = ("eta",)
 
     kernel: str
     length: float
@@ -271,11 +287,17 @@ class WithDiscrepancy(Observation):
 class IntegratedDiscrepancy(WithDiscrepancy):
     """Normal noise and a discrepancy that is integrated out of the likelihood."""
 
-    # The posterior of the amplitude of an integrated process bends more, and takes smaller steps.
-    tune = 2000
-    target_accept = 0.97
-    adaptation = "low_rank"
-    runs_are_independent = False
+    @property
+    def traits(self) -> Traits:
+        """Small steps, because the posterior of the amplitude of an integrated process bends."""
+        return Traits(
+            tune=2000,
+            target_accept=0.97,
+            adaptation="low_rank",
+            runs_are_independent=False,
+            references=REFERENCES,
+            amplitudes=AMPLITUDES,
+        )
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the marginal log density of the log losses as a potential."""
@@ -326,13 +348,21 @@ class SampledDiscrepancy(WithDiscrepancy):
     The graph has weights of the leading eigenvectors.
     """
 
-    # Some hundred coordinates, all nearly standard Normal: to estimate their correlations would
-    # cost more than it saves.
-    tune = 1000
-    target_accept = 0.97
-    adaptation = "draw_diag"
-    samples_discrepancy = True
-    kept = ("weights",)
+    @property
+    def traits(self) -> Traits:
+        """Some hundred coordinates, all nearly standard Normal.
+
+        To estimate their correlations would cost more than it saves.
+        """
+        return Traits(
+            tune=1000,
+            target_accept=0.97,
+            adaptation="draw_diag",
+            samples_discrepancy=True,
+            kept=("weights",),
+            references=REFERENCES,
+            amplitudes=AMPLITUDES,
+        )
 
     def make_basis(
         self, distances: Mapping[str, np.ndarray], centres: Mapping[str, float]

@@ -156,11 +156,11 @@ class Shared(Pooling):
 
     def sampler_settings(self) -> dict[str, Any]:
         """Return the settings that suit the noise and the discrepancy."""
-        kind = self.spec.observation
+        traits = self.spec.observation.traits
         return {
-            "tune": kind.tune,
-            "target_accept": kind.target_accept,
-            "adaptation": kind.adaptation,
+            "tune": traits.tune,
+            "target_accept": traits.target_accept,
+            "adaptation": traits.adaptation,
         }
 
     def prior(self, runs: Runs, draws: int, seed: int) -> xr.Dataset:

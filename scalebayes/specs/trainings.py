@@ -15,7 +15,7 @@ coordinates that are nearly standard Normal whatever omega is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,15 @@ from scalebayes.data.runs import Runs
 from scalebayes.specs.discrepancy import Basis, Conditional, padded
 from scalebayes.specs.drift import Drift
 from scalebayes.specs.noise import DefaultPrior, Noise
-from scalebayes.specs.observation import Bends, Draws, Observation, Symbol, Symbols, add_weights
+from scalebayes.specs.observation import (
+    Bends,
+    Draws,
+    Observation,
+    Symbol,
+    Symbols,
+    Traits,
+    add_weights,
+)
 
 OMEGA: DefaultPrior = {
     "dist": "LogNormal",
@@ -56,17 +64,17 @@ class NewTraining(Noise):
     of_run: Noise
 
     @property
-    def label(self) -> str:  # type: ignore[override]
+    def label(self) -> str:
         """What a person calls this noise."""
         return f"{self.of_run.label} noise and an offset of each training"
 
     @property
-    def priors(self) -> Mapping[str, DefaultPrior]:  # type: ignore[override]
+    def priors(self) -> Mapping[str, DefaultPrior]:
         """Default prior of each parameter."""
         return {**self.of_run.priors, "omega": OMEGA}
 
     @property
-    def alternative(self) -> str:  # type: ignore[override]
+    def alternative(self) -> str:
         """Name of the noise that a sensitivity check sets beside that of the runs."""
         return self.of_run.alternative
 
@@ -151,49 +159,14 @@ class SharedTrainings(Observation):
     given_offsets: Observation
 
     @property
-    def tune(self) -> int:  # type: ignore[override]
-        """Tuning draws."""
-        return self.given_offsets.tune
-
-    @property
-    def target_accept(self) -> float:  # type: ignore[override]
-        """Target of the acceptance rate."""
-        return self.given_offsets.target_accept
-
-    @property
-    def adaptation(self) -> str:  # type: ignore[override]
-        """Adaptation of the mass matrix."""
-        return self.given_offsets.adaptation
-
-    @property
-    def samples_discrepancy(self) -> bool:  # type: ignore[override]
-        """Whether the draws contain the discrepancy at the runs."""
-        return self.given_offsets.samples_discrepancy
-
-    @property
-    def runs_are_independent(self) -> bool:  # type: ignore[override]
-        """Whether runs are independent given a draw, its offsets included."""
-        return self.given_offsets.runs_are_independent
-
-    @property
-    def kept(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Variables of the graph that a fit needs beside the parameters."""
-        return (*self.given_offsets.kept, WEIGHTS)
-
-    @property
-    def amplitudes(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Parameters that are the standard deviation of discrepancy, drift and offsets."""
-        return (*self.given_offsets.amplitudes, "omega")
-
-    @property
-    def skipped_rewrites(self) -> tuple[str, ...]:  # type: ignore[override]
-        """PyTensor's rewrites that find nothing in the graph, and take long."""
-        return self.given_offsets.skipped_rewrites
-
-    @property
-    def references(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Keys of the papers behind it."""
-        return self.given_offsets.references
+    def traits(self) -> Traits:
+        """Those without offsets, with the weights and the amplitude of the offsets added."""
+        of_rest = self.given_offsets.traits
+        return replace(
+            of_rest,
+            kept=(*of_rest.kept, WEIGHTS),
+            amplitudes=(*of_rest.amplitudes, "omega"),
+        )
 
     @property
     def priors(self) -> dict[str, DefaultPrior]:

@@ -240,13 +240,12 @@ class Backtest:
         chosen, why = best, f"its CRPS is the least of {len(usable)} methods"
         if first in usable and first != best and crps[first] <= CLOSE * crps[best]:
             chosen, why = first, f"its CRPS is within {CLOSE - 1:.0%} of the least ({best}'s)"
-        covered = f"its 90% intervals covered {coverage[chosen]:.0%}"
+        reasons = [f"its 90% intervals covered {coverage[chosen]:.0%}"]
         if len(usable) > 1:
-            text = f"Use {chosen} on {where}: {why}, and {covered}"
-        elif len(coverage) > 1:
-            text = f"Use {chosen} on {where}: {covered}"
-        else:
-            text = f"Use {chosen} on {where}: {covered}; no other method was scored"
+            reasons.insert(0, why)
+        text = f"Use {chosen} on {where}: {', and '.join(reasons)}"
+        if len(coverage) == 1:
+            text += "; no other method was scored"
         refused = [method for method in coverage if method not in usable]
         if refused:
             text += f"; those of {', '.join(refused)} covered less than {LEAST_COVERAGE:.0%}"
@@ -514,19 +513,18 @@ def score_split(split: Split, name: str, drawn: Drawn) -> pd.DataFrame:
     decades = np.log10(held_out.C / split.train.C.max())
     table = held_out.table[["N", "D", "C", "loss"]].reset_index()
     source = "training" if "training" in held_out.table else "run"
-    training = held_out.table.reset_index()[source]
-    return table.assign(
-        training=training,
-        table=held_out.name,
-        split=split.label,
-        train_runs=len(split.train),
-        method=name,
-        **score(drawn.losses, held_out.loss),
-        decades_beyond=decades,
-        distance_ratio=decades / max(split.span, LEAST_SPAN),
-        scatter=drawn.scatter,
-        gate_failed=drawn.gate_failed,
-    )
+    table["training"] = held_out.table.reset_index()[source]
+    table["table"] = held_out.name
+    table["split"] = split.label
+    table["train_runs"] = len(split.train)
+    table["method"] = name
+    for measure, values in score(drawn.losses, held_out.loss).items():
+        table[measure] = values
+    table["decades_beyond"] = decades
+    table["distance_ratio"] = decades / max(split.span, LEAST_SPAN)
+    table["scatter"] = drawn.scatter
+    table["gate_failed"] = drawn.gate_failed
+    return table
 
 
 def _distinct(scores: pd.DataFrame, column: str, keys: list[str]) -> pd.Series[int]:

@@ -91,7 +91,7 @@ class LogSize(Decision):
     def expected_without(self, fit: Fit, likelihood: Likelihood, rows: np.ndarray) -> np.ndarray:
         # Given the parameters, the optimum depends on the runs only through an integrated
         # discrepancy, which a query conditions on the table of the fit.
-        if fit.spec.observation.samples_discrepancy:
+        if fit.spec.observation.traits.samples_discrepancy:
             return self.draws(fit)
         return self.draws(without_rows(fit, rows))
 

@@ -137,7 +137,7 @@ def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
     stated = stated_logs(fit)
     shape = next(iter(stated.values())).shape
     log_prior = {name: log_density(fit, name, value) for name, value in stated.items()}
-    for name in fit.spec.observation.amplitudes:
+    for name in fit.spec.observation.traits.amplitudes:
         # A column for what the parameter is the size of.
         log_prior[f"given {name}"] = power_of_size(fit, name, stated[name])
     groups = {

@@ -97,7 +97,7 @@ def sensitivity(
     progress: bool | None = None,
     **sampler: Any,
 ) -> Sensitivity:
-    """Shifts of a decision when the noise, the discrepancy or the priors are changed.
+    """Shifts of a decision when the noise, the drift, the discrepancy or the priors are changed.
 
     The runs are fitted again under other noise, by the law alone, and with every prior twice as
     wide (`scalebayes.specs.priors`). Where exponents drift, they drift half and twice as far, and a

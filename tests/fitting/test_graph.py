@@ -80,7 +80,7 @@ def test_density_and_gradient_are_finite_at_the_start(name, graphs):
     logp, gradient = density(point)
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
-    assert len(gradient) == len(spec.priors) + RANK * spec.observation.samples_discrepancy
+    assert len(gradient) == len(spec.priors) + RANK * spec.observation.traits.samples_discrepancy
 
 
 @EVERY
@@ -90,7 +90,9 @@ def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
     spec = SPECS[name]
     sizes = {v.name: v.type.shape for v in [*model.deterministics, *model.free_RVs]}
     assert set(spec.priors) <= sizes.keys()
-    vectors = {"v": (RANK,), "weights": (RANK,)} if spec.observation.samples_discrepancy else {}
+    vectors = {}
+    if spec.observation.traits.samples_discrepancy:
+        vectors = {"v": (RANK,), "weights": (RANK,)}
     assert {name: shape for name, shape in sizes.items() if shape} == vectors
     assert {v.name for v in model.data_vars} == set(data_of(A, spec))
 
@@ -214,7 +216,7 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
             # What the files of accuracies state, and the default.
             scale = 0.2 if law.response == "odds" else None
             expected += student_t_density(point, residual, scale)
-        elif not spec.observation.runs_are_independent:
+        elif not spec.observation.traits.runs_are_independent:
             expected += gp_density(point, residual, runs)
         else:
             expected += sampled_density(point, residual, runs)

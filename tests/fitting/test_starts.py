@@ -26,7 +26,7 @@ def bound(model, rows):
         drawn.assign(loss=drawn["loss"] * np.exp(0.003 * rng.standard_normal(rows))), "long"
     )
     runs, spec = normalised(runs, model)
-    keep = [*variable_names(spec), *spec.observation.kept]
+    keep = [*variable_names(spec), *spec.observation.traits.kept]
     return kernel(spec, runs, keep, structure(spec, runs)).bind(sampler_data(runs, spec))
 
 

@@ -121,7 +121,8 @@ def test_what_lies_beyond_the_runs_does_not_change_the_loss_of_a_run():
         f"g_{name}": (("chain", "draw", f"knot_{name}"), rng.standard_normal((1, 20, len(knots))))
         for name, knots in observation.knots(runs).items()
     }
-    taus = {name: (("chain", "draw"), np.full((1, 20), 0.3)) for name in observation.amplitudes}
+    tau = ("chain", "draw"), np.full((1, 20), 0.3)
+    taus = dict.fromkeys(observation.traits.amplitudes, tau)
     tree = xr.DataTree.from_dict(
         {"posterior": xr.Dataset(taus, labels), GROUP: xr.Dataset(paths, labels)}
     )

@@ -418,14 +418,14 @@ def test_the_readme_has_every_key_and_name():
 def test_a_discrepancy_integrates_out_under_normal_noise_and_is_sampled_under_other(tmp_path):
     other = read_model("coupled-discrepancy")
     normal = read_text(tmp_path, text_of("coupled-discrepancy").replace('"student_t"', '"normal"'))
-    assert not normal.observation.runs_are_independent
-    assert not normal.observation.samples_discrepancy
-    assert other.observation.runs_are_independent
-    assert other.observation.samples_discrepancy
+    assert not normal.observation.traits.runs_are_independent
+    assert not normal.observation.traits.samples_discrepancy
+    assert other.observation.traits.runs_are_independent
+    assert other.observation.traits.samples_discrepancy
     assert other.scatter_names == ("sigma", "nu", "eta")
     law = read_model("coupled")
-    assert law.observation.runs_are_independent
-    assert not law.observation.samples_discrepancy
+    assert law.observation.traits.runs_are_independent
+    assert not law.observation.traits.samples_discrepancy
 
 
 def test_published_data_stay_data():

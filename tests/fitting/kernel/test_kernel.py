@@ -55,7 +55,7 @@ def spec_of(name):
 
 def kernel_of(name, runs=A):
     runs, spec = normalised(runs, spec_of(name))
-    keep = [*variable_names(spec), *spec.observation.kept]
+    keep = [*variable_names(spec), *spec.observation.traits.kept]
     return kernel.kernel(spec, runs, keep, structure(spec, runs))
 
 
@@ -70,7 +70,8 @@ def empty_cache(tmp_path, monkeypatch):
 def test_kernel_of_one_table_is_pytensors_function_on_another(name):
     """Compiled on fewer rows, called on 53; undefined where PyTensor's density is undefined."""
     spec = spec_of(name)
-    bound = kernel_of(name, C if spec.observation.samples_discrepancy else A).bind(data_of(B, spec))
+    compiled_on = C if spec.observation.traits.samples_discrepancy else A
+    bound = kernel_of(name, compiled_on).bind(data_of(B, spec))
     reference = reference_function(symbols(*normalised(B, spec), [*bound.layout.kept]))
     n, finite = len(bound.layout.entries), []
     widths = [0.1, 1.0, 1.0, 3.0, 10.0, 100.0, 1000.0]
