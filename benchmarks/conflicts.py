@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 import scalebayes as sb
-from scalebayes.data.monotone import rises
+from scalebayes.data.findings.monotone import rises
 from scalebayes.posterior.conflicts import one_sided
 
 TRUTH = sb.LAWS["additive"].from_notation(

@@ -41,7 +41,7 @@ import numpy as np
 import pandas as pd
 
 import scalebayes as sb
-from scalebayes.data.columns import plain_name, usual_columns
+from scalebayes.data.tables.columns import plain_name, usual_columns
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.queries.predictive_density import log_predictive_density
 from scalebayes.specs.defaults import default_model

@@ -22,12 +22,12 @@ from .costs.transformers import shape_of as shape_of
 from .costs.transformers import sparse_cost as sparse_cost
 from .costs.transformers import transformer_cost as transformer_cost
 from .data.accuracies import read_scores as read_scores
-from .data.check_runs import check_runs as check_runs
 from .data.exports import read_checkpoints as read_checkpoints
 from .data.exports import read_wandb as read_wandb
-from .data.loss_units import to_nats as to_nats
+from .data.findings.check_runs import check_runs as check_runs
 from .data.runs import Runs as Runs
 from .data.runs import read_runs as read_runs
+from .data.tables.loss_units import to_nats as to_nats
 from .datasets import list_runs as list_runs
 from .datasets import load_runs as load_runs
 from .decisions.decide import decide as decide

@@ -22,6 +22,8 @@ _QUANTITY = re.compile(
 )
 """A quantity as text. Commas must separate thousands: "1,5" may mean 1.5 and must not become 15."""
 
+MOST_CHARACTERS = 100
+"""Characters of a value that an error quotes."""
 LEAST_WITHOUT_SUFFIX = 1e15
 """Size from which `format_quantity` writes an exponent: 1000T, the largest suffix being T."""
 
@@ -56,13 +58,30 @@ def parse_quantity(value: object) -> float:
     elif isinstance(value, bool):  # a bool is a Real, but hardly a quantity
         number = math.nan
     elif isinstance(value, numbers.Real | Decimal):
-        number = float(value)
+        number = _as_float(value)
     if not math.isfinite(number):
         raise ValueError(
-            f"{value!r} is not a quantity: write a finite number as 7e10, "
+            f"{_short(value)} is not a quantity: write a finite number as 7e10, "
             "or with K, M, B or T as 70B or 1.4T"
         )
     return number
+
+
+def _as_float(value: numbers.Real | Decimal) -> float:
+    """Return a number as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _short(value: object) -> str:
+    """Return a value as Python writes it, in at most a hundred characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
 def _parse_text(text: str) -> float:

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalebayes.baselines.from_optima import FEWEST, Optima, extend, resample
-from scalebayes.data.checks import count
 from scalebayes.data.subsets import MAX_C_RATIO, MIN_N_RATIO, MIN_SET_SIZE, isoflop_sets
+from scalebayes.data.tables.checks import count
 from scalebayes.errors import RunsError
 from scalebayes.units import format_quantity
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperArgument, TyperGroup
 
 from scalebayes.cli.bundles import expand
-from scalebayes.cli.inputs import check_files
+from scalebayes.cli.inputs import check_fits
 from scalebayes.errors import GateWarning, ScaleBayesError
 
 # Exit codes besides 0 (done), 1 (error) and 2 (wrong usage).
@@ -152,7 +152,10 @@ def _check_named_files(ctx: Any, name: str, args: list[str]) -> None:
         if is_argument and parameter.type_descriptor.annotation in (Path, list[Path]):
             fits.append(parameter.name)
     with one_message():
-        check_files(values, fits)
+        from scalebayes.cli.tables import check_tables
+
+        check_fits(values, fits)
+        check_tables(values)
 
 
 app = typer.Typer(

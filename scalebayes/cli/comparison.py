@@ -17,7 +17,6 @@ from scalebayes.cli.options import (
     SEED,
     Output,
     PointsOrBudgets,
-    Reading,
     SavedFit,
     Values,
     argument,
@@ -32,6 +31,7 @@ from scalebayes.cli.printing import (
     records,
     warn_of_gate,
 )
+from scalebayes.cli.tables import Reading
 from scalebayes.data.metrics import capitalised, loss_in_words
 
 if TYPE_CHECKING:

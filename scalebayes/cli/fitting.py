@@ -17,14 +17,13 @@ from scalebayes.cli.options import (
     REQUIRED,
     RUNS,
     SEED,
-    FileColumns,
     Output,
-    Reading,
     Values,
     argument,
     option,
 )
 from scalebayes.cli.printing import exit_unless_sound, print_frame, print_sensitivity, print_summary
+from scalebayes.cli.tables import FileColumns, FileUnits, Reading
 
 FITTING = "Data and fitting"
 
@@ -58,7 +57,7 @@ def runs(
     if runs is None:
         print_frame(sb.list_runs(), as_json)
         return
-    table = reading.read(runs)
+    table = reading.read(runs, warn=False)
     if as_json:
         typer.echo(table.table.reset_index().to_json(orient="records"))
     else:
@@ -246,6 +245,7 @@ def fit_scores(
     accuracy: Values = option("--accuracy COLUMN", "Column of accuracies; several are averaged."),
     error: Values = option("--error COLUMN", "Column of errors; several are averaged."),
     percent: bool = option("--percent", "Accuracies and errors are in percent.", False),
+    units: FileUnits,
     seed: int = SEED,
     force: bool = FORCE,
     output: Output,
@@ -254,7 +254,13 @@ def fit_scores(
     if saved is not None:
         check_output(saved, force)
     table = sb.read_scores(
-        scores, loss=loss, accuracy=accuracy or None, error=error or None, percent=percent
+        scores,
+        loss=loss,
+        accuracy=accuracy or None,
+        error=error or None,
+        percent=percent,
+        **units.format(),
+        **units.conventions(),
     )
     say_notes(table.notes)
     result = sb.fit(table, model, seed=seed)
@@ -267,7 +273,9 @@ def fit_scores(
 @command(FITTING)
 def convert(
     *,
-    file: str = argument("FILE", "CSV, TSV, JSON Lines or Parquet."),
+    files: list[str] = argument(
+        "FILE", "CSV, TSV, JSON, JSON Lines or Parquet; several, or a folder, are joined."
+    ),
     target: Path = option("--output -o FILE", "CSV file to write the runs to.", REQUIRED),
     layout: Literal["table", "wandb", "checkpoints"] = option(
         "--format",
@@ -277,12 +285,6 @@ def convert(
     keep: str = option("--keep WHICH", "Checkpoints to keep: final, annealed or all.", "final"),
     tokens_per_step: str | None = option(
         "--tokens-per-step TOKENS", "Batch size, for checkpoints with steps but no tokens."
-    ),
-    loss_unit: str = option(
-        "--loss-unit UNIT", "nats, bits or perplexity, or per byte, such as bits_per_byte.", "nats"
-    ),
-    tokens_per_byte: float | None = option(
-        "--tokens-per-byte RATIO", "Tokens for each byte of the text, such as 0.25."
     ),
     columns: FileColumns,
     force: bool = FORCE,
@@ -298,13 +300,13 @@ def convert(
         raise typer.BadParameter(f"got {target}; write to a .csv file", param_hint="--output")
     check_output(target, force)
     settings = columns.settings()
-    settings |= {"loss_unit": loss_unit, "tokens_per_byte": tokens_per_byte}
+    source = files[0] if len(files) == 1 else files
     if layout == "checkpoints":
-        runs = sb.read_checkpoints(file, keep=keep, tokens_per_step=tokens_per_step, **settings)
+        runs = sb.read_checkpoints(source, keep=keep, tokens_per_step=tokens_per_step, **settings)
     elif layout == "wandb":
-        runs = sb.read_wandb(file, **settings)
+        runs = sb.read_wandb(source, **settings)
     else:
-        runs = sb.read_runs(file, **settings)
+        runs = sb.read_runs(source, **settings)
     say_notes(runs.notes)
     write_whole(target, runs.table.to_csv)
     typer.echo(f"wrote {target}: {runs!r}", err=True)

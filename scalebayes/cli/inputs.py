@@ -13,55 +13,26 @@ import scalebayes as sb
 from scalebayes.errors import ScaleBayesError
 from scalebayes.utils.files import not_there
 
-CHECKED_EARLY = 1_000_000
-"""Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
 
-
-def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
-    """Check the files that a command would read, before anything slow is imported.
-
-    Tables that pandas must read, and long ones, are checked when they are read.
+def check_fits(values: Mapping[str, Any], fits: Iterable[str]) -> None:
+    """Check the fits that a command would read, before anything slow is imported.
 
     Parameters
     ----------
     values
-        Arguments as they were typed; ``runs`` holds tables.
+        Arguments as they were typed.
     fits
         Names of the arguments that hold paths of fits.
 
     Raises
     ------
     ScaleBayesError
-        When a fit or a table does not exist, or a table cannot be used.
+        When a fit does not exist.
     """
     for name in fits:
         for path in map(Path, _as_list(values.get(name))):
             if not path.is_file():
                 raise ScaleBayesError(not_there(path, "no saved fit at"))
-    if values.get("keep_outliers") or values.get("best"):
-        return  # not for files: `Reading.read` refuses them
-    for path in map(Path, _as_list(values.get("runs"))):
-        if path.suffix:
-            _check_table_file(path, values)
-
-
-def _check_table_file(path: Path, values: Mapping[str, Any]) -> None:
-    from scalebayes.data.sources import is_text
-
-    if path.exists() and (not is_text(path) or path.stat().st_size > CHECKED_EARLY):
-        return
-    from scalebayes.data.checks import check_table
-    from scalebayes.data.sources import read_source, short_name
-
-    table, _ = read_source(path)
-    check_table(
-        table,
-        short_name(path.name),
-        parse_roles(values.get("columns")),
-        strict=not values.get("lenient"),
-        skip_incomplete=bool(values.get("skip_incomplete")),
-        metric=values.get("metric"),
-    )
 
 
 def _as_list(names: Any) -> list[str]:
@@ -76,9 +47,17 @@ def say_notes(notes: Iterable[str]) -> None:
         typer.echo(f"note: {note}", err=True)
 
 
+def say_warnings(messages: Iterable[sb.Message]) -> None:
+    """Print messages on stderr."""
+    from scalebayes.display.terminal import wrap
+
+    for message in messages:
+        typer.echo(wrap(message), err=True)
+
+
 def parse_roles(columns: list[str] | None) -> dict[str, Any]:
     """Return the columns by role, from entries such as ``N=n_params``."""
-    from scalebayes.data.columns import LABELS, QUANTITIES
+    from scalebayes.data.tables.columns import LABELS, QUANTITIES
 
     allowed = (*QUANTITIES, *LABELS)
     roles: dict[str, Any] = {}
@@ -91,6 +70,20 @@ def parse_roles(columns: list[str] | None) -> dict[str, Any]:
             )
         roles[role] = column
     return roles
+
+
+def parse_scale(entries: list[str] | None) -> dict[str, str]:
+    """Return the factors by column, from entries such as ``FLOPs (P)=1e15``."""
+    factors: dict[str, str] = {}
+    for entry in entries or []:
+        column, _, factor = entry.rpartition("=")
+        if not column or not factor:
+            raise typer.BadParameter(
+                f"got {entry!r}; write COLUMN=FACTOR, such as 'FLOPs (P)=1e15'",
+                param_hint="--scale",
+            )
+        factors[column] = factor
+    return factors
 
 
 def parse_inputs(entries: list[str]) -> dict[str, list[str]]:

@@ -16,9 +16,7 @@ from scalebayes.cli.inputs import (
     label_files,
     load_group,
     parse_inputs,
-    parse_roles,
     parse_weights,
-    say_notes,
 )
 
 REQUIRED: Any = ...
@@ -75,70 +73,6 @@ class Output:
 
     ci_prob: float = CI_PROB
     as_json: bool = JSON
-
-
-@dataclass(frozen=True)
-class FileColumns:
-    """How the columns and rows of a file are read."""
-
-    columns: Values = option(
-        "--map ROLE=COLUMN",
-        "Column that holds N, D, C, loss, group, run, S, U or E; may be repeated.",
-    )
-    lenient: bool = option(
-        "--lenient", "Report suspicious units and repeated runs as notes, not errors.", False
-    )
-    skip_incomplete: bool = option("--skip-incomplete", "Skip rows with missing values.", False)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the options as arguments of `scalebayes.read_runs`."""
-        return {
-            **parse_roles(self.columns),
-            "strict": not self.lenient,
-            "skip_incomplete": self.skip_incomplete,
-        }
-
-
-@dataclass(frozen=True)
-class Reading(FileColumns):
-    """How a table of runs, a file or a published one, is read."""
-
-    keep_outliers: bool = option(
-        "--keep-outliers", "Keep the rows that the authors of a published table excluded.", False
-    )
-    best: bool = option(
-        "--best",
-        "Keep only the best run at each N and D of a published learning-rate sweep.",
-        False,
-    )
-    metric: str | None = option(
-        "--metric NAME",
-        "Unit of the losses in a file, such as 'word error rate'; by default nats per token if "
-        "they look like it, else loss.",
-    )
-
-    def read(self, runs: str) -> sb.Runs:
-        """Return the table in a file, or a published one; print what was assumed on stderr."""
-        from scalebayes.datasets import TABLES
-
-        settings = self.settings()
-        is_path = bool(Path(runs).suffix) or Path(runs).exists()
-        if is_path and runs not in TABLES:
-            if self.keep_outliers or self.best:
-                raise typer.BadParameter(
-                    "for published tables only, not for a file",
-                    param_hint="--keep-outliers, --best",
-                )
-            table = sb.read_runs(runs, metric=self.metric, **settings)
-        else:
-            if self.columns or self.lenient or self.skip_incomplete or self.metric is not None:
-                raise typer.BadParameter(
-                    "for files only: a published table is read as it is",
-                    param_hint="--map, --lenient, --skip-incomplete, --metric",
-                )
-            table = sb.load_runs(runs, keep_outliers=self.keep_outliers, best=self.best)
-        say_notes(table.notes)
-        return table
 
 
 GROUP: Any = option("--group NAME", "Group of a pooled fit to use.")

@@ -18,7 +18,6 @@ from scalebayes.cli.options import (
     SEED,
     Output,
     PointsOrBudgets,
-    Reading,
     SavedFit,
     Target,
     Values,
@@ -32,6 +31,7 @@ from scalebayes.cli.printing import (
     print_sensitivity,
     records,
 )
+from scalebayes.cli.tables import Reading
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from scalebayes.data.checks import CELL_LENGTH, count
-from scalebayes.data.columns import QUANTITIES, usual_columns, with_usual_name
 from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
-from scalebayes.data.sources import open_table, short_name
+from scalebayes.data.tables.checks import CELL_LENGTH, count
+from scalebayes.data.tables.columns import QUANTITIES, usual_columns, with_usual_name
+from scalebayes.data.tables.loss_units import UNITS, convert_loss
+from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
+from scalebayes.data.tables.unit_names import not_nats
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
@@ -42,12 +43,17 @@ class _Columns(NamedTuple):
 
 
 def read_scores(
-    source: str | os.PathLike[str] | pd.DataFrame,
+    source: Source,
     *,
     loss: str | None = None,
     accuracy: str | Sequence[str] | None = None,
     error: str | Sequence[str] | None = None,
     percent: bool = False,
+    loss_unit: str = "nats",
+    tokens_per_byte: float | None = None,
+    scale: Mapping[str, float | str] | None = None,
+    sep: str | None = None,
+    decimal: str | None = None,
     name: str | None = None,
 ) -> Runs:
     """Return a checked table of models, with the loss and the accuracy of each model.
@@ -57,13 +63,15 @@ def read_scores(
     source
         A file or a table, as `read_runs` takes it.
     loss
-        Column of losses in nats per token; by default the one with a usual name. The losses must be
+        Column of losses in `loss_unit`; by default the one with a usual name. The losses must be
         measured on the same validation text as the losses that will be forecast.
     accuracy, error
         Give at most one of the two: a column of shares between 0 and 1, or several columns, whose
         mean is taken. By default the column with a usual name. An error e is the accuracy 1 - e.
     percent
-        Whether accuracies or errors are in percent.
+        Whether accuracies or errors are in percent. Cells with a % sign always are.
+    loss_unit, tokens_per_byte, scale, sep, decimal
+        As `read_runs` takes them; `scale` may have the column of the loss only.
     name
         Name of the table; by default the name of the file without its ending, or ``scores``.
 
@@ -87,22 +95,21 @@ def read_scores(
     >>> read_scores(table, name="three")
     Runs 'three': 3 runs, loss 2.5 to 3.4, accuracy 0.34 to 0.51
     """
-    frame, origin = open_table(source)
+    frame, raw = open_table(source, FileFormat(sep, decimal))
     if not name:
-        name = short_name(origin) if origin else "scores"
+        name = short_name(raw.origin) if raw.origin else "scores"
     columns = _find_columns(frame, loss, accuracy, error)
     highest_share = 100.0 if percent else 1.0
     kind = "an error" if columns.are_errors else "an accuracy"
     allowed = f"{kind} between 0 and {highest_share:g}"
-    highest_loss = QUANTITIES["loss"].high
-    faults = _check_losses(frame[columns.loss], highest_loss)
+    losses, notes = _losses(frame[columns.loss], loss_unit, tokens_per_byte, scale or {})
+    faults = _check_losses(frame[columns.loss], losses)
     for column in columns.shares:
         faults += _check_shares(frame[column], allowed, highest_share)
     if faults:
         raise RunsError(f"{name}: {count(faults, 'fault')} in {count(frame, 'row')}", faults)
 
-    losses = _numbers(frame[columns.loss])
-    shares = [_numbers(frame[column]) / highest_share for column in columns.shares]
+    shares = [_shares(frame[column], highest_share) for column in columns.shares]
     accuracies = np.mean(shares, axis=0)
     if columns.are_errors:
         accuracies = 1.0 - accuracies
@@ -112,7 +119,31 @@ def read_scores(
         _refuse_shares_as_percent(name, accuracies)
     values = {"loss": losses, "accuracy": accuracies}
     table = pd.DataFrame(values, index=frame.index.astype(str))
-    return Runs(table, name, origin, _notes(columns, percent), NATS_PER_TOKEN)
+    notes = [*raw.notes, *notes, *_notes(columns, percent)]
+    return Runs(table, name, raw.origin, tuple(notes), NATS_PER_TOKEN)
+
+
+def _losses(
+    cells: pd.Series,
+    unit: str,
+    tokens_per_byte: float | None,
+    scale: Mapping[str, float | str],
+) -> tuple[np.ndarray, list[str]]:
+    """Return losses in nats per token, NaN where a cell holds none, and notes of the conversion."""
+    notes = []
+    losses = _numbers(cells)
+    for column, factor in scale.items():
+        if column not in (cells.name, "loss"):
+            raise RunsError(f"scale has {column!r}; only the loss, {cells.name!r}, can be scaled")
+        losses = losses * parse_quantity(factor)
+        notes.append(f"loss is {cells.name} times {factor}")
+    if UNITS.get(unit, UNITS["nats"]).result != NATS_PER_TOKEN:
+        raise RunsError(f"a score depends on a loss in nats per token; {unit} does not become one")
+    is_positive = losses > 0
+    converted = convert_loss(np.where(is_positive, losses, np.nan), unit, tokens_per_byte)
+    if unit != "nats":
+        notes.append(f"loss in nats per token from {cells.name}: {UNITS[unit].formula}")
+    return converted, notes
 
 
 def _notes(columns: _Columns, percent: bool) -> tuple[str, ...]:
@@ -192,27 +223,44 @@ def _number(cell: object) -> float:
         return float("nan")
 
 
-def _check_losses(cells: pd.Series, highest: float) -> list[Fault]:
-    """Return faults of cells that are not numbers strictly between 0 and the highest loss."""
+def _check_losses(cells: pd.Series, losses: np.ndarray) -> list[Fault]:
+    """Return faults of losses that are not strictly between 0 and the highest one."""
+    highest = QUANTITIES["loss"].high
     allowed = f"a loss in nats per token, 0 to {highest:g}"
+    hint = not_nats(str(cells.name))
     faults = []
-    for row, cell, value in zip(cells.index, cells, _numbers(cells), strict=True):
+    for row, cell, value in zip(cells.index, cells, losses, strict=True):
         if not 0 < value < highest:
-            faults.append(Fault(row, str(cells.name), _quote(cell), allowed))
+            faults.append(Fault(row, str(cells.name), _quote(cell), allowed, hint))
     return faults
+
+
+def _shares(cells: pd.Series, highest: float) -> np.ndarray:
+    """Return accuracies or errors as shares, NaN where a cell holds none.
+
+    highest: 100 where numbers without a % sign are in percent, else 1.
+    """
+    shares = []
+    for cell in cells:
+        text = str(cell).strip()
+        if text.endswith("%"):
+            shares.append(_number(text.removesuffix("%")) / 100.0)
+        else:
+            shares.append(_number(cell) / highest)
+    return np.array(shares)
 
 
 def _check_shares(cells: pd.Series, allowed: str, highest: float) -> list[Fault]:
     """Return faults of cells that are not numbers strictly between 0 and the highest share."""
     faults = []
-    for row, cell, value in zip(cells.index, cells, _numbers(cells), strict=True):
-        if 0 < value < highest:
+    for row, cell, share in zip(cells.index, cells, _shares(cells, highest), strict=True):
+        if 0 < share < 1:
             continue
         text = _quote(cell)
         hint = ""
-        if highest == 1.0 and (1 < value <= 100 or "%" in text):
-            hint = "in percent? percent=True (--percent), without % signs"
-        elif value in (0.0, highest):
+        if highest == 1.0 and 1 < share <= 100 and "%" not in text:
+            hint = "in percent? percent=True (--percent)"
+        elif share in (0.0, 1.0):
             hint = "0% and 100% do not determine the curve: leave the row out"
         faults.append(Fault(row, str(cells.name), text, allowed, hint))
     return faults

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,32 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalebayes.data.columns import (
+from scalebayes.data.runs import Runs, read_runs
+from scalebayes.data.tables.columns import (
     NAMES_LISTED,
-    QUANTITIES,
-    ambiguous,
-    usual_columns,
+    STEPS,
+    label,
+    likely_columns,
     with_usual_name,
 )
-from scalebayes.data.runs import Runs, read_runs
-from scalebayes.data.sources import open_table, short_name
+from scalebayes.data.tables.logs import chart_to_rows, is_chart, refuse_logs
+from scalebayes.data.tables.raw_tables import FILE, RawTable
+from scalebayes.data.tables.sources import (
+    FileFormat,
+    Source,
+    as_frame,
+    open_table,
+    read_source,
+    short_name,
+    tidy,
+    with_fields,
+)
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
-type Source = str | os.PathLike[str] | pd.DataFrame
-
-STEPS = (
-    "step",
-    "global step",
-    "_step",
-    "train step",
-    "training step",
-    "steps",
-    "iteration",
-    "iter",
-)
 RATES = ("lr", "learning rate", "train lr", "optimizer lr")
-IDS = ("run", "run id", "run name", "hyper id", "model", "model name", "name", "id")
+IDS = ("run", "run id", "run name", "hyper id", "model", "model name", "name", "id", FILE)
 """Usual names of the columns of a table of checkpoints."""
 ANNEALED = 0.1
 """Share of a run's peak learning rate at or below which a checkpoint counts as annealed."""
@@ -45,12 +42,18 @@ KEPT_TOKENS = "step tokens"
 """Columns that `read_checkpoints` adds: ids of the checkpoints kept, and their tokens."""
 
 
-def read_wandb(source: Source, *, state: str = "finished", **columns: Any) -> Runs:
+def read_wandb(
+    source: Source,
+    *,
+    state: str = "finished",
+    sep: str | None = None,
+    decimal: str | None = None,
+    name_pattern: str | None = None,
+    **columns: Any,
+) -> Runs:
     """Return the runs of a Weights & Biases export that are in one state.
 
-    If no column has a usual name for a role, the part of each name behind a dot or a slash is
-    compared instead, so ``config.model.n_params`` and ``summary.eval/loss`` are recognised. If two
-    columns match one role, choose one.
+    Rows without a loss are skipped, with a note.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ def read_wandb(source: Source, *, state: str = "finished", **columns: Any) -> Ru
     state
         Runs in another ``State`` (crashed, failed, killed, running) are skipped and counted in the
         notes.
+    sep, decimal, name_pattern
+        As `read_runs` takes them.
     columns
         Further arguments of `read_runs`: ``N="config.params"``, ``loss_unit``,
         ``skip_incomplete`` ...
@@ -68,23 +73,34 @@ def read_wandb(source: Source, *, state: str = "finished", **columns: Any) -> Ru
     RunsError
         As `read_runs`, or when no run is in that state.
     """
-    frame, origin = open_table(source)
+    frame, raw = open_table(source, FileFormat(sep, decimal, name_pattern))
+    refuse_logs(raw)
     kept, notes = _in_state(frame, state)
-    names = [str(column) for column in frame]
-    for role in QUANTITIES:
-        is_chosen = columns.get(role) is not None
-        if is_chosen or usual_columns(names, role):
-            continue
-        found = [name for name in names if _ends_in_usual_name(name, role)]
-        if len(found) > 1:
-            raise RunsError(
-                f"{origin or 'the table'}: more than one column could be {role}",
-                [ambiguous(role, found)],
-            )
-        columns[role] = found[0] if found else None
+    kept, skipped = _with_loss(kept, columns.get("loss"))
     if columns.get("run") is None and "Name" in kept and kept["Name"].is_unique:
         columns["run"] = "Name"  # the name that people gave to a run, rather than its ID
-    return _read(kept, origin, notes, columns)
+    return _read(kept, raw, [*notes, *skipped], columns)
+
+
+def _with_loss(frame: pd.DataFrame, loss: str | None) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows with a loss, and a note of how many have none.
+
+    Unchanged if no row has one, or if the column is not known: `read_runs` says so.
+    """
+    names = [str(column) for column in frame]
+    column = loss
+    if column is None:
+        found = likely_columns(names, "loss")
+        column = found[0] if len(found) == 1 else None
+    if column is None or column not in names:
+        return frame, []
+    has_loss = frame[column].map(label) != ""
+    missing = int((~has_loss).sum())
+    if not missing or not has_loss.any():
+        return frame, []
+    rows = "1 row" if missing == 1 else f"{missing} rows"
+    verb = "was" if missing == 1 else "were"
+    return frame[has_loss], [f"{rows} without a loss {verb} skipped"]
 
 
 def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]:
@@ -104,12 +120,6 @@ def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]
     return kept, [f"{len(kept)} {state} of {len(frame)} runs kept; skipped: {others}"]
 
 
-def _ends_in_usual_name(column: str, role: str) -> bool:
-    """Whether what follows a dot or slash is a usual name; single letters are too ambiguous."""
-    ends = [column[match.end() :] for match in re.finditer(r"[./]", column)]
-    return any(usual_columns([end], role) for end in ends if len(end) > 1)
-
-
 def read_checkpoints(
     source: Source,
     *,
@@ -118,9 +128,16 @@ def read_checkpoints(
     step: str | None = None,
     lr: str | None = None,
     tokens_per_step: float | str | None = None,
+    sep: str | None = None,
+    decimal: str | None = None,
+    name_pattern: str | None = None,
     **columns: Any,
 ) -> Runs:
     """Return the runs of a table that has one row for each step of each training.
+
+    The table may be in several files, one for each training, whose names then tell the trainings
+    apart; or a chart exported from Weights & Biases, with a column for each training. Rows without
+    a loss are skipped, with a note.
 
     A checkpoint in the middle of a training is not a shorter run: its learning rate is still high,
     and so is its loss (Hoffmann et al. 2022, section 3.1). ``final`` keeps the last step of each
@@ -131,7 +148,7 @@ def read_checkpoints(
     Parameters
     ----------
     source
-        A file or a table.
+        As `read_runs` takes it.
     keep
         ``"final"``, ``"annealed"`` or ``"all"``. The notes give the rule and the number of rows.
     run, step, lr
@@ -139,6 +156,10 @@ def read_checkpoints(
         with usual names.
     tokens_per_step
         For tables without tokens: D is the step times this.
+    sep, decimal
+        As `read_runs` takes them.
+    name_pattern
+        Pattern of the names of the trainings that contain values, as `read_runs` takes it.
     columns
         Further arguments of `read_runs`: ``N="n_params"``, ``loss="loss_c4"`` ...
 
@@ -154,7 +175,8 @@ def read_checkpoints(
     """
     if keep not in ("final", "annealed", "all"):
         raise RunsError(f"keep is 'final', 'annealed' or 'all'; got {keep!r}")
-    frame, origin = open_table(source)
+    frame, raw = _open_log(source, FileFormat(sep, decimal, name_pattern))
+    frame, skipped = _with_loss(frame, columns.get("loss"))
     id_column = _column(frame, "run", run, IDS)
     step_column = _column(frame, "step", step, STEPS)
     steps = _numbers(frame, step_column)
@@ -188,12 +210,24 @@ def read_checkpoints(
     kept = kept.assign(**{KEPT_ID: ids})
     trainings = checkpoints["run"].nunique()
     notes = [f"{len(kept)} of {len(frame)} checkpoints of {trainings} runs kept: {rule}"]
+    notes += skipped
     if tokens_per_step is not None:
         tokens = parse_quantity(tokens_per_step)
         kept = kept.assign(**{KEPT_TOKENS: steps[kept.index] * tokens})
         columns["D"] = KEPT_TOKENS
         notes.append(f"D = {tokens:g} tokens times {step_column}")
-    return _read(kept, origin, notes, columns | {"run": KEPT_ID})
+    return _read(kept, raw, notes, columns | {"run": KEPT_ID})
+
+
+def _open_log(source: Source, file_format: FileFormat) -> tuple[pd.DataFrame, RawTable]:
+    """Return a table of steps; a chart becomes one with a row for each of its values."""
+    raw = read_source(source, replace(file_format, name_pattern=None))
+    names = [str(column) for column in raw.columns]
+    if is_chart(names):
+        rows = chart_to_rows(pd.DataFrame(raw.columns))
+        note = f"a chart of {rows['run'].nunique()} runs"
+        raw = RawTable(tidy(rows, "the chart"), raw.origin, (*raw.notes, note))
+    return as_frame(with_fields(raw, file_format.name_pattern))
 
 
 def _last_annealed(checkpoints: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:
@@ -240,9 +274,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
     return numbers
 
 
-def _read(
-    kept: pd.DataFrame, origin: str | None, notes: list[str], columns: dict[str, Any]
-) -> Runs:
-    name = columns.pop("name", None) or (short_name(origin) if origin else "runs")
+def _read(kept: pd.DataFrame, raw: RawTable, notes: list[str], columns: dict[str, Any]) -> Runs:
+    name = columns.pop("name", None) or (short_name(raw.origin) if raw.origin else "runs")
     runs = read_runs(kept, name=name, **columns)
-    return replace(runs, source=origin, notes=(*notes, *runs.notes))
+    return replace(runs, source=raw.origin, notes=(*raw.notes, *notes, *runs.notes))

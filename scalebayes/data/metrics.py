@@ -31,7 +31,8 @@ OTHER_METRICS = {
 def read_metric(metric: str | None, loss_unit: str) -> str | None:
     """Return the name of a metric without blanks around it, or None where nothing names one.
 
-    `loss_unit` is as `scalebayes.to_nats` takes it: converted losses are in nats per token.
+    `loss_unit` is as `scalebayes.read_runs` takes it: converted losses are in nats per token,
+    except percentages, which become shares.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def read_metric(metric: str | None, loss_unit: str) -> str | None:
         When the name is empty, or `loss_unit` converts losses to nats per token and the metric is
         another.
     """
-    is_converted = loss_unit != "nats"
+    is_converted = loss_unit not in ("nats", "percent")
     if metric is None:
         return NATS_PER_TOKEN if is_converted else None
     name = " ".join(metric.split())

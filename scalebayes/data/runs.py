@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scalebayes.data.checks import check_table, count
-from scalebayes.data.columns import QUANTITIES, span
 from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN, guess_metric, read_metric
-from scalebayes.data.sources import read_source, short_name
+from scalebayes.data.tables.checks import Conventions, check_table, count
+from scalebayes.data.tables.columns import QUANTITIES, span
+from scalebayes.data.tables.logs import refuse_logs
+from scalebayes.data.tables.sources import FileFormat, Source, read_source, short_name
 from scalebayes.display import html
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
@@ -173,7 +173,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def read_runs(
-    source: str | os.PathLike[str] | pd.DataFrame,
+    source: Source,
     *,
     N: str | None = None,
     D: str | None = None,
@@ -184,23 +184,31 @@ def read_runs(
     run: str | None = None,
     name: str | None = None,
     strict: bool = True,
+    own_units: bool = False,
     skip_incomplete: bool = False,
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
+    scale: Mapping[str, float | str] | None = None,
     metric: str | None = None,
+    sep: str | None = None,
+    decimal: str | None = None,
+    name_pattern: str | None = None,
     **others: str,
 ) -> Runs:
     r"""Return a checked table of runs; if one of N, D and C is missing, :math:`C = 6 N D` gives it.
 
     Columns are recognised by their usual names, compared without case and separators: ``params``,
-    ``Training tokens``, ``train_flops``, ``val_loss`` and others (`scalebayes.data.columns` lists
-    them). If several columns match one role, choose one; only a column called exactly N, D or C is
-    preferred to the others.
+    ``Training tokens``, ``train_flops``, ``val_loss`` and others (`scalebayes.data.tables.columns`
+    lists them); where there is none, by the end of a name behind a dot or a slash (``eval/loss``),
+    and then by words in it, with a note. If several columns match one role, choose one; only a
+    column called exactly N, D or C is preferred to the others. D may be counted in other things
+    than tokens, such as ``hours`` or ``images``.
 
     Parameters
     ----------
-    source : path or pandas.DataFrame
-        A .csv (or .csv.gz), .tsv, .parquet or .jsonl file, or a table.
+    source : path, list of paths or pandas.DataFrame
+        A .csv (or .csv.gz), .tsv, .parquet, .jsonl or .json file; a folder of such files, a pattern
+        of paths such as ``"sweep/*.csv"`` or a list of files, whose rows are joined; or a table.
     N, D, C, loss : str, optional
         Columns of parameters, tokens, FLOP and loss (see `loss_unit`). Values may be text such as
         ``70B``.
@@ -216,18 +224,31 @@ def read_runs(
     name : str, optional
         Name of the table; by default that of the file.
     strict : bool
-        Whether suspicious values (units, repeated runs) are errors. Otherwise they are kept, with a
-        note.
+        Whether suspicious rows (a value out of range, a repeated run) are errors. Otherwise they
+        are kept, with a note.
+    own_units : bool
+        Whether the table is of no language model, so N, D and loss are in units of its own, which
+        are not checked.
     skip_incomplete : bool
-        Whether rows without a value in a column that is read are skipped, with a note. Otherwise
-        they are errors.
+        Whether rows without a value in a column that is read, or with an infinite one, are skipped,
+        with a note. Otherwise they are errors.
     loss_unit, tokens_per_byte
-        Unit of the losses, and tokens per byte of their text, as `scalebayes.to_nats` takes them.
+        Unit of the losses, and tokens per byte of their text, as `scalebayes.to_nats` takes them;
+        ``"percent"`` makes percentages shares.
+    scale : dict, optional
+        Factor by which the values of a column are multiplied: ``{"FLOPs (P)": 1e15}``.
     metric : str, optional
         Name of the unit of the losses, such as ``"word error rate"``, which answers, figures and
         reports then carry. Losses of another metric than nats per token are not checked for
         mistakes of unit. By default "nats per token" if `loss_unit` converts to it or the losses
         look like it, else "loss" (`scalebayes.data.metrics.guess_metric` states the rule).
+    sep, decimal : str, optional
+        Separator of the cells of a text file and the mark before decimals; by default detected,
+        with a note if they are not those of the ending.
+    name_pattern : str, optional
+        Pattern of names that contain values: ``"{N}-{x}xC"`` finds N in ``190M-0.5xC``. It is
+        matched with the names of the files, or, if there is one file with a column of names, with
+        those of the runs. ``*`` stands for any text.
     **others
         Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By
         default the column with a usual name, if every value in it is usable.
@@ -248,12 +269,17 @@ def read_runs(
     >>> read_runs(pd.DataFrame(sizes | {"val_loss": [3.4, 2.6]}), name="two")
     Runs 'two': 2 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4
     """
-    given, origin = read_source(source)
-    name = name or (short_name(origin) if origin else "runs")
+    raw = read_source(source, FileFormat(sep, decimal, name_pattern))
+    refuse_logs(raw)
+    name = name or (short_name(raw.origin) if raw.origin else "runs")
     labels = {"group": group, "training": training, "run": run}
     asked = {"N": N, "D": D, "C": C, "loss": loss, **labels, **others}
-    values, notes = check_table(
-        given, name, asked, strict, skip_incomplete, loss_unit, tokens_per_byte, metric
+    conventions = Conventions(
+        strict, own_units, skip_incomplete, loss_unit, tokens_per_byte, metric, scale or {}
     )
-    metric = read_metric(metric, loss_unit) or guess_metric(values, loss)
-    return Runs(pd.DataFrame(values).set_index("run"), name, origin, notes, metric)
+    values, notes = check_table(raw.columns, name, asked, conventions)
+    metric = read_metric(metric, loss_unit)
+    if metric is None:
+        metric = LOSS if own_units else guess_metric(values, loss)
+    table = pd.DataFrame(values).set_index("run")
+    return Runs(table, name, raw.origin, (*raw.notes, *notes), metric)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scalebayes.data.exports import read_checkpoints
 from scalebayes.data.runs import Runs, read_runs
-from scalebayes.data.sources import open_table
+from scalebayes.data.tables.sources import open_table
 
 CLARK_TOKENS = 256 * 2048
 """Tokens per step of Clark et al. (2022): 256 sequences of 2048; 249,000 steps are 130B tokens."""

@@ -17,7 +17,7 @@ from scalebayes.posterior.store import load, save
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.cache_folder import cache_folder
 
-DRAWS_FOLDERS = (*GRAPH_FOLDERS, "data", "posterior")
+DRAWS_FOLDERS = (*GRAPH_FOLDERS, "data", "data/tables", "data/findings", "posterior")
 """Folders whose source determines the draws of a fit and what is kept of them."""
 
 

@@ -29,7 +29,7 @@ INPUTS = {
 }
 """Inputs that laws may have, with their meanings.
 
-`scalebayes.data.columns.QUANTITIES` has their names in tables. P is computed from the loss.
+`scalebayes.data.tables.columns.QUANTITIES` has their names in tables. P is computed from the loss.
 """
 FLOOR = "L_inf"
 """Name of the irreducible loss in every law that has one."""

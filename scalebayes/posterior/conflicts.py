@@ -1,7 +1,7 @@
 """Conflicts: the table against the law, the posterior against the prior, later runs against it.
 
-NOT_MONOTONE is of the table alone (`scalebayes.data.monotone`). PRIOR_CONFLICT compares the
-posterior with the prior and with least squares. ONE_SIDED makes forecasts: the law is fitted by
+NOT_MONOTONE is of the table alone (`scalebayes.data.findings.monotone`). PRIOR_CONFLICT compares
+the posterior with the prior and with least squares. ONE_SIDED makes forecasts: the law is fitted by
 least squares to the first runs along compute, or along an input, and predicts the others, whose
 mean error has a known variance if the law is right (see `scalebayes.laws.least_squares`).
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalebayes.data.monotone import monotone_messages
-from scalebayes.data.trainings import has_shared_trainings
+from scalebayes.data.findings.monotone import monotone_messages
+from scalebayes.data.findings.trainings import has_shared_trainings
 from scalebayes.laws.least_squares import LeastSquares, least_squares
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters

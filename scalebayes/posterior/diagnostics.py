@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from scalebayes.data.trainings import replicate_messages, shared_training_messages
+from scalebayes.data.findings.trainings import replicate_messages, shared_training_messages
 from scalebayes.display import html
 from scalebayes.display.terminal import wrap
 from scalebayes.messages import Message

@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from scalebayes.data.trainings import has_shared_trainings
+from scalebayes.data.findings.trainings import has_shared_trainings
 from scalebayes.display import html
 from scalebayes.errors import SpecError
 from scalebayes.laws import LAWS, Law

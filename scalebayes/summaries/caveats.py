@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,9 @@ FAR_OUTSIDE = 0.25
 """Distance outside the range of an input, in decades, above which OUTSIDE is reported."""
 ONE_COMPUTE = 0.05
 """Decades of compute that runs of one sweep may span, by rounding of N and D."""
+NOTHING_KNOWN = 4.0
+"""Distance outside the range of an input, in decades, at which no law was ever checked; an input
+that far outside is rather a slip, such as 15 tokens for 15T."""
 INTERVAL_LEVELS = [0.05, 0.5, 0.95]
 """Lower end, median and upper end of the 90% intervals that LAWS_DISAGREE compares."""
 REFERENCE_METHODS = ("coupled-drift", "chinchilla")
@@ -38,9 +41,10 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     Returns
     -------
     tuple of Message
-        FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.4 decades
-        beyond them. OUTSIDE_N, OUTSIDE_D and so on: no more compute than the runs, but N, D or
-        another input outside their range. LAWS_DISAGREE: two models of an average whose 90%
+        NOTHING_KNOWN_N, NOTHING_KNOWN_D: an input or a compute-optimal size more than four decades
+        outside the runs. FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED:
+        more than 2.4 decades beyond them. OUTSIDE_N, OUTSIDE_D: no more compute than the runs, but
+        N, D or another input outside their range. LAWS_DISAGREE: two models of an average whose 90%
         intervals do not overlap. CALIBRATION: the share of held-out losses of public tables that
         90% intervals covered at that distance, the table of the fit itself left out.
         SMALL_RESIDUALS: a small noise scale, which does not imply a good forecast. USED_UP, of a
@@ -54,9 +58,11 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     conflicts = provenance(answer).conflicts
     if "decades_beyond" not in answer.coords:
         return (*conflicts, *_score_warnings(answer))
+    implausible = tuple(_implausible_warnings(answer))
     return (
+        *implausible,
         *_distance_warnings(answer),
-        *_input_warnings(answer),
+        *_input_warnings(answer, implausible),
         *conflicts,
         *_flat_warnings(answer),
         *_disagreement_warnings(answer),
@@ -87,6 +93,8 @@ def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:
             f"{furthest:.1f} decades beyond the largest run: not validated. The public tables that "
             f"forecasts were checked on reach no further than {VALIDATED:g} decades"
         )
+        if furthest > NOTHING_KNOWN:
+            text += ", and nothing is known of any model this far beyond others"
         yield Message("NOT_VALIDATED", "warning", text)
     if not np.isfinite(answer["decades_beyond"]).all():
         if any(x in answer.coords and np.isinf(answer[x]).any() for x in INPUTS):
@@ -103,14 +111,55 @@ def _furthest(answer: xr.Dataset) -> float:
     return float(np.max(decades[np.isfinite(decades)], initial=0.0))
 
 
-def _input_warnings(answer: xr.Dataset) -> Iterator[Message]:
-    """Yield warnings of inputs outside the range of the runs at targets that are not far beyond."""
+def _implausible_warnings(answer: xr.Dataset) -> Iterator[Message]:
+    """Yield warnings of inputs and optimal sizes so far outside the runs that nothing is known."""
+    ranges = provenance(answer).ranges
+    for x in ("N", "D"):
+        if x not in answer or x not in ranges:
+            continue
+        is_optimum = "draw" in answer[x].dims
+        values = answer[x].median(("chain", "draw")) if is_optimum else answer[x]
+        found = _furthest_outside(values.values, *ranges[x])
+        if found is None:
+            continue
+        value, decades = found
+        low, high = map(format_quantity, ranges[x])
+        side = "above" if value > ranges[x][1] else "below"
+        text = (
+            f"{x} = {format_quantity(value)} lies {decades:.1f} decades {side} the runs ({low} to "
+            f"{high}), where nothing is known of any model"
+        )
+        if is_optimum:
+            text = f"the compute-optimal {text}: the answer is the form of the law alone"
+        elif side == "below":
+            text += ": is a suffix missing, such as M, B or T?"
+        yield Message(f"NOTHING_KNOWN_{x}", "warning", text)
+
+
+def _furthest_outside(values: np.ndarray, low: float, high: float) -> tuple[float, float] | None:
+    """Return the finite value furthest outside a range, and by how many decades, if very far."""
+    finite = values[np.isfinite(values) & (values > 0)]
+    if not finite.size:
+        return None
+    outside = np.maximum(np.log10(finite / high), np.log10(low / finite))
+    furthest = int(outside.argmax())
+    if outside[furthest] < NOTHING_KNOWN:
+        return None
+    return float(finite[furthest]), float(outside[furthest])
+
+
+def _input_warnings(answer: xr.Dataset, far: Sequence[Message]) -> Iterator[Message]:
+    """Yield warnings of inputs outside the range of the runs at targets that are not far beyond.
+
+    far: the warnings of inputs very far outside, which are not repeated.
+    """
     near = answer["decades_beyond"] < FAR_OUTSIDE
     largest = answer["decades_beyond"].attrs.get("of", "C")
     measure = "compute" if largest == "C" else "largest input"
     ranges = provenance(answer).ranges
     for x in ("N", "D", "S", "U", "E"):
-        if x not in answer.coords or x not in ranges:
+        is_far = any(message.code == f"NOTHING_KNOWN_{x}" for message in far)
+        if x not in answer.coords or x not in ranges or is_far:
             continue
         low, high = ranges[x]
         values = answer[x].where(near & np.isfinite(answer[x])).values

@@ -172,7 +172,7 @@ def test_convert_turns_bits_per_byte_into_nats(tmp_path):
     assert "tokens_per_byte" in convert(*asked, code=1).stderr
     assert "row 3" in convert(*asked, "--tokens-per-byte", "0.25", code=1).stderr
     result = convert(*asked, "--tokens-per-byte", "0.25", "--skip-incomplete")
-    assert "1 of 3 rows skipped for missing values: row 3" in result.stderr
+    assert "1 row without a loss was skipped (row 3)" in result.stderr
     loss = pd.read_csv(io.StringIO((tmp_path / "runs.csv").read_text()))["loss"]
     np.testing.assert_allclose(loss, np.array([1.1, 1.0]) * np.log(2) / 0.25, rtol=1e-12)
 

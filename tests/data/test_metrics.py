@@ -58,7 +58,7 @@ def test_a_table_of_error_rates_is_read_with_its_metric_and_without_checks_of_na
     assert "loss (word error rate) 0.094 to 0.21" in repr(runs)
     percent = SPEECH.assign(wer_pct=100 * SPEECH["wer"]).drop(columns="wer")
     assert (sb.read_runs(percent, loss="wer_pct", metric="WER, %").loss > 9).all()
-    with pytest.raises(RunsError, match="percentage is not a loss"):
+    with pytest.raises(RunsError, match="loss_unit='percent'"):
         sb.read_runs(percent, loss="wer_pct")
     with pytest.raises(RunsError, match="a positive number of word error rate"):
         sb.read_runs(SPEECH.assign(wer=[0.2, 0.1, 0.3, 0]), loss="wer", metric=WER)
@@ -100,7 +100,7 @@ def test_the_command_line_reads_the_metric(tmp_path):
     SPEECH.assign(wer=100 * SPEECH["wer"]).to_csv(path)
     arguments = ["fit", str(path), "-m", "nosuch", "--map", "loss=wer"]
     refused = CliRunner().invoke(app, arguments)
-    assert "a perplexity?" in " ".join(refused.output.split())
+    assert "a perplexity or percentage?" in " ".join(refused.output.split())
     read = CliRunner().invoke(app, [*arguments, "--metric", "WER in percent"])
     assert "nosuch" in read.output
     published = CliRunner().invoke(app, ["fit", "pile2023", "--metric", "nats"])

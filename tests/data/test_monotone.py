@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.monotone import rises
+from scalebayes.data.findings.monotone import rises
 from tests.fixtures import besiroglu_loss, cross
 
 CASES = (
@@ -37,7 +37,7 @@ def table(seed, noise=0.005, bump=None):
 
 def test_double_descent_is_found_with_its_range():
     columns = pd.DataFrame({"N": WIDTHS, "loss": DESCENT})
-    (message,) = sb.check_runs(sb.read_runs(columns, name="widths", strict=False))
+    (message,) = sb.check_runs(sb.read_runs(columns, name="widths", own_units=True))
     assert (message.code, message.level) == ("NOT_MONOTONE", "warning")
     assert "rises with N: by 35.7% from N = 80 (run 4) to 200 (run 9)" in message.text
 
@@ -46,7 +46,7 @@ def test_the_file_of_double_descent_is_found_too():
     path = CASES / "15-double-descent.csv"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    runs = sb.read_runs(path, N="n", loss="test_loss", strict=False)
+    runs = sb.read_runs(path, N="n", loss="test_loss", own_units=True)
     assert [message.code for message in sb.check_runs(runs)] == ["NOT_MONOTONE"]
 
 

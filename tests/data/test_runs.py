@@ -2,7 +2,6 @@ import gzip
 import hashlib
 import json
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalebayes.data.columns import LABELS, QUANTITIES
-from scalebayes.data.loss_units import to_nats
+from scalebayes.data.metrics import LOSS
 from scalebayes.data.runs import Fault, Runs, read_runs
-from scalebayes.data.sources import open_table
+from scalebayes.data.tables.columns import LABELS, QUANTITIES
+from scalebayes.data.tables.loss_units import to_nats
+from scalebayes.data.tables.sources import open_table
 from scalebayes.errors import RunsError, ScaleBayesError
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+from tests.conftest import SHARED
 
 
 def table(**columns):
@@ -99,7 +98,7 @@ def test_compute_given_beside_n_and_d_is_kept_and_a_departure_said():
 
 @pytest.mark.parametrize("role", ["N", "D", "C"])
 def test_one_input_is_enough_and_the_others_are_refused_by_name(role):
-    runs = read_runs(pd.DataFrame({role: [1e18, 2e18], "loss": [3.0, 2.9]}), strict=False)
+    runs = read_runs(pd.DataFrame({role: [1e18, 2e18], "loss": [3.0, 2.9]}), own_units=True)
     assert list(runs.table) == [role, "loss"]
     missing = "D" if role != "D" else "N"
     with pytest.raises(RunsError, match=f"runs has no {missing}: its columns are {role}, loss"):
@@ -249,31 +248,44 @@ def test_errors_survive_a_process_boundary():
         ({"D": [3000, 20_000, 20_000]}, "D", "in millions or billions"),
         ({"D": None, "C": [0.0015, 0.2, 1.4]}, "C", "in PF-days"),
         ({"D": None, "C": [1.26e12, 1.92e13, 1.2e14]}, "D = C/6N", "in millions or billions"),
-        ({"C": [1.26e12, 1.92e13, 1.2e14]}, "C", "another unit of compute"),
+        ({"C": [1.26e12, 1.92e13, 1.2e14]}, "C", "6ND is 1M times as much: another unit?"),
         ({"loss": [60, 30, 16]}, "loss", "a perplexity"),
         ({"loss": [12.1, 10.5, 8.5]}, "loss", "a perplexity"),
-        ({"loss": [45.5, 40.1, 30.2]}, "loss", "A percentage is not a loss"),
-        (
-            {"loss": None, "val_loss_%": [4.5, 4.1, 3.2]},
-            "val_loss_%",
-            "an accuracy or percentage is not a loss",
-        ),
-        ({"loss": None, "valid perplexity": [7.5, 6.1, 5.2]}, "valid perplexity", "logarithm"),
-        ({"loss": None, "bits_per_byte": [1.5, 1.1, 1.0]}, "bits_per_byte", "per byte"),
+        ({"loss": [45.5, 40.1, 30.2]}, "loss", "or percentage? loss_unit="),
     ],
 )
-def test_a_column_in_other_units_is_one_fault_or_one_note(columns, where, hint):
+def test_a_column_in_other_units_is_a_fault_unless_the_units_are_its_own(columns, where, hint):
     source = table(**columns)
-    named = {"loss": where} if columns.get("loss", 0) is None else {}
-    error = refuse(source, **named)
+    error = refuse(source)
     (fault,) = error.faults
     assert (fault.row, fault.column) == (None, where)
     assert hint in fault.hint
-    assert "strict=False (--lenient) keeps suspicious values" in str(error)
-    (note,) = [
-        note for note in read_runs(source, strict=False, **named).notes if note.startswith("kept")
-    ]
-    assert note.startswith(f"kept although suspicious: {where}, ")
+    assert "own_units=True (--own-units)" in str(error)
+    assert refuse(source, strict=False).faults == error.faults
+    runs = read_runs(source, own_units=True)
+    assert runs.metric == LOSS
+    assert not any(note.startswith("kept although") for note in runs.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "losses", "hint"),
+    [
+        ("val_loss_%", [4.5, 4.1, 3.2], "loss_unit='percent' (--loss-unit percent)"),
+        ("valid perplexity", [7.5, 6.1, 5.2], "loss_unit='perplexity' (--loss-unit perplexity)"),
+        ("val_ppl", [7.5, 6.1, 5.2], "loss_unit='perplexity'"),
+        ("PPL", [30.5, 20.1, 15.2], "loss_unit='perplexity'"),
+        ("bits_per_byte", [1.5, 1.1, 1.0], "loss_unit='bits_per_byte'"),
+        ("eval/valBpb", [1.5, 1.1, 1.0], "loss_unit='bits_per_byte'"),
+        ("loss_bits", [4.5, 4.1, 3.0], "loss_unit='bits'"),
+    ],
+)
+def test_a_loss_whose_name_says_another_unit_is_never_taken_for_nats(name, losses, hint):
+    source = table(loss=None, **{name: losses})
+    for strict in (True, False):
+        (fault,) = refuse(source, loss=name, strict=strict).faults
+        assert (fault.row, fault.column, fault.allowed) == (None, name, "nats per token")
+        assert hint in fault.hint
+    assert read_runs(source, loss=name, metric="its own").metric == "its own"
 
 
 def test_a_single_value_in_other_units_is_its_rows_fault():
@@ -286,9 +298,11 @@ def test_a_single_value_in_other_units_is_its_rows_fault():
 
 
 def test_a_table_with_a_perplexity_and_no_loss_is_told_the_way():
-    assert only_fault(table(loss=None, val_ppl=[30, 20, 16])).hint == (
-        "val_ppl: take its natural logarithm: loss_unit='perplexity'"
-    )
+    fault = only_fault(table(loss=None, val_ppl=[30, 20, 16]))
+    assert fault.hint == "take its logarithm: loss_unit='perplexity' (--loss-unit perplexity)"
+    runs = read_runs(table(loss=None, val_ppl=[30, 20, 16]), loss_unit="perplexity")
+    assert runs.loss.tolist() == np.log([30, 20, 16]).tolist()
+    assert runs.metric == "nats per token"
 
 
 def test_repeated_runs_are_faults_or_one_note():
@@ -377,7 +391,7 @@ def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
             "runs.xlsx",
             b"",
             "cannot read runs from .*runs.xlsx: "
-            "allowed are .csv, .tsv, .jsonl, .parquet, .csv.gz files",
+            "allowed are .csv, .tsv, .jsonl, .json, .parquet, .csv.gz files",
         ),
         ("runs.csv", b"", "cannot read runs from .*: No columns to parse from file"),
         ("runs.csv", b"N,loss\n", "has no runs"),
@@ -391,11 +405,7 @@ def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
         ("runs.csv", b'N,loss\n1e9,"3\n1e9,4\n', "is a quotation mark not closed"),
         ("runs.jsonl", b"N,loss", "cannot read runs from"),
         ("runs.parquet", b"N,loss", "cannot read runs from"),
-        (
-            "runs.csv",
-            b"N;D;loss\n1e9;1e10;3,1\n",
-            r"separated by semicolons; save it with commas, or .*sep=';'",
-        ),
+        ("runs.csv", b"N;loss\n1e9;3,412\n", r"3,412 may mark decimals or thousands: .*--decimal"),
         ("runs.csv", b"N,loss, loss\n1e9,3,4\n", "has two columns called loss: rename one"),
         ("runs.csv.gz", b"N,loss\n", "cannot read runs from"),
     ],
@@ -464,7 +474,7 @@ def test_rows_without_a_value_are_left_out_on_request_and_keep_their_numbers():
     assert "skip_incomplete=True (--skip-incomplete) skips such rows" in str(refuse(gaps))
     runs = read_runs(gaps, skip_incomplete=True)
     assert list(runs.table.index) == ["1", "3"]
-    assert "1 of 3 rows skipped for missing values: row 2" in runs.notes
+    assert "1 row without N was skipped (row 2)" in runs.notes
     assert read_runs(table(), skip_incomplete=True).hash == read_runs(table()).hash
     assert not any("left out" in note for note in read_runs(table(), skip_incomplete=True).notes)
 
@@ -512,7 +522,7 @@ def test_a_loss_in_other_units_must_be_positive_in_nats():
         (
             "perplexity",
             0.25,
-            "tokens_per_byte applies to losses per byte; perplexity are per token",
+            "tokens_per_byte applies to losses per byte; perplexity are not per byte",
         ),
     ],
 )

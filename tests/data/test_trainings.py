@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.trainings import has_shared_trainings, replicate_scale
+from scalebayes.data.findings.trainings import has_shared_trainings, replicate_scale
 from tests.conftest import shared_table
 from tests.fixtures import besiroglu_loss, cross, grid_runs
 

@@ -4,9 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
-import os
 import threading
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,10 +15,8 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.datasets import TABLES, downloads, layouts
 from scalebayes.datasets.downloads import FOLDER, MIRROR, Upstream
+from tests.conftest import SHARED
 
-SHARED = Path(
-    os.environ.get("SCALEBAYES_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
-)
 CONTENT = b'{"params_active_precise": 5}\n' * 1000
 FILE = Upstream(
     "owner/repo", "0" * 40, "deep/file.jsonl", hashlib.sha256(CONTENT).hexdigest(), "MIT"
@@ -266,13 +262,13 @@ def test_the_layout_of_gemstones(tmp_path):
 def test_the_layout_of_misfitting_and_the_best_of_each(tmp_path):
     header = "loss,C4 Eval Loss,N,N_no_emb,D,C,C_no_emb,peak_lr"
     rows = [
-        "3.1,3.1,9e7,3e7,1e9,1,1,0.001",
+        "3.123456,3.123456,9e7,3e7,1e9,1,1,0.001",
         "3.0,3.0,9e7,3e7,1e9,1,1,0.002",
         "2.9,2.9,9e7,3e7,2e9,1,1,0.001",
     ]
     (tmp_path / "x.csv").write_text("\n".join([header, *rows, rows[0]]))
     runs = layouts.misfitting(tmp_path / "x.csv", "x")
-    assert runs.loss.tolist() == [3.1, 3.0, 2.9, 3.1]
+    assert runs.loss.tolist() == [3.123456, 3.0, 2.9, 3.123456]
     assert (
         "kept although suspicious: N, D, loss, the values of row 1 in row 4 "
         "(expected each run once)" in runs.notes

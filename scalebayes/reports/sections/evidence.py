@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from scalebayes import plots
-from scalebayes.data.columns import QUANTITIES
 from scalebayes.data.metrics import with_unit
 from scalebayes.data.runs import Runs
 from scalebayes.data.subsets import isoflop_sets
+from scalebayes.data.tables.columns import QUANTITIES
 from scalebayes.display.numbers import number
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message

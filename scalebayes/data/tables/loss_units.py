@@ -1,4 +1,4 @@
-"""Conversion of losses in bits, bits per byte or perplexities to nats per token."""
+"""Conversion of losses: bits, bits per byte and perplexities to nats, percentages to shares."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,12 @@ from scalebayes.errors import RunsError
 
 
 class Unit(NamedTuple):
-    """A unit of loss: its conversion to nats, whether it is per byte, and the formula in words."""
+    """A unit of loss: its conversion, whether it is per byte, the formula, and what results."""
 
-    nats: Callable[[Any], Any]
+    convert: Callable[[Any], Any]
     per_byte: bool
     formula: str
+    result: str = "nats per token"
 
 
 def _unchanged(value: Any) -> Any:
@@ -21,6 +22,10 @@ def _unchanged(value: Any) -> Any:
 
 def _from_bits(value: Any) -> Any:
     return value * math.log(2.0)
+
+
+def _from_percent(value: Any) -> Any:
+    return value / 100.0
 
 
 def _from_perplexity(value: Any) -> Any:
@@ -38,8 +43,9 @@ UNITS = {
     "perplexity_per_byte": Unit(
         _from_perplexity, True, "ln of the perplexity per byte, over tokens per byte"
     ),
+    "percent": Unit(_from_percent, False, "percent over 100", "share"),
 }
-"""Units of losses that `to_nats` converts, by name."""
+"""Units of losses that can be converted, by name: all to nats per token, percentages to shares."""
 
 
 def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> Any:
@@ -75,15 +81,25 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
     >>> round(float(to_nats(0.8, "bits_per_byte", tokens_per_byte=0.25)), 4)
     2.2181
     """
+    if unit == "percent":
+        raise RunsError("a percentage does not become nats per token: read_runs makes it a share")
+    return convert_loss(value, unit, tokens_per_byte)
+
+
+def convert_loss(value: Any, unit: str, tokens_per_byte: float | None) -> Any:
+    """Return a loss in nats per token, or as a share if it was in percent.
+
+    Parameters and errors as of `to_nats`; the unit may also be ``"percent"``.
+    """
     if unit not in UNITS:
         raise RunsError(f"a loss is given in one of {', '.join(UNITS)}; got {unit!r}")
     conversion = UNITS[unit]
     if not conversion.per_byte:
         if tokens_per_byte is not None:
             raise RunsError(
-                f"tokens_per_byte applies to losses per byte; {unit} are per token: leave it out"
+                f"tokens_per_byte applies to losses per byte; {unit} are not per byte: leave it out"
             )
-        return conversion.nats(value)
+        return conversion.convert(value)
     if tokens_per_byte is None:
         raise RunsError(
             f"{unit} need tokens_per_byte, the number of tokens of a text divided by its bytes, to "
@@ -97,4 +113,4 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
         if tokens_per_byte > 1:
             message += ": bytes per token? give its inverse"
         raise RunsError(message)
-    return conversion.nats(value) / tokens_per_byte
+    return conversion.convert(value) / tokens_per_byte

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalebayes.data.findings.dominated import rising_pairs
 from scalebayes.data.runs import Runs
 from scalebayes.messages import Message
 from scalebayes.units import format_quantity
@@ -142,7 +143,25 @@ def monotone_messages(runs: Runs) -> tuple[Message, ...]:
             "none describes these runs: fit the range where it falls"
         )
         messages.append(Message("NOT_MONOTONE", "warning", text))
-    return tuple(messages)
+    return tuple(messages) or _falling_never(runs)
+
+
+def _falling_never(runs: Runs) -> tuple[Message, ...]:
+    """Return a NOT_MONOTONE warning of a table whose loss rises with its inputs all over."""
+    names = [name for name in (*_inputs(runs), "U", "E") if name in runs.table]
+    if not names:
+        return ()
+    inputs = np.log([getattr(runs, name) for name in names])
+    pairs = rising_pairs(inputs, runs.loss)
+    if pairs is None:
+        return ()
+    more = " and no less ".join(names) if len(names) > 1 else names[0]
+    text = (
+        f"the loss rises in {pairs.rising:.0%} of the {pairs.number} pairs of runs of which one "
+        f"has more {more}. Under every law of this package it falls: is the column an accuracy, or "
+        "is another column the loss?"
+    )
+    return (Message("NOT_MONOTONE", "warning", text),)
 
 
 _KEPT: weakref.WeakKeyDictionary[Runs, tuple[Rise, ...]] = weakref.WeakKeyDictionary()

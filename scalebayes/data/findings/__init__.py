@@ -1,0 +1,1 @@
+"""What a table says before any model is fitted to it: `check_runs` and the findings it returns."""

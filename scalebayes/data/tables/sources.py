@@ -1,0 +1,300 @@
+"""Sources of tables of runs: files of the usual kinds, folders, and DataFrames.
+
+Cells stay as they are. Every source is read in bounded memory: what is larger is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from scalebayes.data.tables.name_patterns import fields_of_names
+from scalebayes.data.tables.raw_tables import FILE, RawTable, Table, check_columns
+from scalebayes.data.tables.text_files import MOST_CELLS, MOST_CHARACTERS, TextFormat, read_text
+from scalebayes.errors import RunsError
+from scalebayes.utils.files import not_there
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+type Source = str | os.PathLike[str] | pd.DataFrame | Sequence[str | os.PathLike[str]]
+"""A file, a folder, a pattern of paths such as ``logs/*.csv``, several files, or a table."""
+
+RUN_NAMES = ("run", "run id", "run name", "name", "model", "model name", "id")
+"""Columns whose names a pattern is matched with, in a table of one file."""
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How a source is written, as `scalebayes.read_runs` takes it."""
+
+    sep: str | None = None
+    decimal: str | None = None
+    name_pattern: str | None = None
+
+    def text(self) -> TextFormat:
+        """Return the format of a text file.
+
+        Raises
+        ------
+        RunsError
+            If separator or decimal mark is none.
+        """
+        try:
+            return TextFormat(self.sep, self.decimal)
+        except ValueError as error:
+            raise RunsError(str(error)) from error
+
+
+USUAL = FileFormat()
+
+
+def _read_delimited(path: Path, file_format: FileFormat, usual_sep: str) -> RawTable:
+    columns, notes = read_text(path, usual_sep, file_format.text())
+    return RawTable(columns, str(path), notes)
+
+
+def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
+    """Return the table in a file of JSON: objects one a line, a list of objects, or columns.
+
+    Objects within an object become columns such as ``config.params``.
+    """
+    import pandas as pd
+
+    if path.stat().st_size > MOST_CHARACTERS:
+        raise ValueError(f"it has more than {MOST_CHARACTERS // 2**20} MiB; save fewer columns")
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        if lines:
+            content: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            content = json.loads(text)
+        is_columns = isinstance(content, dict)
+        if is_columns and all(isinstance(cells, list) for cells in content.values()):
+            frame = pd.DataFrame(content)
+        else:
+            frame = pd.json_normalize(_objects(content))
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply") from error
+    return RawTable(tidy(frame, str(path)), str(path))
+
+
+def _objects(content: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list."""
+    is_list = isinstance(content, list)
+    if not is_list or not all(isinstance(each, dict) for each in content):
+        raise ValueError("its JSON is no list of objects, one for each run")
+    return content
+
+
+def _read_parquet(path: Path, _: FileFormat) -> RawTable:
+    import pandas as pd
+    import pyarrow.parquet as parquet
+
+    description = parquet.read_metadata(path)
+    if description.num_rows * description.num_columns > MOST_CELLS:
+        raise ValueError(
+            f"it has more than {MOST_CELLS // 10**6} million cells; save fewer columns"
+        )
+    return RawTable(tidy(pd.read_parquet(path), str(path)), str(path))
+
+
+READERS: dict[str, Callable[[Path, FileFormat], RawTable]] = {
+    ".csv": partial(_read_delimited, usual_sep=","),
+    ".tsv": partial(_read_delimited, usual_sep="\t"),
+    ".jsonl": partial(_read_json, lines=True),
+    ".json": partial(_read_json, lines=False),
+    ".parquet": _read_parquet,
+    ".csv.gz": partial(_read_delimited, usual_sep=","),
+}
+"""Functions that read a file, by the ending of its name."""
+
+
+def open_table(source: Source, file_format: FileFormat = USUAL) -> tuple[pd.DataFrame, RawTable]:
+    """Return a source as a DataFrame whose index counts from 1, and the source as it was read.
+
+    Raises as `read_source`.
+    """
+    return as_frame(read_source(source, file_format))
+
+
+def as_frame(raw: RawTable) -> tuple[pd.DataFrame, RawTable]:
+    """Return a table as a DataFrame whose index counts from 1, beside the table itself."""
+    import pandas as pd
+
+    frame = pd.DataFrame(raw.columns)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame, raw
+
+
+def read_source(source: Source, file_format: FileFormat = USUAL) -> RawTable:
+    """Return the table of a source.
+
+    One text file is read without pandas. A named index becomes a column.
+
+    Raises
+    ------
+    RunsError
+        If a file does not exist or cannot be read, or if the table has no rows or two columns of
+        the same name.
+    """
+    return with_fields(_read(source, file_format), file_format.name_pattern)
+
+
+def _read(source: Source, file_format: FileFormat) -> RawTable:
+    """Return the table of a source, without the fields of names."""
+    if isinstance(source, str | os.PathLike):
+        return _read_path(Path(source), file_format)
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        return RawTable(tidy(source, "the table"), None)
+    are_paths = isinstance(source, list | tuple) and all(
+        isinstance(each, str | os.PathLike) for each in source
+    )
+    if not are_paths or not source:
+        raise RunsError(
+            f"runs are read from a path, a list of paths or a DataFrame, not from a "
+            f"{type(source).__name__}"
+        )
+    files = [Path(each) for each in source]
+    if len(files) == 1:
+        return _read_path(files[0], file_format)
+    return _read_files(files, file_format, ", ".join(map(str, files[:2])) + " ...")
+
+
+def _read_path(path: Path, file_format: FileFormat) -> RawTable:
+    """Return the table in a file, in the files of a folder, or in those that match a pattern."""
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())
+        if not files:
+            raise RunsError(f"{path} has no file of runs: {', '.join(READERS)}")
+        return _read_files(files, file_format, str(path))
+    if glob.has_magic(str(path)) and not path.exists():
+        files = sorted(map(Path, glob.glob(str(path))))
+        if not files:
+            raise RunsError(f"no file matches {path}")
+        return _read_files(files, file_format, str(path))
+    return _read_file(path, file_format)
+
+
+def _read_files(files: Sequence[Path], file_format: FileFormat, origin: str) -> RawTable:
+    """Return the rows of several files, with the name of its file in each row.
+
+    A column that a file lacks is empty there.
+    """
+    import pandas as pd
+
+    frames = []
+    notes: list[str] = []
+    for path in files:
+        raw = _read_file(path, file_format)
+        frame = pd.DataFrame(raw.columns).astype(object)
+        frame[FILE] = short_name(path.name)
+        frames.append(frame)
+        notes += [note for note in raw.notes if note not in notes]
+    table = pd.concat(frames, ignore_index=True)
+    notes.append(f"{len(table)} rows of {len(files)} files in {origin}")
+    return RawTable(tidy(table, origin), origin, tuple(notes))
+
+
+def with_fields(raw: RawTable, pattern: str | None) -> RawTable:
+    """Return a table with the fields that a pattern finds in its names as further columns.
+
+    The names are those of the files, if there are several, else of the runs, else of the file.
+    """
+    if pattern is None:
+        return raw
+    fields = fields_of_names(pattern, _names_of_rows(raw))
+    taken = set(map(str, raw.columns)).intersection(fields)
+    if taken:
+        raise RunsError(f"{raw.origin} has a column called {', '.join(sorted(taken))} already")
+    columns: dict[str, Any] = {str(name): list(raw.columns[name]) for name in raw.columns}
+    return raw._replace(columns=columns | fields)
+
+
+def _names_of_rows(raw: RawTable) -> list[str]:
+    """Return the names that a pattern is matched with, one for each row."""
+    columns = {str(name).lower().replace("_", " "): name for name in raw.columns}
+    for usual in (FILE, *RUN_NAMES):
+        if usual in columns:
+            return [str(cell) for cell in raw.columns[columns[usual]]]
+    first_column = next(iter(raw.columns))
+    file = short_name(raw.origin) if raw.origin else "runs"
+    return [file] * len(raw.columns[first_column])
+
+
+def tidy(frame: pd.DataFrame, where: str) -> Table:
+    """Return a checked copy with stripped names of columns and a named index as columns.
+
+    Columns with several levels of names get one, the levels joined by a slash.
+    """
+    import pandas as pd
+
+    frame = frame.copy(deep=False)
+    names = [_flat(column) for column in frame.columns]
+    frame.columns = pd.Index(names, dtype=object)
+    levels = [level for level in frame.index.names if isinstance(level, str)]
+    if levels and not set(levels).intersection(names):
+        frame = frame.reset_index(level=levels)
+    check_columns([str(name) for name in frame.columns], len(frame), where)
+    return cast(Table, frame)
+
+
+def _flat(column: Any) -> str:
+    """Return the name of a column as one text."""
+    if not isinstance(column, tuple):
+        return str(column).strip()
+    return "/".join(str(level).strip() for level in column if str(level).strip())
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is read as text, without pandas."""
+    return path.is_file() and not path.name.lower().endswith((".jsonl", ".json", ".parquet"))
+
+
+def short_name(origin: str) -> str:
+    """Return the name of a file without its ending: ``sweep`` for data/sweep.csv.gz."""
+    name = Path(origin).name
+    ending = _ending(name)
+    return name if ending is None else name[: -len(ending)]
+
+
+def _ending(name: str) -> str | None:
+    """Return the first ending in `READERS` that a file's name has, or None."""
+    for ending in READERS:
+        if name.lower().endswith(ending):
+            return ending
+    return None
+
+
+def _read_file(path: Path, file_format: FileFormat) -> RawTable:
+    if not path.exists():
+        raise RunsError(not_there(path))
+    ending = _ending(path.name)
+    if ending is None:
+        raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")
+    if not path.is_file():  # reading a pipe without a writer, or /dev/zero, would never end
+        raise RunsError(
+            f"cannot read runs from {path}: it is a device or a pipe; save a file first"
+        )
+    try:
+        return READERS[ending](path, file_format)
+    except ImportError as error:
+        message = "reading Parquet needs pyarrow: pip install 'scalebayes[parquet]'"
+        raise RunsError(message) from error
+    except csv.Error as error:
+        message = f"cannot read runs from {path}: {error}; is a quotation mark not closed?"
+        raise RunsError(message) from error
+    # pandas' own errors are ValueErrors.
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunsError(f"cannot read runs from {path}: {reason}") from error

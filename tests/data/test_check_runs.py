@@ -1,0 +1,160 @@
+"""What cannot be right is said of a table before a model is fitted to it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import scalebayes as sb
+from scalebayes.cli import app
+from scalebayes.data.findings.design import needed_spread, optimum_factor
+from scalebayes.data.findings.slips import find_slip
+from tests.conftest import SHARED, public_runs
+from tests.fixtures import besiroglu_loss, cross
+
+
+def warnings_of(runs):
+    return {
+        message.code: message.text for message in sb.check_runs(runs) if message.level == "warning"
+    }
+
+
+def sweep(noise=0.003, seed=0):
+    """A sweep of eight sizes with six amounts of data."""
+    N, D = cross(np.geomspace(5e7, 5e9, 8).round(), np.geomspace(1e9, 1e11, 6).round())
+    noise = noise * np.random.default_rng(seed).standard_normal(len(N))
+    return pd.DataFrame({"N": N, "D": D, "loss": besiroglu_loss(N, D) * np.exp(noise)})
+
+
+def read(table, **arguments):
+    return sb.read_runs(table, name="sweep", **arguments)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sound_sweep_has_no_warning(seed):
+    assert warnings_of(read(sweep(seed=seed))) == {}
+
+
+@pytest.mark.parametrize("name", ["hoffmann2022", "pile2023", "gemstones2025", "olmo_ladder2024"])
+def test_public_tables_have_no_warning(name):
+    assert warnings_of(public_runs(name)) == {}
+
+
+@pytest.mark.parametrize(
+    ("x", "place", "factor"),
+    [("N", 6, 10.0), ("N", 2, 1e-3), ("D", 3, 0.1), ("D", 1, 1e3), ("loss", 3, np.log(2))],
+)
+def test_rows_off_by_a_common_factor_are_all_named(x, place, factor):
+    table = sweep()
+    by = "N" if x == "loss" else x
+    is_wrong = (table[by] == np.unique(table[by])[place]).to_numpy()
+    table.loc[is_wrong, x] *= factor
+    slip = find_slip(read(table, strict=False))
+    assert slip is not None
+    assert slip.x == x
+    assert slip.factor == pytest.approx(1 / factor)
+    assert slip.runs == tuple(str(row + 1) for row in np.flatnonzero(is_wrong))
+    text = warnings_of(read(table, strict=False))["COMMON_FACTOR"]
+    assert f"the {x} of runs {', '.join(slip.runs)}" in text
+    change = f"divided by {factor:.3g}" if factor > 1 else f"multiplied by {1 / factor:.3g}"
+    assert f"their {x} is {change}" in text
+
+
+def test_rows_of_a_label_may_be_off_in_the_loss():
+    table = sweep()
+    table["family"] = np.resize(["a", "b", "c"], len(table))
+    is_bits = (table["family"] == "b").to_numpy()
+    table.loc[is_bits, "loss"] /= np.log(2)
+    slip = find_slip(read(table))
+    assert (slip.x, slip.where) == ("loss", "group = b")
+    assert len(slip.runs) == is_bits.sum()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the cases are not beside the checkout")
+def test_the_slip_among_the_cases_is_found_and_said_before_a_fit():
+    path = SHARED / "cases" / "07-toy-laws-long.csv"
+    slip = find_slip(sb.read_runs(path))
+    assert (slip.x, slip.factor, len(slip.runs)) == ("N", 0.1, 10)
+    assert slip.where == "N = 40M"
+    result = CliRunner().invoke(app, ["fit", str(path), "-m", "nosuch"])
+    assert "COMMON_FACTOR" in result.stderr
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_sizes_and_tokens_on_one_curve_are_told_with_the_spread_needed(power):
+    N = np.geomspace(1e8, 1e10, 10)
+    D = 20 * 1e8 * (N / 1e8) ** power
+    text = warnings_of(read(pd.DataFrame({"N": N, "D": D, "loss": besiroglu_loss(N, D)})))[
+        "ONE_RAY"
+    ]
+    assert "at equal compute, D/N does not vary" in text
+    assert "As many runs whose D/N varies by a factor of" in text
+
+
+def test_the_needed_spread_is_enough_and_less_is_not():
+    log_N = np.log(np.geomspace(1e8, 1e10, 10))
+    log_D = np.log(20) + log_N
+    needed = needed_spread(log_N, log_D, 0.005)
+    assert 0.2 < needed < 2
+    places = np.resize([-0.5, 0.5, 0.0], 10)
+
+    def factor(spread):
+        half = 0.5 * spread * np.log(10) * places
+        return optimum_factor(log_N - half, log_D + half, 0.005)
+
+    assert factor(needed) <= 2 < factor(needed - 0.1)
+    assert factor(0) > 10
+    assert needed_spread(log_N, log_D, 10.0) is None
+
+
+def test_the_information_matrix_agrees_with_least_squares_on_many_tables():
+    N, D = cross(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5))
+    log_N, log_D = np.log(N), np.log(D)
+    narrow = optimum_factor(log_N, log_D, 0.002)
+    assert optimum_factor(log_N, log_D, 0.02) > narrow > 1
+    # Four times the runs at one noise scale: half the standard error, up to the prior.
+    four = optimum_factor(np.tile(log_N, 4), np.tile(log_D, 4), 0.002)
+    assert np.log(narrow) / np.log(four) == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("inputs", [["N", "D"], ["N"], ["D"]])
+def test_a_loss_that_rises_all_over_is_told(inputs):
+    table = sweep()[["N", "D", "loss"]]
+    table["loss"] = 5 - table["loss"]
+    chosen = table.groupby(inputs, as_index=False)["loss"].mean() if len(inputs) == 1 else table
+    text = warnings_of(read(chosen, strict=False))["NOT_MONOTONE"]
+    assert "the loss rises" in text
+
+
+def test_a_scattered_table_whose_loss_rises_is_told_by_its_pairs():
+    rng = np.random.default_rng(0)
+    N, D = np.exp(rng.uniform(18, 23, 40)), np.exp(rng.uniform(21, 25, 40))
+    table = pd.DataFrame({"N": N, "D": D, "loss": 5 - besiroglu_loss(N, D)})
+    text = warnings_of(read(table))["NOT_MONOTONE"]
+    assert "pairs of runs of which one has more N and no less D" in text
+    assert "is the column an accuracy" in text
+    falling = table.assign(loss=besiroglu_loss(N, D))
+    assert "NOT_MONOTONE" not in warnings_of(read(falling))
+    noise = table.assign(loss=3 * np.exp(0.01 * rng.standard_normal(40)))
+    assert "NOT_MONOTONE" not in warnings_of(read(noise))
+
+
+def test_losses_a_thousand_times_too_small_are_told():
+    table = sweep()
+    table["loss"] /= 1000
+    text = warnings_of(read(table))["LOSS_UNIT"]
+    assert "(--scale loss=1000)" in text
+    assert "LOSS_UNIT" not in warnings_of(read(table, metric="mean squared error"))
+    assert "LOSS_UNIT" not in warnings_of(read(sweep()))
+    small = table.assign(N=table["N"] / 1e7, D=table["D"] / 1e8)
+    assert "LOSS_UNIT" not in warnings_of(read(small, own_units=True))
+
+
+def test_warnings_come_before_a_fit_and_once_with_runs(tmp_path):
+    N = np.geomspace(1e8, 1e10, 10)
+    path = tmp_path / "ray.csv"
+    pd.DataFrame({"N": N, "D": 20 * N, "loss": besiroglu_loss(N, 20 * N)}).to_csv(path, index=False)
+    fit = CliRunner().invoke(app, ["fit", str(path), "-m", "nosuch"])
+    assert "ONE_RAY" in fit.stderr
+    checked = CliRunner().invoke(app, ["runs", str(path)])
+    assert checked.output.count("ONE_RAY") == 1
