@@ -51,6 +51,9 @@ def one_message() -> Iterator[None]:
     except (ScaleBayesError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+    except MemoryError:
+        typer.echo("error: out of memory: give fewer rows, draws or chains", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None

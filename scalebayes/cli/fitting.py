@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -290,6 +291,7 @@ def convert(
     force: bool = FORCE,
 ) -> None:
     """Convert an export, or a table in other units, to a CSV of runs that every command reads."""
+    from scalebayes.data.exports import write_runs
     from scalebayes.utils.files import write_whole
 
     if layout != "checkpoints" and (tokens_per_step or keep != "final"):
@@ -308,5 +310,5 @@ def convert(
     else:
         runs = sb.read_runs(source, **settings)
     say_notes(runs.notes)
-    write_whole(target, runs.table.to_csv)
+    write_whole(target, partial(write_runs, runs))
     typer.echo(f"wrote {target}: {runs!r}", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from scalebayes.data.tables.sources import (
     tidy,
     with_fields,
 )
+from scalebayes.data.tables.text_files import formulas_quoted
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
@@ -118,6 +120,16 @@ def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]
     if not others:
         return kept, []
     return kept, [f"{len(kept)} {state} of {len(frame)} runs kept; skipped: {others}"]
+
+
+def write_runs(runs: Runs, path: Path) -> None:
+    """Write a table of runs as CSV, so that names are no formulas when a spreadsheet opens it."""
+    table = runs.table.copy()
+    table.index = pd.Index(formulas_quoted(table.index), name="run")
+    for column in ("group", "training"):
+        if column in table:
+            table[column] = formulas_quoted(table[column].astype(str))
+    table.to_csv(path)
 
 
 def read_checkpoints(

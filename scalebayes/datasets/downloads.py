@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scalebayes.errors import RunsError
@@ -17,6 +18,9 @@ MIRROR = "SCALEBAYES_DATA_MIRROR"
 
 TIMEOUT = 30
 """Seconds without a byte from the server after which a download fails."""
+
+MOST_BYTES = 2**28
+"""Bytes that are downloaded of a file whose size is not known."""
 
 CHUNK = 2**16
 """Bytes written at once, so that a large file is never held in memory as a whole."""
@@ -34,6 +38,8 @@ class Upstream:
         SHA-256 of the file, in hexadecimal.
     licence
         The licence under which its authors publish it.
+    size
+        Its size in bytes, at which a download ends; where it is not known, the largest allowed.
     """
 
     repository: str
@@ -41,6 +47,7 @@ class Upstream:
     path: str
     sha256: str
     licence: str
+    size: int = MOST_BYTES
 
     @property
     def file(self) -> str:
@@ -107,27 +114,41 @@ def fetch(upstream: Upstream, name: str) -> Path:
 
     try:
         pooch.retrieve(
-            url, f"sha256:{upstream.sha256}", upstream.file, folder(), downloader=_download
+            url,
+            f"sha256:{upstream.sha256}",
+            upstream.file,
+            folder(),
+            downloader=partial(_download, most=upstream.size),
         )
     except OSError as error:  # network errors (those of requests included) and folder errors
         raise RunsError(_unavailable(upstream, name, _reason(error, url))) from error
-    except ValueError as error:  # pooch raises it when the SHA-256 differs
+    except ValueError as error:  # too long, or pooch found that the SHA-256 differs
         reason = f"the file at {url} is not the published one: truncated, damaged or replaced"
         raise RunsError(_unavailable(upstream, name, reason)) from error
     return path
 
 
-def _download(url: str, file: str, _: object) -> None:
-    """Download a URL to a file.
+def _download(url: str, file: str, _: object, most: int) -> None:
+    """Download a URL to a file of at most `most` bytes.
 
-    pooch's own downloader leaves the connection open when it fails.
+    pooch's own downloader has no limit, and leaves the connection open when it fails.
+
+    Raises
+    ------
+    ValueError
+        When the server sends more.
     """
     import requests
 
     with requests.get(url, stream=True, timeout=TIMEOUT) as response:
         response.raise_for_status()
+        received = 0
         with Path(file).open("wb") as out:
-            out.writelines(response.iter_content(CHUNK))
+            for chunk in response.iter_content(CHUNK):
+                received += len(chunk)
+                if received > most:
+                    raise ValueError(f"more than {most} bytes")
+                out.write(chunk)
 
 
 def _reason(error: OSError, url: str) -> str:

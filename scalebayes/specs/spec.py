@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from scalebayes.data.runs import Runs
 
+MOST_BYTES = 2**20
+"""Size of a model file, at most; those of the package have a few kilobytes."""
 WIDTH = 110
 """Columns of a paragraph in `Spec.describe`."""
 
@@ -355,6 +357,8 @@ def read_model(model: str | Path | Spec) -> Spec:
 def _read_file(path: Path) -> Spec:
     if not path.is_file():
         raise SpecError(f"no model file at {path}")
+    if path.stat().st_size > MOST_BYTES:
+        raise SpecError(f"{path} is no model file: it has more than {MOST_BYTES // 1024} KiB")
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -392,8 +396,14 @@ def _model_files() -> dict[str, Path]:
 
 def _parse(name: str, text: str, where: str) -> Spec:
     try:
-        return Spec.model_validate({"name": name, **tomllib.loads(text)})
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(text)
+    except ValueError as error:  # TOML errors are ValueErrors, as that of an integer too long
         raise SpecError(f"{where} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{where} is not valid TOML: its values are nested too deeply") from None
+    try:
+        return Spec.model_validate({"name": name, **content})
+    except RecursionError:
+        raise SpecError(f"{where}: its values are nested too deeply") from None
     except ValidationError as error:
         raise SpecError(f"{where}: {describe(error)}") from None

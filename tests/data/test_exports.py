@@ -187,3 +187,24 @@ def test_convert_turns_bits_per_byte_into_nats(tmp_path):
 )
 def test_convert_refuses_wrong_usage(export, tmp_path, arguments):
     convert(export, "-o", tmp_path / "runs.csv", *arguments, code=2)
+
+
+def test_names_that_a_spreadsheet_would_run_are_quoted_and_read_back(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "+a", "-b", "@c", "plain"]
+    table = pd.DataFrame(
+        {
+            "run": names,
+            "group": ["=g", "g", "g", "g", "g"],
+            "N": [7e7, 1e8, 2e8, 4e8, 1e9],
+            "loss": [3.4, 3.2, 3.0, 2.9, 2.6],
+        }
+    )
+    path = tmp_path / "names.jsonl"
+    table.to_json(path, orient="records", lines=True)
+    convert(path, "-o", tmp_path / "runs.csv")
+    written = pd.read_csv(tmp_path / "runs.csv")
+    for cell in [*written["run"], *written["group"]]:
+        assert not cell.startswith(("=", "+", "-", "@"))
+    back = sb.read_runs(tmp_path / "runs.csv")
+    assert list(back.table.index) == names
+    assert back.hash == sb.read_runs(table).hash

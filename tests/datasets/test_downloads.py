@@ -1,5 +1,6 @@
 """Published files fetched from a local server: whole, damaged, cut short, missing, and offline."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -9,6 +10,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from typer.testing import CliRunner
 
 import scalebayes as sb
@@ -96,6 +98,34 @@ def test_another_file_than_the_published_one_is_refused_and_not_kept(serve, tmp_
     kept = serve(tmp_path)
     assert "is not the published one: truncated, damaged or replaced" in refused()
     assert [*kept.glob("*")] == []
+
+
+def test_a_download_stops_at_the_published_size(serve, tmp_path, monkeypatch):
+    (tmp_path / "file.jsonl").write_bytes(CONTENT + b"x" * 2**22)
+    kept = serve(tmp_path)
+    received = []
+    monkeypatch.setattr(downloads, "CHUNK", 2**10)
+    content = requests.Response.iter_content
+
+    def counted(response, size):
+        for chunk in content(response, size):
+            received.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(requests.Response, "iter_content", counted)
+    with pytest.raises(sb.RunsError, match="is not the published one"):
+        downloads.fetch(dataclasses.replace(FILE, size=len(CONTENT)), "mine")
+    assert sum(received) <= len(CONTENT) + 2**10
+    assert [*kept.glob("*")] == []
+
+
+def test_published_sizes_are_those_of_the_files():
+    folder = SHARED / "upstream"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: the files upstream are not committed")
+    for name in FETCHED:
+        upstream = TABLES[name].upstream
+        assert (folder / upstream.file).stat().st_size == upstream.size
 
 
 def test_a_transfer_that_breaks_off_is_refused_and_not_kept(serve, tmp_path):

@@ -356,6 +356,9 @@ def test_all_faults_of_priors_and_published_values_are_told_at_once(tmp_path):
     ("text", "told"),
     [
         ("law = ", "folder/draft.toml is not valid TOML: "),
+        ("law = " + "[" * 5000 + "]" * 5000, "not valid TOML: its values are nested too deeply"),
+        ("law = 1" + "0" * 5000, "is not valid TOML: Exceeds the limit (4300 digits)"),
+        ("#" * (2**20 + 1), "is no model file: it has more than 1024 KiB"),
         ("", "title: missing\n  law: missing"),
         (
             'title = "t"\nlaw = "size"',

@@ -28,6 +28,8 @@ SNIFFED = 50
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 """Separators that are detected, with their names."""
 DECIMALS = (".", ",")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a cell that spreadsheets take for a formula, which may call programs."""
 
 _WITH_COMMA = re.compile(r"[+-]?(\d+)((?:,\d+)+)(\.\d*)?(e[+-]?\d+)?\s*[kmbgt%]?", re.I)
 """A number with commas, which separate thousands or decimals."""
@@ -99,7 +101,7 @@ def read_text(path: Path, usual_sep: str, text_format: TextFormat) -> TextTable:
     check_columns(names, len(rows), str(path))
     columns: dict[str, list[str | float]] = {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        columns[name] = [math.nan if cell in MISSING else cell for cell in cells]
+        columns[name] = [math.nan if cell in MISSING else _unquoted(cell) for cell in cells]
     decimal = text_format.decimal
     if decimal is None and _has_decimal_commas(columns, sep):
         decimal = ","
@@ -107,6 +109,20 @@ def read_text(path: Path, usual_sep: str, text_format: TextFormat) -> TextTable:
     if decimal == ",":
         columns = {name: list(map(_with_point, cells)) for name, cells in columns.items()}
     return TextTable(columns, tuple(notes))
+
+
+def formulas_quoted(names: Iterable[str]) -> list[str]:
+    """Return names with an apostrophe before those that a spreadsheet would take for formulas.
+
+    A spreadsheet hides the apostrophe, and `read_text` drops it.
+    """
+    return [f"'{name}" if name.startswith(FORMULA_STARTS) else name for name in names]
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell without the apostrophe that `formulas_quoted` put before a formula."""
+    is_quoted = cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS)
+    return cell[1:] if is_quoted else cell
 
 
 def _open(path: Path) -> io.TextIOWrapper:
