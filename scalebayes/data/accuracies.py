@@ -11,7 +11,7 @@ import pandas as pd
 from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
 from scalebayes.data.tables.checks import CELL_LENGTH, count
-from scalebayes.data.tables.columns import QUANTITIES, usual_columns, with_usual_name
+from scalebayes.data.tables.columns import QUANTITIES, listed, usual_columns, with_usual_name
 from scalebayes.data.tables.loss_units import UNITS, convert_loss
 from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
 from scalebayes.data.tables.unit_names import not_nats
@@ -98,7 +98,7 @@ def read_scores(
     frame, raw = open_table(source, FileFormat(sep, decimal))
     if not name:
         name = short_name(raw.origin) if raw.origin else "scores"
-    columns = _find_columns(frame, loss, accuracy, error)
+    columns = _find_columns(frame, name, loss, accuracy, error)
     highest_share = 100.0 if percent else 1.0
     kind = "an error" if columns.are_errors else "an accuracy"
     allowed = f"{kind} between 0 and {highest_share:g}"
@@ -164,16 +164,20 @@ def _notes(columns: _Columns, percent: bool) -> tuple[str, ...]:
 
 def _find_columns(
     frame: pd.DataFrame,
+    table: str,
     loss: str | None,
     accuracy: str | Sequence[str] | None,
     error: str | Sequence[str] | None,
 ) -> _Columns:
-    """Return the columns that were asked for, else those with a usual name."""
+    """Return the columns that were asked for, else those with a usual name.
+
+    table: what errors call the table.
+    """
     names = [str(column) for column in frame]
     if accuracy is not None and error is not None:
         raise RunsError("give accuracy or error, not both: an error is 1 - accuracy")
     if accuracy is None and error is None:
-        shares, are_errors = _usual_shares(names)
+        shares, are_errors = _usual_shares(names, table)
     else:
         asked = accuracy if error is None else error
         shares = [asked] if isinstance(asked, str) else list(asked or ())
@@ -184,30 +188,31 @@ def _find_columns(
         losses = [loss]
     if len(losses) != 1:
         raise RunsError(
-            f"which column is the loss? say loss=COLUMN; the columns are {', '.join(names)}"
+            f"{table}: which column is the loss? say loss=COLUMN; the columns are {listed(names)}"
         )
     missing = [column for column in (*losses, *shares) if column not in names]
     if missing:
         raise RunsError(
-            f"no column {', '.join(map(repr, missing))}; the columns are {', '.join(names)}"
+            f"{table}: no column {', '.join(map(repr, missing))}; the columns are {listed(names)}"
         )
     if not shares:
-        raise RunsError("no column of accuracies or errors was given")
+        raise RunsError(f"{table}: no column of accuracies or errors was given")
     return _Columns(losses[0], shares, are_errors)
 
 
-def _usual_shares(names: list[str]) -> tuple[list[str], bool]:
+def _usual_shares(names: list[str], table: str) -> tuple[list[str], bool]:
     """Return the column with a usual name of an accuracy or error; True for an error."""
     accuracies = with_usual_name(names, ACCURACY)
     errors = with_usual_name(names, ERROR)
     found = [*accuracies, *errors]
     if len(found) == 1:
         return found, bool(errors)
-    got = f"the columns are {', '.join(names)}"
+    got = f"the columns are {listed(names)}"
     if found:
         got = f"there are {', '.join(found)}"
     raise RunsError(
-        f"which column is the accuracy, or the error? {got}; say accuracy=COLUMN or error=COLUMN"
+        f"{table}: which column is the accuracy, or the error? {got}; say accuracy=COLUMN or "
+        "error=COLUMN"
     )
 
 

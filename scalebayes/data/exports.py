@@ -77,7 +77,7 @@ def read_wandb(
     """
     frame, raw = open_table(source, FileFormat(sep, decimal, name_pattern))
     refuse_logs(raw)
-    kept, notes = _in_state(frame, state)
+    kept, notes = _in_state(frame, state, raw.origin or "the table")
     kept, skipped = _with_loss(kept, columns.get("loss"))
     if columns.get("run") is None and "Name" in kept and kept["Name"].is_unique:
         columns["run"] = "Name"  # the name that people gave to a run, rather than its ID
@@ -105,7 +105,7 @@ def _with_loss(frame: pd.DataFrame, loss: str | None) -> tuple[pd.DataFrame, lis
     return frame[has_loss], [f"{rows} without a loss {verb} skipped"]
 
 
-def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]:
+def _in_state(frame: pd.DataFrame, state: str, where: str) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows in a state, and a note of how many rows in other states were skipped."""
     column = next((name for name in frame if str(name).lower() == "state"), None)
     if column is None:
@@ -116,7 +116,7 @@ def _in_state(frame: pd.DataFrame, state: str) -> tuple[pd.DataFrame, list[str]]
     others = ", ".join(f"{number} {name}" for name, number in numbers.items())
     kept = frame[in_state]
     if kept.empty:
-        raise RunsError(f"no run is {state!r}: there are {others}")
+        raise RunsError(f"{where}: no run is {state!r}: there are {others}")
     if not others:
         return kept, []
     return kept, [f"{len(kept)} {state} of {len(frame)} runs kept; skipped: {others}"]

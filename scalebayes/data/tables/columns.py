@@ -196,7 +196,7 @@ def match_columns(
     if not faults:
         notes += _assign_by_words(free, chosen, columns)
     sought = {*columns, *(fault.column for fault in faults)}
-    got = f"only {_listed(names)}"
+    got = f"only {listed(names)}"
     if "loss" not in sought:
         hint = _advice_on_loss(names) or CHOOSE_LOSS
         faults.append(Fault(None, "loss", got, "a column such as loss or val_loss", hint))
@@ -311,7 +311,7 @@ def _ends_in_usual_name(column: str, role: str) -> bool:
 def _no_such_column(role: str, asked: str, names: list[str]) -> Fault:
     close = difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else ""
-    return Fault(None, role, f"{asked!r}, no such column", f"one of {_listed(names)}", hint)
+    return Fault(None, role, f"{asked!r}, no such column", f"one of {listed(names)}", hint)
 
 
 def ambiguous(role: str, columns: Sequence[str]) -> Fault:
@@ -373,7 +373,8 @@ def _are_quantities(column: Iterable[object], role: str) -> bool:
     return all(quantity.low <= value <= quantity.high for value in values)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return names of columns as text, the first ones of many."""
     text = ", ".join(names[:NAMES_LISTED])
     if len(names) > NAMES_LISTED:
         text += f" and {len(names) - NAMES_LISTED} more"
