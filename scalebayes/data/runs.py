@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN, guess_metric, read_metric
-from scalebayes.data.tables.checks import Conventions, check_table, count
+from scalebayes.data.tables.checks import Conventions, check_table, count, counted
 from scalebayes.data.tables.columns import QUANTITIES, span
 from scalebayes.data.tables.logs import refuse_logs
 from scalebayes.data.tables.sources import FileFormat, Source, read_source, short_name
@@ -146,9 +146,9 @@ class Runs:
                 label = f"loss ({self.metric})"
             parts.append(f"{label} {span(self.table[role])}")
         if "group" in self.table:
-            parts.append(f"{self.table['group'].nunique()} groups")
+            parts.append(counted(self.table["group"].nunique(), "group"))
         if "training" in self.table:
-            parts.append(f"{self.table['training'].nunique()} trainings")
+            parts.append(counted(self.table["training"].nunique(), "training"))
         return f"Runs {self.name!r}: {', '.join(parts)}"
 
     def _repr_html_(self) -> str:

@@ -227,7 +227,7 @@ def _complete(
     skipped = [row for row, complete in zip(rows, is_complete, strict=True) if not complete]
     if skipped:
         counts = Counter(reason for reason in reasons if reason is not None)
-        what = " and ".join(f"{_counted(n, 'row')} {why}" for why, n in counts.items())
+        what = " and ".join(f"{counted(n, 'row')} {why}" for why, n in counts.items())
         verb = "was" if len(skipped) == 1 else "were"
         notes.append(f"{what} {verb} skipped ({listed_rows(skipped)})")
     kept = {role: list(itertools.compress(found, is_complete)) for role, found in cells.items()}
@@ -431,10 +431,11 @@ def _refusal(
 
 def count(things: Sized, noun: str) -> str:
     """Return the number of things with their noun, as ``2 runs``."""
-    return _counted(len(things), noun)
+    return counted(len(things), noun)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as ``1 run`` or ``2 runs``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

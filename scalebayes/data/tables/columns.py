@@ -194,7 +194,7 @@ def match_columns(
         else:
             faults.append(_no_such_column(role, asked, names))
     if not faults:
-        notes += _assign_by_words(free, chosen, columns)
+        notes += _assign_by_words(table, free, chosen, columns)
     sought = {*columns, *(fault.column for fault in faults)}
     got = f"only {listed(names)}"
     if "loss" not in sought:
@@ -232,11 +232,16 @@ def _assign(
 
 
 def _assign_by_words(
-    names: Sequence[str], chosen: Mapping[str, str | None], columns: dict[str, str]
+    table: Table,
+    names: Sequence[str],
+    chosen: Mapping[str, str | None],
+    columns: dict[str, str],
 ) -> list[str]:
     """Give N, D, C and the loss columns by the words in their names; return notes of it.
 
-    Of N, D and C no third one is sought. A role for which several columns qualify gets none.
+    Of N, D and C no third one is sought. A role for which several columns qualify gets none. Words
+    suffice for N, D and C only if all cells are in the range of the role: "visual tokens" may be
+    those of an image.
     """
     notes = []
     for role in (*BASIC, "loss"):
@@ -246,7 +251,13 @@ def _assign_by_words(
         if role in BASIC and len(known_sizes) >= 2:
             continue
         free = [name for name in names if name not in columns.values()]
-        found = [name for name in free if _says(name, role)]
+        found = []
+        for name in free:
+            is_worded = _has_words(name, role)
+            if is_worded and role != "loss":
+                is_worded = _are_quantities(table[name], role)
+            if is_worded or _names_unit(name, role):
+                found.append(name)
         if len(found) == 1:
             columns[role] = found[0]
             notes.append(f"{role} is {found[0]}")
@@ -255,13 +266,16 @@ def _assign_by_words(
     return notes
 
 
-def _says(name: str, role: str) -> bool:
-    """Whether the words in a name say a role, or it is a usual name with another unit."""
+def _names_unit(name: str, role: str) -> bool:
+    """Whether a name is a usual one of a role with another unit: ``params (M)`` or ``hours``."""
     if role == "D" and _DATA_NAME.fullmatch(_words(name)):
         return True
     unit = unit_in_name(name)
-    if unit is not None and usual_columns([unit.base], role):
-        return True
+    return unit is not None and bool(usual_columns([unit.base], role))
+
+
+def _has_words(name: str, role: str) -> bool:
+    """Whether a name has a word that says a role, and none that says another quantity."""
     words = set(_words(name).split())
     return bool(words & ROLE_WORDS[role]) and words.isdisjoint(OTHER_WORDS)
 
@@ -299,7 +313,7 @@ def likely_columns(names: Sequence[str], role: str) -> list[str]:
     """Return the columns that may have a role by their names, as `match_columns` chooses them."""
     found = usual_columns(names, role)
     found = found or [name for name in names if _ends_in_usual_name(name, role)]
-    return found or [name for name in names if _says(name, role)]
+    return found or [name for name in names if _has_words(name, role)]
 
 
 def _ends_in_usual_name(column: str, role: str) -> bool:
