@@ -6,8 +6,10 @@ nothing is written.
 """
 
 import json
+import tempfile
 from pathlib import Path
 
+import xarray as xr
 from hypothesis import strategies as st
 
 from scalebayes.data.tables.columns import DATA_NOUNS, LABELS, QUANTITIES
@@ -221,3 +223,62 @@ def model_files(draw):
             )
     content = "\n".join(lines).encode()
     return draw(damaged(content)) if draw(st.integers(0, 3)) == 0 else content
+
+
+def with_damage(path):
+    """Return a strategy of the ending and the damaged bytes of a file."""
+    content = path.read_bytes()
+    return damaged(content).map(lambda changed: (path.suffix, changed))
+
+
+EDITS = (
+    "drop variable",
+    "drop group",
+    "rename",
+    "scale",
+    "not finite",
+    "swap",
+    "attribute",
+    "type",
+)
+
+
+@st.composite
+def edited_fits(draw, path):
+    """Return the ending and the bytes of a saved fit whose structure or values were edited."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        tree = xr.open_datatree(path, engine="netcdf4").load()
+        tree.close()
+        group = draw(st.sampled_from(sorted(tree.children)))
+        dataset = tree[group].to_dataset()
+        name = draw(st.sampled_from(sorted(map(str, dataset.data_vars)) or [""]))
+        edit = draw(st.sampled_from(EDITS))
+        _edit(tree, group, name, edit, draw)
+        tree.to_netcdf(copy, engine="netcdf4")
+        return path.suffix, copy.read_bytes()
+
+
+def _edit(tree, group, name, edit, draw):
+    """Make one edit of a tree in place."""
+    dataset = tree[group].to_dataset()
+    if edit == "drop group":
+        del tree[group]
+    elif edit == "attribute" or not name:
+        key = draw(st.sampled_from(sorted(tree.attrs)))
+        tree.attrs[key] = draw(st.sampled_from(["", "{}", "null", str(tree.attrs[key])[:-1]]))
+    elif edit == "drop variable":
+        tree[group] = xr.DataTree(dataset.drop_vars(name))
+    elif edit == "rename":
+        tree[group] = xr.DataTree(dataset.rename({name: f"{name}_"}))
+    elif edit == "type":
+        tree[group] = xr.DataTree(dataset.assign({name: dataset[name].astype(str)}))
+    elif edit == "swap":
+        other = draw(st.sampled_from(sorted(tree.children)))
+        tree[group] = xr.DataTree(tree[other].to_dataset())
+    else:
+        values = dataset[name].values.copy()
+        if values.dtype.kind == "f" and values.size:
+            place = draw(st.integers(0, values.size - 1))
+            values.ravel()[place] *= float("nan") if edit == "not finite" else 1.001
+        tree[group] = xr.DataTree(dataset.assign({name: (dataset[name].dims, values)}))

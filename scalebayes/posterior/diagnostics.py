@@ -314,7 +314,7 @@ def _row_warnings(fit: Fit) -> Iterator[Message]:
     """Yield warnings of duplicate rows and of outliers from the law at the median parameters."""
     columns = [x for x in ("N", "D", "C", "loss", "accuracy") if x in fit.runs.table]
     table = fit.runs.table[columns]
-    duplicates = table.index[table.duplicated()]
+    duplicates = table.index[table.duplicated() & ~_have_replicates(table)]
     if len(duplicates):
         text = f"the same numbers as an earlier run, so they count twice: {_named_runs(duplicates)}"
         yield Message("REPEATED_RUNS", "warning", text)
@@ -329,6 +329,14 @@ def _row_warnings(fit: Fit) -> Iterator[Message]:
             f"{_named_runs(outliers)}"
         )
         yield Message("FAR_OFF", "warning", text)
+
+
+def _have_replicates(table: pd.DataFrame) -> pd.Series:
+    """Return whether runs of the same inputs have different responses: seeds may then agree."""
+    *inputs, response = table.columns
+    if not inputs:
+        return pd.Series(False, index=table.index)
+    return table.groupby(inputs)[response].transform("nunique") > 1
 
 
 def _named_runs(runs: Sequence[object] | pd.Index) -> str:

@@ -16,7 +16,7 @@ LAW = sb.LAWS["additive"]
 SHAPE = (2, 300)
 
 
-def fit_around(values, **priors):
+def fit_around(values, runs=None, **priors):
     """A fit of chinchilla whose draws lie around Besiroglu's values, some of them changed."""
     stated = sb.read_model("chinchilla").model_dump()
     stated["priors"] |= priors
@@ -26,7 +26,7 @@ def fit_around(values, **priors):
         name: value * np.exp(0.01 * rng.standard_normal(SHAPE))
         for name, value in (BESIROGLU_PARAMETERS | {"sigma": 0.01, "nu": 10.0} | values).items()
     }
-    return fit_of(spec, grid_runs(), **drawn)
+    return fit_of(spec, grid_runs() if runs is None else runs, **drawn)
 
 
 def of(fit, code):
@@ -122,3 +122,12 @@ def test_old_answers_without_conflicts_can_be_read():
     stored = json.loads(Provenance().to_json())
     del stored["conflicts"]
     assert Provenance.from_json(json.dumps(stored)) == Provenance()
+
+
+def test_equal_losses_among_replicates_are_no_repeated_runs():
+    N = np.repeat([1e8, 1e9, 1e10], 3)
+    losses = [3.41, 3.41, 3.42, 2.61, 2.6, 2.6, 2.2, 2.2, 2.2]
+    runs = sb.read_runs(pd.DataFrame({"N": N, "D": 20 * N, "loss": losses, "seed": [0, 1, 2] * 3}))
+    fit = fit_around({}, runs)
+    (message,) = [m for m in sb.diagnose(fit).messages if m.code == "REPEATED_RUNS"]
+    assert message.text.endswith("run 8, run 9")
