@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.cli.app import OLD_NAMES, REGISTRY
+from scalebayes.cli.app import OLD_NAMES, REGISTRY, one_message
 from scalebayes.cli.bundles import expand
 from scalebayes.cli.options import option
+from scalebayes.errors import warn_of_fallback
 
 SCALEBAYES = [sys.executable, "-m", "scalebayes"]
 
@@ -48,6 +49,15 @@ def saved(tmp_path_factory, fitted):
     return sb.save(
         fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc"
     )
+
+
+def test_a_fallback_is_one_note_on_stderr(capsys):
+    with one_message():
+        for text in ("slower, because a", "slower, because a", "slower, because b"):
+            warn_of_fallback(text)
+    assert capsys.readouterr() == ("", "note: slower, because a\nnote: slower, because b\n")
+    with pytest.warns(sb.FallbackWarning, match="because a"):  # afterwards it is a warning again
+        warn_of_fallback("slower, because a")
 
 
 def test_models_are_listed_and_shown():
