@@ -15,6 +15,7 @@ from typer.core import TyperArgument, TyperGroup
 from scalebayes.cli.bundles import expand
 from scalebayes.cli.inputs import check_files
 from scalebayes.errors import FallbackWarning, GateWarning, ScaleBayesError
+from scalebayes.utils.waiting import reported_waits, step
 
 # Exit codes besides 0 (done), 1 (error) and 2 (wrong usage).
 GATE_FAILED = 3
@@ -58,6 +59,16 @@ def one_message() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+@contextmanager
+def reported(name: str) -> Iterator[None]:
+    """Report each minute that a command still runs, where stderr is not a terminal."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with reported_waits(), step(f"scalebayes {name}"):
+        yield
+
+
 def _print_fallbacks_as_notes() -> None:
     """Print each `FallbackWarning` once as a note on stderr, until warnings are reset."""
     warnings.simplefilter("always", FallbackWarning)
@@ -94,7 +105,8 @@ class Registry(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
             alone = typer.Typer(add_completion=False, **SETTINGS)
-            alone.command(name)(one_message()(expand(self.functions[name])))
+            function = reported(name)(expand(self.functions[name]))
+            alone.command(name)(one_message()(function))
             built = typer.main.get_command(alone)
             for parameter in built.params:
                 if isinstance(parameter, TyperArgument):

@@ -176,7 +176,7 @@ def fit_many(
     replace
         Whether to fit again where the folder holds a different fit under a job's name.
     progress
-        Whether to show progress on stderr; by default in a terminal or a notebook.
+        As in `scalebayes.fit`.
 
     Returns
     -------
