@@ -11,6 +11,7 @@ from scalebayes.errors import FitError, RunsError
 from scalebayes.laws.least_squares import least_squares
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec
+from scalebayes.utils.shares import check_probability
 
 NOISELESS = 1e-10
 """Least noise scale of log loss around the best fit: below it sigma has no posterior but zero."""
@@ -40,8 +41,7 @@ def check_settings(settings: dict[str, Any], seed: int) -> None:
     for name in ("draws", "tune", "chains"):
         if settings[name] < 1:
             raise FitError(f"{name} must be at least 1; got {settings[name]}")
-    if not 0 < settings["target_accept"] < 1:
-        raise FitError(f"target_accept must lie between 0 and 1; got {settings['target_accept']}")
+    check_probability("target_accept", settings["target_accept"], FitError)
     if seed < 0:
         raise FitError(f"seed must not be negative; got {seed}")
     ours = sorted(settings.keys() & set(SET_BY_FIT))
