@@ -64,6 +64,18 @@ def preferred_compiler() -> list[str]:
         return [text]
 
 
+def check_compiler() -> None:
+    """Check that there is a compiler to try.
+
+    Raises
+    ------
+    UnsupportedError
+        When CC is not set and the system has none.
+    """
+    if not preferred_compiler() and not system_compiler():
+        raise UnsupportedError(NO_COMPILER)
+
+
 def build(source: str, library: Path) -> None:
     """Compile C source to a shared library at a path.
 

@@ -26,7 +26,7 @@ from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting.graph import Symbols, sampler_data, symbols
 from scalebayes.fitting.kernel.c_library import REWRITES, WORDS_PER_ARRAY, Layout, print_source
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
-from scalebayes.fitting.kernel.compiler import ATTEMPTS, build, machine
+from scalebayes.fitting.kernel.compiler import ATTEMPTS, build, check_compiler, machine
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.cache_folder import (
     CacheError,
@@ -163,6 +163,7 @@ def kernel(spec: Spec, runs: Runs, keep: Sequence[str], structure: tuple[object,
         folder = kernel_folder()
         return _load(folder, key) or _make(spec, runs, keep, folder, key)
     except CacheError as error:
+        check_compiler()  # without one the cache folder does not matter
         warn_of_unusable_cache(error)
         return _make_for_this_process(spec, runs, keep)
 
