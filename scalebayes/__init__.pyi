@@ -36,6 +36,7 @@ from .decisions.probability import prefer as prefer
 from .decisions.probability import probability as probability
 from .decisions.regret import overtrain as overtrain
 from .decisions.regret import regret as regret
+from .errors import FallbackWarning as FallbackWarning
 from .errors import FitError as FitError
 from .errors import GateWarning as GateWarning
 from .errors import QueryError as QueryError

@@ -1,5 +1,7 @@
 """Exceptions and warnings; every error derives from `ScaleBayesError`."""
 
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -124,3 +126,13 @@ class QueryError(ScaleBayesError):
 
 class GateWarning(UserWarning):
     """A fit failed its convergence checks after all attempts; do not rely on its draws."""
+
+
+class FallbackWarning(UserWarning):
+    """Something is unusable on this machine; the text names it, the substitute and the cost."""
+
+
+def warn_of_fallback(text: str) -> None:
+    """Issue a `FallbackWarning` at the line of the caller outside this package."""
+    package = os.path.dirname(__file__)
+    warnings.warn(text, FallbackWarning, skip_file_prefixes=(package,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from typer.core import TyperArgument, TyperGroup
 
 from scalebayes.cli.bundles import expand
 from scalebayes.cli.inputs import check_fits
-from scalebayes.errors import GateWarning, ScaleBayesError
+from scalebayes.errors import FallbackWarning, GateWarning, ScaleBayesError
+from scalebayes.utils.waiting import reported_waits, step
 
 # Exit codes besides 0 (done), 1 (error) and 2 (wrong usage).
 GATE_FAILED = 3
@@ -47,6 +49,7 @@ def one_message() -> Iterator[None]:
         with warnings.catch_warnings():
             # Commands report failed convergence checks themselves.
             warnings.simplefilter("ignore", GateWarning)
+            _print_fallbacks_as_notes()
             yield
     except (ScaleBayesError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
@@ -57,6 +60,32 @@ def one_message() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def reported(name: str) -> Iterator[None]:
+    """Report each minute that a command still runs, where stderr is not a terminal."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with reported_waits(), step(f"scalebayes {name}"):
+        yield
+
+
+def _print_fallbacks_as_notes() -> None:
+    """Print each `FallbackWarning` once as a note on stderr, until warnings are reset."""
+    warnings.simplefilter("always", FallbackWarning)
+    others = warnings.showwarning
+    printed: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, FallbackWarning):
+            others(message, category, *place, **more)
+        elif str(message) not in printed:
+            printed.add(str(message))
+            print(f"note: {message}", file=sys.stderr, flush=True)
+
+    warnings.showwarning = show
 
 
 def _no_type(ctx: Any) -> None:
@@ -79,7 +108,8 @@ class Registry(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
             alone = typer.Typer(add_completion=False, **SETTINGS)
-            alone.command(name)(one_message()(expand(self.functions[name])))
+            function = reported(name)(expand(self.functions[name]))
+            alone.command(name)(one_message()(function))
             built = typer.main.get_command(alone)
             for parameter in built.params:
                 if isinstance(parameter, TyperArgument):

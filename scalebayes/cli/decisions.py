@@ -16,6 +16,7 @@ from scalebayes.cli.options import (
     Points,
     PointsOrBudgets,
     SavedFits,
+    checked_probability,
     option,
 )
 from scalebayes.cli.printing import print_draws, records
@@ -68,7 +69,10 @@ def decide(
         "--within SHARE", "Extra compute, as a share, that counts as near-optimal.", 0.1
     ),
     prob: float = option(
-        "--prob PROBABILITY", "Probability with which the sizes listed are near-optimal.", 0.9
+        "--prob PROBABILITY",
+        "Probability with which the sizes listed are near-optimal.",
+        0.9,
+        callback=checked_probability,
     ),
     fits: SavedFits,
     output: Output,

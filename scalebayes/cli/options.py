@@ -18,6 +18,7 @@ from scalebayes.cli.inputs import (
     parse_inputs,
     parse_weights,
 )
+from scalebayes.utils.shares import check_probability
 
 REQUIRED: Any = ...
 """Default of an option that must be given; Typer's own mark."""
@@ -52,12 +53,21 @@ def argument(metavar: str | None, text: str, default: Any = REQUIRED) -> Any:
     return typer.Argument(default, metavar=metavar, help=text)
 
 
+def checked_probability(value: float) -> float:
+    """Return the value of an option that is a probability, after checking it."""
+    try:
+        check_probability("a probability", value)
+    except sb.QueryError as error:
+        raise typer.BadParameter(str(error)) from None
+    return value
+
+
 RUNS: Any = argument("RUNS", "File (CSV, Parquet ...) or the name of a published table.")
 FIT_FILE: Any = argument("FIT", "File written by `scalebayes fit -o`.")
 SEED: Any = option("--seed NUMBER", "Random seed; the same seed gives the same draws.", 0, min=0)
 JSON: Any = option("--json", "Print JSON instead of tables.", False)
 CI_PROB: Any = option(
-    "--ci-prob PROBABILITY", "Probability of the intervals.", 0.9, min=0.01, max=0.999
+    "--ci-prob PROBABILITY", "Probability of the intervals.", 0.9, callback=checked_probability
 )
 FORCE: Any = option("--force", "Replace existing files.", False)
 BUDGETS: Any = option("--C FLOP", "Compute budget, such as 1e24; may be repeated.", REQUIRED)

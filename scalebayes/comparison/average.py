@@ -44,7 +44,7 @@ def average(
     seed
         Seed of the refits of ``"forward"``.
     progress
-        Whether to show the progress of these refits on stderr; by default when it is a terminal.
+        Whether to show the progress of these refits, as in `scalebayes.fit`.
 
     Raises
     ------

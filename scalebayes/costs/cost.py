@@ -10,6 +10,7 @@ import numpy as np
 
 from scalebayes.errors import QueryError
 from scalebayes.units import format_quantity, parse_quantity
+from scalebayes.utils.shares import check_share
 
 type Numeric = Any
 
@@ -159,10 +160,7 @@ class Price:
         for name in ("per_hour", "flop_per_second", "utilisation"):
             number = positive(name, getattr(self, name))
             object.__setattr__(self, name, number)  # the class is frozen
-        if self.utilisation > 1:
-            raise QueryError(
-                f"utilisation is a share of the FLOP/s, at most 1; got {self.utilisation:g}"
-            )
+        check_share("utilisation", self.utilisation, "a share of the FLOP/s")
 
     def hours(self, flop: Numeric) -> Numeric:
         """Return the hours of one accelerator for a number of FLOP."""

@@ -11,6 +11,7 @@ import numpy as np
 from scalebayes.costs.cost import SIX_ND, Cost, positive
 from scalebayes.costs.counting import depressed_cubic_root
 from scalebayes.errors import QueryError
+from scalebayes.utils.shares import check_share
 
 type Numeric = Any
 
@@ -286,10 +287,7 @@ def sparse_cost(active: float | str, training: Cost = SIX_ND) -> Cost:
     Clark et al. (2022), Unified scaling laws for routed language models, arXiv:2202.01169.
     """
     share = positive("active", active)
-    if share > 1:
-        raise QueryError(
-            f"active is the share of the parameters that a token uses, at most 1; got {active}"
-        )
+    check_share("active", share, "the share of the parameters that a token uses")
 
     def flop(N: Numeric, D: Numeric) -> Numeric:
         return training.flop(share * N, D)

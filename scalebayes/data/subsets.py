@@ -10,6 +10,7 @@ import numpy as np
 
 from scalebayes.data.runs import Runs
 from scalebayes.errors import QueryError, RunsError
+from scalebayes.utils.shares import percent_hint
 
 SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)
 """Shares of the runs, those of least compute, that a backtest trains on."""
@@ -74,11 +75,12 @@ def make_splits(
         When a share does not lie between 0 and 1, or a distance is not positive.
     """
     bad = [share for share in shares if not 0 < share < 1]
+    hint = percent_hint(bad[0]) if bad else ""
     bad += [distance for distance in decades if not distance > 0]
     if bad:
         raise QueryError(
             "shares lie between 0 and 1, decades left out are positive; "
-            f"got {', '.join(map(str, bad))}"
+            f"got {', '.join(map(str, bad))}{hint}"
         )
     splits: dict[int, Split] = {}
     refused = []

@@ -20,6 +20,7 @@ from scalebayes.queries.curves import Curve, crossing, curve_of
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.optimum import numeric_optimum
 from scalebayes.queries.predict import predict
+from scalebayes.utils.shares import check_probability, check_share
 
 LEAST = "least expected loss"
 """Name of the choice that minimises the loss averaged over the draws."""
@@ -83,10 +84,9 @@ def near_optimum(
     """
     if nats is not None and nats <= 0:
         raise QueryError(f"nats must be positive; got {nats}")
-    if nats is None and within <= 0:
-        raise QueryError(f"within, a share of compute, must be positive; got {within}")
-    if not 0 < prob < 1:
-        raise QueryError(f"prob must lie between 0 and 1; got {prob}")
+    if nats is None:
+        check_share("within", within, "a share of compute", " (twice the compute)")
+    check_probability("prob", prob)
     if nats is None:
         tolerance = f"{100 * within:g}% more compute"
         out = _near(fit, C=C, within=within, nats=0.0, cost=as_cost(cost), seed=seed)

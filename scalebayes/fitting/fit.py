@@ -78,7 +78,8 @@ def fit(
         once, on a GPU where JAX has one (extra ``gpu``). The second is for tables of very many
         runs: it compiles for each table anew.
     progress
-        Whether to show progress on stderr; by default when it is a terminal or a notebook.
+        Whether to show progress on stderr; by default when it is a terminal or a notebook, and
+        elsewhere one line a minute. False shows nothing.
     cache
         Whether to return the same fit (spec, runs, settings, seed and versions) from the user's
         cache folder if it is there, and to keep it there if it is not. Its metadata then has

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from scalebayes.data.runs import Runs
-from scalebayes.errors import FitError
+from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting.kernel.kernel import GRAPH_FOLDERS, is_ours, source_digest
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.store import load, save
 from scalebayes.specs.spec import Spec
-from scalebayes.utils.cache_folder import cache_folder
+from scalebayes.utils.cache_folder import CacheError, cache_folder
 
 DRAWS_FOLDERS = (*GRAPH_FOLDERS, "data", "data/tables", "data/findings", "posterior")
 """Folders whose source determines the draws of a fit and what is kept of them."""
@@ -26,11 +26,27 @@ def place(
 ) -> Path | None:
     """Return the file for the fit of a spec to runs with these settings, seed and versions.
 
-    The file need not exist. None where nothing can be kept: there is no cache folder, or the source
-    of the law or the noise is not this package's.
+    The file need not exist. None where nothing can be kept: the cache folder is unusable, or the
+    source of the law or the noise is not this package's.
+
+    Warns
+    -----
+    FallbackWarning
+        When nothing can be kept.
     """
-    folder = cache_folder("fits") if is_ours(spec) else None
-    if folder is None:
+    if not is_ours(spec):
+        warn_of_fallback(
+            f"'{spec.name}' has a law or noise from outside scalebayes, whose changes could not be "
+            "noticed, so its fit is neither read from the cache folder nor kept there: it is "
+            "sampled every time"
+        )
+        return None
+    try:
+        folder = cache_folder("fits")
+    except CacheError as error:
+        warn_of_fallback(
+            f"{error}, so fits are neither read from it nor kept there: every call samples again"
+        )
         return None
     parts = [spec.hash, runs.hash, settings, int(seed), versions, source_digest(DRAWS_FOLDERS)]
     text = json.dumps(parts, sort_keys=True, default=str)

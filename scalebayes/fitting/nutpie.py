@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +50,30 @@ def _import_when_used(name: str) -> None:
     sys.modules[name] = module
 
 
-def compile_model(model: Any, keep: Sequence[str]) -> Any:
+@dataclass(frozen=True)
+class NumbaSampler:
+    """A model that nutpie compiled itself, through numba."""
+
+    compiled: Any
+
+    def with_data(self, **data: np.ndarray) -> Any:
+        """Return the model with the arrays of a table, without those that its graph does not use.
+
+        nutpie refuses arrays that it does not know, and a graph may need fewer than all: that of
+        the default model has no sizes and tokens, only matrices made of them.
+        """
+        names = {variable.name for variable in self.compiled.shared_var_keys}
+        used = {name: values for name, values in data.items() if name in names}
+        return self.compiled.with_data(**used)
+
+
+def compile_model(model: Any, keep: Sequence[str]) -> NumbaSampler:
     """Return a `pm.Model` compiled by nutpie, through numba."""
-    return import_nutpie().compile_pymc_model(model, var_names=[*keep])
+    with warnings.catch_warnings():
+        # PyTensor's remark about a large graph, which is compiled in parts then.
+        warnings.filterwarnings("ignore", "Loop fusion failed", UserWarning)
+        compiled = import_nutpie().compile_pymc_model(model, var_names=[*keep])
+    return NumbaSampler(compiled)
 
 
 @dataclass(frozen=True)

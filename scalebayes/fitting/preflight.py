@@ -8,9 +8,11 @@ import numpy as np
 
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, RunsError
+from scalebayes.laws import Law
 from scalebayes.laws.least_squares import least_squares
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec
+from scalebayes.utils.shares import check_probability
 
 NOISELESS = 1e-10
 """Least noise scale of log loss around the best fit: below it sigma has no posterior but zero."""
@@ -40,8 +42,7 @@ def check_settings(settings: dict[str, Any], seed: int) -> None:
     for name in ("draws", "tune", "chains"):
         if settings[name] < 1:
             raise FitError(f"{name} must be at least 1; got {settings[name]}")
-    if not 0 < settings["target_accept"] < 1:
-        raise FitError(f"target_accept must lie between 0 and 1; got {settings['target_accept']}")
+    check_probability("target_accept", settings["target_accept"], FitError)
     if seed < 0:
         raise FitError(f"seed must not be negative; got {seed}")
     ours = sorted(settings.keys() & set(SET_BY_FIT))
@@ -50,7 +51,7 @@ def check_settings(settings: dict[str, Any], seed: int) -> None:
 
 
 def check_table(runs: Runs, spec: Spec) -> None:
-    """Check that a table has the law's columns, enough rows, and losses with any noise.
+    """Check a table: the law's columns with usable values, enough rows, losses with any noise.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def check_table(runs: Runs, spec: Spec) -> None:
     law = spec.law_object
     for column in (*law.inputs, law.response):
         getattr(runs, column)  # raises where there is none
+    _check_values(runs, law)
     needed = len(law.parameters) + 1
     if len(runs) < needed:
         raise RunsError(
@@ -79,6 +81,21 @@ def check_table(runs: Runs, spec: Spec) -> None:
             "noise to infer, and sigma would shrink without end. If the losses are simulated, "
             "simulate noise too: loss * exp(0.003 * normal)"
         )
+
+
+def _check_values(runs: Runs, law: Law) -> None:
+    """Raise when a value has no log: `read_runs` refuses such tables, `Runs` itself does not."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = dict(runs.log_inputs(law.inputs))
+        logs[law.response] = law.log_response(runs)
+    for column, values in logs.items():
+        is_bad = ~np.isfinite(values)
+        if is_bad.any():
+            row = int(np.argmax(is_bad))
+            raise RunsError(
+                f"{runs.name} has no usable {column} in run {runs.table.index[row]}: got "
+                f"{getattr(runs, column)[row]:g}"
+            )
 
 
 def least_noise_scale(runs: Runs, spec: Spec) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.data.runs import Runs
-from scalebayes.errors import FitError
+from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting import numpyro
 from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
@@ -42,6 +42,11 @@ STATS = {
 
 TREE_DEPTH = 12
 """Largest depth of nutpie's trees: runs with little noise need more than the usual 10."""
+COST_OF_NUMBA = (
+    "which is slower: a fit of 'chinchilla' to 240 runs takes half a minute instead of 3 seconds, "
+    "and a fit of the default model three minutes instead of 15 seconds"
+)
+"""Measured in new processes on two cores (docs/performance.md)."""
 PROGRESS_RATE = 200
 """Milliseconds between nutpie's reports of progress."""
 
@@ -92,8 +97,6 @@ def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:
         return _prepare_numpyro(spec, runs, bar)
     compiled = bar.during(f"preparing {spec.name} (once per process)", compile_with, spec, runs)
     found = engine(spec, runs)
-    if found.reason:
-        bar.say(f"nutpie compiled the model itself, which takes longer: {found.reason}")
 
     def sample_by_nutpie(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
@@ -154,7 +157,13 @@ def compile_with(spec: Spec, runs: Runs) -> Any:
 
 
 def engine(spec: Spec, runs: Runs) -> Engine:
-    """Return the compiled model of a spec, compiled or taken from this process."""
+    """Return the compiled model of a spec, compiled or taken from this process.
+
+    Warns
+    -----
+    FallbackWarning
+        Before nutpie compiles the model, because there can be no kernel.
+    """
     key = structure(spec, runs)
     if key not in COMPILED:
         keep = [*variable_names(spec), *spec.observation.traits.kept]
@@ -163,8 +172,14 @@ def engine(spec: Spec, runs: Runs) -> Engine:
             ours.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it
             COMPILED[key] = Engine(ours, "kernel")
         except UnsupportedError as error:
+            warn_of_numba(error)
             COMPILED[key] = Engine(_numba(spec, runs, keep), "numba", str(error))
     return COMPILED[key]
+
+
+def warn_of_numba(error: UnsupportedError) -> None:
+    """Issue the warning that nutpie compiles models itself, with the reason."""
+    warn_of_fallback(f"nutpie compiles the model through numba, {COST_OF_NUMBA}: {error}")
 
 
 def _numba(spec: Spec, runs: Runs, keep: Sequence[str]) -> Any:

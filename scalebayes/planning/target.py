@@ -22,6 +22,7 @@ from scalebayes.queries.inputs import is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.discrepancy import TOGETHER
 from scalebayes.units import format_quantity
+from scalebayes.utils.shares import tail_probability
 
 HALVINGS = 10
 """The default candidates cost the budget divided by 1, 2, 4 ... up to 2 to this power."""
@@ -78,7 +79,7 @@ class Question:
         The interval of the log of the draws is assumed to shrink in proportion to the standard
         deviation.
         """
-        tail = (1 - ci_prob) / 2
+        tail = tail_probability(ci_prob)
         low, high = np.quantile(self.target, [tail, 1 - tail])
         shrink = float(np.sqrt(max(variance, 0.0) / self.belief.variance))
         if self.of_size:

@@ -45,6 +45,7 @@ from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.summaries.summary import exponents, published_values
 from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity
+from scalebayes.utils.shares import tail_probability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,7 @@ def residuals(fit: Fit, ci_prob: float = CI_PROB, *, answer: xr.Dataset | None =
     if answer is None:
         answer = at_runs(fit)
     expected = answer["loss"].median(("chain", "draw")).values
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     bounds = answer["new_run"].quantile([tail, 1 - tail], ("chain", "draw"))
     low, high = (bounds / expected - 1).values
     if "C" in runs.table:

@@ -25,6 +25,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormat
 from scalebayes.errors import QueryError
 from scalebayes.summaries.intervals import interval_columns, intervals
 from scalebayes.utils.files import write_whole
+from scalebayes.utils.shares import tail_probability
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -190,7 +191,7 @@ def interval_band(answer: xr.Dataset, quantity: str, ci_prob: float) -> Band:
 
 def equal_tailed(draws: np.ndarray, ci_prob: float) -> np.ndarray:
     """Return lower bound, median and upper bound of draws, shape (3,)."""
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     return np.quantile(draws, [tail, 0.5, 1 - tail])
 
 

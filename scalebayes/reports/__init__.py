@@ -7,6 +7,7 @@ renders it.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from scalebayes.reports.content import content_of
 from scalebayes.reports.rendering import FORMATS
 from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.utils.files import write_whole
+from scalebayes.utils.progress import Progress
 from scalebayes.validation.sensitivity import Sensitivity
 
 
@@ -75,7 +77,11 @@ def report(
         raise QueryError(
             f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'"
         )
-    content = content_of(subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity)
-    text = FORMATS[chosen](content)
+    with Progress() as bar:
+        collect = partial(
+            content_of, subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity
+        )
+        content = bar.during("collecting the answers of the report", collect)
+        text = bar.during("writing the report", FORMATS[chosen], content)
     write_whole(path, lambda temporary: temporary.write_text(text, "utf-8", newline="\n"))
     return path

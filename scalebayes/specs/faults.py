@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import PydanticCustomError
 
@@ -217,24 +218,38 @@ def spread_faults(
 
 
 def value_faults(law: Law, published: Any) -> Iterator[tuple[Place, str]]:
-    """Yield the published values that are in no notation of a law."""
+    """Yield the published values that are in no notation of a law, or imply no parameters of it."""
     if not isinstance(published, list | tuple):
         return
     for place, entry in enumerate(published):
         values = _stated(entry, "values")
         if not _are_numbers(values):
             continue  # pydantic reports these
-        try:
-            law.from_notation(values)
-        except (ValueError, ArithmeticError) as error:
-            yield (place, "values"), str(error)
+        text = _parameter_fault(law, values)
+        if text:
+            yield (place, "values"), text
+
+
+def _parameter_fault(law: Law, values: dict[str, float]) -> str:
+    """Return why values in a notation of a law imply no parameters of it; empty if they do."""
+    try:
+        with np.errstate(all="ignore"):
+            parameters = law.from_notation(values)
+    except ArithmeticError as error:
+        return f"they imply no parameters of '{law.name}': {error.args[-1]}"
+    except ValueError as error:
+        return str(error)
+    for name, value in parameters.items():
+        if isinstance(value, complex) or not 0 < value < np.inf:
+            return f"they imply {name} = {value:g}, and parameters are positive and finite"
+    return ""
 
 
 def _are_numbers(values: Any) -> bool:
-    """Return whether this is a table of numbers."""
+    """Return whether this is a table of finite numbers."""
     if not isinstance(values, dict):
         return False
-    return all(isinstance(value, int | float) for value in values.values())
+    return all(isinstance(value, int | float) and np.isfinite(value) for value in values.values())
 
 
 def describe(error: ValidationError) -> str:

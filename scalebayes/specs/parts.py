@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from scalebayes.specs.discrepancy import KERNELS
 from scalebayes.specs.faults import one_of
@@ -13,6 +20,7 @@ from scalebayes.specs.priors import CENTRE, DISTRIBUTIONS, Distribution
 from scalebayes.units import format_quantity
 
 type Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+type Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -142,6 +150,18 @@ class Check(BaseModel):
     over: dict[str, Positive] = {}
     within: Positive | None = None
 
+    @field_validator("printed")
+    @classmethod
+    def _is_number(cls, printed: str) -> str:
+        """Check that the digits are those of a finite number."""
+        try:
+            is_finite = bool(np.isfinite(float(printed)))
+        except ValueError:
+            is_finite = False
+        if not is_finite:
+            raise ValueError(f"printed takes the digits of a finite number; got {printed!r}")
+        return printed
+
 
 class Published(BaseModel):
     """Values of a paper for this law, in the paper's own notation, and their place in the paper.
@@ -154,11 +174,22 @@ class Published(BaseModel):
     source: str
     label: str
     where: str
-    values: dict[str, float]
+    values: dict[str, Finite]
     standard_error: dict[str, Positive] = {}
     counting: str = ""
     checks: tuple[Check, ...] = ()
     unchecked: str = ""
+
+    @field_validator("standard_error")
+    @classmethod
+    def _errors_of_values(cls, errors: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        """Check that each standard error belongs to a value."""
+        values = info.data.get("values", errors)
+        for name in errors:
+            if name not in values:
+                allowed = ", ".join(values)
+                raise ValueError(f"there is no value of {name}; there are values of {allowed}")
+        return errors
 
     def __str__(self) -> str:
         place = self.where

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from scalebayes.errors import QueryError
 from scalebayes.summaries.caveats import caveats
 from scalebayes.summaries.table import Table
+from scalebayes.utils.shares import check_probability, tail_probability
 
 CI_PROB = 0.9
 """Probability of an interval where none is given; intervals are equal-tailed."""
@@ -19,8 +19,7 @@ CI_PROB = 0.9
 
 def interval_columns(ci_prob: float) -> tuple[str, str]:
     """Return ArviZ's names of the ends of an equal-tailed interval, such as eti90_lb, eti90_ub."""
-    if not 0 < ci_prob < 1:
-        raise QueryError(f"ci_prob must lie between 0 and 1; got {ci_prob}")
+    check_probability("ci_prob", ci_prob)
     return f"eti{100 * ci_prob:g}_lb", f"eti{100 * ci_prob:g}_ub"
 
 
@@ -41,7 +40,7 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
         and the `caveats`, which are printed below the table.
     """
     lower, upper = interval_columns(ci_prob)
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail]).to_dataarray("quantity")
     along = [dim for dim in quantiles.dims if dim not in ("quantile", "quantity")]
 

@@ -15,6 +15,7 @@ from scalebayes.specs.pooling import variable_names
 from scalebayes.specs.spec import read_model
 from scalebayes.summaries.intervals import CI_PROB, interval_columns
 from scalebayes.summaries.table import Table
+from scalebayes.utils.shares import tail_probability
 
 
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
@@ -71,7 +72,7 @@ def exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Table:
         printed); ``interval``, its kind in words; and ``counts``, whether N and C are total or
         non-embedding (empty for fits, which count as their runs do).
     """
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     kind = f"{100 * ci_prob:g}% equal-tailed"
     rows = []
     for label, fit in fits.items():

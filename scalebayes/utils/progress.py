@@ -1,4 +1,4 @@
-"""Progress of long work: bars on stderr, and only on a terminal or in a notebook.
+"""Progress of long work on stderr: bars on a terminal or in a notebook, elsewhere a line a minute.
 
 Nothing is ever written to stdout, which is for results.
 """
@@ -6,8 +6,11 @@ Nothing is ever written to stdout, which is for results.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
+
+from scalebayes.utils.waiting import STEPS, Step, remove, reported_waits
 
 SPEED_PERIOD = 3600.0
 """Seconds over which the speed is averaged for the time left: one step, a fit, may take minutes."""
@@ -17,12 +20,15 @@ class Progress:
     """A context that shows a spinner for steps of unknown length and a bar for counted ones.
 
     Each bar has the time elapsed beside it and, from the second step on, Rich's estimate of the
-    time left.
+    time left. Where there are no bars by default, a line each minute says how long the work has
+    taken, what is going on, how far it is and how long it may still take
+    (`scalebayes.utils.waiting`).
 
     Parameters
     ----------
     show
-        Whether to show anything; by default only if stderr is a terminal or in a notebook.
+        Whether to show bars; by default only if stderr is a terminal or in a notebook. With false
+        there are no lines either.
     """
 
     def __init__(self, show: bool | None = None) -> None:
@@ -41,9 +47,13 @@ class Progress:
             disable=not visible,
             speed_estimate_period=SPEED_PERIOD,
         )
+        self._has_lines = show is None and not visible
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         self._bars.start()
+        if self._has_lines:
+            self._open.enter_context(reported_waits())
         return self
 
     def __exit__(
@@ -52,18 +62,30 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._open.close()
         self._bars.stop()
+
+    def _begin(self, label: str, total: float | None, done: float = 0.0, of: str = "done") -> Step:
+        """Return a new step, which lines describe until this context ends."""
+        step = Step(label, total, done, of, done_at_start=done)
+        if self._has_lines:
+            STEPS.append(step)
+            self._open.callback(remove, step)
+        return step
 
     def during[T](self, label: str, work: Callable[..., T], *arguments: Any) -> T:
         """Return what work of unknown length returns, and show a moving bar meanwhile."""
         task = self._bars.add_task(label, total=None)
+        step = self._begin(label, None)
         result = work(*arguments)
         self._bars.update(task, total=1, completed=1)
+        step.total = step.done = 1
         return result
 
     def count(self, label: str, total: int, done: int = 0) -> Callable[[str], None]:
         """Return a function that counts one more as done, and shows a remark beside the number."""
         task = self._bars.add_task(f"{label}: {done} of {total}", total=total, completed=done)
+        step = self._begin(f"{label}: {done} of {total}", total, done)
 
         def update(remark: str = "") -> None:
             nonlocal done
@@ -72,6 +94,7 @@ class Progress:
             if remark:
                 description += f" ({remark})"
             self._bars.update(task, completed=done, description=description)
+            step.label, step.done = description, done
 
         return update
 
@@ -83,15 +106,19 @@ class Progress:
     def steps[T](self, label: str, items: Collection[T], name: Callable[[T], str]) -> Iterator[T]:
         """Iterate over items under one bar that names the present one."""
         task = self._bars.add_task(label, total=len(items))
+        step = self._begin(label, len(items))
         for done, item in enumerate(items):
             description = f"{label} {done + 1} of {len(items)}: {name(item)}"
             self._bars.update(task, description=description)
+            step.label = description
             yield item
             self._bars.update(task, completed=done + 1)
+            step.done = done + 1
 
     def bar(self, label: str) -> Callable[[list[Any]], None]:
         """Return a function that shows nutpie's chains as one bar, with divergences."""
         task = self._bars.add_task(label, total=None)
+        step = self._begin(label, None, of="of the draws")
 
         def update(chains: list[Any]) -> None:
             done = sum(chain.finished_draws for chain in chains)
@@ -101,6 +128,7 @@ class Progress:
             if divergences:
                 description += f" ({divergences} divergences)"
             self._bars.update(task, completed=done, total=total, description=description)
+            step.label, step.done, step.total = description, done, total
 
         return update
 

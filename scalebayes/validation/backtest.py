@@ -344,7 +344,7 @@ def backtest(
         As for `scalebayes.fit_many`: the number of fits made side by side, or where; and a folder
         that keeps them, with which an interrupted backtest can be continued.
     progress
-        Whether to show progress on stderr; by default when it is a terminal.
+        As in `scalebayes.fit`.
     **sampler
         Passed on to `scalebayes.fit`; by default 2 chains of 1000 draws.
 

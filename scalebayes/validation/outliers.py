@@ -25,6 +25,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.noise import NOISES
+from scalebayes.utils.shares import check_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def find_duplicates(
     Raises
     ------
     QueryError
-        When a share is not positive.
+        When a share is not positive or above 1.
     """
     import pandas as pd
     from scipy.spatial import cKDTree
@@ -129,6 +130,8 @@ def find_duplicates(
         raise QueryError(
             f"same and different must be positive shares; got {same:g} and {different:g}"
         )
+    check_share("same", same, "a relative difference")
+    check_share("different", different, "a relative difference")
     inputs = [name for name in ("N", "D") if name in runs.table] or ["C"]
     points = np.column_stack(list(runs.log_inputs(inputs).values()))
     # The maximum norm (p = infinity) of log inputs: each input must agree by itself.

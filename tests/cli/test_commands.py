@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.cli.app import OLD_NAMES, REGISTRY
+from scalebayes.cli.app import OLD_NAMES, REGISTRY, one_message
 from scalebayes.cli.bundles import expand
 from scalebayes.cli.options import option
+from scalebayes.errors import warn_of_fallback
+from tests.fixtures import report_fit
 
 SCALEBAYES = [sys.executable, "-m", "scalebayes"]
 
@@ -48,6 +50,33 @@ def saved(tmp_path_factory, fitted):
     return sb.save(
         fitted("hoffmann2022", "chinchilla"), tmp_path_factory.mktemp("fits") / "chinchilla.nc"
     )
+
+
+def test_a_fallback_is_one_note_on_stderr(capsys):
+    with one_message():
+        for text in ("slower, because a", "slower, because a", "slower, because b"):
+            warn_of_fallback(text)
+    assert capsys.readouterr() == ("", "note: slower, because a\nnote: slower, because b\n")
+    with pytest.warns(sb.FallbackWarning, match="because a"):  # afterwards it is a warning again
+        warn_of_fallback("slower, because a")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("summary",), "--ci-prob"),
+        (("predict", "--N", "1B", "--D", "20B"), "--ci-prob"),
+        (("decide", "--C", "1e24"), "--prob"),
+    ],
+)
+def test_a_percentage_in_place_of_a_probability_is_wrong_usage_with_a_hint(
+    command, option, tmp_path
+):
+    path = sb.save(report_fit(chains=2, draws=25), tmp_path / "fit.nc")
+    name, *others = command
+    said = " ".join(run(name, path, *others, option, "90", code=2).stderr.split())
+    assert f"'{option}'" in said
+    assert "must lie between 0 and 1; got 90.0 (did you mean 0.9?)" in said
 
 
 def test_models_are_listed_and_shown():

@@ -228,12 +228,17 @@ def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
         ("pile2023", "chinchila", sb.SpecError, "did you mean 'chinchilla'"),
         ("few", "chinchilla", sb.RunsError, "needs at least 6"),
         ("no tokens", "chinchilla", sb.RunsError, "has no D"),
+        ("no loss", "chinchilla", sb.RunsError, "no loss has no usable loss in run .*: got nan"),
+        ("no size", "chinchilla", sb.RunsError, r"no size has no usable N in run 6\.7B: got 0"),
     ],
 )
 def test_refused_before_anything_compiles(runs, model, error, words, load_public, monkeypatch):
     monkeypatch.setattr(samplers, "compile_with", None)
     table = load_public("pile2023").table
     tables = {"pile2023": table, "few": table.iloc[:5], "no tokens": table[["N", "loss"]]}
+    tables["no loss"], tables["no size"] = table.copy(), table.copy()
+    tables["no loss"].iloc[4, table.columns.get_loc("loss")] = np.nan
+    tables["no size"].iloc[5, table.columns.get_loc("N")] = 0
     with pytest.raises(error, match=words):
         sb.fit(sb.Runs(tables[runs], runs), model)
 
@@ -253,4 +258,5 @@ def test_unwritable_compile_directory_says_what_to_do(tmp_path):
     )
     assert run.returncode == 1
     assert "FitError" in run.stderr.splitlines()[-1]
+    assert run.stderr.count("FallbackWarning") == 1  # the cache folder is unusable too
     assert "PYTENSOR_FLAGS=base_compiledir" in run.stderr

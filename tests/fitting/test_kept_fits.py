@@ -123,5 +123,6 @@ def test_where_nothing_can_be_kept_the_fit_is_made(made, runs, tmp_path, monkeyp
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
     for _ in range(2):
-        sb.fit(runs, "kaplan-size", cache=True)
+        with pytest.warns(sb.FallbackWarning, match=r"cannot be created .* samples again"):
+            sb.fit(runs, "kaplan-size", cache=True)
     assert len(counted) == 2

@@ -383,6 +383,39 @@ def test_all_faults_of_priors_and_published_values_are_told_at_once(tmp_path):
             "published.0.values.beta: ",
         ),
         (text_of("chinchilla").replace("beta = 0.2849083", "beta = 0"), "published.0.values: "),
+        *(
+            (text_of("chinchilla").replace("E = 1.69337368", f"E = {value}"), told)
+            for value, told in (
+                ("nan", "published.0.values.E: Input should be a finite number; got nan"),
+                ("-inf", "published.0.values.E: Input should be a finite number; got -inf"),
+                ("'nan'", "published.0.values.E: Input should be a finite number; got 'nan'"),
+                ("0.0", "published.0.values: they imply L_inf = 0, and parameters are positive"),
+            )
+        ),
+        (
+            text_of("chinchilla").replace("A = 406.401018", "A = 1e308"),
+            "published.0.values: they imply no parameters of 'additive': Numerical result",
+        ),
+        (
+            text_of("chinchilla").replace("E = 0.0257", "E = nan"),
+            "published.1.standard_error.E: Input should be a finite number; got nan",
+        ),
+        (
+            text_of("chinchilla").replace("E = 0.0257", "Q = 0.0257"),
+            "published.1.standard_error: there is no value of Q; there are values of E, A, B",
+        ),
+        *(
+            (
+                text_of("chinchilla").replace('printed = "0.46"', f'printed = "{printed}"'),
+                f"published.0.checks.0.printed: printed takes the digits of a finite number; got "
+                f"'{printed}'",
+            )
+            for printed in ("nan", "inf", "half")
+        ),
+        (
+            text_of("chinchilla").replace("alpha = 2.0", "alpha = nan"),
+            "priors.L_inf.alpha: Input should be a finite number; got nan",
+        ),
     ],
 )
 def test_other_faults_are_told_too(tmp_path, text, told):

@@ -22,17 +22,26 @@ from typing import Any
 import numpy as np
 
 from scalebayes.data.runs import Runs
-from scalebayes.errors import FitError
+from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting.graph import Symbols, sampler_data, symbols
 from scalebayes.fitting.kernel.c_library import REWRITES, WORDS_PER_ARRAY, Layout, print_source
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
-from scalebayes.fitting.kernel.compiler import ATTEMPTS, build, machine
+from scalebayes.fitting.kernel.compiler import ATTEMPTS, build, check_compiler, machine
 from scalebayes.specs.spec import Spec
-from scalebayes.utils.cache_folder import cache_folder
+from scalebayes.utils.cache_folder import (
+    CacheError,
+    cache_folder,
+    check_file,
+    check_libraries_load,
+)
 from scalebayes.utils.files import write_whole
 
 TOLERANCE = 1e-9
 """Largest accepted difference from PyTensor's evaluation, in units of 1 + its magnitude."""
+COMPILING_EACH_TIME = "every process takes 3 seconds longer for each model that it fits"
+"""Cost of compiling kernels in every process, as measured on two cores (docs/performance.md)."""
+PRIVATE = 0o700
+"""Permissions of a kernel's files: the user's alone."""
 CHECKED_POINTS = 3
 """How many random points a new kernel is checked at; an error in the C code shows at the first."""
 
@@ -41,6 +50,8 @@ GRAPH_FOLDERS = ("laws", "specs", "fitting", "fitting/kernel")
 """Folders whose source decides what a kernel computes; edits elsewhere keep compiled kernels."""
 KEY_LENGTH = 32
 """Hexadecimal digits of a key: 128 bits, so different kernels never share one."""
+FUNCTIONS = ("log_density", "expand", "initial")
+"""Functions of a library."""
 DIGEST_LENGTH = 12
 """Hexadecimal digits in a library's file name, enough to tell builds with one key apart."""
 
@@ -138,14 +149,65 @@ def kernel(spec: Spec, runs: Runs, keep: Sequence[str], structure: tuple[object,
     ------
     UnsupportedError
         When it cannot be made here, so that nutpie should compile the model itself.
+
+    Warns
+    -----
+    FallbackWarning
+        When the cache folder is unusable, before the kernel is compiled for this process alone.
     """
     # The key does not cover the source of a user's own law, so such a kernel is not kept.
-    folder = cache_folder("kernels") if is_ours(spec) else None
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="scalebayes-") as temporary:
-            return _make(spec, runs, keep, Path(temporary), "kernel")
+    if not is_ours(spec):
+        return _make_for_this_process(spec, runs, keep)
     key = kernel_key(keep, structure)
-    return _load(folder, key) or _make(spec, runs, keep, folder, key)
+    try:
+        folder = kernel_folder()
+        return _load(folder, key) or _make(spec, runs, keep, folder, key)
+    except CacheError as error:
+        check_compiler()  # without one the cache folder does not matter
+        warn_of_unusable_cache(error)
+        return _make_for_this_process(spec, runs, keep)
+
+
+def kernel_folder() -> Path:
+    """Return the cache folder of kernels.
+
+    Raises
+    ------
+    CacheError
+        When it cannot be used, or libraries cannot be loaded from it.
+    """
+    folder = cache_folder("kernels")
+    check_libraries_load(folder)
+    return folder
+
+
+def warn_of_unusable_cache(error: CacheError) -> None:
+    """Issue the warning that kernels are compiled in every process.
+
+    Raises
+    ------
+    UnsupportedError
+        When they cannot be compiled in the folder for temporary files either.
+    """
+    try:
+        check_libraries_load(Path(tempfile.gettempdir()))
+    except CacheError as also:
+        raise UnsupportedError(
+            f"{error}, and {also} (SCALEBAYES_CACHE_DIR names another cache folder)"
+        ) from None
+    warn_of_fallback(
+        f"{error}, so compiled models are not kept: {COMPILING_EACH_TIME} "
+        "(SCALEBAYES_CACHE_DIR names another cache folder)"
+    )
+
+
+def _make_for_this_process(spec: Spec, runs: Runs, keep: Sequence[str]) -> Kernel:
+    """Return a new kernel that is not kept on disk."""
+    with tempfile.TemporaryDirectory(prefix="scalebayes-") as temporary:
+        try:
+            return _make(spec, runs, keep, Path(temporary), "kernel")
+        except CacheError as error:
+            raise UnsupportedError(str(error)) from error
 
 
 def kernel_key(keep: Sequence[str], structure: tuple[object, ...]) -> str:
@@ -181,15 +243,45 @@ def is_ours(spec: Spec) -> bool:
 
 
 def _load(folder: Path, key: str) -> Kernel | None:
-    """Return the kernel of a key, or None when it is missing, incomplete or damaged."""
+    """Return the kernel of a key, or None when it has to be made.
+
+    It has to be made where it is missing, incomplete or damaged, or where another user could have
+    written it. Loading a damaged library can end the process, so its digest is compared first.
+    """
+    description = folder / f"{key}.json"
     try:
-        about = json.loads((folder / f"{key}.json").read_text("utf-8"))
-        library = folder / str(about["library"])
-        if hashlib.sha256(library.read_bytes()).hexdigest() != about["sha256"]:
+        check_file(description)
+        about = json.loads(description.read_text("utf-8"))
+        library = folder / Path(about["library"]).name
+        check_file(library)
+        layout = about["layout"]
+        if digest(library.read_bytes(), layout) != about["sha256"]:
             return None
-        return Kernel(Layout(**about["layout"]), ctypes.CDLL(str(library)))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Kernel(Layout(**layout), load_library(library))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CacheError):
         return None
+
+
+def digest(library: bytes, layout: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a library and its layout, as hexadecimal text."""
+    text = json.dumps(layout, sort_keys=True)
+    return hashlib.sha256(library + text.encode()).hexdigest()
+
+
+def load_library(library: Path) -> ctypes.CDLL:
+    """Return a library that has all `FUNCTIONS`.
+
+    Raises
+    ------
+    OSError
+        When the system does not load it.
+    AttributeError
+        When a function is missing.
+    """
+    loaded = ctypes.CDLL(str(library))
+    for name in FUNCTIONS:
+        getattr(loaded, name)
+    return loaded
 
 
 def _address(function: Any) -> int:
@@ -199,10 +291,18 @@ def _address(function: Any) -> int:
 
 
 def _make(spec: Spec, runs: Runs, keep: Sequence[str], folder: Path, key: str) -> Kernel:
-    """Return a new kernel of a spec; any error becomes an `UnsupportedError`."""
+    """Return a new kernel of a spec, built in a folder and kept there.
+
+    Raises
+    ------
+    CacheError
+        When the folder cannot hold files, or libraries cannot be loaded from it.
+    UnsupportedError
+        For any other error.
+    """
     try:
         return _print_and_build(symbols(runs, spec, keep), sampler_data(runs, spec), folder, key)
-    except UnsupportedError:
+    except (UnsupportedError, CacheError):
         raise
     except Exception as error:
         # Printing, compiling and loading rest on internals of PyTensor and on the system, so the
@@ -215,18 +315,35 @@ def _print_and_build(
 ) -> Kernel:
     """Return the kernel of a graph, printed, compiled, checked and moved to its place."""
     source, layout = print_source(graph)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as temporary:
-        new = Path(temporary) / "kernel.so"
-        build(source, new)
-        digest = hashlib.sha256(new.read_bytes()).hexdigest()
-        made = Kernel(layout, ctypes.CDLL(str(new)))
-        check(made, graph, data)
-        library = folder / f"{key}-{digest[:DIGEST_LENGTH]}.so"
-        new.replace(library)
-    # The JSON file names the library, so it comes last: a kernel is complete once it is there.
-    about = {"library": library.name, "sha256": digest, "layout": asdict(layout)}
-    write_whole(folder / f"{key}.json", lambda path: path.write_text(json.dumps(about), "utf-8"))
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as temporary:
+            new = Path(temporary) / "kernel.so"
+            build(source, new)
+            made = Kernel(layout, load_library(new))
+            check(made, graph, data)
+            _keep(new, layout, folder, key)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CacheError(f"a compiled model cannot be kept in {folder} ({reason})") from error
     return made
+
+
+def _keep(new: Path, layout: Layout, folder: Path, key: str) -> None:
+    """Move a new library to its place, and write its layout and digest beside it."""
+    about: dict[str, Any] = {"layout": asdict(layout)}
+    about["sha256"] = digest(new.read_bytes(), about["layout"])
+    library = folder / f"{key}-{about['sha256'][:DIGEST_LENGTH]}.so"
+    about["library"] = library.name
+    # The user's umask may let a group write, and such a file would not be loaded.
+    new.chmod(PRIVATE)
+    new.replace(library)
+
+    def write(path: Path) -> None:
+        path.write_text(json.dumps(about), "utf-8")
+        path.chmod(PRIVATE)
+
+    # The JSON file names the library, so it comes last: a kernel is complete once it is there.
+    write_whole(folder / f"{key}.json", write)
 
 
 def check(made: Kernel, graph: Symbols, data: Mapping[str, np.ndarray]) -> None:

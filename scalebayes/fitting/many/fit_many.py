@@ -6,7 +6,7 @@ import json
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +176,7 @@ def fit_many(
     replace
         Whether to fit again where the folder holds a different fit under a job's name.
     progress
-        Whether to show progress on stderr; by default in a terminal or a notebook.
+        As in `scalebayes.fit`.
 
     Returns
     -------
@@ -186,9 +186,11 @@ def fit_many(
     Raises
     ------
     FitError
-        Before any fit: jobs of equal names, a folder that cannot be created, a different fit
-        under a job's name, a missing extra ``distributed``, or no scheduler at the address.
-        Later: a full disk, or no worker left.
+        Before any fit: jobs of equal names, a folder that cannot be created or written, a
+        different fit or an unreadable file under a job's name, a missing extra ``distributed``,
+        or no scheduler at the address.
+        Later: a full disk, no worker left, or a scheduler that is gone. The message says how many
+        fits the folder holds.
     KeyboardInterrupt
         On Ctrl-C; the fits made so far are in the folder.
 
@@ -199,20 +201,17 @@ def fit_many(
     """
     jobs = list(jobs)
     folder = Path(folder)
-    _check_names(jobs)
-    _make_folder(folder)
-    found = _found(jobs, folder, replace)
-    missing = [job for job in jobs if job.name not in found]
-    errors: dict[str, str] = {}
-    with Progress(progress) as bar, closing(_fit(missing, folder, workers)) as ended:
-        count = bar.count(f"fits in {folder}", len(jobs), len(found))
-        for name, error in ended:
-            if error:
-                errors[name] = error
-            count(f"{len(errors)} failed" if errors else "")
-
-    outcomes = [_outcome(job, folder, job.name in found, errors) for job in jobs]
-    batch = Batch(folder, tuple(outcomes))
+    found = _prepare(jobs, folder, replace)
+    try:
+        batch = _fit_missing(jobs, found, folder, workers, progress)
+    except FitError as error:
+        kept = [job for job in jobs if file_of(folder, job.name).exists()]
+        if not kept:
+            raise
+        raise FitError(
+            f"{error}. {len(kept)} of {len(jobs)} fits are finished and kept in {folder}: the same "
+            "command or call makes the others"
+        ) from error
     if batch.gate_failures:
         warnings.warn(batch.sentence(), GateWarning, stacklevel=2)
     return batch
@@ -253,11 +252,45 @@ def fit_all[Label: (str, tuple[str, str])](
         jobs.append(Job(name, runs, spec, seed=seed, settings=settings))
     with tempfile.TemporaryDirectory(prefix="scalebayes-") as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", GateWarning)
-        batch = fit_many(jobs, folder or temporary, workers=workers, progress=progress)
+        if folder is None:
+            found = _prepare(jobs, Path(temporary))
+            batch = _fit_missing(jobs, found, Path(temporary), workers, progress)
+        else:
+            batch = fit_many(jobs, folder, workers=workers, progress=progress)
         if batch.failures:
             failed = [f"{name} failed: {error}" for name, error in batch.failures.items()]
             raise FitError("; ".join(failed))
         return {label: batch[name] for label, name in names.items()}
+
+
+def _prepare(jobs: Sequence[Job], folder: Path, replace: bool = False) -> set[str]:
+    """Create and check the folder, and return the names of the jobs whose fit is in it."""
+    _check_names(jobs)
+    _make_folder(folder)
+    found = _found(jobs, folder, replace)
+    if len(found) < len(jobs):
+        _check_writable(folder)
+    return found
+
+
+def _fit_missing(
+    jobs: Sequence[Job],
+    found: set[str],
+    folder: Path,
+    workers: Workers,
+    progress: bool | None,
+) -> Batch:
+    """Make and save the fits that are not found, and return all of them."""
+    missing = [job for job in jobs if job.name not in found]
+    errors: dict[str, str] = {}
+    with Progress(progress) as bar, closing(_fit(missing, folder, workers)) as ended:
+        count = bar.count(f"fits in {folder}", len(jobs), len(found))
+        for name, error in ended:
+            if error:
+                errors[name] = error
+            count(f"{len(errors)} failed" if errors else "")
+    outcomes = [_outcome(job, folder, job.name in found, errors) for job in jobs]
+    return Batch(folder, tuple(outcomes))
 
 
 def _fit(jobs: Iterable[Job], folder: Path, workers: Workers) -> Generator[tuple[str, str]]:
@@ -284,21 +317,36 @@ def _make_folder(folder: Path) -> None:
         raise FitError(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
+def _check_writable(folder: Path) -> None:
+    """Raise when no file can be created in a folder, before any time is spent on fits."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FitError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
 def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
     """Return the names of the jobs whose fit is in the folder.
 
     Raises
     ------
     FitError
-        When ``replace`` is false and the folder holds other files under the names of jobs.
+        When ``replace`` is false and the folder holds other or unreadable files under the names of
+        jobs.
     """
     found = set()
+    unreadable = []
     different = []
     for job in jobs:
         path = file_of(folder, job.name)
         if not path.exists():
             continue
-        saved = read_metadata(path).get("job", {})
+        metadata = read_metadata(path)
+        if metadata is None:
+            unreadable.append(job.name)
+            continue
+        saved = metadata.get("job", {})
         if saved == job.record:
             found.add(job.name)
         elif not saved:
@@ -306,27 +354,40 @@ def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
         else:
             changed = [part for part, value in job.record.items() if saved.get(part) != value]
             different.append(f"{job.name} ({', '.join(changed)})")
-    if different and not replace:
-        raise FitError(
-            f"{folder} holds fits that differ from the jobs of their names: "
-            f"{', '.join(different)}; replace=True (--force) fits them again"
+    if replace or not (unreadable or different):
+        return found
+    faults = []
+    if unreadable:
+        faults.append(
+            "files under the names of jobs that cannot be read, because they are damaged or no "
+            f"netCDF files: {', '.join(unreadable)}"
         )
-    return found
+    if different:
+        faults.append(f"fits that differ from the jobs of their names: {', '.join(different)}")
+    raise FitError(
+        f"{folder} holds {'; and '.join(faults)}; replace=True (--force) fits them again"
+    )
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a saved fit without reading its draws; empty for other files."""
+def read_metadata(path: Path) -> dict[str, Any] | None:
+    """Return the metadata of a saved fit without reading its draws.
+
+    None where the file cannot be read; empty for a netCDF file that is not a saved fit.
+    """
     import netCDF4
 
     try:
         with netCDF4.Dataset(path) as file:
-            return json.loads(file.getncattr(METADATA))
-    except (OSError, AttributeError, ValueError):
-        return {}
+            if METADATA not in file.ncattrs():
+                return {}
+            metadata = json.loads(file.getncattr(METADATA))
+    except (OSError, RuntimeError, TypeError, ValueError):  # netCDF's own errors are RuntimeErrors
+        return None
+    return metadata if isinstance(metadata, dict) else None
 
 
 def _outcome(job: Job, folder: Path, is_found: bool, errors: Mapping[str, str]) -> Outcome:
     if job.name in errors:
         return Outcome(job, "failed", {}, errors[job.name])
-    metadata = read_metadata(file_of(folder, job.name))
+    metadata = read_metadata(file_of(folder, job.name)) or {}
     return Outcome(job, "found" if is_found else "fitted", metadata)

@@ -16,13 +16,14 @@ import time
 import uuid
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from scalebayes.errors import FitError
+from scalebayes.errors import FallbackWarning, FitError, warn_of_fallback
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -35,9 +36,17 @@ POLL = 0.5
 PATIENCE = 90.0
 """Seconds to wait for a first worker to start, or for a new one after the last has died."""
 
+RESTART = 15.0
+"""Seconds in which a worker that died should have been replaced; longer waits are reported."""
+ANSWERING = "10s"
+"""How long to wait for a scheduler to answer, first and after a connection was lost."""
+
 HERE = "127.0.0.1"
 """Address at which local workers listen: local, as they run any code they get."""
 DIED = "its worker died while it ran: killed, out of memory, or lost"
+
+PARENTS: WeakKeyDictionary[Client, subprocess.Popen[bytes]] = WeakKeyDictionary()
+"""The process that started the local workers of a client, and starts others for those that die."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,37 @@ def connected(workers: Workers) -> Iterator[Client]:
     if isinstance(workers, client_class):
         yield workers
     elif isinstance(workers, str):
-        with _client(workers) as client:
+        with _silent_log(), _client(workers) as client:
             yield client
     elif isinstance(workers, int) and workers > 0:
-        with _local(workers) as client:
+        with _silent_log(), _local(workers) as client:
             yield client
     else:
         raise FitError(
             "workers takes a number from 1, the address of a scheduler, or a distributed.Client; "
             f"got {workers!r}"
         )
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Silence the log that distributed writes on stderr of this process.
+
+    It prints tracebacks when a scheduler or a worker ends or the user presses Ctrl-C. Errors here
+    and `Ended.error` say the same in a sentence.
+    """
+    levels: dict[logging.Handler, int] = {}
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            for handler in logging.getLogger(name).handlers:
+                levels.setdefault(handler, handler.level)
+    for handler in levels:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
 
 
 def _client_class() -> type[Client]:
@@ -102,7 +132,7 @@ def _client(address: str) -> Client:
     from distributed import Client
 
     try:
-        return Client(address, timeout="10s", set_as_default=False)
+        return Client(address, timeout=ANSWERING, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         # distributed raises TypeError when the protocol before :// is unknown.
         raise FitError(
@@ -124,7 +154,7 @@ def _local(workers: int) -> Iterator[Client]:
         processes=True,
         dashboard_address=f"{HERE}:0",
         host=HERE,
-        silence_logs=logging.ERROR,  # because `Ended.error` reports each worker that dies
+        silence_logs=False,  # `_silent_log` does it
     )
     with (
         cluster,
@@ -134,6 +164,7 @@ def _local(workers: int) -> Iterator[Client]:
         Client(cluster, set_as_default=False) as client,
         _started(cluster.scheduler_address, workers, Path(folder)) as process,
     ):
+        PARENTS[client] = process
         _await_workers(client, workers, process, Path(folder))
         yield client
 
@@ -191,7 +222,8 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
     Raises
     ------
     FitError
-        When there is no worker for `PATIENCE` seconds, or the scheduler is gone.
+        When there is no worker for `PATIENCE` seconds, the process that starts local workers has
+        ended, or the scheduler is gone.
     """
     waiting: dict[Hashable, list[Task]] = defaultdict(list)
     for task in tasks:
@@ -199,7 +231,7 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
     running: dict[str, tuple[Task, Future]] = {}
     # The kinds that each worker has run, and so has compiled for.
     known: dict[str, set[Hashable]] = defaultdict(set)
-    last_alive = time.monotonic()
+    absence = _Absence(client)
     try:
         while waiting or running:
             alive = _alive(client)
@@ -207,19 +239,64 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
                 is_lost = address not in alive
                 if future.done() or is_lost:
                     del running[address]
-                    yield _end(task, future)
+                    yield _end(client, task, future, address)
             _start_tasks(client, alive, waiting, running, known)
-            if alive:
-                last_alive = time.monotonic()
-            if time.monotonic() > last_alive + PATIENCE:
-                raise FitError(f"there has been no worker for {PATIENCE:.0f} seconds")
+            absence.check(alive, is_needed=bool(waiting))
             if running:
                 _wait_for_one(client, [future for _, future in running.values()])
             elif waiting:
                 time.sleep(POLL)  # until a worker connects
     finally:
         if running:
-            client.cancel([future for _, future in running.values()])
+            with contextlib.suppress(*_connection_errors()):
+                client.cancel([future for _, future in running.values()])
+
+
+@dataclass
+class _Absence:
+    """The time without any worker.
+
+    Attributes
+    ----------
+    last_alive
+        When there was a worker, or this object was made, as a value of ``time.monotonic()``.
+    is_told
+        Whether a warning about the absence was issued.
+    """
+
+    client: Client
+    last_alive: float = field(default_factory=time.monotonic)
+    is_told: bool = False
+
+    def check(self, alive: Collection[str], is_needed: bool) -> None:
+        """Raise when there is no worker, and none will come or has come for `PATIENCE` seconds."""
+        now = time.monotonic()
+        if alive:
+            self.last_alive = now
+        if alive or not is_needed:
+            return
+        parent = PARENTS.get(self.client)
+        if parent is not None and parent.poll() is not None:
+            raise FitError(
+                "the process that starts the local workers has ended, and its workers with it "
+                f"(exit code {parent.returncode})"
+            )
+        if now > self.last_alive + PATIENCE:
+            raise FitError(f"there has been no worker for {PATIENCE:.0f} seconds")
+        if not self.is_told and now > self.last_alive + RESTART:
+            self.is_told = True
+            warn_of_fallback(
+                f"there has been no worker for {RESTART:.0f} seconds; the batch ends after "
+                f"{PATIENCE:.0f} seconds without one"
+            )
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that calls of a client raise once its scheduler is gone."""
+    from distributed.client import FuturesCancelledError
+
+    # CommClosedError of distributed is an OSError.
+    return (OSError, TimeoutError, RuntimeError, FuturesCancelledError)
 
 
 def _start_tasks(
@@ -245,9 +322,8 @@ def _alive(client: Client) -> Mapping[str, int]:
     """Return the connected workers, by address in sorted order."""
     try:
         return dict(sorted(client.nthreads().items()))
-    except (OSError, TimeoutError, RuntimeError) as error:
-        # CommClosedError of distributed is an OSError.
-        raise FitError(f"the scheduler is gone: {error or type(error).__name__}") from error
+    except _connection_errors() as error:
+        raise FitError("the Dask scheduler is gone: killed, or the connection was lost") from error
 
 
 def _take(
@@ -296,7 +372,29 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         flags = os.environ.get("PYTENSOR_FLAGS", "")
         folder = Path(get_worker().local_directory) / "pytensor"
         os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
-    return function(*arguments)
+    with _forwarded_warnings():
+        return function(*arguments)
+
+
+@contextmanager
+def _forwarded_warnings() -> Iterator[None]:
+    """Issue each `FallbackWarning` of a worker in the process of its client, too."""
+    from distributed import warn
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FallbackWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, FallbackWarning):
+                others(message, category, *place, **more)
+                return
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # here; the client does not ignore it
+                warn(str(message), category)
+
+        warnings.showwarning = show
+        yield
 
 
 def threads() -> int:
@@ -306,27 +404,45 @@ def threads() -> int:
     return int(get_worker().state.nthreads)
 
 
-def _end(task: Task, future: Future) -> Ended:
+def _end(client: Client, task: Task, future: Future, address: str) -> Ended:
     """Return the outcome of a task, whose worker may have died before or after it had the value."""
     from distributed import KilledWorker
 
     try:
         if future.status == "finished":
-            return Ended(task.name, future.result(timeout=PATIENCE))
+            return Ended(task.name, _value(client, future, address))
         if future.status == "error":
             error = future.exception(timeout=POLL)
             if not isinstance(error, KilledWorker):
                 return Ended(task.name, error=f"{type(error).__name__}: {error}")
-    except (TimeoutError, OSError):
+    except _connection_errors():
         pass
     finally:
         future.release()  # otherwise the worker keeps the value in memory
     return Ended(task.name, error=DIED)
 
 
+def _value(client: Client, future: Future, address: str) -> Any:
+    """Return the value of a finished task, as long as the worker that has it lives.
+
+    Raises
+    ------
+    TimeoutError
+        When the worker has died, or does not send the value for `PATIENCE` seconds.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            return future.result(timeout=POLL)
+        except TimeoutError:
+            is_late = time.monotonic() > started + PATIENCE
+            if is_late or address not in _alive(client):
+                raise
+
+
 def _wait_for_one(client: Client, running: list[Future]) -> None:
-    """Wait until a task ends, for `POLL` seconds at most."""
+    """Wait until a task ends, for `POLL` seconds at most, or the scheduler is gone."""
     from distributed import wait
 
-    with contextlib.suppress(TimeoutError), client.as_current():
+    with contextlib.suppress(*_connection_errors()), client.as_current():
         wait(running, timeout=POLL, return_when="FIRST_COMPLETED")

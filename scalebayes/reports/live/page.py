@@ -34,6 +34,7 @@ from scalebayes.reports.live.surfaces import (
     thin,
     weights_around,
 )
+from scalebayes.utils.shares import tail_probability
 
 FAR = 1e26
 """Largest budget of the panel in FLOP, unless a hundred times the largest run is more."""
@@ -166,7 +167,7 @@ def _error(surfaces: Surfaces, ahead: Ahead, compared: np.ndarray | slice, ci_pr
     ci_prob
         Probability of the interval.
     """
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     levels = [tail, 0.5, 1 - tail]
     worst = 0.0
     for i in CHECKED:

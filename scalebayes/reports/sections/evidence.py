@@ -26,6 +26,7 @@ from scalebayes.summaries.intervals import interval_columns
 from scalebayes.summaries.summary import summary
 from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity, share_in_words
+from scalebayes.utils.shares import tail_probability
 
 LARGEST_RESIDUALS = 3
 """Number of runs with the largest residuals that are named."""
@@ -134,7 +135,7 @@ def _prior_intervals(fit: Fit, ci_prob: float) -> dict[str, Interval]:
     law = fit.spec.law_object
     prior = draws(fit, "prior")
     values = {str(name): prior[name].values for name in prior.data_vars}
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     columns = ("median", *interval_columns(ci_prob))
     found = {}
     # A wide prior can hold scales so large that they overflow to infinity.
@@ -247,7 +248,7 @@ def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
     Its figures are the loss at equal compute, when the law has an optimum, and the residuals.
     """
     answer = posterior.at_runs(fit)
-    tail = (1 - ci_prob) / 2
+    tail = tail_probability(ci_prob)
     low, high = answer["new_run"].quantile([tail, 1 - tail], ("chain", "draw")).values
     covered = int(((low <= fit.runs.loss) & (fit.runs.loss <= high)).sum())
     share = share_in_words(covered / len(fit.runs))

@@ -4,13 +4,16 @@ It is kept on disk, and there is a fallback where it cannot be compiled.
 """
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pymc as pm
 import pytensor
 import pytensor.gradient
 import pytensor.tensor as pt
@@ -31,9 +34,9 @@ from scalebayes.fitting.kernel.kernel import (
     reference_function,
     source_digest,
 )
-from scalebayes.fitting.nutpie import KernelSampler
+from scalebayes.fitting.nutpie import KernelSampler, compile_model, read_trace, sample
 from scalebayes.specs.pooling import variable_names
-from scalebayes.utils.cache_folder import cache_folder
+from scalebayes.utils.cache_folder import CacheError, cache_folder
 from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[3] / "models").glob("*.toml"))
@@ -190,6 +193,59 @@ def test_a_kernel_is_made_once_and_again_where_it_was_damaged(empty_cache, monke
             kernel_of("kaplan-size")
 
 
+def plant(folder, source, layout):
+    """Put a library of other source in place of the kernel in a folder, with its right digest."""
+    (old,), (about,) = folder.glob("*.so"), folder.glob("*.json")
+    old.unlink()
+    found = json.loads(about.read_text())
+    planted = folder / f"planted-{len(layout)}.so"  # a path that this process has not loaded
+    compiler.build(source, planted)
+    planted.chmod(0o700)
+    found["library"] = planted.name
+    found["layout"] |= layout
+    found["sha256"] = kernel.digest(planted.read_bytes(), found["layout"])
+    about.write_text(json.dumps(found))
+
+
+def replace_file(path, content, owner=None, mode=0o600):
+    """Replace a file by a new one, because the old one is loaded in this process."""
+    path.unlink()
+    path.write_bytes(content)
+    path.chmod(mode)
+    if owner is not None:
+        os.chown(path, owner, owner)
+
+
+def test_kernels_that_are_damaged_or_not_the_users_are_made_again(empty_cache):
+    """Whatever stands in the cache, the kernel that is returned is a new and whole one."""
+    kernel_of("kaplan-size")
+    (library,), (about,) = empty_cache.glob("*.so"), empty_cache.glob("*.json")
+    whole, description = library.read_bytes(), about.read_bytes()
+    broken = "int64_t f(void) { return 1; }"
+    plantings = {
+        "truncated": lambda: replace_file(library, whole[: len(whole) // 2]),
+        "zeros": lambda: replace_file(library, bytes(len(whole))),
+        "other lengths": lambda: about.write_text(description.decode().replace("[[", "[[[0],", 1)),
+        "no functions": lambda: plant(empty_cache, f"#include <stdint.h>\n{broken}", {}),
+        "no layout": lambda: plant(empty_cache, "int initial;", {"unknown": 1}),
+        "written by others": lambda: replace_file(library, whole, mode=0o666),
+        "description of others": lambda: about.chmod(0o620),
+    }
+    if os.getuid() == 0:
+        plantings["of another user"] = lambda: replace_file(library, whole, owner=12345)
+        plantings["description of another"] = lambda: os.chown(about, 12345, -1)
+    for what, planting in plantings.items():
+        planting()
+        assert kernel._load(empty_cache, about.stem) is None, what
+        assert is_usable(kernel_of("kaplan-size")), what
+        assert kernel._load(empty_cache, about.stem) is not None, what
+        for planted in empty_cache.glob("planted*"):
+            planted.unlink()
+        files = [*empty_cache.glob("*.so"), *empty_cache.glob("*.json")]
+        assert files == [library, about], what
+        assert not any(file.stat().st_mode & 0o077 for file in files), what
+
+
 def test_the_key_holds_structure_versions_processor_and_flags(monkeypatch):
     spec = sb.read_model("chinchilla")
     base = kernel_key(["L_inf"], structure(spec, A))
@@ -247,10 +303,21 @@ print(*(name for name in sys.modules if name.startswith("scalebayes.")))
 
 
 def test_without_a_compiler_nutpie_compiles_the_model_and_the_fit_says_so(empty_cache, monkeypatch):
-    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
-    monkeypatch.setattr(samplers, "compile_model", lambda model, keep: (model, keep))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    warned = []
+
+    def compile_model(model, keep):
+        warned.extend(str(warning.message) for warning in caught)  # before the wait
+        return model, keep
+
+    monkeypatch.setattr(samplers, "compile_model", compile_model)
     runs, spec = normalised(A, "kaplan-size")
-    engine = samplers.engine(spec, runs)
+    with pytest.warns(sb.FallbackWarning) as caught:
+        engine = samplers.engine(spec, runs)
+    (said,) = warned
+    assert said.startswith("nutpie compiles the model through numba, which is slower: a fit of")
+    assert said.endswith("no C compiler (cc, gcc or clang) was found")
     assert engine.about["route"] == "numba"
     assert "no C compiler" in engine.about["reason"]
     model, keep = engine.sampler
@@ -259,10 +326,47 @@ def test_without_a_compiler_nutpie_compiles_the_model_and_the_fit_says_so(empty_
     assert not list(empty_cache.glob("*"))
 
 
-def test_a_compiler_that_fails_is_quoted(empty_cache, monkeypatch):
-    monkeypatch.setenv("CC", "false")
-    with pytest.raises(UnsupportedError, match="false does not compile the kernel: exit code 1"):
+def failing_compiler(folder):
+    """A folder whose cc fails, to stand alone in PATH."""
+    folder.mkdir()
+    (folder / "cc").symlink_to(shutil.which("false"))
+    return str(folder)
+
+
+def test_a_compiler_that_fails_is_quoted(empty_cache, monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", failing_compiler(tmp_path / "bin"))
+    with pytest.raises(UnsupportedError, match="cc does not compile the kernel: exit code 1"):
         kernel_of("kaplan-size")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("false", "exit code 1"),
+        ("no-such-compiler -m64", "No such file or directory"),
+        ("'unclosed", "No such file or directory"),
+        ("true", "exit code 0, but no library"),
+    ],
+)
+def test_an_unusable_compiler_in_cc_is_replaced_by_the_systems(
+    command, reason, empty_cache, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CC", command)
+    with pytest.warns(sb.FallbackWarning) as caught:
+        compiler.build("int f(void) { return 1; }", tmp_path / "kernel.so")
+    (warning,) = caught
+    said = str(warning.message)
+    assert "(from CC) does not compile the kernel" in said
+    assert f"{reason}; {compiler.system_compiler()[0]} is used instead" in said
+    assert ctypes.CDLL(str(tmp_path / "kernel.so")).f() == 1
+    assert not list(tmp_path.glob("*.c"))
+
+
+def test_a_compiler_in_cc_may_have_arguments(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", f"{compiler.system_compiler()[0]} -DVALUE=7")
+    compiler.build("int f(void) { return VALUE; }", tmp_path / "kernel.so")
+    assert ctypes.CDLL(str(tmp_path / "kernel.so")).f() == 7
 
 
 def test_cache_folder_is_the_users_alone(tmp_path, monkeypatch):
@@ -271,18 +375,69 @@ def test_cache_folder_is_the_users_alone(tmp_path, monkeypatch):
     assert folder == tmp_path / "mine" / "kernels"
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
-    assert cache_folder("kernels") is None
+    with pytest.raises(CacheError, match=r"other users can write to .* \(chmod go-w "):
+        cache_folder("kernels")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
-    assert cache_folder("kernels") is None
+    with pytest.raises(CacheError, match="cannot be created"):
+        cache_folder("kernels")
+
+
+def is_usable(made):
+    bound = made.bind(data_of(A, sb.read_model("kaplan-size")))
+    return np.isfinite(evaluate(bound, bound.initial)[0]).all()
 
 
 def test_without_a_cache_folder_a_kernel_serves_the_process(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SCALEBAYES_CACHE_DIR", str(tmp_path / "file"))
-    spec = sb.read_model("kaplan-size")
-    bound = kernel_of("kaplan-size").bind(data_of(A, spec))
-    assert np.isfinite(evaluate(bound, bound.initial)[0]).all()
+    with pytest.warns(sb.FallbackWarning, match=r"cannot be created .* 3 seconds longer"):
+        made = kernel_of("kaplan-size")
+    assert is_usable(made)
+
+
+def test_a_cache_folder_that_others_can_write_is_not_used_and_that_is_said(empty_cache):
+    empty_cache.mkdir(parents=True)
+    empty_cache.chmod(0o777)
+    with pytest.warns(sb.FallbackWarning, match=r"other users can write to .* so compiled models"):
+        made = kernel_of("kaplan-size")
+    assert is_usable(made)
+    assert not list(empty_cache.iterdir())
+
+
+@pytest.fixture
+def noexec_cache(empty_cache):
+    """A cache folder on a file system from which libraries cannot be loaded."""
+    empty_cache.mkdir(parents=True, mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "noexec,mode=700", "tmpfs", str(empty_cache)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield empty_cache
+    subprocess.run(["umount", "--lazy", str(empty_cache)], check=True)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_noexec_cache_folder_is_not_used_and_that_is_said(noexec_cache, is_known, monkeypatch):
+    if not is_known:  # the system refuses for another reason, found out when a library is loaded
+        monkeypatch.setattr(kernel, "check_libraries_load", lambda folder: None)
+    with pytest.warns(sb.FallbackWarning) as caught:
+        made = kernel_of("kaplan-size")
+    (warning,) = caught
+    said = str(warning.message)
+    assert ("is mounted noexec" if is_known else "cannot be kept in") in said
+    assert "every process takes 3 seconds longer" in said
+    assert is_usable(made)
+    assert not list(noexec_cache.iterdir())
+
+
+def test_where_no_folder_can_hold_libraries_the_reason_names_both(empty_cache, monkeypatch):
+    def refuse(folder):
+        raise CacheError(f"the file system of {folder} is mounted noexec")
+
+    monkeypatch.setattr(kernel, "check_libraries_load", refuse)
+    with pytest.raises(UnsupportedError) as raised:
+        kernel_of("kaplan-size")
+    assert str(raised.value).count("is mounted noexec") == 2
 
 
 def test_nutpie_is_imported_without_arviz_which_loads_when_used():
@@ -361,7 +516,9 @@ def test_posteriors_of_both_routes_agree(name, load_public, fitted, monkeypatch,
         raise UnsupportedError("asked not to")
 
     monkeypatch.setattr(samplers, "kernel", refuse)
-    by_numba = sb.fit(load_public(name), "chinchilla", seed=1)
+    with warnings.catch_warnings():  # issued for the first table alone
+        warnings.simplefilter("ignore", sb.FallbackWarning)
+        by_numba = sb.fit(load_public(name), "chinchilla", seed=1)
     monkeypatch.undo()
     by_kernel = fitted(name, "chinchilla")
     assert by_numba.metadata["engine"] == {"route": "numba", "reason": "asked not to"}
@@ -383,3 +540,15 @@ def test_a_kernel_samples_what_it_should(empty_cache):
         model = sampler.with_data(**data_of(runs, "kaplan-size"))
         assert model.n_dim == 4
         assert list(model.shapes) == ["N_c", "alpha_N", "sigma", "nu"]
+
+
+@pytest.mark.standard
+def test_a_model_compiled_by_nutpie_takes_the_data_that_its_graph_uses():
+    """The default model has no sizes and tokens in its graph, only matrices made of them."""
+    with pm.Model() as model:
+        offset = pm.Data("offset", np.array([5.0]))
+        pm.Normal("x", offset[0], 1.0)
+    compiled = compile_model(model, ["x"])
+    moved = compiled.with_data(offset=np.array([9.0]), log_N=np.zeros(3))
+    trace = read_trace(sample(moved, seed=0, draws=50, tune=50, chains=1), ["diverging"])
+    assert abs(trace["posterior"]["x"].mean() - 9) < 1

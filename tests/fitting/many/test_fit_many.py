@@ -145,10 +145,37 @@ def test_what_a_fit_of_another_version_says_is_not_taken(tmp_path, by_hand):
 
 
 def test_files_that_are_no_fits_of_a_batch_are_not_replaced(tmp_path, by_hand):
-    (tmp_path / "kaplan-size 1.nc").write_text("mine")
+    with netCDF4.Dataset(tmp_path / "kaplan-size 1.nc", "w") as file:
+        file.title = "mine"
     with pytest.raises(sb.FitError, match=r"kaplan-size 1 \(not of a batch\)"):
         sb.fit_many(jobs(1), tmp_path)
-    assert (tmp_path / "kaplan-size 1.nc").read_text() == "mine"
+    with netCDF4.Dataset(tmp_path / "kaplan-size 1.nc") as file:
+        assert file.title == "mine"
+
+
+def test_damaged_files_are_told_from_other_fits_and_not_replaced_unasked(tmp_path, by_hand):
+    sb.fit_many(jobs(1, 2, 3, 4), tmp_path)
+    text, cut, changed, other = (tmp_path / f"kaplan-size {i}.nc" for i in (1, 2, 3, 4))
+    text.write_text("mine")
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with netCDF4.Dataset(changed, "a") as file:
+        file.setncattr(METADATA, "{")
+    shutil.copy(other, tmp_path / "kaplan-size 5.nc")
+    with pytest.raises(sb.FitError) as raised:
+        sb.fit_many(jobs(1, 2, 3, 4, 5), tmp_path)
+    said = str(raised.value)
+    assert "damaged or no netCDF files: kaplan-size 1, kaplan-size 2, kaplan-size 3;" in said
+    assert "differ from the jobs of their names: kaplan-size 5 (seed)" in said
+    assert text.read_text() == "mine"
+    made = sb.fit_many(jobs(1, 2, 3, 4, 5), tmp_path, replace=True)
+    assert made.table["state"].tolist() == [*["fitted"] * 3, "found", "fitted"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux's folder without files")
+def test_a_folder_that_cannot_be_written_is_told_before_any_fit(by_hand):
+    with pytest.raises(sb.FitError, match="cannot write to the folder /proc/self"):
+        sb.fit_many(jobs(1), "/proc/self")
+    assert by_hand == []
 
 
 def test_settings_that_change_no_draw_do_not_make_another_fit():
@@ -276,6 +303,23 @@ def test_groups_and_sensitivity_hand_their_fits_over_with_workers(by_hand, monke
         (4, ("chains", 2))
     }
     assert given == [(2, {"seed": 3}), (2, {"seed": 4, "progress": None, "chains": 2})]
+
+
+def test_a_batch_that_ends_early_says_what_is_kept(tmp_path, by_hand, monkeypatch):
+    def lose_the_scheduler(missing, folder, workers):
+        yield from fit_many.fit_here(missing[:2], folder)
+        raise sb.FitError("the scheduler is gone")
+
+    monkeypatch.setattr(fit_many, "_fit", lose_the_scheduler)
+    with pytest.raises(sb.FitError) as raised:
+        sb.fit_many(jobs(1, 2, 3), tmp_path)
+    assert str(raised.value) == (
+        f"the scheduler is gone. 2 of 3 fits are finished and kept in {tmp_path}: the same command "
+        "or call makes the others"
+    )
+    with pytest.raises(sb.FitError) as raised:  # where the files are temporary, nothing is kept
+        fit_many.fit_all({"a": (RUNS, sb.read_model("kaplan-size"))})
+    assert str(raised.value) == "the scheduler is gone"
 
 
 # the command

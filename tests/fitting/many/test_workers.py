@@ -1,15 +1,18 @@
 """Tasks on workers of Dask: local processes, some of which are killed during their task."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import pairwise
 
 import pytest
 
-from scalebayes.errors import FitError
+from scalebayes.errors import FallbackWarning, FitError, warn_of_fallback
 from scalebayes.fitting.many import workers
 from scalebayes.fitting.many.workers import DIED, Task, connected, each
 
@@ -115,8 +118,70 @@ def test_leaving_early_cancels_what_runs(client):
 def test_no_worker_left_ends_in_words(client, monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 0.5)
     monkeypatch.setattr(workers, "_alive", lambda client: {})
-    with pytest.raises(FitError, match="there has been no worker for"):
+    monkeypatch.setattr(workers, "RESTART", 0.0)
+    with (
+        pytest.warns(FallbackWarning, match="there has been no worker for 0 seconds"),
+        pytest.raises(FitError, match="there has been no worker for"),
+    ):
         run([Task("waits", abs, (1,))], client)
+
+
+def test_a_dead_parent_of_local_workers_ends_the_wait_for_them():
+    tasks = [Task(f"sleep {i}", time.sleep, (0.3,)) for i in range(6)]
+    with connected(1) as client, closing(each(tasks, client)) as ended:
+        assert next(ended).error is None
+        workers.PARENTS[client].kill()
+        started = time.monotonic()
+        with pytest.raises(FitError, match=r"starts the local workers has ended.*exit code -9"):
+            list(ended)
+    assert time.monotonic() < started + 10
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """A scheduler with one worker, as processes of a cluster, and its address."""
+    about = tmp_path / "scheduler.json"
+    module = [sys.executable, "-m"]
+    options = ["--scheduler-file", str(about), "--no-dashboard"]
+    local = ["--host", "127.0.0.1"]
+    commands = [
+        [*module, "distributed.cli.dask_scheduler", *options, *local, "--port", "0"],
+        [*module, "distributed.cli.dask_worker", *options, *local, "--death-timeout", "20"],
+    ]
+    with ExitStack() as stack:
+        processes = []
+        for command in commands:
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        while not about.exists() or not about.read_text().endswith("}"):
+            assert processes[0].poll() is None
+            time.sleep(0.05)
+        yield processes[0], json.loads(about.read_text())["address"]
+
+
+@pytest.mark.standard
+def test_a_dead_scheduler_is_one_message_and_no_log(scheduler, monkeypatch, capfd):
+    process, address = scheduler
+    monkeypatch.setattr(workers, "ANSWERING", "1s")
+    tasks = [Task(f"sleep {i}", time.sleep, (0.2,)) for i in range(50)]
+    with connected(address) as client, closing(each(tasks, client)) as ended:
+        assert next(ended).error is None
+        process.kill()
+        with pytest.raises(FitError, match="the Dask scheduler is gone"):
+            list(ended)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fallback_on_a_worker_is_a_warning_here_too(client):
+    def fall_back():
+        warn_of_fallback("slower, because planted")
+        time.sleep(0.5)  # while the message travels
+
+    with pytest.warns(FallbackWarning, match="slower, because planted"):
+        ended = run([Task("slow", fall_back, ())], client)
+    assert ended["slow"].error is None
 
 
 def test_an_address_is_a_client_too(client):
