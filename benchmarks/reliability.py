@@ -62,8 +62,8 @@ def kinds(folder: Path) -> list[Kind]:
     return [
         Kind("delimited tables", delimited_files(), sb.read_runs),
         Kind("delimited tables (command)", delimited_files(), command("runs")),
-        Kind("tables of checkpoints", delimited_files(), sb.read_checkpoints),
-        Kind("tables of scores", delimited_files(), sb.read_scores),
+        Kind("tables of checkpoints", delimited_files("checkpoints"), sb.read_checkpoints),
+        Kind("tables of scores", delimited_files("scores"), sb.read_scores),
         Kind("tables in JSON", json_files(), sb.read_runs),
         Kind("model files", model_files().map(lambda content: (".toml", content)), sb.read_model),
         Kind("saved fits, bytes damaged", with_damage(saved), same_fit(fit)),

@@ -81,8 +81,11 @@ CELLS = st.one_of(NUMBERS, st.sampled_from(WRITTEN), st.text(max_size=6))
 
 
 @st.composite
-def columns(draw):
-    """Columns by name, up to eight of up to twelve rows; often those of a sound table."""
+def columns(draw, reader):
+    """Columns by name, up to nine of up to twelve rows; often those of a sound table.
+
+    reader: what reads the table, "runs", "checkpoints" or "scores".
+    """
     rows = draw(st.integers(0, 12))
     table = {}
     if draw(st.booleans()):
@@ -91,6 +94,12 @@ def columns(draw):
         table["D"] = draw(st.lists(sizes, min_size=rows, max_size=rows))
         losses = st.floats(1.5, 7.0).map(repr)
         table["loss"] = draw(st.lists(losses, min_size=rows, max_size=rows))
+        if reader == "checkpoints":
+            table["run"] = draw(st.lists(st.sampled_from("ab"), min_size=rows, max_size=rows))
+            table["step"] = draw(st.lists(st.integers(0, 9).map(str), min_size=rows, max_size=rows))
+        if reader == "scores":
+            shares = st.floats(0.01, 0.99).map(repr)
+            table["accuracy"] = draw(st.lists(shares, min_size=rows, max_size=rows))
         others = st.sampled_from(QUIET_NAMES)
         chance_of_fault = 10
     else:
@@ -105,9 +114,9 @@ def columns(draw):
 
 
 @st.composite
-def delimited_files(draw):
+def delimited_files(draw, reader="runs"):
     """Return the ending and the bytes of a delimited file: its quoting, lines and encoding vary."""
-    table = draw(columns())
+    table = draw(columns(reader))
     sep = draw(st.sampled_from([",", ",", ";", "\t", "|"]))
     quoted = draw(st.booleans())
     lines = [list(table), *zip(*table.values(), strict=True)]
@@ -161,7 +170,7 @@ VALUES = st.recursive(
 def json_files(draw):
     """Return the ending and the bytes of a file of JSON: records, columns, or anything."""
     kind = draw(st.sampled_from(["records", "columns", "anything"]))
-    table = draw(columns())
+    table = draw(columns("runs"))
     records = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     if records and draw(st.booleans()):
         records[0][draw(st.text(max_size=4))] = draw(VALUES)

@@ -189,19 +189,20 @@ def read_checkpoints(
         raise RunsError(f"keep is 'final', 'annealed' or 'all'; got {keep!r}")
     frame, raw = _open_log(source, FileFormat(sep, decimal, name_pattern))
     frame, skipped = _with_loss(frame, columns.get("loss"))
-    id_column = _column(frame, "run", run, IDS)
-    step_column = _column(frame, "step", step, STEPS)
-    steps = _numbers(frame, step_column)
+    where = raw.origin or "the table"
+    id_column = _column(frame, where, "run", run, IDS)
+    step_column = _column(frame, where, "step", step, STEPS)
+    steps = _numbers(frame, where, step_column)
     checkpoints = pd.DataFrame({"run": frame[id_column].astype(str), "step": steps})
     checkpoints = checkpoints.sort_values(["run", "step"])
     if keep == "annealed":
-        rate_column = _column(frame, "learning rate", lr, RATES)
-        rates = _numbers(frame, rate_column)
+        rate_column = _column(frame, where, "learning rate", lr, RATES)
+        rates = _numbers(frame, where, rate_column)
         chosen = _last_annealed(checkpoints, rates.loc[checkpoints.index])
         if chosen.empty:
             raise RunsError(
-                f"no checkpoint is annealed: {rate_column} never falls to {ANNEALED:g} of its peak "
-                "(keep='final' keeps the last step of each run)"
+                f"{where}: no checkpoint is annealed: {rate_column} never falls to {ANNEALED:g} of "
+                "its peak (keep='final' keeps the last step of each run)"
             )
         rule = (
             f"the last step of every stretch with {rate_column} at {ANNEALED:g} of the run's peak "
@@ -253,7 +254,9 @@ def _last_annealed(checkpoints: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:
     return checkpoints[is_low & ~is_next_low]
 
 
-def _column(frame: pd.DataFrame, what: str, asked: str | None, usual: Sequence[str]) -> str:
+def _column(
+    frame: pd.DataFrame, where: str, what: str, asked: str | None, usual: Sequence[str]
+) -> str:
     """Return the column asked for, else the first with a usual name."""
     names = [str(column) for column in frame]
     if asked:
@@ -268,10 +271,10 @@ def _column(frame: pd.DataFrame, what: str, asked: str | None, usual: Sequence[s
         got = "none with a usual name"
         hint = f"name yours: {what.split()[0]}=COLUMN"
     fault = Fault(None, what, got, f"one of {', '.join(names[:NAMES_LISTED])}", hint)
-    raise RunsError(f"a table of checkpoints needs a column of the {what}", [fault])
+    raise RunsError(f"{where}: a table of checkpoints needs a column of the {what}", [fault])
 
 
-def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
+def _numbers(frame: pd.DataFrame, where: str, column: str) -> pd.Series:
     """Return a column as finite numbers, zero or more."""
     numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
     is_usable = np.isfinite(numbers) & (numbers >= 0.0)
@@ -281,7 +284,7 @@ def _numbers(frame: pd.DataFrame, column: str) -> pd.Series:
     ]
     if faults:
         raise RunsError(
-            f"{len(faults)} of {len(frame)} checkpoints have no usable {column}", faults
+            f"{where}: {len(faults)} of {len(frame)} checkpoints have no usable {column}", faults
         )
     return numbers
 
