@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 FITS = (".nc",)
 COMMAND_WIDTH = 44
 """Columns of the commands; what a command is for stands to the right of them."""

@@ -142,6 +142,17 @@ def test_words_in_a_name_say_its_role_and_this_is_noted():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "is_size"),
+    [("params_non_embedding", True), ("embedding_params", False), ("unembedding", False)],
+)
+def test_parameters_without_embeddings_are_a_size(name, is_size):
+    table = pd.DataFrame(TOKENS).rename(columns={"N": name})
+    runs = sb.read_runs(table)
+    assert ("N" in runs.table) == is_size
+    assert (f"N is {name}" in runs.notes) == is_size
+
+
 def test_sizes_in_a_column_of_names_are_pointed_out():
     table = pd.DataFrame({"model": ["0.6B", "1.7B", "4B"], "val_loss": SIZES["loss"]})
     with pytest.raises(RunsError) as caught:

@@ -44,6 +44,8 @@ NINETY = 1.645
 """Half width of a 90% interval, in standard deviations of a Normal variable."""
 SPREADS = np.arange(0.0, 4.01, 0.1)
 """Spreads of D/N in decades that are tried for the advice."""
+SAME_INPUT = 0.05
+"""Range of the log of N or D within which it is the same in all runs; a fit says so (ONE_N)."""
 SAME_COMPUTE = 0.1
 """Range of log compute within which a table is one sweep, and D/N has no trend."""
 FEWEST_RUNS = 4
@@ -56,7 +58,7 @@ def design_messages(runs: Runs) -> Iterator[Message]:
     if not has_both or len(runs) < FEWEST_RUNS:
         return
     log_N, log_D = np.log(runs.N), np.log(runs.D)
-    if np.ptp(log_N) == 0 or np.ptp(log_D) == 0:
+    if np.ptp(log_N) < SAME_INPUT or np.ptp(log_D) < SAME_INPUT:
         return
     replicates = replicate_scale(runs)
     sigma = NOISE_SCALE if replicates is None else max(replicates[0], 1e-4)

@@ -277,6 +277,8 @@ def _names_unit(name: str, role: str) -> bool:
 def _has_words(name: str, role: str) -> bool:
     """Whether a name has a word that says a role, and none that says another quantity."""
     words = set(_words(name).split())
+    if not words.isdisjoint({"non", "no", "without"}):
+        words -= {"embedding", "embeddings"}  # parameters without embeddings are a size, too
     return bool(words & ROLE_WORDS[role]) and words.isdisjoint(OTHER_WORDS)
 
 
