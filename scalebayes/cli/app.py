@@ -48,12 +48,24 @@ def one_message() -> Iterator[None]:
             # Commands report failed convergence checks themselves.
             warnings.simplefilter("ignore", GateWarning)
             yield
-    except (ScaleBayesError, OSError) as error:
+    except ScaleBayesError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"error: {_in_words(error)}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _in_words(error: OSError) -> str:
+    """Return the reason of an error of the operating system, after the file that it is of."""
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    return f"{error.filename}: {error.strerror}"
 
 
 def _no_type(ctx: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import typer
 
 import scalebayes as sb
 from scalebayes.errors import ScaleBayesError
-from scalebayes.utils.files import not_there
+from scalebayes.posterior.fit_files import check_fit_file
+from scalebayes.utils.files import check_target
 
 CHECKED_EARLY = 1_000_000
 """Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
@@ -36,8 +36,7 @@ def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
     """
     for name in fits:
         for path in map(Path, _as_list(values.get(name))):
-            if not path.is_file():
-                raise ScaleBayesError(not_there(path, "no saved fit at"))
+            check_fit_file(path)
     if values.get("keep_outliers") or values.get("best"):
         return  # not for files: `Reading.read` refuses them
     for path in map(Path, _as_list(values.get("runs"))):
@@ -46,9 +45,10 @@ def check_files(values: Mapping[str, Any], fits: Iterable[str]) -> None:
 
 
 def _check_table_file(path: Path, values: Mapping[str, Any]) -> None:
-    from scalebayes.data.sources import is_text
+    from scalebayes.data.sources import is_text, refuse_fit
 
-    if path.exists() and (not is_text(path) or path.stat().st_size > CHECKED_EARLY):
+    refuse_fit(path)
+    if not is_text(path) or path.stat().st_size > CHECKED_EARLY:
         return
     from scalebayes.data.checks import check_table
     from scalebayes.data.sources import read_source, short_name
@@ -185,11 +185,11 @@ def check_output(path: Path, force: bool) -> None:
     Raises
     ------
     ScaleBayesError
-        When the folder does not exist or cannot be written, or the file exists without `force`.
+        When the file cannot be written (`check_target`), or exists without `force`.
     """
-    if not path.parent.is_dir():
-        raise ScaleBayesError(f"cannot write {path}: no such folder")
-    if not os.access(path.parent, os.W_OK):
-        raise ScaleBayesError(f"cannot write {path}: no permission")
+    try:
+        check_target(path)
+    except OSError as error:
+        raise ScaleBayesError(f"cannot write {path}: {error.strerror}") from None
     if path.exists() and not force:
         raise ScaleBayesError(f"{path} exists; --force replaces it")

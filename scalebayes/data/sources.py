@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import os
+import stat
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from scalebayes.errors import Fault, RunsError
-from scalebayes.utils.files import not_there
+from scalebayes.utils.files import HDF5_SIGNATURE, begins_with, not_there, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +119,7 @@ def read_source(source: str | os.PathLike[str] | pd.DataFrame) -> tuple[Table, s
         the same name.
     """
     if isinstance(source, str | os.PathLike):
-        return _read_file(Path(source)), os.fspath(source)
+        return _read_file(Path(source)), printable(os.fspath(source))
     import pandas as pd
 
     if not isinstance(source, pd.DataFrame):
@@ -144,9 +146,14 @@ def is_text(path: Path) -> bool:
     return not path.name.lower().endswith((".jsonl", ".parquet"))
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file's name ends as those of tables do."""
+    return _ending(path.name) is not None
+
+
 def short_name(origin: str) -> str:
     """Return the name of a file without its ending: ``sweep`` for data/sweep.csv.gz."""
-    name = Path(origin).name
+    name = printable(Path(origin).name)
     ending = _ending(name)
     return name if ending is None else name[: -len(ending)]
 
@@ -169,9 +176,31 @@ def _check_columns(columns: list[str], rows: int, where: str) -> None:
         raise RunsError(f"{where} has two columns called {', '.join(repeated)}: rename one")
 
 
+def refuse_fit(path: Path) -> None:
+    """Check that there is a file that is not a saved fit in place of a table.
+
+    Raises
+    ------
+    RunsError
+        When there is none, or it is a fit, or cannot be read.
+    """
+    try:
+        # Only a regular file is opened here: what a pipe holds could not be read again.
+        is_fit = stat.S_ISREG(path.stat().st_mode) and begins_with(path, HDF5_SIGNATURE)
+    except FileNotFoundError:
+        raise RunsError(not_there(path)) from None
+    except OSError as error:
+        raise RunsError(f"cannot read runs from {path}: {error.strerror}") from error
+    if is_fit:
+        raise RunsError(
+            f"{path} is a saved fit (or another HDF5 file), not a table: give the file that holds "
+            f"the runs. `scalebayes summary {quote(str(path))}` or sb.load({str(path)!r}) "
+            "shows a fit"
+        )
+
+
 def _read_file(path: Path) -> Table:
-    if not path.exists():
-        raise RunsError(not_there(path))
+    refuse_fit(path)
     ending = _ending(path.name)
     if ending is None:
         raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")
