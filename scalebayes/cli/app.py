@@ -51,11 +51,14 @@ def one_message() -> Iterator[None]:
             warnings.simplefilter("ignore", GateWarning)
             _print_fallbacks_as_notes()
             yield
-    except (ScaleBayesError, OSError) as error:
+    except ScaleBayesError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     except MemoryError:
         typer.echo("error: out of memory: give fewer rows, draws or chains", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        typer.echo(f"error: {_in_words(error)}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
@@ -86,6 +89,15 @@ def _print_fallbacks_as_notes() -> None:
             print(f"note: {message}", file=sys.stderr, flush=True)
 
     warnings.showwarning = show
+
+
+def _in_words(error: OSError) -> str:
+    """Return the reason of an error of the operating system, after the file that it is of."""
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    return f"{error.filename}: {error.strerror}"
 
 
 def _no_type(ctx: Any) -> None:

@@ -211,14 +211,14 @@ def kaplan_or_chinchilla(
     """Fit Kaplan's and Chinchilla's laws to the same runs, and compare with the literature."""
     from scalebayes.studies.kaplan_or_chinchilla import (
         MODELS,
+        check_output_folder,
         describe,
-        refuse_to_replace,
         study,
         write,
     )
 
-    if out is not None and not force:
-        refuse_to_replace(out, MODELS)
+    if out is not None:
+        check_output_folder(out, MODELS, force=force)
     runs = sb.load_runs("hoffmann2022")
     say_notes(runs.notes)
     fits = _fit_all(runs, list(MODELS), seed)

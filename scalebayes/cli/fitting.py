@@ -25,6 +25,7 @@ from scalebayes.cli.options import (
 )
 from scalebayes.cli.printing import exit_unless_sound, print_frame, print_sensitivity, print_summary
 from scalebayes.cli.tables import FileColumns, FileUnits, Reading
+from scalebayes.posterior.fit_files import check_netcdf_path
 
 FITTING = "Data and fitting"
 
@@ -111,6 +112,7 @@ def fit(
 ) -> None:
     """Fit a scaling law to a table of runs; print its posterior, a forecast and its sensitivity."""
     if saved is not None:
+        check_netcdf_path(saved)
         check_output(saved, force)
     if inflate is not None and prior_from is None:
         raise typer.BadParameter(
@@ -128,7 +130,7 @@ def fit(
     if "cached" in result.metadata:
         typer.echo(f"read an identical fit from {result.metadata['cached']}", err=True)
     if saved is not None:
-        typer.echo(f"saved {sb.save(result, saved)}", err=True)
+        _save(result, saved)
     if result.partial:
         typer.echo("interrupted: the fit contains the draws made before that", err=True)
     print_summary(result, output)
@@ -137,6 +139,16 @@ def fit(
     if not quick and not output.as_json and not result.groups:
         typer.echo()
         print_sensitivity(result, {}, output)
+
+
+def _save(result: sb.Fit, path: Path) -> None:
+    """Save a fit and print where. An interrupted fit replaces no file: it is saved beside it."""
+    target = path
+    if result.partial and path.exists():
+        target = path.with_name(f"{path.stem}-partial{path.suffix}")
+    typer.echo(f"saved {sb.save(result, target)}", err=True)
+    if target != path:
+        typer.echo(f"{path} is unchanged, because sampling was interrupted", err=True)
 
 
 def _choose_model(
@@ -253,6 +265,7 @@ def fit_scores(
 ) -> None:
     """Fit benchmark accuracy as a function of loss: the stage that `downstream` uses."""
     if saved is not None:
+        check_netcdf_path(saved)
         check_output(saved, force)
     table = sb.read_scores(
         scores,
@@ -266,7 +279,7 @@ def fit_scores(
     say_notes(table.notes)
     result = sb.fit(table, model, seed=seed)
     if saved is not None:
-        typer.echo(f"saved {sb.save(result, saved)}", err=True)
+        _save(result, saved)
     print_summary(result, output)
     exit_unless_sound(result)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import typer
 
 import scalebayes as sb
 from scalebayes.errors import ScaleBayesError
-from scalebayes.utils.files import not_there
+from scalebayes.posterior.fit_files import check_fit_file
+from scalebayes.utils.files import check_target
 
 
 def check_fits(values: Mapping[str, Any], fits: Iterable[str]) -> None:
@@ -31,8 +31,7 @@ def check_fits(values: Mapping[str, Any], fits: Iterable[str]) -> None:
     """
     for name in fits:
         for path in map(Path, _as_list(values.get(name))):
-            if not path.is_file():
-                raise ScaleBayesError(not_there(path, "no saved fit at"))
+            check_fit_file(path)
 
 
 def _as_list(names: Any) -> list[str]:
@@ -178,11 +177,11 @@ def check_output(path: Path, force: bool) -> None:
     Raises
     ------
     ScaleBayesError
-        When the folder does not exist or cannot be written, or the file exists without `force`.
+        When the file cannot be written (`check_target`), or exists without `force`.
     """
-    if not path.parent.is_dir():
-        raise ScaleBayesError(f"cannot write {path}: no such folder")
-    if not os.access(path.parent, os.W_OK):
-        raise ScaleBayesError(f"cannot write {path}: no permission")
+    try:
+        check_target(path)
+    except OSError as error:
+        raise ScaleBayesError(f"cannot write {path}: {error.strerror}") from None
     if path.exists() and not force:
         raise ScaleBayesError(f"{path} exists; --force replaces it")

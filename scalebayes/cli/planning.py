@@ -11,6 +11,7 @@ import scalebayes as sb
 from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.options import JSON, REQUIRED, Output, SavedFit, Target, option
 from scalebayes.cli.printing import end, print_json
+from scalebayes.data.tables.sources import is_table, refuse_fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +151,7 @@ def _read_candidates(path: Path | None) -> pd.DataFrame | None:
         return None
     import pandas as pd
 
+    refuse_fit(path)
     try:
         return pd.read_csv(path, dtype=str)
     except ValueError as error:  # pandas' own errors are ValueErrors
@@ -162,6 +164,6 @@ def _read_guess(around: str) -> Any:
         return float(around)
     except ValueError:
         pass
-    if around.endswith(".nc"):
+    if around.endswith(".nc") or is_table(Path(around)):  # loading a table says that it is one
         return sb.load(Path(around))
     return around

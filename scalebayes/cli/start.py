@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from scalebayes.utils.files import printable
+
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 FITS = (".nc",)
 COMMAND_WIDTH = 44
@@ -41,7 +43,7 @@ def _newest_first(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     except OSError:  # the folder cannot be read
         return []
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.name for path in found]
+    return [printable(path.name) for path in found]
 
 
 def _short_list(names: list[str]) -> str:

@@ -207,9 +207,10 @@ def parse_ratio(text: str) -> float | None:
 
 
 def _check_table(path: Path, reading: Reading) -> None:
-    from scalebayes.data.tables.sources import is_text
+    from scalebayes.data.tables.sources import is_text, refuse_fit
 
-    if path.exists() and (not is_text(path) or path.stat().st_size > CHECKED_EARLY):
+    refuse_fit(path)
+    if not is_text(path) or path.stat().st_size > CHECKED_EARLY:
         return
     from scalebayes.data.tables.checks import Conventions, check_table
     from scalebayes.data.tables.logs import refuse_logs

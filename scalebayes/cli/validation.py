@@ -65,7 +65,10 @@ def backtest(
     from scalebayes.validation.backtest import readable
 
     if figure is not None:
+        from scalebayes.plots.style import read_format
+
         check_output(figure, force)
+        read_format(figure)
     names = models.split(",")
     baseline = names[-1]
     result = sb.backtest(reading.read(runs), names, seed=seed)

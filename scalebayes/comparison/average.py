@@ -93,7 +93,7 @@ def _raw_weights(
 
 def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
     """Return the weights that maximise the leave-one-out score of the mixture."""
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children]
     if missing:

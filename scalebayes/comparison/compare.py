@@ -231,7 +231,7 @@ def _check_response(label: str, fit: Fit) -> None:
 
 def _leave_one_out(fit: Fit) -> Any:
     """Return ArviZ's pointwise result by importance sampling."""
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     with warnings.catch_warnings():
         # About high Pareto k, which the table and the notes report.
@@ -255,9 +255,8 @@ def _refit_where_high(label: str, fit: Fit, loo: Any, reloo: bool | None) -> tup
         )
         return loo, [remark]
 
-    import arviz_stats as azs
-
     from scalebayes.comparison.leave_one_out import LeaveOneOut
+    from scalebayes.utils.arviz import azs
 
     refits = LeaveOneOut(fit)
     remarks = []
@@ -281,7 +280,7 @@ def high_k(loo: Any) -> int:
 
 def _table(loo: Mapping[str, Any], high: Mapping[str, int]) -> Table:
     """Return the table of `Comparison`, from pointwise results and numbers of high Pareto k."""
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about high Pareto k: see the notes

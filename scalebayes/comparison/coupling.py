@@ -13,6 +13,8 @@ from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import Fit, draws
+from scalebayes.posterior.provenance import Provenance, with_provenance
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell, kind_of_interval
@@ -181,10 +183,12 @@ def coupling(fit: Fit) -> Coupling:
             "prior": float(is_inside(prior).mean()),
             "meaning": meaning,
         }
-    chances = pd.DataFrame.from_dict(rows, orient="index")
+    chances = Table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("neighbourhood"))
+    chances.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
+    record = Provenance(models=(fit.spec.name,), failures=fit.gate_failures)
     return Coupling(
-        draws=posterior,
-        chances=Table(chances.rename_axis("neighbourhood")),
+        draws=with_provenance(posterior, record),
+        chances=chances,
         prior=prior,
         model=fit.spec.name,
         runs=fit.runs.name,

@@ -17,6 +17,7 @@ from scalebayes.data.tables.sources import FileFormat, Source, read_source, shor
 from scalebayes.display import html
 from scalebayes.errors import Fault as Fault
 from scalebayes.errors import RunsError
+from scalebayes.utils.files import printable
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,13 +51,16 @@ class Runs:
     metric: str = ""
 
     def __post_init__(self) -> None:
-        """Name the index, make ids text, refuse ids that occur twice, and guess the metric."""
+        """Name the index, make ids and names text, refuse equal ids, and guess the metric."""
         table = self.table.rename_axis(index="run")
         table.index = table.index.astype(str)
         if not table.index.is_unique:
             twice = table.index[table.index.duplicated()][0]
             raise RunsError(f"{self.name} has two runs called {twice!r}: ids must differ")
         object.__setattr__(self, "table", table)
+        object.__setattr__(self, "name", printable(str(self.name)))
+        if self.source is not None:
+            object.__setattr__(self, "source", printable(str(self.source)))
         if not self.metric:
             object.__setattr__(self, "metric", guess_metric(_columns(table)))
 

@@ -13,7 +13,7 @@ from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting.kernel.kernel import GRAPH_FOLDERS, is_ours, source_digest
 from scalebayes.posterior.fit import METADATA, Fit
-from scalebayes.posterior.store import load, save
+from scalebayes.posterior.store import read_fit, save
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.cache_folder import CacheError, cache_folder
 
@@ -61,7 +61,7 @@ def recall(path: Path, spec: Spec, runs: Runs) -> Fit | None:
     counts as none.
     """
     try:
-        found = load(path)
+        found = read_fit(path)
     except FitError:
         return None
     if found.metadata["hashes"] != {"spec": spec.hash, "runs": runs.hash}:

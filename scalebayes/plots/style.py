@@ -268,6 +268,20 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 
 
+def read_format(path: Path) -> str:
+    """Return the suffix of a figure's file, which chooses its format.
+
+    Raises
+    ------
+    QueryError
+        When figures are not written in that format.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise QueryError(f"figures are written as {', '.join(FORMATS)}; got '{path.name}'")
+    return suffix
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure as .png (200 dpi), .svg or .pdf and return its path.
 
@@ -279,9 +293,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         When the path has another suffix.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise QueryError(f"figures are written as {', '.join(FORMATS)}; got '{path.name}'")
+    suffix = read_format(path)
     buffer = io.BytesIO()
     # The salt fixes the identifiers in an SVG file, which are random otherwise.
     with matplotlib.rc_context({"svg.hashsalt": "scalebayes"}):

@@ -140,8 +140,9 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
 
 def _convergence_table(posterior: xr.Dataset) -> pd.DataFrame:
     """Return R-hat and effective sample sizes by variable; a vector has its worst entry's."""
-    import arviz_stats as azs
     import pandas as pd
+
+    from scalebayes.utils.arviz import azs
 
     # The variance of a chain that never moves is zero. Its NaN is reported as STUCK and UNKNOWN.
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -212,7 +213,7 @@ def _parameter_failures(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[
 
 def _sampler_failures(tree: xr.DataTree) -> Iterator[Message]:
     """Yield failures of the statistics that the sampler recorded."""
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     stats = tree["sample_stats"].to_dataset()
     divergences = int(stats["diverging"].sum())

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import xarray as xr
 from pydantic import ValidationError
 
 from scalebayes.data.runs import Runs
-from scalebayes.errors import FitError, RunsError
+from scalebayes.errors import FitError, GateWarning
+from scalebayes.posterior.diagnostics import convergence
 from scalebayes.posterior.fit import METADATA, Fit
-from scalebayes.specs.pooling import variable_names
+from scalebayes.posterior.fit_files import FIT_AGAIN, check_fit_file, check_netcdf_path
+from scalebayes.posterior.integrity import check_tree, digest_of
+from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.spec import Spec
-from scalebayes.utils.files import not_there, write_whole
+from scalebayes.utils.files import write_whole
 
-FORMAT = 1
-"""Version of the file format, raised when older versions of the package could not read a file."""
+FORMAT = 2
+"""Version of the file format. Files of format 2 have a digest."""
+WITHOUT_DIGEST = 1
+"""The earlier format, which can still be read."""
 FORMAT_KEY = "scalebayes_format"
 SPEC_KEY = "scalebayes_spec"
 RUNS_KEY = "scalebayes_runs"
-"""Root attributes that `save` adds and `load` takes out: format, spec and names of the runs."""
+DIGEST_KEY = "scalebayes_digest"
+"""Root attributes that `save` adds and `load` takes out: format, spec, names of the runs, digest of
+everything that answers rest on."""
+COVERED = (METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY)
+"""Root attributes that a fit needs, and that the digest covers."""
+CHECKED_VALUES = 1_000_000
+"""Values of a posterior up to which the convergence checks are repeated, in about .3 seconds."""
 
 
 def save(fit: Fit, path: str | Path) -> Path:
@@ -40,6 +52,7 @@ def save(fit: Fit, path: str | Path) -> Path:
             "again after loading it"
         )
     path = Path(path)
+    check_netcdf_path(path)
     runs = {
         "name": fit.runs.name,
         "source": fit.runs.source,
@@ -52,6 +65,7 @@ def save(fit: Fit, path: str | Path) -> Path:
         SPEC_KEY: fit.spec.model_dump_json(),
         RUNS_KEY: json.dumps(runs),
     }
+    tree.attrs[DIGEST_KEY] = digest_of(tree, COVERED)
     try:
         write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="netcdf4"))
     except (OSError, RuntimeError) as error:
@@ -64,32 +78,96 @@ def save(fit: Fit, path: str | Path) -> Path:
 def load(path: str | Path) -> Fit:
     """Return the fit that `save` wrote to a file; all of it is read and the file is closed.
 
+    A digest in the file is compared with its content: draws, statistics, runs, spec and metadata,
+    which record the failed convergence checks. Files of earlier versions have no digest. Their form
+    and their hashes of spec and runs are checked, and the convergence checks are repeated, unless
+    the posterior is very large.
+
     Raises
     ------
     FitError
-        When there is no such file, or `save` did not write it, or a newer version did, or its spec
-        or runs have changed.
+        When there is no such file, or `save` did not write it, or a newer version did, or it is
+        damaged or was changed.
+
+    Warns
+    -----
+    GateWarning
+        When the fit failed its convergence checks.
+    """
+    fit = read_fit(path)
+    if fit.gate_failures:
+        warnings.warn(
+            f"{fit.spec.name} on {fit.runs.name}, loaded from {path}, failed the convergence "
+            f"checks ({', '.join(fit.gate_failures)}); do not rely on its draws",
+            GateWarning,
+            stacklevel=2,
+        )
+    return fit
+
+
+def read_fit(path: str | Path) -> Fit:
+    """Return the fit that `save` wrote to a file, as `load` does, without a warning.
+
+    Raises
+    ------
+    FitError
+        As `load` does.
     """
     path = Path(path)
     tree = _read_tree(path)
-    if not {METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY} <= tree.attrs.keys():
+    has_digest = _check_format(path, tree)
+    recorded = tree.attrs.pop(DIGEST_KEY, None)
+    digest = digest_of(tree, COVERED)
+    fit = _assemble(path, tree, has_digest)
+    if not has_digest:
+        fit.tree.attrs[METADATA] = _metadata_with_all_failures(fit)
+    elif recorded != digest:
+        raise FitError(_damaged(path, "its content differs from the digest that was saved with it"))
+    return fit
+
+
+def _check_format(path: Path, tree: xr.DataTree) -> bool:
+    """Check that a tree is that of a saved fit, and return whether it must have a digest."""
+    if not set(COVERED) <= tree.attrs.keys():
         raise FitError(f"{path} is a netCDF file, but not a fit that scalebayes saved")
     found = str(tree.attrs[FORMAT_KEY])
-    if found != str(FORMAT):
+    if found == str(FORMAT):
+        return True
+    if found != str(WITHOUT_DIGEST):
         raise FitError(
             f"{path} was saved in format {found}, but this version of scalebayes reads format "
-            f"{FORMAT}: a newer version may read it"
+            f"{FORMAT} and earlier ones: a newer version may read it"
         )
+    return DIGEST_KEY in tree.attrs
+
+
+def _damaged(path: Path, found: str) -> str:
+    """Return the message that a file is damaged. found: what is wrong with it."""
+    return f"{path} is damaged, or was changed after it was saved: {found}. {FIT_AGAIN}"
+
+
+def _read_tree(path: Path) -> xr.DataTree:
+    """Return the whole tree of a netCDF file."""
+    check_fit_file(path)
     try:
-        fit = _assemble(tree)
+        with xr.open_datatree(path, engine="netcdf4") as stored:
+            return stored.load()
+    except Exception as error:  # netCDF and xarray raise many kinds of errors for damaged files
+        raise FitError(_damaged(path, "netCDF cannot read it")) from error
+
+
+def _assemble(path: Path, tree: xr.DataTree, has_digest: bool) -> Fit:
+    """Return the fit of a stored tree, whose attributes then are those that it had before."""
+    try:
+        fit = _fit_of(tree, has_digest)
         hashes = fit.metadata["hashes"]
     except ValidationError as error:  # for example a law that this version does not have
         reason = error.errors()[0]["msg"]
         raise FitError(
             f"{path} holds a spec that this version of scalebayes cannot read: {reason}"
         ) from None
-    except (KeyError, TypeError, ValueError, RunsError) as error:
-        raise FitError(f"{path} is damaged or was changed by hand: {error}") from None
+    except Exception as error:  # a damaged file may hold anything
+        raise FitError(_damaged(path, str(error))) from error
     if hashes != {"spec": fit.spec.hash, "runs": fit.runs.hash}:
         raise FitError(
             f"{path} does not hold the spec and runs that were fitted: their hashes differ from "
@@ -99,27 +177,33 @@ def load(path: str | Path) -> Fit:
     return fit
 
 
-def _read_tree(path: Path) -> xr.DataTree:
-    """Return the whole tree of a netCDF file."""
-    if not path.is_file():
-        raise FitError(not_there(path, "no saved fit at"))
-    try:
-        with xr.open_datatree(path, engine="netcdf4") as stored:
-            return stored.load()
-    except (OSError, ValueError, RuntimeError) as error:  # netCDF's own errors are RuntimeErrors
-        raise FitError(f"{path} is not a netCDF file, or is damaged: {error}") from None
-
-
-def _assemble(tree: xr.DataTree) -> Fit:
-    """Return the fit of a stored tree, whose attributes then are those that it had before."""
+def _fit_of(tree: xr.DataTree, has_digest: bool) -> Fit:
+    """Return the fit of a stored tree, after a check of its form."""
     spec = Spec.model_validate_json(tree.attrs.pop(SPEC_KEY))
     about = json.loads(tree.attrs.pop(RUNS_KEY))
     del tree.attrs[FORMAT_KEY]
-    missing = {*variable_names(spec)} - set(tree["posterior"].data_vars)
-    if missing:
-        raise KeyError(f"no draws of {', '.join(sorted(missing))}")
     table = tree["constant_data"].to_dataset().to_dataframe()
     # Files of earlier versions have no metric: `Runs` then guesses it.
     metric = about.get("metric", "")
     runs = Runs(table, about["name"], about["source"], tuple(about["notes"]), metric)
-    return Fit(spec, runs, tree)
+    fit = Fit(spec, runs, tree)
+    if not isinstance(fit.metadata["partial"], bool):
+        raise TypeError("its metadata do not say whether sampling was interrupted")
+    # Draws that are not finite are allowed in a fit that is known to have failed for them.
+    # A digest tells whether a group is missing that was there when the file was saved.
+    finite = "NAN" not in fit.gate_failures
+    check_tree(tree, spec, finite=finite, whole=not has_digest)
+    return fit
+
+
+def _metadata_with_all_failures(fit: Fit) -> str:
+    """Return the metadata of a fit as JSON, with convergence failures that were not recorded."""
+    posterior = fit.tree["posterior"].to_dataset()
+    if sum(values.size for values in posterior.values()) > CHECKED_VALUES:
+        return fit.tree.attrs[METADATA]
+    gate = convergence(normalised_tree(fit), partial=fit.partial)
+    unrecorded = [each.code for each in gate.messages if each.code not in fit.gate_failures]
+    if not unrecorded:
+        return fit.tree.attrs[METADATA]
+    metadata = fit.metadata | {"gate_failures": [*fit.gate_failures, *unrecorded]}
+    return json.dumps(metadata, sort_keys=True)

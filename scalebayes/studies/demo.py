@@ -11,7 +11,7 @@ from scalebayes.posterior.diagnostics import diagnose
 from scalebayes.posterior.store import save
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.predict import predict
-from scalebayes.studies.folders import refuse_to_replace
+from scalebayes.studies.folders import check_output_folder
 from scalebayes.summaries.intervals import CI_PROB, intervals
 from scalebayes.summaries.text import (
     beyond,
@@ -41,10 +41,11 @@ def demo(folder: Path, *, force: bool = False) -> dict[str, Fit]:
     Raises
     ------
     ScaleBayesError
-        When the folder already has a file that this would write, unless ``force``.
+        When the folder cannot be written, or already has a file that this would write, unless
+        ``force``.
     """
-    if not force:
-        refuse_to_replace(folder, [*(f"{model}.nc" for model in MODELS), *FIGURES])
+    fits_and_figures = [*(f"{model}.nc" for model in MODELS), *FIGURES]
+    check_output_folder(folder, fits_and_figures, force=force)
     folder.mkdir(parents=True, exist_ok=True)
     runs = load_runs("hoffmann2022")
     print(f"{runs}\n  {runs.source}")

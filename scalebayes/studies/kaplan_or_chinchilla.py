@@ -324,16 +324,16 @@ def _published_optima(C: float) -> list[dict[str, str]]:
     return rows
 
 
-def refuse_to_replace(folder: Path, labels: tuple[str, ...]) -> None:
-    """Check that a folder has none of the files of `write` yet, before any sampling.
+def check_output_folder(folder: Path, labels: tuple[str, ...], *, force: bool) -> None:
+    """Check that the files of `write` can be written to a folder, before any sampling.
 
     Raises
     ------
     ScaleBayesError
-        With the names of the files that it has.
+        When the folder cannot be written, or already has some of the files, unless ``force``.
     """
     names = [f"{label}.nc" for label in labels]
-    folders.refuse_to_replace(folder, [*names, FIGURE])
+    folders.check_output_folder(folder, [*names, FIGURE], force=force)
 
 
 def write(result: Study, folder: Path, progress: Callable[[str], None] = print) -> None:

@@ -36,30 +36,34 @@ REFERENCE_METHODS = ("coupled-drift", "chinchilla")
 
 
 def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
-    """Return the caveats of an answer of `predict`, `frontier` and similar queries, warnings first.
+    """Return the caveats of an answer of `predict`, `frontier` and similar queries, failures first.
 
     Returns
     -------
     tuple of Message
-        NOTHING_KNOWN_N, NOTHING_KNOWN_D: an input or a compute-optimal size more than four decades
-        outside the runs. FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED:
-        more than 2.4 decades beyond them. OUTSIDE_N, OUTSIDE_D: no more compute than the runs, but
-        N, D or another input outside their range. LAWS_DISAGREE: two models of an average whose 90%
-        intervals do not overlap. CALIBRATION: the share of held-out losses of public tables that
-        90% intervals covered at that distance, the table of the fit itself left out.
-        SMALL_RESIDUALS: a small noise scale, which does not imply a good forecast. USED_UP, of a
-        frontier on limited data: more compute than the data can use. BEYOND_SCORES, of
-        `downstream`: losses outside those of the scored models. PAST_ONE, of `downstream`: draws
-        whose accuracy exceeds 1. Of the fit itself, wherever the answer lies: NOT_MONOTONE, losses
-        that rise with an input; PRIOR_CONFLICT, a posterior in the tail of the prior; ONE_SIDED,
-        forecasts of the last runs from the others that miss to one side. Empty for an answer within
-        the runs of a fit without conflicts.
+        NOT_CONVERGED: a fit behind the answer failed its convergence checks. NOTHING_KNOWN_N,
+        NOTHING_KNOWN_D: an input or a compute-optimal size more than four decades outside the runs.
+        FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.4 decades
+        beyond them. OUTSIDE_N, OUTSIDE_D: no more compute than the runs, but N, D or another input
+        outside their range. LAWS_DISAGREE: two models of an average whose 90% intervals do not
+        overlap. CALIBRATION: the share of held-out losses of public tables that 90% intervals
+        covered at that distance, the table of the fit itself left out. SMALL_RESIDUALS: a small
+        noise scale, which does not imply a good forecast. USED_UP, of a frontier on limited data:
+        more compute than the data can use. BEYOND_SCORES, of `downstream`: losses outside those of
+        the scored models. PAST_ONE, of `downstream`: draws whose accuracy exceeds 1. Of the fit
+        itself, wherever the answer lies: NOT_MONOTONE, losses that rise with an input;
+        PRIOR_CONFLICT, a posterior in the tail of the prior; ONE_SIDED, forecasts of the last runs
+        from the others that miss to one side. Empty for an answer within the runs of a fit without
+        conflicts.
     """
-    conflicts = provenance(answer).conflicts
+    record = provenance(answer)
+    failures = failure_messages(record.name, record.failures)
+    conflicts = record.conflicts
     if "decades_beyond" not in answer.coords:
-        return (*conflicts, *_score_warnings(answer))
+        return (*failures, *conflicts, *_score_warnings(answer))
     implausible = tuple(_implausible_warnings(answer))
     return (
+        *failures,
         *implausible,
         *_distance_warnings(answer),
         *_input_warnings(answer, implausible),
@@ -69,6 +73,25 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         *_score_warnings(answer),
         *_measured_coverage(answer),
     )
+
+
+def failure_messages(name: str, failures: Sequence[str]) -> tuple[Message, ...]:
+    """Return the message that fits behind an answer failed convergence checks, if any did.
+
+    Parameters
+    ----------
+    name
+        Name of the model or models.
+    failures
+        Codes of the checks that failed.
+    """
+    if not failures:
+        return ()
+    text = (
+        f"the convergence checks failed for {name} ({', '.join(failures)}): do not rely on this "
+        "answer"
+    )
+    return (Message("NOT_CONVERGED", "failed", text),)
 
 
 def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:

@@ -13,6 +13,7 @@ from scalebayes.posterior.diagnostics import by_scalar
 from scalebayes.posterior.fit import Fit, draws, law_parameters
 from scalebayes.specs.pooling import variable_names
 from scalebayes.specs.spec import read_model
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.intervals import CI_PROB, interval_columns
 from scalebayes.summaries.table import Table
 from scalebayes.utils.shares import tail_probability
@@ -28,9 +29,10 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
         of a pooled fit those of each group, such as L_inf[pythia], then population medians and
         spreads. Columns: the median; those of `arviz_stats.summary` (mean, sd, eti90_lb, eti90_ub,
         ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd); then one a published source, in our
-        notation. ``attrs`` hold ``ci_prob`` and ``ci_kind``.
+        notation. ``attrs`` hold ``ci_prob``, ``ci_kind`` and failed convergence checks as
+        ``caveats``.
     """
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     interval_columns(ci_prob)  # refuses what is no probability
     dataset = with_derived(fit)
@@ -43,6 +45,8 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
         table[label] = [values.get(name, np.nan) for name in table.index]
     table = Table(table.rename_axis("parameter"))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
+    if fit.gate_failures:
+        table.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
     return table
 
 

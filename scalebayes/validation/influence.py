@@ -37,6 +37,7 @@ from scalebayes.posterior.likelihood import Likelihood, make_likelihood
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.units import format_quantity
 from scalebayes.utils.progress import Progress
 
@@ -189,7 +190,7 @@ def influence(
         - ``gate_failed``: whether that fit failed its convergence checks.
 
         ``attrs`` hold the name of the decision (``decision``), its posterior ``mean`` and
-        ``sd``, and the ``metric`` of the runs.
+        ``sd``, the ``metric`` of the runs, and failed convergence checks as ``caveats``.
 
     Notes
     -----
@@ -242,6 +243,7 @@ def influence(
     table = table.sort_values("shift", key=abs, ascending=False, kind="stable")
     table.attrs.update({"decision": asked.words, "mean": float(mean), "sd": float(sd)})
     table.attrs["metric"] = fit.runs.metric
+    table.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
     return table
 
 
@@ -315,7 +317,7 @@ def smoothed_weights(fit: Fit, log_density: np.ndarray) -> tuple[np.ndarray, flo
 
     log_density: shape (draws,). The weights have the same shape and sum to one.
     """
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     posterior = draws(fit)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])

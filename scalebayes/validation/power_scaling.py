@@ -52,6 +52,7 @@ from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spe
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
 
@@ -98,7 +99,7 @@ def power_scaling(
         For an average, whose fits have different priors, for a group of a pooled fit, and as
         `scalebayes.predict` and `scalebayes.frontier`.
     """
-    import arviz_stats as azs
+    from scalebayes.utils.arviz import azs
 
     if isinstance(fit, Average):
         raise QueryError(
@@ -125,7 +126,9 @@ def power_scaling(
     table["decides"] = [
         WORDS[bool(prior), bool(data)] for prior, data in zip(prior_moves, data_move, strict=True)
     ]
-    return Table(table.rename_axis("quantity"))
+    table = Table(table.rename_axis("quantity"))
+    table.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
+    return table
 
 
 def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:

@@ -137,7 +137,7 @@ def test_what_was_refused_is_not_suggested_and_usage_comes_first(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     Path("fit.nc").mkdir()
     Path("bad.csv").write_text("N,D,loss\n70M,1.4B,-1\n")
-    assert run("summary", "fit.nc", code=1).stderr == "error: no saved fit at fit.nc\n"
+    assert run("summary", "fit.nc", code=1).stderr == "error: fit.nc is a folder, not a saved fit\n"
     assert "--keep-outliers" in run("runs", "bad.csv", "--keep-outliers", code=2).stderr
 
 

@@ -25,8 +25,8 @@ from scalebayes.posterior.provenance import provenance
 from scalebayes.studies.kaplan_or_chinchilla import (
     MODELS,
     advice,
+    check_output_folder,
     describe,
-    refuse_to_replace,
     study,
     write,
 )
@@ -557,14 +557,14 @@ def test_the_study_says_it_all(studied):
 
 def test_the_study_is_written_and_nothing_replaced(studied, tmp_path):
     folder, said = tmp_path / "out", []
-    refuse_to_replace(folder, MODELS)
+    check_output_folder(folder, MODELS, force=False)
     write(studied, folder, said.append)
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [*(f"{m}.nc" for m in MODELS), "frontier.png"]
     )
     assert said[0].startswith("wrote ")
     with pytest.raises(sb.ScaleBayesError, match=r"already holds kaplan\.nc, .*--force"):
-        refuse_to_replace(folder, MODELS)
+        check_output_folder(folder, MODELS, force=False)
 
 
 # the command line

@@ -99,6 +99,11 @@ def test_a_damaged_or_foreign_file_is_not_taken(made, runs, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert recall(path, fit.spec, runs) is not None
     assert recall(path, fit.spec, sb.Runs(runs.table.iloc[1:], "fewer")) is None
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = b"\0" * 4096
+    path.write_bytes(content)
+    assert recall(path, fit.spec, runs) is None
 
 
 def test_an_interrupted_fit_is_not_kept(made, tmp_path):

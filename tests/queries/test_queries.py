@@ -528,12 +528,12 @@ def altered(stored, path, **attributes):
 
 
 def test_files_of_a_newer_version_are_told(stored, tmp_path):
-    newer = altered(stored, tmp_path / "newer.nc", scalebayes_format=2)
+    newer = altered(stored, tmp_path / "newer.nc", scalebayes_format=3)
     with pytest.raises(
         sb.FitError,
         match=(
-            r"newer\.nc was saved in format 2, "
-            r"but this version of scalebayes reads format 1: a newer"
+            r"newer\.nc was saved in format 3, "
+            r"but this version of scalebayes reads format 2 and earlier ones: a newer"
         ),
     ):
         sb.load(newer)

@@ -9,18 +9,20 @@ import csv
 import glob
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from scalebayes.data.tables.name_patterns import fields_of_names
 from scalebayes.data.tables.raw_tables import FILE, RawTable, Table, check_columns
 from scalebayes.data.tables.text_files import MOST_CELLS, MOST_CHARACTERS, TextFormat, read_text
 from scalebayes.errors import RunsError
-from scalebayes.utils.files import not_there
+from scalebayes.utils.files import HDF5_SIGNATURE, begins_with, not_there, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,7 @@ USUAL = FileFormat()
 
 def _read_delimited(path: Path, file_format: FileFormat, usual_sep: str) -> RawTable:
     columns, notes = read_text(path, usual_sep, file_format.text())
-    return RawTable(columns, str(path), notes)
+    return RawTable(columns, printable(str(path)), notes)
 
 
 def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
@@ -84,7 +86,7 @@ def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
             frame = pd.json_normalize(_objects(content))
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
-    return RawTable(tidy(frame, str(path)), str(path))
+    return RawTable(tidy(frame, str(path)), printable(str(path)))
 
 
 def _objects(content: Any) -> list[dict[str, Any]]:
@@ -104,7 +106,7 @@ def _read_parquet(path: Path, _: FileFormat) -> RawTable:
         raise ValueError(
             f"it has more than {MOST_CELLS // 10**6} million cells; save fewer columns"
         )
-    return RawTable(tidy(pd.read_parquet(path), str(path)), str(path))
+    return RawTable(tidy(pd.read_parquet(path), str(path)), printable(str(path)))
 
 
 READERS: dict[str, Callable[[Path, FileFormat], RawTable]] = {
@@ -177,12 +179,12 @@ def _read_path(path: Path, file_format: FileFormat) -> RawTable:
         files = sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())
         if not files:
             raise RunsError(f"{path} has no file of runs: {', '.join(READERS)}")
-        return _read_files(files, file_format, str(path))
+        return _read_files(files, file_format, printable(str(path)))
     if glob.has_magic(str(path)) and not path.exists():
         files = sorted(map(Path, glob.glob(str(path))))
         if not files:
             raise RunsError(f"no file matches {path}")
-        return _read_files(files, file_format, str(path))
+        return _read_files(files, file_format, printable(str(path)))
     return _read_file(path, file_format)
 
 
@@ -261,9 +263,14 @@ def is_text(path: Path) -> bool:
     return path.is_file() and not path.name.lower().endswith((".jsonl", ".json", ".parquet"))
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file's name ends as those of tables do."""
+    return _ending(path.name) is not None
+
+
 def short_name(origin: str) -> str:
     """Return the name of a file without its ending: ``sweep`` for data/sweep.csv.gz."""
-    name = Path(origin).name
+    name = printable(Path(origin).name)
     ending = _ending(name)
     return name if ending is None else name[: -len(ending)]
 
@@ -276,9 +283,31 @@ def _ending(name: str) -> str | None:
     return None
 
 
+def refuse_fit(path: Path) -> None:
+    """Check that there is a file that is not a saved fit in place of a table.
+
+    Raises
+    ------
+    RunsError
+        When there is none, or it is a fit, or cannot be read.
+    """
+    try:
+        # Only a regular file is opened here: what a pipe holds could not be read again.
+        is_fit = stat.S_ISREG(path.stat().st_mode) and begins_with(path, HDF5_SIGNATURE)
+    except FileNotFoundError:
+        raise RunsError(not_there(path)) from None
+    except OSError as error:
+        raise RunsError(f"cannot read runs from {path}: {error.strerror}") from error
+    if is_fit:
+        raise RunsError(
+            f"{path} is a saved fit (or another HDF5 file), not a table: give the file that holds "
+            f"the runs. `scalebayes summary {quote(str(path))}` or sb.load({str(path)!r}) "
+            "shows a fit"
+        )
+
+
 def _read_file(path: Path, file_format: FileFormat) -> RawTable:
-    if not path.exists():
-        raise RunsError(not_there(path))
+    refuse_fit(path)
     ending = _ending(path.name)
     if ending is None:
         raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")

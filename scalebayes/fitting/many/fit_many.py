@@ -16,7 +16,9 @@ from scalebayes.errors import FitError, GateWarning
 from scalebayes.fitting.many.dispatch import file_of, fit_here, fit_on_workers
 from scalebayes.fitting.many.jobs import Job, file_name
 from scalebayes.posterior.fit import METADATA, Fit
-from scalebayes.posterior.store import load
+from scalebayes.posterior.fit_files import check_netcdf_path
+from scalebayes.posterior.store import read_fit
+from scalebayes.utils.files import check_folder, check_target
 from scalebayes.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class Batch(Mapping[str, Fit]):
             raise FitError(f"{name} failed: {self.failures[name]}")
         if name not in self:
             raise KeyError(name)
-        return load(file_of(self.folder, name))
+        return read_fit(file_of(self.folder, name))  # `fit_many` has warned of failed checks
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the fits."""
@@ -266,10 +268,12 @@ def fit_all[Label: (str, tuple[str, str])](
 def _prepare(jobs: Sequence[Job], folder: Path, replace: bool = False) -> set[str]:
     """Create and check the folder, and return the names of the jobs whose fit is in it."""
     _check_names(jobs)
-    _make_folder(folder)
     found = _found(jobs, folder, replace)
-    if len(found) < len(jobs):
+    missing = [job for job in jobs if job.name not in found]
+    if missing:
+        _make_folder(folder)
         _check_writable(folder)
+        _check_targets(missing, folder)
     return found
 
 
@@ -311,10 +315,23 @@ def _check_names(jobs: Iterable[Job]) -> None:
 
 
 def _make_folder(folder: Path) -> None:
+    """Make the folder, or raise where no fit can be saved in it."""
+    check_netcdf_path(folder)
     try:
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FitError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise FitError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+
+def _check_targets(jobs: Iterable[Job], folder: Path) -> None:
+    """Raise where the file of a job cannot be written, before anything is fitted."""
+    for job in jobs:
+        path = file_of(folder, job.name)
+        try:
+            check_target(path)
+        except OSError as error:
+            raise FitError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _check_writable(folder: Path) -> None:
@@ -332,7 +349,7 @@ def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
     Raises
     ------
     FitError
-        When ``replace`` is false and the folder holds other or unreadable files under the names of
+        When ``replace`` is false and the folder holds other or damaged files under the names of
         jobs.
     """
     found = set()
@@ -347,8 +364,10 @@ def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
             unreadable.append(job.name)
             continue
         saved = metadata.get("job", {})
-        if saved == job.record:
+        if saved == job.record and _is_whole(path):
             found.add(job.name)
+        elif saved == job.record:
+            unreadable.append(job.name)
         elif not saved:
             different.append(f"{job.name} (not of a batch)")
         else:
@@ -367,6 +386,15 @@ def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
     raise FitError(
         f"{folder} holds {'; and '.join(faults)}; replace=True (--force) fits them again"
     )
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a saved fit can be read and has the content that was saved."""
+    try:
+        read_fit(path)
+    except FitError:
+        return False
+    return True
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:

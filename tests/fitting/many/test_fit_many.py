@@ -109,6 +109,28 @@ def test_calling_again_fits_what_is_missing_alone(tmp_path, by_hand):
     ]
 
 
+def test_a_damaged_fit_in_the_folder_is_told_and_made_again_on_demand(tmp_path, by_hand):
+    sb.fit_many(jobs(1, 2), tmp_path)
+    path = tmp_path / "kaplan-size 1.nc"
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = b"\0" * 4096
+    path.write_bytes(content)
+    with pytest.raises(sb.FitError, match=r"kaplan-size 1 \(damaged\); replace=True"):
+        sb.fit_many(jobs(1, 2), tmp_path)
+    again = sb.fit_many(jobs(1, 2), tmp_path, replace=True)
+    assert again.table["state"].tolist() == ["fitted", "found"]
+
+
+def test_read_only_fits_are_found_and_never_replaced(tmp_path, by_hand):
+    sb.fit_many(jobs(1), tmp_path)
+    (tmp_path / "kaplan-size 1.nc").chmod(0o444)
+    assert sb.fit_many(jobs(1), tmp_path).table["state"].tolist() == ["found"]
+    with pytest.raises(sb.FitError, match=r"kaplan-size 1\.nc: the file is read-only"):
+        sb.fit_many([sb.Job("kaplan-size 1", RUNS, "kaplan-data")], tmp_path, replace=True)
+    assert len(by_hand) == 1  # the second job was not begun
+
+
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
@@ -253,7 +275,7 @@ def test_wrong_jobs_are_refused_when_they_are_made():
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(sb.FitError, match="cannot make the folder"):
+    with pytest.raises(sb.FitError, match=r"cannot write to the folder .*: .*file is not a folder"):
         sb.fit_many(jobs(1), tmp_path / "file" / "fits")
 
 
@@ -377,13 +399,10 @@ def pretend(job, record):
     if "dies_once" in job.settings and not (before := Path(job.settings["dies_once"])).exists():
         before.touch()
         signal.raise_signal(signal.SIGKILL)
+    made = sb.load(job.settings["file"])
+    made.tree.attrs[METADATA] = json.dumps(made.metadata | {"job": record})
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(shutil.copy(job.settings["file"], folder))
-        with netCDF4.Dataset(path, "a") as file:
-            file.setncattr(
-                METADATA, json.dumps(json.loads(file.getncattr(METADATA)) | {"job": record})
-            )
-        return path.read_bytes(), ""
+        return sb.save(made, Path(folder) / "fit.nc").read_bytes(), ""
 
 
 def test_a_killed_worker_loses_its_fit_alone_and_the_next_call_makes_it(
