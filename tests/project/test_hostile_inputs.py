@@ -3,11 +3,14 @@
 import time
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import scalebayes as sb
-from scalebayes.errors import RunsError, SpecError
-from tests.hostile import delimited_files, json_files, model_files
+from scalebayes.errors import FitError, RunsError, SpecError
+from tests.fixtures import report_fit
+from tests.hostile import delimited_files, edited_fits, json_files, model_files, with_damage
 
 SECONDS = 5.0
 """Time within which every input is read or refused; all of them take milliseconds."""
@@ -70,3 +73,25 @@ def test_model_files(tmp_path, content):
     if spec is not None:
         assert spec.name == "draft"
         assert spec.describe()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return sb.save(report_fit(chains=2, draws=20), tmp_path_factory.mktemp("fits") / "small.nc")
+
+
+@pytest.mark.parametrize("strategy", [with_damage, edited_fits])
+def test_saved_fits(tmp_path, saved, strategy):
+    fit = sb.load(saved)
+
+    @given(st.data())
+    @settings(BOUNDED, max_examples=25)
+    def check(data):
+        ending, content = data.draw(strategy(saved))
+        loaded = read_or_refuse(tmp_path, f"fit{ending}", content, sb.load, FitError)
+        if loaded is not None:
+            assert loaded.tree.identical(fit.tree)
+            assert (loaded.spec, loaded.runs.hash) == (fit.spec, fit.runs.hash)
+            assert loaded.metadata == fit.metadata
+
+    check()
