@@ -175,12 +175,13 @@ def _read(source: Source, file_format: FileFormat) -> RawTable:
 
 def _read_path(path: Path, file_format: FileFormat) -> RawTable:
     """Return the table in a file, in the files of a folder, or in those that match a pattern."""
-    if path.is_dir():
+    # Unlike the methods of Path, these answer no where a folder may not be read.
+    if os.path.isdir(path):
         files = sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())
         if not files:
             raise RunsError(f"{path} has no file of runs: {', '.join(READERS)}")
         return _read_files(files, file_format, printable(str(path)))
-    if glob.has_magic(str(path)) and not path.exists():
+    if glob.has_magic(str(path)) and not os.path.exists(path):
         files = sorted(map(Path, glob.glob(str(path))))
         if not files:
             raise RunsError(f"no file matches {path}")

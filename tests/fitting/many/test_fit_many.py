@@ -116,7 +116,7 @@ def test_a_damaged_fit_in_the_folder_is_told_and_made_again_on_demand(tmp_path, 
     middle = len(content) // 2
     content[middle : middle + 4096] = b"\0" * 4096
     path.write_bytes(content)
-    with pytest.raises(sb.FitError, match=r"kaplan-size 1 \(damaged\); replace=True"):
+    with pytest.raises(sb.FitError, match=r"damaged .*: kaplan-size 1; replace=True"):
         sb.fit_many(jobs(1, 2), tmp_path)
     again = sb.fit_many(jobs(1, 2), tmp_path, replace=True)
     assert again.table["state"].tolist() == ["fitted", "found"]
