@@ -15,6 +15,7 @@ from scalebayes.posterior.diagnostics import convergence
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.fit_files import FIT_AGAIN, check_fit_file, check_netcdf_path
 from scalebayes.posterior.integrity import check_tree, digest_of
+from scalebayes.posterior.seal import is_broken, seal
 from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.files import write_whole
@@ -66,8 +67,13 @@ def save(fit: Fit, path: str | Path) -> Path:
         RUNS_KEY: json.dumps(runs),
     }
     tree.attrs[DIGEST_KEY] = digest_of(tree, COVERED)
+
+    def write(temporary: Path) -> None:
+        tree.to_netcdf(temporary, engine="netcdf4")
+        seal(temporary)
+
     try:
-        write_whole(path, lambda temporary: tree.to_netcdf(temporary, engine="netcdf4"))
+        write_whole(path, write)
     except (OSError, RuntimeError) as error:
         # netCDF's own errors, such as a full disk, are RuntimeErrors, which have no strerror.
         reason = getattr(error, "strerror", None) or error
@@ -149,6 +155,8 @@ def _damaged(path: Path, found: str) -> str:
 def _read_tree(path: Path) -> xr.DataTree:
     """Return the whole tree of a netCDF file."""
     check_fit_file(path)
+    if is_broken(path):
+        raise FitError(_damaged(path, "its bytes differ from those that were saved"))
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             return stored.load()

@@ -17,6 +17,7 @@ import scalebayes as sb
 from scalebayes.errors import FitError, GateWarning, RunsError
 from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.integrity import check_tree
+from scalebayes.posterior.seal import SIZE, is_broken, seal
 from scalebayes.posterior.store import DIGEST_KEY, FORMAT_KEY, WITHOUT_DIGEST
 from tests.fixtures import report_fit
 
@@ -350,3 +351,26 @@ def test_loading_a_failed_fit_warns_once(failed, tmp_path):
         "rely on its draws"
     ]
     assert found[0].filename == __file__
+
+
+def test_damage_is_found_before_netcdf_opens_the_file(saved, tmp_path, monkeypatch):
+    path = tmp_path / "fit.nc"
+    content = bytearray(saved.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+    def opened(*_, **__):
+        raise AssertionError("a damaged file may keep netCDF busy for ever")
+
+    monkeypatch.setattr(xr, "open_datatree", opened)
+    with pytest.raises(FitError, match="its bytes differ from those that were saved"):
+        sb.load(path)
+
+
+def test_a_file_without_its_seal_is_judged_by_its_digest(fit, saved, tmp_path):
+    path = tmp_path / "fit.nc"
+    path.write_bytes(saved.read_bytes()[:-SIZE])
+    xr.testing.assert_identical(sb.load(path).tree, fit.tree)
+    assert not is_broken(path)
+    seal(path)
+    assert path.read_bytes() == saved.read_bytes()

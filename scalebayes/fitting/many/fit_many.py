@@ -17,6 +17,7 @@ from scalebayes.fitting.many.dispatch import file_of, fit_here, fit_on_workers
 from scalebayes.fitting.many.jobs import Job, file_name
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.fit_files import check_netcdf_path
+from scalebayes.posterior.seal import is_broken
 from scalebayes.posterior.store import read_fit
 from scalebayes.utils.files import check_folder, check_target
 from scalebayes.utils.progress import Progress
@@ -404,6 +405,8 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
     """
     import netCDF4
 
+    if not path.is_file() or is_broken(path):
+        return None
     try:
         with netCDF4.Dataset(path) as file:
             if METADATA not in file.ncattrs():
