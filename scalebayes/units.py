@@ -10,7 +10,7 @@ _POWERS = {"": 0, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 _QUANTITY = re.compile(
     r"""
     (   [+-]?                                # mantissa: a sign, then one of
-        (?: \d{1,3}(?:,\d{3})+ (?:\.\d*)?    #   digits in groups of thousands
+        (?: [1-9]\d{0,2}(?:,\d{3})+ (?:\.\d*)?  #   digits in groups of thousands
         |   \d+(?:_\d+)* (?:\.\d*)?          #   digits, perhaps with underscores
         |   \.\d+                            #   a fraction alone
         )

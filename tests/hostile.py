@@ -12,7 +12,8 @@ from pathlib import Path
 import xarray as xr
 from hypothesis import strategies as st
 
-from scalebayes.data.tables.columns import DATA_NOUNS, LABELS, QUANTITIES
+from scalebayes.data.tables.columns import LABELS, QUANTITIES
+from scalebayes.data.tables.names import DATA_NOUNS
 
 MODELS = Path(__file__).parents[1] / "models"
 

@@ -67,6 +67,10 @@ def parse_roles(columns: list[str] | None) -> dict[str, Any]:
                 f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(allowed)}",
                 param_hint="--map",
             )
+        if role in roles:
+            raise typer.BadParameter(
+                f"{role} has two columns, {roles[role]} and {column}", param_hint="--map"
+            )
         roles[role] = column
     return roles
 

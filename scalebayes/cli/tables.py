@@ -217,6 +217,6 @@ def _check_table(path: Path, reading: Reading) -> None:
     from scalebayes.data.tables.sources import FileFormat, read_source, short_name
 
     raw = read_source(path, FileFormat(**reading.format()))
-    refuse_logs(raw)
+    refuse_logs(raw, reading.name_pattern)
     conventions = Conventions(**reading.conventions())
     check_table(raw.columns, short_name(path.name), parse_roles(reading.columns), conventions)

@@ -11,8 +11,9 @@ import pandas as pd
 from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
 from scalebayes.data.tables.checks import CELL_LENGTH, count
-from scalebayes.data.tables.columns import QUANTITIES, listed, usual_columns, with_usual_name
+from scalebayes.data.tables.columns import QUANTITIES, listed, with_usual_name
 from scalebayes.data.tables.loss_units import UNITS, convert_loss
+from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
 from scalebayes.data.tables.unit_names import not_nats
 from scalebayes.errors import Fault, RunsError
@@ -183,12 +184,13 @@ def _find_columns(
         shares = [asked] if isinstance(asked, str) else list(asked or ())
         are_errors = error is not None
     if loss is None:
-        losses = usual_columns([name for name in names if name not in shares], "loss")
+        losses = likely_columns([name for name in names if name not in shares], "loss")
     else:
         losses = [loss]
     if len(losses) != 1:
         raise RunsError(
-            f"{table}: which column is the loss? say loss=COLUMN; the columns are {listed(names)}"
+            f"{table}: which column is the loss? say loss=COLUMN (--loss); "
+            f"the columns are {listed(names)}"
         )
     missing = [column for column in (*losses, *shares) if column not in names]
     if missing:
@@ -211,8 +213,8 @@ def _usual_shares(names: list[str], table: str) -> tuple[list[str], bool]:
     if found:
         got = f"there are {', '.join(found)}"
     raise RunsError(
-        f"{table}: which column is the accuracy, or the error? {got}; say accuracy=COLUMN or "
-        "error=COLUMN"
+        f"{table}: which column is the accuracy, or the error? {got}; say accuracy=COLUMN "
+        "(--accuracy) or error=COLUMN (--error)"
     )
 
 
@@ -259,16 +261,22 @@ def _check_shares(cells: pd.Series, allowed: str, highest: float) -> list[Fault]
     """Return faults of cells that are not numbers strictly between 0 and the highest share."""
     faults = []
     for row, cell, share in zip(cells.index, cells, _shares(cells, highest), strict=True):
-        if 0 < share < 1:
+        is_plain_share = highest == 100.0 and 0 < share < ONE_PERCENT and "%" not in str(cell)
+        if 0 < share < 1 and not (is_plain_share and _has_large_percentages(cells)):
             continue
         text = _quote(cell)
-        hint = ""
+        hint = "a share among percentages?" if is_plain_share else ""
         if highest == 1.0 and 1 < share <= 100 and "%" not in text:
             hint = "in percent? percent=True (--percent)"
         elif share in (0.0, 1.0):
             hint = "0% and 100% do not determine the curve: leave the row out"
         faults.append(Fault(row, str(cells.name), text, allowed, hint))
     return faults
+
+
+def _has_large_percentages(cells: pd.Series) -> bool:
+    """Whether some cells can only be percentages: shares are not above one."""
+    return bool((_numbers(cells) > 1).any())
 
 
 def _quote(cell: object) -> str:

@@ -15,10 +15,10 @@ from scalebayes.data.tables.columns import (
     NAMES_LISTED,
     STEPS,
     label,
-    likely_columns,
     with_usual_name,
 )
 from scalebayes.data.tables.logs import chart_to_rows, is_chart, refuse_logs
+from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.raw_tables import FILE, RawTable
 from scalebayes.data.tables.sources import (
     FileFormat,
@@ -31,6 +31,7 @@ from scalebayes.data.tables.sources import (
     with_fields,
 )
 from scalebayes.data.tables.text_files import formulas_quoted
+from scalebayes.data.tables.unfinished import state_column
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
@@ -62,8 +63,8 @@ def read_wandb(
     source
         A file or a table, one row for each run.
     state
-        Runs in another ``State`` (crashed, failed, killed, running) are skipped and counted in the
-        notes.
+        Runs in another ``State`` or ``status`` (crashed, failed, killed, running) are skipped and
+        counted in the notes.
     sep, decimal, name_pattern
         As `read_runs` takes them.
     columns
@@ -76,7 +77,7 @@ def read_wandb(
         As `read_runs`, or when no run is in that state.
     """
     frame, raw = open_table(source, FileFormat(sep, decimal, name_pattern))
-    refuse_logs(raw)
+    refuse_logs(raw, name_pattern)
     kept, notes = _in_state(frame, state, raw.origin or "the table")
     kept, skipped = _with_loss(kept, columns.get("loss"))
     if columns.get("run") is None and "Name" in kept and kept["Name"].is_unique:
@@ -107,14 +108,14 @@ def _with_loss(frame: pd.DataFrame, loss: str | None) -> tuple[pd.DataFrame, lis
 
 def _in_state(frame: pd.DataFrame, state: str, where: str) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows in a state, and a note of how many rows in other states were skipped."""
-    column = next((name for name in frame if str(name).lower() == "state"), None)
+    column = state_column([str(name) for name in frame])
     if column is None:
         return frame, ["no State column: every row is taken for a finished run"]
     states = frame[column].fillna("without a state").astype(str).str.strip().str.lower()
     in_state = states == state.lower()
     numbers = states[~in_state].value_counts()
     others = ", ".join(f"{number} {name}" for name, number in numbers.items())
-    kept = frame[in_state]
+    kept = frame[in_state].drop(columns=column)
     if kept.empty:
         raise RunsError(f"{where}: no run is {state!r}: there are {others}")
     if not others:

@@ -215,7 +215,8 @@ def read_runs(
         of paths such as ``"sweep/*.csv"`` or a list of files, whose rows are joined; or a table.
     N, D, C, loss : str, optional
         Columns of parameters, tokens, FLOP and loss (see `loss_unit`). Values may be text such as
-        ``70B``.
+        ``70B``. ``"none"`` leaves a role without a column: ``C="none"`` where C is of something
+        else.
     group : str, optional
         Column of the family of each run; by default ``group`` or ``family``, if there is one.
     training : str, optional
@@ -274,16 +275,27 @@ def read_runs(
     Runs 'two': 2 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4
     """
     raw = read_source(source, FileFormat(sep, decimal, name_pattern))
-    refuse_logs(raw)
+    refuse_logs(raw, name_pattern)
     name = name or (short_name(raw.origin) if raw.origin else "runs")
+    _check_arguments(scale, metric)
     labels = {"group": group, "training": training, "run": run}
-    asked = {"N": N, "D": D, "C": C, "loss": loss, **labels, **others}
+    chosen = {"N": N, "D": D, "C": C, "loss": loss, **labels, **others}
+    # Columns of a DataFrame may be numbers, which then are names as text.
+    asked = {role: None if column is None else str(column) for role, column in chosen.items()}
     conventions = Conventions(
         strict, own_units, skip_incomplete, loss_unit, tokens_per_byte, metric, scale or {}
     )
     values, notes = check_table(raw.columns, name, asked, conventions)
     metric = read_metric(metric, loss_unit)
     if metric is None:
-        metric = LOSS if own_units else guess_metric(values, loss)
+        metric = LOSS if own_units else guess_metric(values, asked["loss"])
     table = pd.DataFrame(values).set_index("run")
     return Runs(table, name, raw.origin, (*raw.notes, *notes), metric)
+
+
+def _check_arguments(scale: object, metric: object) -> None:
+    """Refuse arguments of the wrong type."""
+    if scale is not None and not isinstance(scale, Mapping):
+        raise RunsError(f"scale is a dictionary of factors by column; got {scale!r}")
+    if metric is not None and not isinstance(metric, str):
+        raise RunsError(f"metric is the name of a unit; got {metric!r}")

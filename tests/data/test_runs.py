@@ -391,7 +391,7 @@ def test_text_is_read_as_spreadsheets_leave_it(tmp_path):
             "runs.xlsx",
             b"",
             "cannot read runs from .*runs.xlsx: "
-            "allowed are .csv, .tsv, .jsonl, .json, .parquet, .csv.gz files",
+            "allowed are .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .csv.gz, .txt files",
         ),
         ("runs.csv", b"", "cannot read runs from .*: No columns to parse from file"),
         ("runs.csv", b"N,loss\n", "has no runs"),

@@ -136,10 +136,9 @@ def test_words_in_a_name_say_its_role_and_this_is_noted():
     images = table.rename(columns={"actual_train_tokens": "Visual Tokens"})
     assert "D" not in sb.read_runs(images.assign(**{"Visual Tokens": [1, 4, 16]})).table
     either = table.assign(second_count_of_tokens=[1e9, 2e9, 3e9])
-    (note,) = [note for note in sb.read_runs(either).notes if note.startswith("not read")]
-    assert note == (
-        "not read, for D may be any of them: actual_train_tokens, second_count_of_tokens"
-    )
+    with pytest.raises(RunsError, match="choose D=actual_train_tokens"):
+        sb.read_runs(either)
+    assert "D" not in sb.read_runs(either, D="none").table
 
 
 @pytest.mark.parametrize(

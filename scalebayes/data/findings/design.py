@@ -44,6 +44,8 @@ NINETY = 1.645
 """Half width of a 90% interval, in standard deviations of a Normal variable."""
 SPREADS = np.arange(0.0, 4.01, 0.1)
 """Spreads of D/N in decades that are tried for the advice."""
+NARROW = 0.3
+"""Spread of D/N at each compute, in decades, up to which the runs lie on one ray or curve."""
 SAME_INPUT = 0.05
 """Range of the log of N or D within which it is the same in all runs; a fit says so (ONE_N)."""
 SAME_COMPUTE = 0.1
@@ -61,12 +63,12 @@ def design_messages(runs: Runs) -> Iterator[Message]:
     if np.ptp(log_N) < SAME_INPUT or np.ptp(log_D) < SAME_INPUT:
         return
     replicates = replicate_scale(runs)
-    sigma = NOISE_SCALE if replicates is None else max(replicates[0], 1e-4)
+    sigma = NOISE_SCALE if replicates is None else np.clip(replicates[0], 1e-4, NOISE_SCALE)
     factor = optimum_factor(log_N, log_D, sigma)
     needed = needed_spread(log_N, log_D, sigma)
-    if factor <= ENOUGH or needed is None:
-        return
     spread = _spread_at_each_compute(log_N, log_D)
+    if factor <= ENOUGH or spread > NARROW or needed is None:
+        return
     varies = f"varies by a factor of {10**spread:.2g} only" if spread > 0.01 else "does not vary"
     text = (
         f"at equal compute, D/N {varies}: whatever the losses, these runs can determine the "

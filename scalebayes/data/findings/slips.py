@@ -7,7 +7,8 @@ A group of rows (those of one N, of one D, or of one label) is compared with the
 fitted to all other rows by a robust loss. The group is reported if nearly all its rows lie on one
 side of that curve, far outside its residuals, and lie on it once N, D or the loss of the group is
 multiplied by a factor that comes of a slip: a power of ten, or ln 2 between nats and bits. Rows of
-one N may be off in N or in the loss, rows of one D in D or in the loss, rows of one label in all.
+one N may be off in N or in the loss, rows of one D in D or in the loss, rows of one label in all;
+and rows of one N in D, or of one D in N, by a factor of a thousand or more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from scalebayes.units import format_quantity
 
 POWERS = (10.0, 100.0, 1e3, 1e6, 1e9)
 """Factors of N and D that come of a slip, and their inverses."""
+LEAST_ELSEWHERE = 1e3
+"""Least factor of D in runs of one N, or of N in runs of one D."""
 LOSS_FACTORS = (10.0, 100.0, 1e3, float(np.log(2.0)))
 """Factors of the loss, and their inverses."""
 FEWEST_ROWS = 12
@@ -36,10 +39,14 @@ FEWEST_OF_GROUP = 3
 """Fewest rows of a group. A single row off the curve is an outlier, whatever explains it."""
 MOST_OF_GROUP = 1 / 3
 """Largest share of the rows in a group: the others must determine the curve."""
+NOISY = 0.05
+"""Robust residual scale of log loss above which the law does not describe the table at all."""
 FAR = 4.0
 """Median distance of a group from the curve, in robust residual scales, that is reported."""
 NEAR = 2.0
 """Root mean square distance after the correction, in residual scales, at most."""
+LARGEST_REST = 0.4
+"""Share of the root mean square distance that is left after the correction, at most."""
 ONE_SIDE = 0.8
 """Share of the group's rows on the same side of the curve, at least."""
 LEAST_DISTANCE = 0.005
@@ -93,6 +100,8 @@ def _search(runs: Runs) -> Slip | None:
         return None
     table = np.log([runs.N, runs.D, runs.loss])
     start = min((_fit(table, _first_guess(table, pair)) for pair in STARTS), key=lambda f: f.cost)
+    if start.scale > NOISY:
+        return None
     best: tuple[float, Slip] | None = None
     for by, where, rows in _groups(runs):
         others = _fit(table[:, ~rows], start.parameters)
@@ -206,7 +215,8 @@ def _explain(curve: _Curve, rows: np.ndarray, by: str) -> tuple[float, str, floa
         }
         after = _root_mean_square(shifted[x] / scale)
         gain = before - after
-        if after <= NEAR and (best is None or gain > best[0]):
+        is_explained = after <= NEAR and after <= LARGEST_REST * before
+        if is_explained and (best is None or gain > best[0]):
             best = gain, x, factor
     return best
 
@@ -214,9 +224,11 @@ def _explain(curve: _Curve, rows: np.ndarray, by: str) -> tuple[float, str, floa
 def _factors(by: str) -> Iterator[tuple[str, float]]:
     """Yield the columns that may be off in a group, each with its factors."""
     for x, powers in (("N", POWERS), ("D", POWERS), ("loss", LOSS_FACTORS)):
-        if x not in (by, "loss") and by != "group":
-            continue
+        is_likely = x in (by, "loss") or by == "group"
         for power in powers:
+            # Runs of one N may have D in thousands; a factor of ten is rather a misfit of the law.
+            if not is_likely and power < LEAST_ELSEWHERE:
+                continue
             yield x, power
             yield x, 1 / power
 

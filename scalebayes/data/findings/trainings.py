@@ -23,6 +23,9 @@ MOST_GAP = 3
 """Most steps left out between two checkpoints."""
 SHARED = 0.5
 """Share of the rows of a table that must look like checkpoints."""
+LARGE_SCALE = 0.05
+"""Standard deviation of log loss between equal runs above which they are hardly equal: that between
+seeds is a percent or less."""
 FEWEST_REPEATS = 3
 """Fewest rows beyond the first at their inputs, from which a standard deviation is stated."""
 
@@ -101,4 +104,8 @@ def replicate_messages(runs: Runs, sigma: float | None = None) -> Iterator[Messa
     )
     if sigma is not None:
         text += f"; the noise scale sigma of the fit is {sigma:.2%}"
+    if scale > LARGE_SCALE:
+        text += ". Do they differ in another input, such as the data or the recipe? group= names it"
+        yield Message("REPLICATES", "warning", text)
+        return
     yield Message("REPLICATES", "note", text)

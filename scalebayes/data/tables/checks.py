@@ -18,16 +18,16 @@ from scalebayes.data.tables.columns import (
     BASIC,
     LABELS,
     QUANTITIES,
-    check_units,
-    compute_ratios,
-    has_own_unit,
     label,
-    match_columns,
 )
 from scalebayes.data.tables.loss_units import UNITS, convert_loss
+from scalebayes.data.tables.matching import match_columns
+from scalebayes.data.tables.names import has_own_unit
 from scalebayes.data.tables.raw_tables import Table
 from scalebayes.data.tables.repeats import check_repeats, listed_rows, repeats
-from scalebayes.data.tables.unit_names import not_nats
+from scalebayes.data.tables.unfinished import check_states
+from scalebayes.data.tables.unit_checks import check_units, compute_ratios
+from scalebayes.data.tables.unit_names import is_per_byte, not_nats
 from scalebayes.errors import Fault, RunsError
 from scalebayes.units import parse_quantity
 
@@ -100,10 +100,10 @@ def check_table(
         )
     notes: list[str] = []
     columns, faults = match_columns(table, {role: asked.get(role) for role in roles}, notes)
-    factors = _factors(conventions.scale, columns, name)
     first_column = next(iter(table))
     rows = list(range(1, 1 + len(table[first_column])))
     cells = {role: list(table[column]) for role, column in columns.items()}
+    factors = _factors(conventions.scale, columns, cells, name)
     if conventions.skip_incomplete:
         rows, cells = _complete(rows, cells, columns, name, notes)
     given = _read_values(cells, columns, factors, conventions, notes)
@@ -121,6 +121,7 @@ def check_table(
         )
         repeated, copies = check_repeats(table, given, columns, rows)
         suspicions += repeated
+        suspicions += check_states(table, rows)
         notes += copies
     faults += _check_cells(rows, cells, values, columns, conventions.metric_to_check)
     faults += wrong_units
@@ -131,6 +132,11 @@ def check_table(
         raise _refusal(name, rows, ids, [*faults, *shown], remedy)
     notes += _as_notes(suspicions)
     return {**with_third, "run": ids or [str(row) for row in rows]}, tuple(notes)
+
+
+def _have_suffixes(cells: Sequence[Any]) -> bool:
+    """Whether a cell is text with a suffix, such as 70M, which a factor would multiply again."""
+    return any(isinstance(cell, str) and cell.strip()[-1:].isalpha() for cell in cells)
 
 
 def _read_values(
@@ -145,7 +151,7 @@ def _read_values(
     if "loss" in cells:
         values["loss"] = _read_losses(cells["loss"], columns["loss"], conventions, notes)
     for role, factor in factors.items():
-        values[role] = [_within_range(factor * value) for value in values[role]]
+        values[role] = [_within_range(factor * number) for number in _signed(cells[role])]
         notes.append(f"{role} is {columns[role]} times {factor:g}")
     return values
 
@@ -171,9 +177,12 @@ def _check_units(
 
 
 def _factors(
-    scale: Mapping[str, float | str], columns: Mapping[str, str], name: str
+    scale: Mapping[str, float | str], columns: Mapping[str, str], cells: Values, name: str
 ) -> dict[str, float]:
-    """Return the factor of each role whose column is scaled; columns may be named by their role."""
+    """Return the factor of each role whose column is scaled; columns may be named by their role.
+
+    cells: those of the columns, by role.
+    """
     role_of = {column: role for role, column in columns.items() if role in QUANTITIES}
     factors = {}
     faults = []
@@ -187,8 +196,12 @@ def _factors(
             factor = parse_quantity(given)
         except ValueError:
             factor = math.nan
-        if not factor > 0:
+        may_be_negative = role == "loss"  # log likelihoods change their sign
+        if math.isnan(factor) or factor == 0 or (factor < 0 and not may_be_negative):
             faults.append(Fault(None, column, f"a scale of {given}", "a positive number"))
+        if _have_suffixes(cells[role]):
+            got = f"a scale of {given}, and cells such as {cells[role][0]}"
+            faults.append(Fault(None, column, got, "a scale of cells without a suffix"))
         factors[role] = factor
     if faults:
         raise RunsError(f"{name}: a scale cannot be used", faults)
@@ -197,13 +210,12 @@ def _factors(
 
 def _check_loss_name(columns: Mapping[str, str], conventions: Conventions) -> list[Fault]:
     """Return a fault if the name of the loss says another unit, and no unit or metric was given."""
-    says_unit = conventions.loss_unit != "nats" or conventions.own_units
-    is_other_metric = conventions.metric not in (None, NATS_PER_TOKEN)
     column = columns.get("loss")
-    if column is None or says_unit or is_other_metric:
+    is_other_metric = conventions.metric not in (None, NATS_PER_TOKEN)
+    if column is None or conventions.own_units or is_other_metric:
         return []
     advice = not_nats(column)
-    if not advice:
+    if not advice or conventions.loss_unit != "nats":
         return []
     return [Fault(None, column, "a loss of this name", NATS_PER_TOKEN, advice)]
 
@@ -242,7 +254,7 @@ def _incomplete(row: Sequence[Any], roles: Iterable[str]) -> str | None:
         what = articles.get(role, role)
         if not text:
             return f"without {what}"
-        if role in QUANTITIES and text.lstrip("+-") in ("inf", "infinity"):
+        if role in QUANTITIES and _is_infinite(text):
             return "with an infinite loss" if role == "loss" else f"with an infinite {what}"
     return None
 
@@ -262,6 +274,17 @@ def _number(cell: object) -> float:
     return _within_range(number)
 
 
+def _signed(cells: Sequence[Any]) -> list[float]:
+    """Return cells as numbers, also those below zero, NaN where there is none."""
+    numbers = []
+    for cell in cells:
+        try:
+            numbers.append(parse_quantity(cell))
+        except ValueError:
+            numbers.append(math.nan)
+    return numbers
+
+
 def _within_range(number: float) -> float:
     """Return a number in the range that a cell may hold, else NaN."""
     return number if SMALLEST < number < LARGEST else math.nan
@@ -278,8 +301,9 @@ def _read_losses(
     numbers = [_number(text.removesuffix("%")) for text in texts]
     if conventions.loss_unit == "percent":
         return numbers
-    notes.append(f"{column} has % signs: 40.7% was read as 0.407")
-    return [number / 100.0 for number in numbers]
+    shares = [number / 100.0 for number in numbers]
+    notes.append(f"{column} has % signs: {texts[0]} was read as {shares[0]:g}")
+    return shares
 
 
 def _convert_losses(
@@ -300,6 +324,8 @@ def _convert_losses(
     if tokens_per_byte is not None:
         note += f" ({tokens_per_byte:g})"
     notes.append(note)
+    if is_per_byte(columns["loss"]) and not UNITS[unit].per_byte:
+        notes.append(f"the name {columns['loss']} says per byte, but {unit} were given as its unit")
     return given | {"loss": np.where(losses > 0, losses, np.nan).tolist()}
 
 
@@ -404,11 +430,22 @@ def _remedy(
         if row_suspicions:
             remedies.append("strict=False (--lenient) keeps suspicious rows")
         return "; " + "; ".join(remedies)
+    if losses and all(map(_is_negative, losses)):
+        return "; are they log likelihoods? scale={'loss': -1} (--scale loss=-1) changes the sign"
     if any(map(_is_negative, losses)):
         return f"; {NEGATIVE_LOSSES}"
-    if all(fault.got == "nothing" for fault in [*faults, *row_suspicions]):
+    if all(_has_no_value(fault) for fault in [*faults, *row_suspicions]):
         return "; skip_incomplete=True (--skip-incomplete) skips such rows"
     return ""
+
+
+def _has_no_value(fault: Fault) -> bool:
+    """Whether a fault is of a missing or infinite cell."""
+    return fault.got == "nothing" or _is_infinite(fault.got)
+
+
+def _is_infinite(text: str) -> bool:
+    return text.lower().lstrip("+-") in ("inf", "infinity")
 
 
 def _is_negative(cell: object) -> bool:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STEP_NAMES = {"step", "_step", "global_step", "trainer/global_step", "train/step"}
-STEP_NAMES |= {"relative time (process)", "relative time (wall)", "wall time"}
 """Names of the first column of a chart, in lower case."""
+TIME_NAMES = {"relative time (process)", "relative time (wall)", "wall time", "runtime"}
+"""Names of the first column of a chart along time, in lower case."""
 BETWEEN = " - "
 """What separates the name of a run from the metric in the name of a column."""
 BOUNDS = ("__MIN", "__MAX")
@@ -23,15 +24,17 @@ BOUNDS = ("__MIN", "__MAX")
 
 def is_chart(names: Sequence[str]) -> bool:
     """Whether columns are those of a chart: a step, and one of every run with the same metric."""
-    if len(names) < 2 or names[0].strip().lower() not in STEP_NAMES:
+    if len(names) < 2 or names[0].strip().lower() not in STEP_NAMES | TIME_NAMES:
         return False
     lines = _lines(names)
     has_others = any(BETWEEN not in name for name in names[1:])
     return bool(lines) and not has_others and len(set(lines.values())) == 1
 
 
-def refuse_logs(raw: RawTable) -> None:
+def refuse_logs(raw: RawTable, name_pattern: str | None) -> None:
     """Refuse tables of steps where a row for each run is read.
+
+    name_pattern: as it was given, for the advice.
 
     Raises
     ------
@@ -52,10 +55,12 @@ def refuse_logs(raw: RawTable) -> None:
         return
     files = list(raw.columns[FILE])
     steps = [name for name in with_usual_name(names, STEPS) if not usual_columns([name], "S")]
+    option = f" --name-pattern '{name_pattern}'" if name_pattern else ""
     if steps and len(set(files)) < len(files):
         raise RunsError(
             f"{where}: each file has a row for each {steps[0]} of a training. To keep the last: "
-            f"scalebayes convert {where} --format checkpoints -o runs.csv (read_checkpoints)"
+            f"scalebayes convert {where} --format checkpoints{option} -o runs.csv "
+            "(read_checkpoints)"
         )
 
 
@@ -65,6 +70,8 @@ def chart_to_rows(chart: pd.DataFrame) -> pd.DataFrame:
 
     names = [str(name) for name in chart]
     step = names[0]
+    if step.strip().lower() in TIME_NAMES:
+        raise RunsError(f"the chart is along {step}, not along steps: export it with Step")
     parts = []
     for name in _lines(names):
         part = pd.DataFrame({"run": _run(name), "step": chart[step], "loss": chart[name]})

@@ -11,13 +11,14 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
+from scalebayes.data.tables.columns import QUANTITIES, usual_columns
 from scalebayes.data.tables.name_patterns import fields_of_names
 from scalebayes.data.tables.raw_tables import FILE, RawTable, Table, check_columns
 from scalebayes.data.tables.text_files import MOST_CELLS, MOST_CHARACTERS, TextFormat, read_text
@@ -41,6 +42,13 @@ class FileFormat:
     sep: str | None = None
     decimal: str | None = None
     name_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text."""
+        for name in ("sep", "decimal", "name_pattern"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise RunsError(f"{name} is text; got {value!r}")
 
     def text(self) -> TextFormat:
         """Return the format of a text file.
@@ -80,7 +88,7 @@ def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
         else:
             content = json.loads(text)
         is_columns = isinstance(content, dict)
-        if is_columns and all(isinstance(cells, list) for cells in content.values()):
+        if is_columns and len(content) > 1 and _are_lists(content.values()):
             frame = pd.DataFrame(content)
         else:
             frame = pd.json_normalize(_objects(content))
@@ -89,8 +97,15 @@ def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
     return RawTable(tidy(frame, str(path)), printable(str(path)))
 
 
+def _are_lists(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, list) for value in values)
+
+
 def _objects(content: Any) -> list[dict[str, Any]]:
-    """Return the objects of a list."""
+    """Return the objects of a list, which may be the only list in an object."""
+    if isinstance(content, dict):
+        lists = [value for value in content.values() if isinstance(value, list)]
+        content = lists[0] if len(lists) == 1 else content
     is_list = isinstance(content, list)
     if not is_list or not all(isinstance(each, dict) for each in content):
         raise ValueError("its JSON is no list of objects, one for each run")
@@ -113,9 +128,11 @@ READERS: dict[str, Callable[[Path, FileFormat], RawTable]] = {
     ".csv": partial(_read_delimited, usual_sep=","),
     ".tsv": partial(_read_delimited, usual_sep="\t"),
     ".jsonl": partial(_read_json, lines=True),
+    ".ndjson": partial(_read_json, lines=True),
     ".json": partial(_read_json, lines=False),
     ".parquet": _read_parquet,
     ".csv.gz": partial(_read_delimited, usual_sep=","),
+    ".txt": partial(_read_delimited, usual_sep="\t"),
 }
 """Functions that read a file, by the ending of its name."""
 
@@ -217,9 +234,16 @@ def with_fields(raw: RawTable, pattern: str | None) -> RawTable:
     if pattern is None:
         return raw
     fields = fields_of_names(pattern, _names_of_rows(raw))
-    taken = set(map(str, raw.columns)).intersection(fields)
-    if taken:
-        raise RunsError(f"{raw.origin} has a column called {', '.join(sorted(taken))} already")
+    names = [str(name) for name in raw.columns]
+    for field in fields:
+        taken = [field] if field in names else []
+        if field in QUANTITIES:
+            taken = taken or usual_columns(names, field)
+        if taken:
+            raise RunsError(
+                f"{raw.origin}: the pattern {pattern} finds {field}, but the table has a column "
+                f"called {taken[0]} already"
+            )
     columns: dict[str, Any] = {str(name): list(raw.columns[name]) for name in raw.columns}
     return raw._replace(columns=columns | fields)
 
@@ -261,7 +285,9 @@ def _flat(column: Any) -> str:
 
 def is_text(path: Path) -> bool:
     """Whether a file is read as text, without pandas."""
-    return path.is_file() and not path.name.lower().endswith((".jsonl", ".json", ".parquet"))
+    return path.is_file() and not path.name.lower().endswith(
+        (".jsonl", ".ndjson", ".json", ".parquet")
+    )
 
 
 def is_table(path: Path) -> bool:
@@ -311,7 +337,10 @@ def _read_file(path: Path, file_format: FileFormat) -> RawTable:
     refuse_fit(path)
     ending = _ending(path.name)
     if ending is None:
-        raise RunsError(f"cannot read runs from {path}: allowed are {', '.join(READERS)} files")
+        message = f"cannot read runs from {path}: allowed are {', '.join(READERS)} files"
+        if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+            message += "; save the sheet as CSV"
+        raise RunsError(message)
     if not path.is_file():  # reading a pipe without a writer, or /dev/zero, would never end
         raise RunsError(
             f"cannot read runs from {path}: it is a device or a pipe; save a file first"
@@ -327,4 +356,6 @@ def _read_file(path: Path, file_format: FileFormat) -> RawTable:
     # pandas' own errors are ValueErrors.
     except (OSError, EOFError, ValueError, zlib.error) as error:
         reason = str(error).strip().splitlines()[0]
+        if isinstance(error, UnicodeDecodeError):
+            reason += "; save it as UTF-8"
         raise RunsError(f"cannot read runs from {path}: {reason}") from error

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scalebayes.data.tables.raw_tables import check_columns
+from scalebayes.units import parse_quantity
 
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None"}
+MISSING |= {"-", "\N{EN DASH}", "\N{EM DASH}", "TBD", "#DIV/0!", "#VALUE!", "#REF!", "n.a."}
 MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
-"""Text of cells without a value, as pandas reads them."""
+"""Text of cells without a value, as pandas and spreadsheets write them."""
 MOST_CHARACTERS = 2**28
 """Characters of a file that are read, after decompression: a million runs with fifty columns. It
 bounds the memory that a compressed file of a few kilobytes can take."""
@@ -31,6 +33,8 @@ DECIMALS = (".", ",")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of a cell that spreadsheets take for a formula, which may call programs."""
 
+_STATED_SEPARATOR = re.compile(r"sep=([;,\t|])\s*")
+"""First line with which spreadsheets state the separator."""
 _WITH_COMMA = re.compile(r"[+-]?(\d+)((?:,\d+)+)(\.\d*)?(e[+-]?\d+)?\s*[kmbgt%]?", re.I)
 """A number with commas, which separate thousands or decimals."""
 _DECIMAL_POINT = re.compile(r"[+-]?\d*\.(\d{1,2}|\d{4,})(e[+-]?\d+)?\s*[kmbgt%]?", re.I)
@@ -94,7 +98,12 @@ def read_text(path: Path, usual_sep: str, text_format: TextFormat) -> TextTable:
     with _open(path) as file:
         lines = _bounded_lines(file)
         first_lines = list(itertools.islice(lines, SNIFFED))
-        sep = text_format.sep or _detect_separator(first_lines, usual_sep)
+        stated = _STATED_SEPARATOR.fullmatch(first_lines[0]) if first_lines else None
+        if stated is not None:
+            del first_lines[0]
+        sep = text_format.sep or (
+            stated[1] if stated else _detect_separator(first_lines, usual_sep)
+        )
         if text_format.sep is None and sep != usual_sep:
             notes.append(f"cells are separated by {SEPARATORS[sep]}")
         names, rows = _read_rows(itertools.chain(first_lines, lines), sep)
@@ -186,15 +195,28 @@ def _read_rows(lines: Iterable[str], sep: str) -> tuple[list[str], list[list[str
 def _column_names(header: list[str]) -> list[str]:
     """Return the names in a header line; a column without a name is called as pandas calls it."""
     if not header:
-        raise ValueError("No columns to parse from file")
+        raise ValueError("No columns to parse from file: it is empty")
+    if len(header) > 1 and all(map(_is_number, header)):
+        raise ValueError("its first line has numbers, not names: add a header such as N,D,loss")
     return [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        parse_quantity(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _fit_to_header(line: list[str], width: int, number: int) -> list[str]:
     """Return exactly `width` cells of a line: drop surplus empty cells, and add absent ones."""
     if any(line[width:]):
         where = f"Expected {width} fields in line {number}, saw {len(line)}"
-        raise ValueError(f"its rows have more cells than its header has names: {where}")
+        raise ValueError(
+            f"its rows have more cells than its header has names: {where}. Is there a title or a "
+            "comment above the header? Remove it"
+        )
     absent = [""] * (width - len(line))
     return line[:width] + absent
 

@@ -33,12 +33,19 @@ _FLOP = re.compile(rf"(?<![a-z])({_LONG}|[kmgtpez])?[\s_-]?(flops?|macs?)(?![a-z
 _POWER = re.compile(r"(?:10\^|1e\+?|\be)(\d{1,2})")
 _SUFFIX = re.compile(rf"[\s_(\[,/-]+(?:in\s+)?({'|'.join(PREFIXES)})\s*[)\]]*$")
 
+_PER_BYTE = (
+    r"bpb|bpc|(bits?|nats?|perplexity|ppl) (per )?(byte|char|character)|"
+    r"(byte|char|character) (perplexity|ppl)"
+)
 _NOT_NATS = {
+    "per byte, not per token: see loss_unit='bits_per_byte' (--loss-unit) and tokens_per_byte": (
+        _PER_BYTE
+    ),
+    "a perplexity per word has no conversion to nats per token: metric= (--metric) names it": (
+        r"word (perplexity|ppl)|(perplexity|ppl) (per )?word"
+    ),
     "take its logarithm: loss_unit='perplexity' (--loss-unit perplexity)": (
         r"ppls?|perplexity|perplexities"
-    ),
-    "per byte, not per token: see loss_unit='bits_per_byte' (--loss-unit) and tokens_per_byte": (
-        r"bpb|bpc|(bits?|nats?|perplexity) per (byte|char|character)"
     ),
     "bits are not nats: loss_unit='bits' (--loss-unit bits)": r"bits?",
     "a percentage: loss_unit='percent' (--loss-unit percent) makes it a share": (
@@ -132,13 +139,23 @@ def hint_of_name(column: str) -> str:
 
 def not_nats(column: str) -> str:
     """Return advice if the name of a column shows that it holds no nats per token, else nothing."""
-    # Capitals inside a name begin a word: valBpb.
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()
-    words = f" {' '.join(re.findall('[a-z]+|%', text))} "
+    words = _spaced_words(column)
     for advice, expression in _NOT_NATS.items():
         if re.search(f" ({expression}) ", words):
             return advice
     return ""
+
+
+def is_per_byte(column: str) -> bool:
+    """Whether the name of a column says that it holds a loss per byte or character."""
+    return re.search(f" ({_PER_BYTE}) ", _spaced_words(column)) is not None
+
+
+def _spaced_words(column: str) -> str:
+    """Return the words of a name in lower case, each between blanks."""
+    # Capitals inside a name begin a word: valBpb.
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()
+    return f" {' '.join(re.findall('[a-z]+|%', text))} "
 
 
 def compute_hint(column: str, ratio: float) -> str:
@@ -157,5 +174,7 @@ def compute_hint(column: str, ratio: float) -> str:
     for unit, factor in units.items():
         if 1 / 3 < ratio * factor < 3:
             return f"in {unit}? {scale_hint(column, factor)}"
-    times = format_quantity(1 / ratio)
-    return f"6ND is {times} times as much: another unit? C=COLUMN (--map) chooses another column"
+    choose = "--map C=COLUMN chooses another column, C=none leaves it out"
+    if 1 / 2 < ratio < 2:
+        return choose
+    return f"6ND is {format_quantity(1 / ratio)} times as much: another unit? {choose}"

@@ -1,0 +1,53 @@
+"""Rows that are no finished run: crashed and running ones, and summaries below a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from scalebayes.data.tables.columns import label, plain_name
+from scalebayes.data.tables.raw_tables import Table
+from scalebayes.errors import Fault
+
+STATE_NAMES = ("state", "status", "runstate", "runstatus")
+"""Names of the column with the state of a run, letters and digits only."""
+UNFINISHED = {
+    *("crashed", "crash", "failed", "fail", "killed", "running", "pending", "preempted"),
+    *("preempting", "cancelled", "canceled", "oom", "diverged", "error", "unfinished", "timeout"),
+}
+"""States of runs whose loss is not that of a finished training, in lower case."""
+SUMMARIES = {"average", "mean", "median", "total", "sum", "std", "stdev", "min", "max", "avg"}
+"""Names of rows that summarise the others, in lower case."""
+NAME_COLUMNS = {"run", "name", "model", "runname", "modelname", "id", "runid"}
+
+
+def state_column(names: Sequence[str]) -> str | None:
+    """Return the column with the states of runs, or None."""
+    for name in names:
+        if plain_name(name) in STATE_NAMES:
+            return name
+    return None
+
+
+def check_states(table: Table, rows: Sequence[int]) -> Iterator[Fault]:
+    """Yield a fault for each row of a run that did not finish, and for each summary of others.
+
+    rows: numbers of the rows that are read, from 1.
+    """
+    column = state_column([str(name) for name in table])
+    if column is not None:
+        states = list(table[column])
+        hint = "read_wandb (scalebayes convert --format wandb) leaves such runs out"
+        for row in rows:
+            state = label(states[row - 1])
+            if state.lower() in UNFINISHED:
+                yield Fault(row, column, state, "a finished run", hint)
+    for name in table:
+        if plain_name(str(name)) not in NAME_COLUMNS:
+            continue
+        cells = list(table[name])
+        for row in rows:
+            text = label(cells[row - 1])
+            if text.lower() in SUMMARIES:
+                yield Fault(
+                    row, str(name), text, "a run", "a summary of the others? delete the row"
+                )
