@@ -37,34 +37,48 @@ def check_repeats(
     rows
         Numbers of the rows with these values, from 1.
     """
+    repeated = _rows_of_equal_numbers(values, rows)
+    if not repeated:
+        return [], []
+    others = _other_columns(table, values, columns)
+    copies = [pair for pair in repeated if _are_equal_in(others, *pair)]
+    tells_rows_apart = any(_varies(cells) for cells in others)
+    if tells_rows_apart:
+        return [], _copy_notes(copies)
+    if _has_rounded_replicates(values):
+        return [], []
+    names = ", ".join(columns[role] for role in QUANTITIES if role in values)
+    hint = "a seed or an id in another column tells replicates apart"
+    faults = []
+    for row, earlier in copies:
+        faults.append(Fault(row, names, f"the values of row {earlier}", "each run once", hint))
+    return faults, []
+
+
+def _rows_of_equal_numbers(
+    values: Mapping[str, Sequence[Any]], rows: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return each row whose values, except its id, are those of an earlier one, with that one."""
     compared = [found for role, found in values.items() if role != "run"]
     keys = []
     for row, key in zip(rows, zip(*compared, strict=True), strict=True):
         has_nan = any(value != value for value in key)
         if not has_nan:
             keys.append((row, key))
-    repeated = list(repeats(keys))
-    if not repeated:
-        return [], []
+    return list(repeats(keys))
+
+
+def _other_columns(
+    table: Table, values: Mapping[str, Sequence[Any]], columns: Mapping[str, str]
+) -> list[list[Any]]:
+    """Return the cells of the columns that have no role, and of the ids."""
     used = {column for role, column in columns.items() if role in values and role != "run"}
-    others = [list(table[name]) for name in table if str(name) not in used]
-    same = [
-        (row, earlier)
-        for row, earlier in repeated
-        if all(_equal(cells[row - 1], cells[earlier - 1]) for cells in others)
-    ]
-    tells_rows_apart = any(_varies(cells) for cells in others)
-    if tells_rows_apart:
-        return [], _copy_notes(same)
-    if _has_rounded_replicates(values):
-        return [], []
-    names = ", ".join(columns[role] for role in QUANTITIES if role in values)
-    hint = "a seed or an id in another column tells replicates apart"
-    faults = [
-        Fault(row, names, f"the values of row {earlier}", "each run once", hint)
-        for row, earlier in same
-    ]
-    return faults, []
+    return [list(table[name]) for name in table if str(name) not in used]
+
+
+def _are_equal_in(columns: Sequence[Sequence[Any]], row: int, other: int) -> bool:
+    """Whether two rows, numbered from 1, have equal cells in all columns."""
+    return all(_equal(cells[row - 1], cells[other - 1]) for cells in columns)
 
 
 def repeats(rows: Iterable[tuple[int, Hashable]]) -> Iterator[tuple[int, int]]:
