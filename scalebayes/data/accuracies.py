@@ -11,7 +11,7 @@ import pandas as pd
 from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
 from scalebayes.data.tables.checks import CELL_LENGTH, count
-from scalebayes.data.tables.columns import QUANTITIES, listed, with_usual_name
+from scalebayes.data.tables.columns import QUANTITIES, label, listed, with_usual_name
 from scalebayes.data.tables.loss_units import UNITS, convert_loss
 from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
@@ -245,16 +245,15 @@ def _check_losses(cells: pd.Series, losses: np.ndarray) -> list[Fault]:
 def _shares(cells: pd.Series, highest: float) -> np.ndarray:
     """Return accuracies or errors as shares, NaN where a cell holds none.
 
+    Either all cells have a % sign, or none.
+
     highest: 100 where numbers without a % sign are in percent, else 1.
     """
-    shares = []
-    for cell in cells:
-        text = str(cell).strip()
-        if text.endswith("%"):
-            shares.append(_number(text.removesuffix("%")) / 100.0)
-        else:
-            shares.append(_number(cell) / highest)
-    return np.array(shares)
+    texts = [str(cell).strip() for cell in cells]
+    have_signs = all(text.endswith("%") for text in texts if label(text))
+    if not have_signs:
+        return _numbers(cells) / highest
+    return np.array([_number(text.removesuffix("%")) for text in texts]) / 100.0
 
 
 def _check_shares(cells: pd.Series, allowed: str, highest: float) -> list[Fault]:

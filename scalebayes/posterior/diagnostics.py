@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.data.findings.trainings import replicate_messages, shared_training_messages
+from scalebayes.data.tables.repeats import is_rounded
 from scalebayes.display import html
 from scalebayes.display.terminal import wrap
 from scalebayes.messages import Message
@@ -333,10 +334,10 @@ def _row_warnings(fit: Fit) -> Iterator[Message]:
 
 
 def _have_replicates(table: pd.DataFrame) -> pd.Series:
-    """Return whether runs of the same inputs have different responses: seeds may then agree."""
+    """Return whether seeds may agree: runs of the same inputs differ, and responses are rounded."""
     *inputs, response = table.columns
-    if not inputs:
-        return pd.Series(False, index=table.index)
+    if not inputs or not all(map(is_rounded, table[response])):
+        return table[response].isna()  # all false: responses are numbers
     return table.groupby(inputs)[response].transform("nunique") > 1
 
 

@@ -122,10 +122,15 @@ def _copy_notes(same: Sequence[tuple[int, int]]) -> list[str]:
     return [text]
 
 
+def is_rounded(value: float) -> bool:
+    """Whether a number has at most `MOST_DIGITS` significant digits."""
+    return float(f"{value:.{MOST_DIGITS}g}") == value
+
+
 def _has_rounded_replicates(values: Mapping[str, Sequence[Any]]) -> bool:
     """Whether losses have few digits, and some runs of equal inputs have different losses."""
     losses = values.get("loss", [])
-    if any(float(f"{loss:.{MOST_DIGITS}g}") != loss for loss in losses if loss == loss):
+    if not all(is_rounded(loss) for loss in losses if loss == loss):
         return False
     inputs = [found for role, found in values.items() if role not in ("run", "loss")]
     losses_at: dict[Hashable, set[float]] = {}
