@@ -11,7 +11,7 @@ import pandas as pd
 from scalebayes.data.metrics import NATS_PER_TOKEN
 from scalebayes.data.runs import Runs
 from scalebayes.data.tables.checks import CELL_LENGTH, count
-from scalebayes.data.tables.columns import QUANTITIES, label, listed, with_usual_name
+from scalebayes.data.tables.columns import QUANTITIES, label, listed, usual_columns, with_usual_name
 from scalebayes.data.tables.loss_units import UNITS, convert_loss
 from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
@@ -120,6 +120,8 @@ def read_scores(
         _refuse_shares_as_percent(name, accuracies)
     values = {"loss": losses, "accuracy": accuracies}
     table = pd.DataFrame(values, index=frame.index.astype(str))
+    if not usual_columns([columns.loss], "loss") and loss is None:
+        notes.insert(0, f"loss is {columns.loss}")
     notes = [*raw.notes, *notes, *_notes(columns, percent)]
     return Runs(table, name, raw.origin, tuple(notes), NATS_PER_TOKEN)
 

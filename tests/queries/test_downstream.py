@@ -242,7 +242,7 @@ def test_several_tasks_are_averaged():
             {"accuracy": "ark"},
             "no column 'ark'; the columns are loss, arc",
         ),
-        ({"ce": [3, 2], "acc": [0.3, 0.4]}, {}, "which column is the loss? say loss=COLUMN"),
+        ({"y": [3, 2], "acc": [0.3, 0.4]}, {}, "which column is the loss? say loss=COLUMN"),
         (
             {"loss": [3, 2], "acc": [0.3, 0.4]},
             {"accuracy": "acc", "error": "acc"},
