@@ -111,6 +111,24 @@ def test_one_arm_shows_the_draws_that_predict_and_frontier_give(additive):
     assert float(best["C"][0]) == 1e23
 
 
+@pytest.mark.parametrize(
+    "given", [{"N": 7e10, "C": 1e23}, {"D": 1e12, "C": 1e23}, {"N": 7e10, "D": 1e12}]
+)
+def test_two_of_three_inputs_are_a_run_and_not_a_budget(additive, given):
+    """With C among them the arms are compared at the size given, not at their optima."""
+    N = given.get("N", 1e23 / 6 / given.get("D", 1.0))
+    D = given.get("D", 1e23 / 6 / N)
+    arms = {"A": additive("A"), "B": additive("B", 2.0, shift=0.1)}
+    out = sb.contrast(arms, **given)
+    losses = {name: sb.predict(arm, N=N, D=D)["loss"].values for name, arm in arms.items()}
+    for name in arms:
+        expected = np.sort(losses[name].ravel())
+        np.testing.assert_allclose(np.sort(out["loss"].sel(arm=name).values.ravel()), expected)
+    expected = float(losses["B"].mean() - losses["A"].mean())
+    assert float(out["difference"].sel(arm="B").mean()) == pytest.approx(expected)
+    assert (float(out["N"][0]), float(out["D"][0])) == pytest.approx((N, D))
+
+
 def test_the_law_and_the_curve_are_kept_apart_where_an_arm_has_a_discrepancy(additive):
     arms = {
         "A": additive("A"),
