@@ -108,8 +108,10 @@ def test_groups_are_checked_each_and_named():
     values = np.random.default_rng(4).standard_normal((*SHAPE, 2))
     values[0, :, 1] += 1.0
     tree = tree_of(a=calm())
-    posterior = tree["posterior"].to_dataset().assign(
-        L_inf=(("chain", "draw", "group"), values), group=["web", "code"]
+    posterior = (
+        tree["posterior"]
+        .to_dataset()
+        .assign(L_inf=(("chain", "draw", "group"), values), group=["web", "code"])
     )
     tree["posterior"] = xr.DataTree(posterior)
     found = convergence(tree)
