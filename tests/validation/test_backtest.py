@@ -17,6 +17,7 @@ from scalebayes.data.subsets import make_splits
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.laws import LAWS
 from scalebayes.plots.backtest import calibration
+from scalebayes.validation import backtest as backtesting
 from scalebayes.validation import scoring_rules
 from scalebayes.validation.backtest import EDGES, Backtest, backtest, combine, pool
 from tests.fixtures import BESIROGLU_PARAMETERS, draws_around, fit_of
@@ -402,6 +403,49 @@ def test_settings_of_the_sampler_reach_every_fit(monkeypatch):
     backtest(planted(40), ["chinchilla"], shares=[0.6, 0.8], draws=70, chains=3, tune=5)
     expected = {"draws": 70, "chains": 3, "tune": 5, "progress": False, "seed": 0}
     assert [settings for *_, settings in asked] == [expected, expected]
+
+
+@pytest.mark.parametrize("asked", [{"workers": 2}, {"folder": "kept"}])
+def test_workers_and_a_folder_fit_all_splits_beforehand(monkeypatch, asked):
+    by_hand(monkeypatch)
+    calls = []
+
+    def make_all(jobs, **options):
+        calls.append((jobs, options))
+        return {key: backtesting.fit(runs, spec) for key, (runs, spec) in jobs.items()}
+
+    monkeypatch.setattr(backtesting, "fit_all", make_all)
+    runs, methods = planted(40), {"law": "chinchilla", "knows": oracle()}
+    result = backtest(runs, methods, shares=[0.6, 0.8], seed=2, progress=False, draws=70, **asked)
+    (jobs, options) = calls[0]
+    assert len(calls) == 1
+    assert list(jobs) == [("lowest 60%", "law"), ("lowest 80%", "law")]
+    assert [len(train) for train, _ in jobs.values()] == [24, 32]
+    settings = {"draws": 70, "chains": 2, "seed": 2, "progress": False}
+    assert options == {"workers": 1, "folder": None} | asked | settings
+    alone = backtest(runs, methods, shares=[0.6, 0.8], seed=2, draws=70)
+    pd.testing.assert_frame_equal(result.scores, alone.scores)
+    assert len(calls) == 1
+
+
+def test_a_table_by_distance_has_the_bins_that_occur():
+    result = made(
+        [
+            ("a", "s", "1", "m", {"decades_beyond": 0.1, "crps": 1.0}),
+            ("a", "s", "2", "m", {"decades_beyond": 1.5, "crps": 2.0}),
+            ("b", "s", "1", "m", {"decades_beyond": 0.1, "crps": 3.0}),
+            ("b", "s", "2", "n", {"decades_beyond": 0.7}),
+        ]
+    )
+    table = result.table(["decades"], baseline="m")
+    assert [*table.index] == [("m", "0-0.25"), ("m", "1-2"), ("n", "0.5-1")]
+    assert table["clusters"].tolist() == [2, 1, 1]
+    assert table["crps"].tolist() == [2.0, 2.0, 1.0]
+    assert table["forecasts"].tolist() == [2, 1, 1]
+    assert table["gate_failed"].tolist() == [0.0, 0.0, 0.0]
+    by_table = result.table(["table"])
+    assert [*by_table.index] == [("m", "a"), ("m", "b"), ("n", "b")]
+    assert by_table["clusters"].tolist() == [1, 1, 1]  # splits, as the tables are kept apart
 
 
 def test_forecasts_of_a_model_are_those_of_predict_and_carry_its_checks(monkeypatch):
