@@ -392,6 +392,22 @@ def test_two_of_three_inputs_are_a_run_and_not_a_budget(fits, compared, given):
     assert float(out["D"][0]) == pytest.approx(D)
 
 
+def test_the_seed_of_a_difference_is_that_of_the_answers_and_of_the_pairing():
+    pair = {"a": make_fit(INTEGRATED), "b": make_fit("chinchilla")}
+    compared = sb.compare(pair, reloo=False)
+    far = {"N": 1e12, "D": 1e13}
+    drawn = {}
+    for seed in (0, 5):
+        out = compared.difference(**far, seed=seed)["loss_difference"].values.ravel()
+        losses = {name: fit["loss"] for name, fit in compared.answers(**far, seed=seed).items()}
+        expected = sb.predict(pair["a"], **far, seed=seed)["loss"]
+        np.testing.assert_array_equal(losses["a"], expected)
+        # Whatever the pairing, the mean of the differences is the difference of the means.
+        assert out.mean() == pytest.approx(float(losses["a"].mean() - losses["b"].mean()))
+        drawn[seed] = out
+    assert drawn[0].mean() != pytest.approx(drawn[5].mean(), abs=1e-9)
+
+
 def test_discrepancies_of_two_models_are_drawn_apart():
     """The same spec and draws twice: were one stream used for both, the difference would vanish."""
     twice = {"a": make_fit("coupled-discrepancy"), "b": make_fit("coupled-discrepancy")}

@@ -199,6 +199,18 @@ def test_the_multiplier_solves_for_equal_losses(additive):
     assert got == pytest.approx(low / 1e21, rel=1e-3)
 
 
+def test_a_loss_that_some_draws_of_the_baseline_reach_is_never_reached_by_the_others(additive):
+    """Three draws of ten of the baseline have a floor above any loss of the arm."""
+    floor = np.where(np.arange(SHAPE[1]) % 10 < 3, 2.5, 1.8) * np.ones(SHAPE)
+    base = additive("A")
+    base.tree["posterior"]["L_inf"].values[:] = floor
+    m = sb.multiplier({"A": base, "B": additive("B", 2.0, shift=0.1)}, C=[1e22, 1e24])
+    np.testing.assert_allclose(m["p_never"].values, 0.3)
+    np.testing.assert_allclose(m["p_saves"].values, 1.0)
+    finite = m["multiplier"].values[np.isfinite(m["multiplier"].values)]
+    np.testing.assert_allclose(finite, 2.0, rtol=2e-3)
+
+
 def test_a_loss_below_the_baselines_floor_is_never_reached(additive):
     arms = {"A": additive("A", L_inf=2.5), "B": additive("B", shift=0.1, L_inf=1.0)}
     m = sb.multiplier(arms, C=1e24)
