@@ -16,7 +16,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison import recipes
 from scalebayes.posterior.fit import law_parameters
-from tests.fixtures import fit_of, noiseless_runs
+from tests.fixtures import draws_around, fit_of, noiseless_runs
 
 SHAPE = (4, 1000)
 LAW = {"L_inf": 1.8, "N_c": 4e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}
@@ -197,6 +197,24 @@ def test_the_multiplier_solves_for_equal_losses(additive):
         above = float(sb.frontier(a, C=middle)["loss"][0, 0, 0]) > wanted
         low, high = (middle, high) if above else (low, middle)
     assert got == pytest.approx(low / 1e21, rel=1e-3)
+
+
+def test_along_its_frontier_each_draw_of_a_law_alone_has_its_own_optimum():
+    """With a discrepancy all share the median size, where the discrepancy is drawn jointly."""
+    path = np.geomspace(1e19, 1e23, 12)
+    runs = noiseless_runs()
+    alone, curved = (
+        fit_of(model, runs, **draws_around(model, (2, 40), width=0.1))
+        for model in ("chinchilla", "chinchilla-discrepancy")
+    )
+    found = recipes._along(alone, path, seed=3)["loss"]
+    best = sb.frontier(alone, C=path)["loss"]
+    np.testing.assert_allclose(found.values, best.values)
+    found = recipes._along(curved, path, seed=3)["loss"]
+    sizes = sb.frontier(curved, C=path)["N"].median(("chain", "draw")).values
+    np.testing.assert_allclose(recipes._median_sizes(curved, path), sizes, rtol=0.01)
+    expected = sb.predict(curved, N=recipes._median_sizes(curved, path), C=path, seed=3)["loss"]
+    np.testing.assert_allclose(found.values, expected.values)
 
 
 def test_a_loss_that_some_draws_of_the_baseline_reach_is_never_reached_by_the_others(additive):
