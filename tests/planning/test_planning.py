@@ -216,6 +216,8 @@ def test_the_optimal_size_is_a_target_too(additive):
     size = sb.frontier(fit, C=1e24)["N"]
     low, high = np.quantile(size, [0.05, 0.95])
     assert plan.table.attrs["width_now"] == pytest.approx(high / low)
+    assert plan.table.index.name == "run"
+    assert plan.table.index[0] == 1
     log_width = np.log(plan.table["width"])
     np.testing.assert_allclose(log_width, np.log(high / low) * np.sqrt(plan.table["variance_left"]))
     assert plan.table["variance_left"].is_monotonic_decreasing
