@@ -57,10 +57,15 @@ def test_a_copied_row_is_named_where_a_column_tells_rows_apart():
 
 @pytest.mark.parametrize(
     ("first", "second", "is_copy"),
-    [("late", "late", True), (None, None, True), ("late", None, False), (None, "late", False)],
+    [
+        ("late", "late", True),
+        (np.nan, np.nan, True),
+        ("late", np.nan, False),
+        (np.nan, "late", False),
+    ],
 )
 def test_a_copy_has_equal_cells_or_none_in_both(first, second, is_copy):
-    table = seeds(seed=[0, 1, 2] * 2, comment=[first] + [None] * 5)
+    table = seeds(seed=[0, 1, 2] * 2, comment=[first] + [np.nan] * 5)
     copy = table.iloc[[0]].assign(comment=second)
     runs = sb.read_runs(pd.concat([table, copy], ignore_index=True))
     note = "row 7 equals an earlier row in every column: kept, as runs of their own"
