@@ -124,7 +124,11 @@ def shared_range(lower: np.ndarray, upper: np.ndarray, prob: float) -> SharedRan
     # Membership changes only at the ends of intervals: it suffices to look at and between them.
     places = np.unique(np.concatenate([lower, upper]))
     share = _share(lower, upper, places)
-    between = _share(lower, upper, np.sqrt(places[:-1]) * np.sqrt(places[1:]))
+    with np.errstate(invalid="ignore"):  # 0 times infinity, between two ends that were not found
+        middles = np.sqrt(places[:-1]) * np.sqrt(places[1:])
+    # Every size lies between those two ends; the one that is tried does not matter.
+    middles[np.isnan(middles)] = 1.0
+    between = _share(lower, upper, middles)
     most = share.max()
     plateau = np.flatnonzero(share == most)
     with np.errstate(all="ignore"):  # an end that was not found is 0 or infinite

@@ -137,11 +137,12 @@ def _affordable_candidates(
 def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Question:
     """Return the question whose target is N* at a budget."""
     answer = predict(fit, N=table["N"].to_numpy(), D=table["D"].to_numpy(), seed=seed)
-    best = frontier(fit, C=C)
+    best = frontier(fit, C=C, seed=seed)
     if best.sizes["budget"] != 1:
         raise QueryError(f"a plan takes one target; got {best.sizes['budget']}")
     budget = float(best["C"][0])
-    # The draws are in the same order as those of the curve at the candidates.
+    # The draws are in the same order as those of the curve at the candidates, and with the same
+    # seed they have the same discrepancy at the runs.
     sizes = np.log(best["N"].values.ravel())
     return Question(
         belief=believe(sizes, _log_draws(answer["loss"]), noise_variance(fit)),

@@ -295,6 +295,28 @@ def test_the_sentence_names_the_best_and_what_is_not_clear(compared):
     assert "behind in log score, no clear difference" in same
 
 
+@pytest.mark.parametrize(
+    ("difference", "error", "is_clear"),
+    [
+        (5.0, 1.0, True),
+        (5.0, 10.0, False),  # within two standard errors
+        (1.0, 0.1, False),  # too small for a normal approximation
+        (3.9, 0.1, False),
+        (4.1, 0.1, True),
+        (19.0, 10.0, False),
+        (21.0, 10.0, True),
+    ],
+)
+def test_a_difference_is_clear_beyond_four_and_two_standard_errors(
+    compared, difference, error, is_clear
+):
+    table = compared.table.iloc[:2].copy()
+    table.loc[table.index[1], ["elpd_diff", "dse"]] = [-difference, error]
+    text = replace(compared, table=table).sentence()
+    assert f"{table.index[1]} is {difference:.1f} (s.e. {error:.1f}) behind in log score" in text
+    assert ("no clear difference" in text) != is_clear
+
+
 def test_fits_that_failed_their_gate_are_told(fits):
     found = sb.compare(
         {"good": fits["kaplan"], "bad": make_fit(failures=["R_HAT", "ESS_BULK"])}, reloo=False
@@ -345,6 +367,45 @@ def test_the_ratio_of_optima_is_that_of_independent_draws(fits):
     ratio = table.xs("N_ratio", level="quantity").iloc[1]
     assert ratio["p_below"] == pytest.approx(float((out["N_ratio"].isel(budget=1) < 1).mean()))
     assert table["decades_beyond"].max() == pytest.approx(np.log10(1e24 / RUNS.max_compute))
+
+
+@pytest.mark.parametrize(
+    "given", [{"N": 7e10, "C": 1e23}, {"D": 1e12, "C": 1e23}, {"N": 7e10, "D": 1e12}]
+)
+def test_two_of_three_inputs_are_a_run_and_not_a_budget(fits, compared, given):
+    """With C among them the answer is at the size given, not at the optimum of C."""
+    N = given.get("N", 1e23 / 6 / given.get("D", 1.0))
+    D = given.get("D", 1e23 / 6 / N)
+    answers = compared.answers(**given)
+    out = compared.difference(**given)
+    losses = {}
+    for label, fit in fits.items():
+        expected = sb.predict(fit, N=N, D=D)["loss"]
+        assert answers[label]["loss"].dims == ("chain", "draw", "target")
+        np.testing.assert_allclose(answers[label]["loss"], expected, rtol=1e-9)
+        losses[label] = float(expected.mean())
+    for pair in range(out.sizes["pair"]):
+        model, against = (str(out[name].values[pair]) for name in ("model", "against"))
+        mean = float(out["loss_difference"].isel(pair=pair).mean())
+        assert mean == pytest.approx(losses[model] - losses[against], abs=1e-9)
+    assert "N_ratio" not in out
+    assert float(out["D"][0]) == pytest.approx(D)
+
+
+def test_the_seed_of_a_difference_is_that_of_the_answers_and_of_the_pairing():
+    pair = {"a": make_fit(INTEGRATED), "b": make_fit("chinchilla")}
+    compared = sb.compare(pair, reloo=False)
+    far = {"N": 1e12, "D": 1e13}
+    drawn = {}
+    for seed in (0, 5):
+        out = compared.difference(**far, seed=seed)["loss_difference"].values.ravel()
+        losses = {name: fit["loss"] for name, fit in compared.answers(**far, seed=seed).items()}
+        expected = sb.predict(pair["a"], **far, seed=seed)["loss"]
+        np.testing.assert_array_equal(losses["a"], expected)
+        # Whatever the pairing, the mean of the differences is the difference of the means.
+        assert out.mean() == pytest.approx(float(losses["a"].mean() - losses["b"].mean()))
+        drawn[seed] = out
+    assert drawn[0].mean() != pytest.approx(drawn[5].mean(), abs=1e-9)
 
 
 def test_discrepancies_of_two_models_are_drawn_apart():
@@ -423,6 +484,12 @@ def test_kappa_beside_a_discrepancy_says_so():
     assert found.discrepancy
     assert "kappa of coupled-discrepancy on grid (beside a discrepancy) is" in found.sentence(0.5)
     assert "50% equal-tailed" in found.sentence(0.5)
+
+
+def test_kappa_of_a_law_alone_is_beside_no_discrepancy(fits):
+    found = sb.coupling(fits["coupled"])
+    assert not found.discrepancy
+    assert "beside a discrepancy" not in found.sentence()
 
 
 def test_laws_without_a_free_kappa_are_told(fits):

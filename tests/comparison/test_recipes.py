@@ -16,7 +16,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.comparison import recipes
 from scalebayes.posterior.fit import law_parameters
-from tests.fixtures import fit_of, noiseless_runs
+from tests.fixtures import draws_around, fit_of, noiseless_runs
 
 SHAPE = (4, 1000)
 LAW = {"L_inf": 1.8, "N_c": 4e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}
@@ -111,6 +111,24 @@ def test_one_arm_shows_the_draws_that_predict_and_frontier_give(additive):
     assert float(best["C"][0]) == 1e23
 
 
+@pytest.mark.parametrize(
+    "given", [{"N": 7e10, "C": 1e23}, {"D": 1e12, "C": 1e23}, {"N": 7e10, "D": 1e12}]
+)
+def test_two_of_three_inputs_are_a_run_and_not_a_budget(additive, given):
+    """With C among them the arms are compared at the size given, not at their optima."""
+    N = given.get("N", 1e23 / 6 / given.get("D", 1.0))
+    D = given.get("D", 1e23 / 6 / N)
+    arms = {"A": additive("A"), "B": additive("B", 2.0, shift=0.1)}
+    out = sb.contrast(arms, **given)
+    losses = {name: sb.predict(arm, N=N, D=D)["loss"].values for name, arm in arms.items()}
+    for name in arms:
+        expected = np.sort(losses[name].ravel())
+        np.testing.assert_allclose(np.sort(out["loss"].sel(arm=name).values.ravel()), expected)
+    expected = float(losses["B"].mean() - losses["A"].mean())
+    assert float(out["difference"].sel(arm="B").mean()) == pytest.approx(expected)
+    assert (float(out["N"][0]), float(out["D"][0])) == pytest.approx((N, D))
+
+
 def test_the_law_and_the_curve_are_kept_apart_where_an_arm_has_a_discrepancy(additive):
     arms = {
         "A": additive("A"),
@@ -179,6 +197,36 @@ def test_the_multiplier_solves_for_equal_losses(additive):
         above = float(sb.frontier(a, C=middle)["loss"][0, 0, 0]) > wanted
         low, high = (middle, high) if above else (low, middle)
     assert got == pytest.approx(low / 1e21, rel=1e-3)
+
+
+def test_along_its_frontier_each_draw_of_a_law_alone_has_its_own_optimum():
+    """With a discrepancy all share the median size, where the discrepancy is drawn jointly."""
+    path = np.geomspace(1e19, 1e23, 12)
+    runs = noiseless_runs()
+    alone, curved = (
+        fit_of(model, runs, **draws_around(model, (2, 40), width=0.1))
+        for model in ("chinchilla", "chinchilla-discrepancy")
+    )
+    found = recipes._along(alone, path, seed=3)["loss"]
+    best = sb.frontier(alone, C=path)["loss"]
+    np.testing.assert_allclose(found.values, best.values)
+    found = recipes._along(curved, path, seed=3)["loss"]
+    sizes = sb.frontier(curved, C=path)["N"].median(("chain", "draw")).values
+    np.testing.assert_allclose(recipes._median_sizes(curved, path), sizes, rtol=0.01)
+    expected = sb.predict(curved, N=recipes._median_sizes(curved, path), C=path, seed=3)["loss"]
+    np.testing.assert_allclose(found.values, expected.values)
+
+
+def test_a_loss_that_some_draws_of_the_baseline_reach_is_never_reached_by_the_others(additive):
+    """Three draws of ten of the baseline have a floor above any loss of the arm."""
+    floor = np.where(np.arange(SHAPE[1]) % 10 < 3, 2.5, 1.8) * np.ones(SHAPE)
+    base = additive("A")
+    base.tree["posterior"]["L_inf"].values[:] = floor
+    m = sb.multiplier({"A": base, "B": additive("B", 2.0, shift=0.1)}, C=[1e22, 1e24])
+    np.testing.assert_allclose(m["p_never"].values, 0.3)
+    np.testing.assert_allclose(m["p_saves"].values, 1.0)
+    finite = m["multiplier"].values[np.isfinite(m["multiplier"].values)]
+    np.testing.assert_allclose(finite, 2.0, rtol=2e-3)
 
 
 def test_a_loss_below_the_baselines_floor_is_never_reached(additive):

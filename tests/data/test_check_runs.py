@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.data.findings.design import needed_spread, optimum_factor
+from scalebayes.data.findings.design import _factor_in_words, needed_spread, optimum_factor
 from scalebayes.data.findings.slips import find_slip
 from tests.conftest import SHARED, public_runs
 from tests.fixtures import besiroglu_loss, cross
@@ -89,6 +89,37 @@ def test_sizes_and_tokens_on_one_curve_are_told_with_the_spread_needed(power):
     ]
     assert "at equal compute, D/N does not vary" in text
     assert "As many runs whose D/N varies by a factor of" in text
+
+
+@pytest.mark.parametrize(("decades", "noise"), [(0.0, None), (0.3, None), (0.3, 0.05)])
+def test_the_numbers_of_a_design_are_those_of_its_information(decades, noise):
+    """The noise is that of runs of equal inputs, where some differ."""
+    N = np.geomspace(1e8, 1e10, 12)
+    swing = 0.25 * decades * np.log(10) * np.resize([-1.0, 1.0, 1.0, -1.0], 12)
+    N, D = N * np.exp(-swing), 20 * N * np.exp(swing)
+    loss = besiroglu_loss(N, D)
+    if noise is not None:
+        N, D, loss = np.tile(N, 2), np.tile(D, 2), np.append(loss, loss * np.exp(noise))
+    text = warnings_of(read(pd.DataFrame({"N": N, "D": D, "loss": loss})))["ONE_RAY"]
+    log_N, log_D = np.log(N), np.log(D)
+    sigma = 0.005 if noise is None else noise / np.sqrt(2)
+    factor = optimum_factor(log_N, log_D, sigma)
+    assert factor > 2
+    words = f"{factor:.2g}" if factor < 100 else "more than 100"
+    assert f"FLOP within a factor of {words} (90%)" in text
+    if decades:
+        # The trend of D/N with compute takes up a little of the swing.
+        stated = float(text.partition("D/N varies by a factor of ")[2].partition(" only")[0])
+        assert stated == pytest.approx(10**decades, rel=0.1)
+    else:
+        assert "D/N does not vary:" in text
+    needed = needed_spread(log_N, log_D, sigma)
+    assert f"whose D/N varies by a factor of {10**needed:.2g} at each compute" in text
+
+
+@pytest.mark.parametrize(("factor", "words"), [(2.5, "2.5"), (99, "99"), (250.0, "more than 100")])
+def test_large_factors_have_no_number(factor, words):
+    assert _factor_in_words(factor) == words
 
 
 def test_the_needed_spread_is_enough_and_less_is_not():

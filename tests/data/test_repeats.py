@@ -55,6 +55,23 @@ def test_a_copied_row_is_named_where_a_column_tells_rows_apart():
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_copy"),
+    [
+        ("late", "late", True),
+        (np.nan, np.nan, True),
+        ("late", np.nan, False),
+        (np.nan, "late", False),
+    ],
+)
+def test_a_copy_has_equal_cells_or_none_in_both(first, second, is_copy):
+    table = seeds(seed=[0, 1, 2] * 2, comment=[first] + [np.nan] * 5)
+    copy = table.iloc[[0]].assign(comment=second)
+    runs = sb.read_runs(pd.concat([table, copy], ignore_index=True))
+    note = "row 7 equals an earlier row in every column: kept, as runs of their own"
+    assert (note in runs.notes) == is_copy
+
+
 def test_a_constant_column_tells_nothing_apart():
     table = seeds(loss=[3.4, 3.4, 3.4, 2.6, 2.6, 2.6], corpus=["c4"] * 6)
     with pytest.raises(RunsError, match="the values of row 1"):

@@ -331,6 +331,17 @@ def test_ids_given_by_name_must_be_there_and_differ():
     assert only_fault(table(kind=["a", "b", ""]), group="kind").row == 3
 
 
+def test_a_table_made_by_hand_with_an_id_twice_is_refused():
+    columns = {"N": [1e8, 1e9, 1e10], "D": [1e9, 1e10, 1e11], "loss": [3.5, 3.0, 2.5]}
+    twice = pd.DataFrame(columns, index=["a", "b", "b"])
+    with pytest.raises(RunsError, match="made has two runs called 'b': ids must differ"):
+        Runs(twice, "made")
+    # Ids are text, so 1 and "1" are the same.
+    with pytest.raises(RunsError, match="two runs called '1'"):
+        Runs(pd.DataFrame(columns, index=["a", 1, "1"]), "made")
+    assert list(Runs(pd.DataFrame(columns), "made").table.index) == ["0", "1", "2"]
+
+
 def test_a_loss_that_never_varies_is_refused():
     assert only_fault(table(loss=[3.0, 3.0, 3.0])).got == "3 in every row"
     assert len(read_runs(table()[:1])) == 1

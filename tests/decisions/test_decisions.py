@@ -593,6 +593,30 @@ def test_the_shared_range_is_that_of_a_dense_grid(prob):
     assert ((lower <= safest) & (safest <= upper)).mean() == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        ([0.0, 0.0], [2.0, 3.0], (0.0, 2.0)),
+        ([1.0, 2.0], [np.inf, np.inf], (2.0, np.inf)),
+        ([0.0, 0.0], [np.inf, np.inf], (0.0, np.inf)),
+    ],
+)
+def test_ends_that_were_not_found_bound_a_shared_range_without_a_warning(lower, upper, expected):
+    found = shared_range(np.array(lower), np.array(upper), 0.9)
+    assert (found.start, found.end) == expected
+    assert found.share == 1.0
+
+
+def test_a_near_optimal_range_states_its_probability_and_tolerance(fit):
+    by_compute = sb.near_optimum(fit, C=1e22, within=0.25, prob=0.7)
+    assert (by_compute.attrs["prob"], by_compute.attrs["within"]) == (0.7, "25% more compute")
+    by_loss = sb.near_optimum(fit, C=1e22, nats=0.02)
+    assert by_loss.attrs["within"] == "0.02 nats"
+    runs = sb.Runs(fit.runs.table, "speech", metric="word error rate")
+    speech = fit_of(fit.spec, runs, **draws_around(fit.spec, (CHAINS, 20)))
+    assert sb.near_optimum(speech, C=1e22, nats=0.02).attrs["within"] == "0.02 in word error rate"
+
+
 def test_two_camps_share_no_range():
     lower, upper = np.array([1.0] * 5 + [10.0] * 5), np.array([2.0] * 5 + [20.0] * 5)
     first, last, _, share = shared_range(lower, upper, 0.6)

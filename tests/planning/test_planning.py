@@ -14,9 +14,19 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
-from scalebayes.planning.target import candidate_grid, noise_variance
+from scalebayes.planning.plan import _bracket_faults, _describe_guess
+from scalebayes.planning.target import ask, candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
-from tests.fixtures import BESIROGLU, around, fit_of, in_nats, noiseless_runs, priors_without_noise
+from tests.fixtures import (
+    BESIROGLU,
+    INTEGRATED,
+    around,
+    draws_around,
+    fit_of,
+    in_nats,
+    noiseless_runs,
+    priors_without_noise,
+)
 
 SHAPE = (4, 1000)
 SIGMA = 0.02
@@ -206,6 +216,8 @@ def test_the_optimal_size_is_a_target_too(additive):
     size = sb.frontier(fit, C=1e24)["N"]
     low, high = np.quantile(size, [0.05, 0.95])
     assert plan.table.attrs["width_now"] == pytest.approx(high / low)
+    assert plan.table.index.name == "run"
+    assert plan.table.index[0] == 1
     log_width = np.log(plan.table["width"])
     np.testing.assert_allclose(log_width, np.log(high / low) * np.sqrt(plan.table["variance_left"]))
     assert plan.table["variance_left"].is_monotonic_decreasing
@@ -219,6 +231,20 @@ def test_the_optimal_size_is_a_target_too(additive):
     t = np.log(size.values.ravel())
     residual = t - design @ np.linalg.lstsq(design, t)[0]
     assert runs["variance_left"].iloc[-1] == pytest.approx(residual.var() / t.var(), abs=0.02)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_size_and_the_curve_at_candidates_have_one_discrepancy(seed):
+    """Of equal parameters in all draws N* depends on the drawn discrepancy alone, as the curve."""
+    draws = draws_around(INTEGRATED, (4, 250), width=0.0, eta=0.05)
+    fit = fit_of(INTEGRATED, noiseless_runs(), **draws)
+    candidates = {"N": [3e8, 1e9, 3e9, 1e10], "D": [3e10, 1e10, 3e9, 1e9]}
+    question = ask(fit, {"C": 6e19}, candidates, 1e21, sb.SIX_ND, seed)
+    best = np.log(sb.frontier(fit, C=6e19, seed=seed)["N"].values.ravel())
+    np.testing.assert_array_equal(question.target, best)
+    # The runs determine the discrepancy among them, so the curve there explains the size.
+    left = floor(question.belief) / question.belief.variance
+    assert left < 0.9
 
 
 def test_default_candidates_are_runs_that_the_budget_pays_for(additive):
@@ -403,6 +429,30 @@ def test_guesses_of_the_optimum(additive):
     assert "the prior of chinchilla-in-nats" in prior.title
     with pytest.raises(sb.QueryError, match="relative to a table of runs, so without one"):
         sb.plan([1e20, 1e22], around="chinchilla")
+
+
+def test_the_title_names_the_guess(additive):
+    middle = {"sizes": 7, "strict": False}
+    fit = additive()
+    guesses = [
+        ("chinchilla: Besiroglu et al. 2024", "values of chinchilla: Besiroglu et al. 2024"),
+        (in_nats("chinchilla"), "prior of chinchilla-in-nats"),
+        (20, "20 tokens per parameter, within a factor 3 of N with probability 90%"),
+        (fit, "posterior of chinchilla to grid"),
+    ]
+    for guess, words in guesses:
+        assert words in sb.plan([1e20, 1e22], around=guess, **middle).title
+    assert _describe_guess("chinchilla") == "the prior of chinchilla"
+
+
+@pytest.mark.parametrize(("share", "is_advised"), [(0.0, True), (0.05, True), (0.6, False)])
+def test_draws_without_an_optimum_are_bracketed_by_no_span(share, is_advised):
+    """A bracket of 80% of the draws can leave out a few that have no optimum, but not most."""
+    ratio = np.exp(np.linspace(-2.0, 2.0, 1001))[:, None]
+    ratio[: int(1001 * share)] = np.nan
+    (note,) = _bracket_faults(np.array([1e20]), np.array([0.3]), ratio, 7, 3.0)
+    assert ("no span would do" in note) != is_advised
+    assert "30% at C = 1e20 only, for a span of 3" in note
 
 
 def test_the_span_advised_does_bracket():

@@ -5,12 +5,21 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import scalebayes as sb
+from scalebayes.laws.least_squares import least_squares
+from scalebayes.posterior import conflicts
 from scalebayes.posterior.conflicts import one_sided
 from scalebayes.posterior.provenance import Provenance, combine
 from tests.conftest import shared_table
-from tests.fixtures import BESIROGLU_PARAMETERS, besiroglu_loss, fit_of, grid_runs
+from tests.fixtures import (
+    BESIROGLU_PARAMETERS,
+    besiroglu_loss,
+    fit_of,
+    grid_of_sizes,
+    grid_runs,
+)
 
 LAW = sb.LAWS["additive"]
 SHAPE = (2, 300)
@@ -57,6 +66,134 @@ def test_a_noise_scale_far_above_least_squares_is_found():
     (text,) = of(fit_around({"sigma": 0.06}), "PRIOR_CONFLICT")
     assert text.startswith("sigma: the noise scale of the posterior, 6.")
     assert "fitted by least squares, 1." in text or "fitted by least squares, 0." in text
+
+
+@pytest.mark.parametrize("side", ["below", "above"])
+@pytest.mark.parametrize(("quantile", "is_found"), [(0.985, False), (0.9975, True)])
+def test_a_median_conflicts_beyond_the_central_98_percent(side, quantile, is_found):
+    z = stats.norm.ppf(quantile) * (1 if side == "below" else -1)
+    median = BESIROGLU_PARAMETERS["alpha_N"] * np.exp(0.1 * z)
+    prior = {"dist": "LogNormal", "median": median, "sigma": 0.1, "reason": "planted"}
+    fit = fit_around({}, alpha_N=prior)
+    texts = of(fit, "PRIOR_CONFLICT")
+    assert bool(texts) == is_found
+    if is_found:
+        (text,) = texts
+        assert text.startswith(f"alpha_N: the posterior median lies {side} the central 98%")
+        drawn, middle = fit.tree["prior"]["alpha_N"], fit.tree["posterior"]["alpha_N"].median()
+        beyond = drawn < middle if side == "below" else drawn >= middle
+        assert f"(prior probability beyond it {float(beyond.mean()):.1%})" in text
+
+
+def test_a_fit_without_draws_of_its_prior_has_no_conflict_with_it():
+    prior = {"dist": "LogNormal", "median": 5.0, "sigma": 0.1, "reason": "planted"}
+    fit = fit_around({}, alpha_N=prior)
+    assert of(fit, "PRIOR_CONFLICT")
+    del fit.tree["prior"]
+    bare = sb.Fit(fit.spec, fit.runs, fit.tree)
+    assert of(bare, "PRIOR_CONFLICT") == []
+
+
+@pytest.mark.parametrize(("times", "is_found"), [(2.7, False), (3.3, True)])
+def test_a_noise_scale_conflicts_above_three_times_that_of_least_squares(times, is_found):
+    runs = grid_runs()
+    law = sb.LAWS["additive"]
+    point = least_squares(law, runs.log_inputs(law.inputs), law.log_response(runs))
+    # The median of |t| over that of a Normal is what sigma is multiplied by to be compared.
+    middle = float(sb.read_model("chinchilla").noise_object.middle(sigma=1.0, nu=10.0))
+    fit = fit_around({"sigma": times * point.noise_scale / middle})
+    texts = [text for text in of(fit, "PRIOR_CONFLICT") if text.startswith("sigma: the noise")]
+    assert bool(texts) == is_found
+    if is_found:
+        assert f", is {times:.1f} times that of the same law" in texts[0]
+
+
+def test_a_noise_scale_of_losses_without_noise_has_no_ratio():
+    N, D = grid_of_sizes()
+    runs = sb.read_runs(pd.DataFrame({"N": N, "D": D, "loss": besiroglu_loss(N, D)}), name="exact")
+    texts = [t for t in of(fit_around({}, runs), "PRIOR_CONFLICT") if t.startswith("sigma")]
+    assert len(texts) == 1
+    assert "is more than 1000 times that of the same law" in texts[0]
+
+
+def checkpoints(trainings=12, rows=5, sigma=0.003, omega=0.02, seed=0):
+    """Runs of trainings whose losses are off together, ordered by compute."""
+    rng = np.random.default_rng(seed)
+    N = np.repeat(np.geomspace(1e8, 1e10, trainings), rows)
+    D = N * np.tile(np.geomspace(5, 80, rows), trainings)
+    offset = np.repeat(omega * rng.standard_normal(trainings), rows)
+    error = offset + sigma * rng.standard_normal(len(N))
+    names = np.repeat([f"t{i}" for i in range(trainings)], rows)
+    table = {"N": N, "D": D, "loss": besiroglu_loss(N, D) * np.exp(error), "training": names}
+    return sb.read_runs(pd.DataFrame(table), name="checkpoints")
+
+
+def test_errors_of_trainings_and_of_rows_are_those_of_an_analysis_of_variance():
+    runs = checkpoints()
+    is_fitted = runs.N < 5e9
+    known = {x: logs[is_fitted] for x, logs in runs.log_inputs(LAW.inputs).items()}
+    point = least_squares(LAW, known, LAW.log_response(runs)[is_fitted])
+    errors = conflicts._errors(runs, point, is_fitted)
+    residual = pd.Series(point.residual)
+    groups = residual.groupby(runs.table["training"].to_numpy()[is_fitted])
+    number, parameters = groups.ngroups, len(LAW.parameters)
+    within = ((residual - groups.transform("mean")) ** 2).sum() / (len(residual) - number)
+    between = (groups.mean() ** 2).sum() / (number - parameters)
+    assert errors.sigma == pytest.approx(np.sqrt(within))
+    assert errors.omega == pytest.approx(np.sqrt(between - within / 5))
+    assert errors.freedom == number - parameters
+    assert errors.omega > 3 * errors.sigma
+    assert len(errors.training) == len(runs)
+    alone = conflicts._errors(sb.Runs(runs.table.drop(columns="training"), "a"), point, is_fitted)
+    assert (alone.sigma, alone.omega) == (point.noise_scale, 0.0)
+    assert alone.freedom == is_fitted.sum() - parameters
+
+
+def test_errors_of_a_training_add_up_and_those_of_rows_cancel():
+    training = np.array([0, 0, 1, 2, 2, 2])
+    errors = conflicts.Errors(0.3, 0.5, 4, training)
+    covariance = 0.25 * (training[:, None] == training) + 0.09 * np.eye(6)
+    weights = np.array([0.2, -0.4, 1.0, 0.1, 0.1, -0.3])
+    assert errors.variance(weights) == pytest.approx(weights @ covariance @ weights)
+    rng = np.random.default_rng(0)
+    drawn = np.array([errors.draw(rng) for _ in range(4000)])
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.03)
+    assert np.abs(drawn.mean(axis=0)).max() < 0.05
+
+
+@pytest.mark.parametrize("along", ["C", "N", "D"])
+def test_forecasts_of_the_last_quarter_are_those_of_least_squares_to_the_others(along):
+    runs = bent(-0.06)
+    miss = conflicts._miss(runs, LAW, along)
+    values = getattr(runs, along)
+    rank = np.argsort(np.argsort(values))
+    is_fitted = rank < round(0.75 * len(runs))
+    # Values within one percent of the last fitted one are fitted too.
+    is_fitted |= values <= 1.01 * values[is_fitted].max()
+    known = {x: logs[is_fitted] for x, logs in runs.log_inputs(LAW.inputs).items()}
+    later = {x: logs[~is_fitted] for x, logs in runs.log_inputs(LAW.inputs).items()}
+    point = least_squares(LAW, known, LAW.log_response(runs)[is_fitted])
+    missed = LAW.log_response(runs)[~is_fitted] - point.log_law(later)
+    assert (miss.along, miss.fitted, miss.predicted) == (along, is_fitted.sum(), len(missed))
+    assert miss.largest == values[is_fitted].max()
+    assert miss.mean == pytest.approx(missed.mean())
+    assert miss.noise == pytest.approx(point.noise_scale)
+    assert miss.share == pytest.approx((np.sign(missed) == np.sign(missed.mean())).mean())
+    assert 0 <= miss.p_value <= 1
+
+
+def test_the_order_with_the_least_probable_miss_is_reported():
+    runs = bent(-0.06)
+    misses = [conflicts._miss(runs, LAW, along) for along in ("C", "N", "D")]
+    found = [miss for miss in misses if miss is not None and miss.p_value < conflicts.LEVEL]
+    worst = min(found, key=lambda miss: miss.p_value)
+    (message,) = one_sided(runs, LAW)
+    assert f"to the {worst.fitted} runs up to {worst.along} = " in message.text
+    assert f"{worst.share:.0%} of the losses lie below the forecast" in message.text
+    assert f"by {abs(worst.mean):.1%} on average, where the noise scale is {worst.noise:.1%}" in (
+        message.text
+    )
+    assert one_sided(runs, LAW) is one_sided(runs, LAW)  # kept for the table
 
 
 def bent(slowing, seed=0, rows=90):

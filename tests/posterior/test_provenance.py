@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 import xarray as xr
 
 import scalebayes as sb
@@ -65,3 +66,36 @@ def test_a_subset_of_an_answer_keeps_its_provenance():
     answer = sb.predict(made(), N=[1e9, 1e10], D=2e10)
     assert provenance(answer[["loss"]].isel(target=[1])) == provenance(answer)
     assert table().N.min() == provenance(answer).ranges["N"][0]
+
+
+RUN = {"N": 1e9, "D": 2e10}
+QUESTIONS = {
+    "predict": lambda fit: sb.predict(fit, **RUN),
+    "frontier": lambda fit: sb.frontier(fit, C=1e22),
+    "reach": lambda fit: sb.reach(fit, loss=2.3),
+    "isoloss": lambda fit: sb.isoloss(fit, N=2e9, like=RUN),
+    "returns": lambda fit: sb.returns(fit, **RUN),
+    "above_converged": lambda fit: sb.above_converged(fit, C=1e21),
+    "decide": lambda fit: sb.decide(fit, C=1e22),
+    "near_optimum": lambda fit: sb.near_optimum(fit, C=1e22),
+    "probability": lambda fit: sb.probability(fit, loss=2.5, **RUN),
+    "probability of a budget": lambda fit: sb.probability(fit, loss=2.5, C=1e22),
+    "prefer": lambda fit: sb.prefer(fit, a=RUN, b={"N": 2e9, "D": 1e10}),
+    "regret": lambda fit: sb.regret(fit, **RUN),
+    "overtrain": lambda fit: sb.overtrain(fit, **RUN),
+}
+
+
+@pytest.fixture(scope="module")
+def failed():
+    return made(gate_failures=["R_HAT"], draws=50)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_answer_carries_the_whole_provenance_of_its_fit(failed, question):
+    answer = QUESTIONS[question](failed)
+    expected = provenance(sb.predict(failed, **RUN))
+    assert expected.failures == ("R_HAT",)
+    assert provenance(answer) == expected
+    assert "decades_beyond" in answer.coords
+    assert answer["decades_beyond"].attrs["of"] == "C"

@@ -14,7 +14,7 @@ from scalebayes.reports import content
 from scalebayes.reports.answers import answers
 from scalebayes.reports.rendering import to_html
 from scalebayes.validation.text import shifts_table
-from tests.fixtures import report_fit, report_runs
+from tests.fixtures import INTEGRATED, report_fit, report_runs
 
 WER = "word error rate"
 
@@ -63,6 +63,28 @@ def test_losses_of_answers_are_in_the_metric(one):
             assert answer[name].attrs["units"] == metric, name
     average = sb.average({"a": fit, "b": report_fit(runs=fit.runs)})
     assert sb.predict(average, N=1e9, D=2e10)["loss"].attrs["units"] == metric
+
+
+@pytest.mark.parametrize(
+    "model", ["chinchilla-discrepancy", "coupled-discrepancy", INTEGRATED, "coupled-drift"]
+)
+def test_losses_beside_a_discrepancy_are_in_the_metric_too(model):
+    runs = sb.Runs(report_runs().table, "speech", metric=WER)
+    fit = report_fit(neutral(model), runs, draws=20)
+    predicted, best = sb.predict(fit, N=1e9, D=2e10), sb.frontier(fit, C=1e21)
+    for answer, names in ((predicted, ["law", "loss", "new_run"]), (best, ["law", "loss"])):
+        for name in names:
+            assert answer[name].attrs["units"] == WER, name
+            assert "long_name" in answer[name].attrs
+    for name in ("N", "D", "tokens_per_param"):
+        assert best[name].attrs.get("units") != WER
+    other = report_fit(neutral(model), sb.Runs(runs.table[1:], "b", metric=WER), draws=20)
+    contrasted = sb.contrast({"a": fit, "b": other}, N=1e9, D=2e10)
+    for name in ("law", "loss", "difference", "law_difference"):
+        assert contrasted[name].attrs["units"] == WER, name
+    mixed = sb.average({"a": fit, "b": report_fit(neutral("chinchilla"), runs, draws=20)})
+    assert sb.predict(mixed, N=1e9, D=2e10)["loss"].attrs["units"] == WER
+    assert sb.frontier(mixed, C=1e21)["loss"].attrs["units"] == WER
 
 
 def test_sentences_name_the_metric_and_no_other(one):

@@ -287,7 +287,8 @@ def pooled():
     return make_pooled(PILE, seed=0)
 
 
-def make_pooled(runs, seed):
+def make_pooled(runs, seed, share_of_prior=()):
+    """A fit by hand. share_of_prior: width of the draws of a spread over its prior's, by name."""
     rng, spec, shape = np.random.default_rng(seed), sb.read_model("chinchilla-pooled"), (4, 300)
     names = list(dict.fromkeys(runs.table["group"]))
     values = {
@@ -301,6 +302,10 @@ def make_pooled(runs, seed):
     made = {"nu": 5 + rng.random(shape)}
     for name, value in values.items():
         tau = 0.05 * np.exp(0.3 * rng.standard_normal(shape))
+        if name in share_of_prior:
+            prior = spec.spread[name]
+            drawn = prior.median * np.exp(prior.sigma * rng.standard_normal(shape))
+            tau = drawn.mean() + share_of_prior[name] * (drawn - drawn.mean())
         mu = np.log(value) + 0.02 * rng.standard_normal(shape)
         made[f"{name}_spread"], made[f"{name}_population"] = tau, np.exp(mu)
         made[name] = np.exp(
@@ -498,7 +503,31 @@ def test_the_summary_has_groups_population_and_spreads(pooled):
 def test_thin_groups_are_named():
     few = sb.Runs(PILE.table.iloc[[*range(7), 7, 9, 12]], "few")
     (message,) = [m for m in sb.diagnose(make_pooled(few, 0)).messages if m.code == "THIN_GROUPS"]
-    assert message.text.endswith("pythia (3)")
+    assert message.text == (
+        "groups with fewer than 6 runs, whose parameters depend much on the other groups and the "
+        "prior: pythia (3)"
+    )
+
+
+@pytest.mark.parametrize(("rows", "thin"), [(5, ["pythia (5)"]), (6, [])])
+def test_a_group_is_thin_below_one_run_more_than_parameters(rows, thin):
+    few = sb.Runs(PILE.table.iloc[[*range(7), *range(7, 7 + rows)]], "few")
+    texts = [m.text for m in sb.diagnose(make_pooled(few, 0)).messages if m.code == "THIN_GROUPS"]
+    assert [text.partition("the prior: ")[2] for text in texts] == thin
+
+
+def test_spreads_as_wide_as_their_prior_are_named():
+    wide = make_pooled(PILE, 0, {"L_inf": 0.9, "alpha_D": 0.95, "alpha_N": 0.65})
+    (message,) = [m for m in sb.diagnose(wide).messages if m.code == "SPREAD_FROM_PRIOR"]
+    assert message.level == "warning"
+    assert message.text == (
+        "2 groups say little about how far groups differ in L_inf, alpha_D: those spreads depend "
+        "on their priors"
+    )
+
+
+def test_spreads_that_the_groups_determine_are_not_reported(pooled):
+    assert "SPREAD_FROM_PRIOR" not in {m.code for m in sb.diagnose(pooled).messages}
 
 
 # --- the command line

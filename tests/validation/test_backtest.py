@@ -1,6 +1,7 @@
 """Backtests: what is trained on and what is scored, the scores themselves, and one for real."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,9 +17,10 @@ from scalebayes.data.subsets import make_splits
 from scalebayes.datasets.clusters import share_interval
 from scalebayes.laws import LAWS
 from scalebayes.plots.backtest import calibration
+from scalebayes.validation import backtest as backtesting
 from scalebayes.validation import scoring_rules
 from scalebayes.validation.backtest import EDGES, Backtest, backtest, combine, pool
-from tests.fixtures import BESIROGLU_PARAMETERS
+from tests.fixtures import BESIROGLU_PARAMETERS, draws_around, fit_of
 
 LAW = LAWS["additive"]
 TRUTH = BESIROGLU_PARAMETERS
@@ -59,6 +61,28 @@ def test_crps_is_fair_and_agrees_with_its_definition():
         rng.standard_normal((3, 40_000)), np.zeros(40_000)
     ).mean()  # unbiased at three draws
     assert few == pytest.approx(2 * norm.pdf(0) - 1 / np.sqrt(np.pi), abs=0.015)
+
+
+def test_each_target_is_scored_by_its_own_draws():
+    """Two forecasts of different medians and widths, against the definitions of the scores."""
+    rng = np.random.default_rng(3)
+    draws = np.column_stack([rng.normal(2.0, 0.1, 401), rng.normal(5.0, 1.0, 401)])
+    observed = np.array([2.15, 4.0])
+    scores = scoring_rules.score(draws, observed)
+    for target in range(2):
+        own, y = np.sort(draws[:, target]), observed[target]
+        assert scores["median"][target] == own[200]
+        assert scores["bias"][target] == own[200] - y
+        assert scores["abs_error"][target] == abs(own[200] - y)
+        for level, (low, high) in {50: (100, 300), 80: (40, 360), 90: (20, 380)}.items():
+            assert scores[f"inside{level}"][target] == (own[low] <= y <= own[high])
+        assert scores["z"][target] == pytest.approx((y - own.mean()) / own.std(ddof=1))
+        pairs = np.abs(own[:, None] - own[None]).sum() / (2 * 401 * 400)
+        assert scores["crps"][target] == pytest.approx(np.abs(own - y).mean() - pairs)
+        # Both observations lie inside their 90% intervals, whose widths are then the scores.
+        assert scores["interval_score"][target] == pytest.approx(own[380] - own[20])
+    assert scores["inside50"].tolist() == [False, False]
+    assert scores["inside90"].tolist() == [True, True]
 
 
 def test_interval_score_is_width_and_what_a_miss_costs():
@@ -213,6 +237,236 @@ def test_errors_are_those_between_clusters():
         "held-out runs, up to"
     ) in both.sentence()
     assert list(both.table(["table"]).loc["knows"].index) == ["table0", "table1", "table2"]
+
+
+def made(rows, metric="nats per token"):
+    """A backtest of rows (table, split, run, method, scores by name); other scores are zero."""
+    columns = {"inside50": True, "inside80": True, "inside90": True, "interval_score": 0.0}
+    columns |= {"bias": 0.0, "abs_error": 0.0, "z": 0.0, "crps": 1.0, "decades_beyond": 0.1}
+    columns |= {"gate_failed": False}
+    listed = []
+    for table, split, run, method, scores in rows:
+        keys = {"table": table, "split": split, "run": run, "training": run, "method": method}
+        listed.append(keys | columns | scores)
+    return Backtest(pd.DataFrame(listed), (), metric)
+
+
+def test_means_give_every_cluster_the_same_weight_and_medians_every_forecast():
+    """One table with three forecasts and another with one."""
+    result = made(
+        [
+            ("a", "s", "1", "m", {"crps": 1.0, "abs_error": 1.0, "bias": -1.0, "inside90": False}),
+            ("a", "s", "2", "m", {"crps": 2.0, "abs_error": 2.0, "bias": -1.0}),
+            ("a", "s", "3", "m", {"crps": 6.0, "abs_error": 30.0, "bias": -1.0}),
+            ("b", "s", "1", "m", {"crps": 9.0, "abs_error": 4.0, "bias": 2.0}),
+        ]
+    )
+    row = result.table().loc["m"]
+    assert row["clusters"] == 2
+    assert row["crps"] == pytest.approx((3.0 + 9.0) / 2)
+    assert row["crps_se"] == pytest.approx(np.std([3.0, 9.0], ddof=1) / np.sqrt(2))
+    assert row["bias"] == pytest.approx((-1.0 + 2.0) / 2)
+    assert row["cover90"] == pytest.approx((2 / 3 + 1) / 2)
+    assert row["cover90_worst"] == pytest.approx(2 / 3)
+    assert row["median_abs_error"] == 3.0  # of 1, 2, 4 and 30, whose mean is 9.25
+    assert (row["forecasts"], row["runs"], row["trainings"]) == (4, 4, 4)
+    low, high = share_interval(np.array([2 / 3, 1.0]), 4)
+    assert (row["cover90_low"], row["cover90_high"]) == pytest.approx((low, high))
+    assert row["cover80_low"] < row["cover80"] == row["cover80_high"] == 1.0
+
+
+def test_splits_are_the_clusters_of_one_table_and_have_no_standard_error():
+    result = made(
+        [
+            ("a", "low", "1", "m", {"crps": 1.0}),
+            ("a", "low", "2", "m", {"crps": 2.0}),
+            ("a", "high", "2", "m", {"crps": 4.0}),
+        ]
+    )
+    table = result.table(baseline="m")
+    row = table.loc["m"]
+    assert (row["clusters"], row["forecasts"], row["runs"]) == (2, 3, 2)
+    assert row["crps"] == pytest.approx((1.5 + 4.0) / 2)
+    assert np.isnan(row["crps_se"])
+    assert np.isnan(row["crps_ratio_se"])
+    assert not [name for name in table if name.endswith(("_low", "_high"))]
+
+
+def test_ratios_to_a_baseline_are_geometric_means_within_clusters():
+    """The method has half the baseline's CRPS on one table, and eight times on the other."""
+    result = made(
+        [
+            ("a", "s", "1", "m", {"crps": 1.0}),
+            ("b", "s", "1", "m", {"crps": 16.0}),
+            ("a", "s", "1", "base", {"crps": 2.0}),
+            ("b", "s", "1", "base", {"crps": 2.0}),
+        ]
+    )
+    table = result.table(baseline="base")
+    assert table.loc["m", "crps_ratio"] == pytest.approx(2.0)
+    assert table.loc["m", "crps_ratio_worst"] == pytest.approx(8.0)
+    log_ratios = np.log([0.5, 8.0])
+    error = 2.0 * log_ratios.std(ddof=1) / np.sqrt(2)
+    assert table.loc["m", "crps_ratio_se"] == pytest.approx(error)
+    ratios = table.loc["base", ["crps_ratio", "crps_ratio_se", "crps_ratio_worst"]]
+    assert ratios.tolist() == [1.0, 0.0, 1.0]
+    assert not [name for name in result.table() if name.startswith("crps_ratio")]
+
+
+def test_failed_checks_are_counted_by_fit_and_not_by_forecast():
+    """One fit of three failed, and it made two of the four forecasts."""
+    result = made(
+        [
+            ("a", "s", "1", "m", {"gate_failed": True}),
+            ("a", "s", "2", "m", {"gate_failed": True}),
+            ("a", "t", "2", "m", {}),
+            ("b", "s", "1", "m", {}),
+            ("a", "s", "1", "calm", {}),
+        ]
+    )
+    table = result.table()
+    assert table.loc["m", "gate_failed"] == pytest.approx(1 / 3)
+    assert table.loc["calm", "gate_failed"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("z", "codes"),
+    [
+        ([1.9, -1.9, 1.9, -1.9], []),
+        ([2.1, -2.1, 2.1, -2.1], ["ROLLING_Z"]),  # the mean square is above 4, the mean is 0
+        ([1.9, 1.9, 1.9, 1.9], []),
+        ([1.99, 1.99, 1.99, 1.99], ["ONE_SIDED"]),
+        ([-1.99, -1.99, -1.99, -1.99], ["ONE_SIDED"]),
+        ([-3.0, -3.0, -3.0, -3.0], ["ROLLING_Z", "ONE_SIDED"]),
+    ],
+)
+def test_bounds_of_z(z, codes):
+    rows = [("a", "s", str(run), "m", {"z": value}) for run, value in enumerate(z)]
+    messages = made(rows).messages
+    assert [message.code for message in messages] == codes
+    for message in messages:
+        if message.code == "ONE_SIDED":
+            assert ("were too low" in message.text) == (z[0] > 0)
+            assert "4 distinct runs" in message.text
+
+
+def test_a_run_of_several_splits_counts_once_in_the_mean_z():
+    """A run that three splits forecast has one voice among the runs, and each split has one."""
+    rows = [("a", split, "1", "m", {"z": 4.0}) for split in "stu"]
+    rows += [("a", "s", "2", "m", {"z": -1.0}), ("a", "t", "3", "m", {"z": 0.0})]
+    (message,) = made(rows).messages
+    # The mean z by run is (4 - 1 + 0) / 3 = 1, by forecast 2.2. The mean squares of the splits are
+    # 8.5, 8 and 16.
+    assert message.code == "ROLLING_Z"
+    assert "the mean squared z of m is 11," in message.text
+
+
+def test_backtests_are_combined_with_their_notes_and_a_metric_that_all_share():
+    row = ("a", "s", "1", "m", {})
+    first = replace(made([row], "word error rate"), notes=("of the first",))
+    second = replace(made([("b", *row[1:])], "word error rate"), notes=("of the second",))
+    both = combine([first, second], ["of both"])
+    assert both.notes == ("of both", "of the first", "of the second")
+    assert both.metric == "word error rate"
+    assert both.scores["table"].tolist() == ["a", "b"]
+    assert both.scores.index.tolist() == [0, 1]
+    assert combine([first, made([row])]).metric == "loss"
+
+
+def by_hand(monkeypatch, failures=()):
+    """Fits by hand in place of sampled ones; return the list of the calls' settings."""
+    asked = []
+
+    def make(runs, spec, **settings):
+        asked.append((runs.name, len(runs), spec.name, settings))
+        values = draws_around(spec, (2, 200), width=0.02)
+        return fit_of(spec, runs, failures, **values)
+
+    monkeypatch.setattr("scalebayes.validation.backtest.fit", make)
+    return asked
+
+
+def test_the_seed_decides_fits_and_forecasts(monkeypatch):
+    asked = by_hand(monkeypatch)
+    runs = planted(40)
+    calls = {seed: backtest(runs, ["chinchilla"], shares=[0.8], seed=seed) for seed in (3, 4)}
+    again = backtest(runs, ["chinchilla"], shares=[0.8], seed=3)
+    pd.testing.assert_frame_equal(again.scores, calls[3].scores)
+    assert not np.allclose(calls[3].scores["crps"], calls[4].scores["crps"], rtol=1e-6)
+    assert [settings["seed"] for *_, settings in asked] == [3, 4, 3]
+    assert asked[0][:3] == ("planted", 32, "chinchilla")
+    assert asked[0][3] == {"draws": 1000, "chains": 2, "progress": False, "seed": 3}
+
+
+def test_settings_of_the_sampler_reach_every_fit(monkeypatch):
+    asked = by_hand(monkeypatch)
+    backtest(planted(40), ["chinchilla"], shares=[0.6, 0.8], draws=70, chains=3, tune=5)
+    expected = {"draws": 70, "chains": 3, "tune": 5, "progress": False, "seed": 0}
+    assert [settings for *_, settings in asked] == [expected, expected]
+
+
+@pytest.mark.parametrize("asked", [{"workers": 2}, {"folder": "kept"}])
+def test_workers_and_a_folder_fit_all_splits_beforehand(monkeypatch, asked):
+    by_hand(monkeypatch)
+    calls = []
+
+    def make_all(jobs, **options):
+        calls.append((jobs, options))
+        return {key: backtesting.fit(runs, spec) for key, (runs, spec) in jobs.items()}
+
+    monkeypatch.setattr(backtesting, "fit_all", make_all)
+    runs, methods = planted(40), {"law": "chinchilla", "knows": oracle()}
+    result = backtest(runs, methods, shares=[0.6, 0.8], seed=2, progress=False, draws=70, **asked)
+    (jobs, options) = calls[0]
+    assert len(calls) == 1
+    assert list(jobs) == [("lowest 60%", "law"), ("lowest 80%", "law")]
+    assert [len(train) for train, _ in jobs.values()] == [24, 32]
+    settings = {"draws": 70, "chains": 2, "seed": 2, "progress": False}
+    assert options == {"workers": 1, "folder": None} | asked | settings
+    alone = backtest(runs, methods, shares=[0.6, 0.8], seed=2, draws=70)
+    pd.testing.assert_frame_equal(result.scores, alone.scores)
+    assert len(calls) == 1
+
+
+def test_a_table_by_distance_has_the_bins_that_occur():
+    result = made(
+        [
+            ("a", "s", "1", "m", {"decades_beyond": 0.1, "crps": 1.0}),
+            ("a", "s", "2", "m", {"decades_beyond": 1.5, "crps": 2.0}),
+            ("b", "s", "1", "m", {"decades_beyond": 0.1, "crps": 3.0}),
+            ("b", "s", "2", "n", {"decades_beyond": 0.7}),
+        ]
+    )
+    table = result.table(["decades"], baseline="m")
+    assert [*table.index] == [("m", "0-0.25"), ("m", "1-2"), ("n", "0.5-1")]
+    assert table["clusters"].tolist() == [2, 1, 1]
+    assert table["crps"].tolist() == [2.0, 2.0, 1.0]
+    assert table["forecasts"].tolist() == [2, 1, 1]
+    assert table["gate_failed"].tolist() == [0.0, 0.0, 0.0]
+    by_table = result.table(["table"])
+    assert [*by_table.index] == [("m", "a"), ("m", "b"), ("n", "b")]
+    assert by_table["clusters"].tolist() == [1, 1, 1]  # splits, as the tables are kept apart
+
+
+def test_forecasts_of_a_model_are_those_of_predict_and_carry_its_checks(monkeypatch):
+    by_hand(monkeypatch, failures=["R_HAT"])
+    runs = sb.Runs(planted(40).table, "planted", metric="word error rate")
+    methods = {"law": "chinchilla", "knows": oracle(), "both": ("law", "knows"), "k": ("knows",)}
+    result = backtest(runs, methods, shares=[0.8], seed=5)
+    scores = result.scores.set_index("method")
+    (split,), _ = make_splits(runs, [0.8])
+    spec = sb.read_model("chinchilla")
+    fit = fit_of(spec, split.train, **draws_around(spec, (2, 200), width=0.02))
+    answer = sb.predict(fit, N=split.held_out.N, D=split.held_out.D, seed=5)
+    median = answer["new_run"].median(("chain", "draw")).values
+    np.testing.assert_allclose(scores.loc["law", "median"], median)
+    sigma = float(fit.tree["posterior"]["sigma"].median())
+    np.testing.assert_allclose(scores.loc["law", "scatter"], sigma)
+    assert scores.loc["knows", "scatter"].isna().all()
+    failed = scores.groupby("method")["gate_failed"].agg(["min", "max"])
+    assert failed.loc[["law", "both"]].all(axis=None)  # a pool fails with one of its parts
+    assert not failed.loc[["knows", "k"]].any(axis=None)
+    assert result.metric == "word error rate"
 
 
 def test_distances_fall_into_bins():

@@ -13,8 +13,17 @@ import scalebayes as sb
 from scalebayes.posterior import likelihood as likelihood_module
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.posterior.likelihood import make_likelihood, residuals
-from scalebayes.validation.influence import smoothed_weights
-from tests.fixtures import BESIROGLU_PARAMETERS, grid_of_sizes
+from scalebayes.validation import influence as influence_module
+from scalebayes.validation.influence import smoothed_weights, trusted_k
+from scalebayes.validation.text import shifts_table
+from tests.fixtures import (
+    BESIROGLU_PARAMETERS,
+    INTEGRATED,
+    draws_around,
+    fit_of,
+    grid_of_sizes,
+    grid_runs,
+)
 
 CHAINS, DRAWS = 4, 1500
 MANY = 10_000
@@ -258,6 +267,122 @@ def test_questions_without_an_answer_are_told_why(chinchilla, given, told):
 def test_an_average_is_asked_fit_by_fit(chinchilla):
     with pytest.raises(sb.QueryError, match="ask each fit of the average by itself"):
         sb.influence(sb.average({"a": chinchilla, "b": chinchilla}), C=1e21)
+
+
+def test_the_expectation_of_a_loss_has_no_noise_of_drawn_discrepancies():
+    """Of equal parameters in all draws the expectation is one number, with and without runs."""
+    spec = sb.read_model(INTEGRATED)
+    values = draws_around(spec, (2, 20), width=0.0, eta=0.03)
+    fit = fit_of(spec, grid_runs(), **values)
+    table = make_likelihood(fit)
+    loss = influence_module.decision(fit, **TARGET)
+    law = float(spec.law_object(**TARGET, **{k: v[0, 0] for k, v in law_parameters(fit).items()}))
+    assert loss.draws(fit).std() > 1e-4
+    rows = np.arange(16, 24)
+    for expected, given in (
+        (loss.expected(fit, table), sb.predict(fit, **TARGET)),
+        (
+            loss.expected_without(fit, table, rows),
+            sb.predict(influence_module.without_rows(fit, rows), **TARGET),
+        ),
+    ):
+        np.testing.assert_allclose(expected, expected[0], rtol=1e-12)
+        drawn = given["loss"].values
+        assert expected[0] == pytest.approx(drawn.mean(), abs=4 * drawn.std() / np.sqrt(40))
+        assert expected[0] != pytest.approx(law, rel=1e-6)
+    assert loss.expected(fit, table)[0] != loss.expected_without(fit, table, rows)[0]
+
+
+def test_a_law_that_drifts_is_weighed_by_its_own_draws():
+    fit = fit_of("coupled-drift", grid_runs(), **draws_around("coupled-drift", (2, 100)))
+    table = make_likelihood(fit)
+    loss = influence_module.decision(fit, **TARGET)
+    drawn = sb.predict(fit, **TARGET)["loss"].values.ravel()
+    np.testing.assert_array_equal(loss.expected(fit, table), drawn)
+    np.testing.assert_array_equal(loss.expected_without(fit, table, np.array([3])), drawn)
+
+
+@pytest.mark.parametrize("given", [{"N": 3e10, "C": 7.2e22}, {"D": 4e11, "C": 7.2e22}, TARGET])
+def test_a_target_is_any_two_of_the_three_inputs(chinchilla, given):
+    asked = influence_module.decision(chinchilla, **given)
+    assert asked.words == "loss at N = 30B, D = 400B, C = 7.2e22"
+    expected = sb.predict(chinchilla, **TARGET)["loss"].values.ravel()
+    np.testing.assert_allclose(asked.draws(chinchilla), expected)
+
+
+@pytest.fixture
+def refits(monkeypatch, chinchilla):
+    """Refits made by hand, with a floor 1% higher; return the calls. No weights are trusted."""
+    calls = []
+
+    def refit(runs, spec, **settings):
+        calls.append((runs, spec, settings))
+        posterior = chinchilla.tree["posterior"].to_dataset()
+        values = {str(name): values.values for name, values in posterior.data_vars.items()}
+        again = make_fit(spec, runs, values | {"L_inf": 1.01 * values["L_inf"]})
+        failures = ["R_HAT"] if len(calls) == 1 else []
+        again.tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": failures})
+        return again
+
+    monkeypatch.setattr(influence_module, "sample", refit)
+    monkeypatch.setattr(influence_module, "TRUSTED_K", -np.inf)
+    return calls
+
+
+def test_runs_whose_weights_are_not_trusted_are_fitted_again_without_them(chinchilla, refits):
+    out = sb.influence(chinchilla, **TARGET, seed=6, draws=70, progress=False)
+    floor = BESIROGLU_PARAMETERS["L_inf"]
+    assert out["refitted"].all()
+    np.testing.assert_allclose(out["shift"], 0.01 * floor, rtol=0.01)
+    np.testing.assert_allclose(out["shift_sd"], out["shift"] / out.attrs["sd"])
+    assert out["gate_failed"].sum() == 1
+    assert out.loc[chinchilla.runs.table.index[0], "gate_failed"]
+    assert len(refits) == len(chinchilla.runs)
+    for place, (runs, spec, settings) in enumerate(refits):
+        assert list(runs.table.index) == list(chinchilla.runs.table.index.delete(place))
+        assert spec == chinchilla.spec
+        assert settings == {"seed": 6, "draws": 70, "progress": False}
+    text = shifts_table(out)
+    assert text.count("by refit") == len(out)
+    assert text.count("by refit, checks FAILED") == 1
+
+
+def test_without_refits_the_weights_answer_whatever_their_tail(chinchilla, refits):
+    out = sb.influence(chinchilla, **TARGET, refit=False, by="size", progress=False)
+    assert refits == []
+    assert not out["refitted"].any()
+    assert not out["gate_failed"].any()
+    assert shifts_table(out).count("by weights") == len(out)
+
+
+@pytest.mark.parametrize(("size", "k"), [(100, 0.5), (1000, 2 / 3), (2200, 0.7), (100_000, 0.7)])
+def test_fewer_draws_can_be_trusted_up_to_a_smaller_k(size, k):
+    assert trusted_k(size) == pytest.approx(k, abs=1e-3)
+
+
+def test_shifts_are_printed_in_the_unit_of_the_decision(chinchilla):
+    columns = {"shift": [0.01234], "shift_sd": [-0.5], "pareto_k": [0.31]}
+    columns |= {"refitted": [False], "gate_failed": [False]}
+    by_run = pd.DataFrame({"N": [1e9], "D": [2e10], "loss": [2.5]} | columns, index=["a"])
+    by_size = pd.DataFrame({"runs": [4]} | columns, index=[1e9])
+    expected = {
+        ("loss at N = 1B", "nats per token"): "in nats",
+        ("loss at N = 1B", "word error rate"): "in word error rate",
+        ("log N* at 1e23 FLOP", "nats per token"): "in log N",
+    }
+    for (decision, metric), heading in expected.items():
+        for table in (by_run, by_size):
+            table.attrs = {"decision": decision, "metric": metric}
+            head, line = shifts_table(table).splitlines()
+            assert heading in head
+            assert "-0.50" in line
+            assert "+0.0123" in line
+            assert "0.31" in line
+    assert head.split()[:2] == ["N", "runs"]
+    assert line.split()[:2] == ["1B", "4"]
+    head, line = shifts_table(by_run.assign().drop(columns="D")).splitlines()
+    assert head.split()[:3] == ["run", "N", "loss"]
+    assert line.split()[:3] == ["a", "1B", "2.5"]
 
 
 @pytest.mark.slow

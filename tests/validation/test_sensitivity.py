@@ -141,6 +141,44 @@ def test_moves_are_counted_in_half_widths_and_told(planted):
     assert moved.average().weights == dict.fromkeys(moved.fits, 0.25)
 
 
+def test_refits_have_the_seed_of_the_fit_and_the_settings_given(planted, monkeypatch):
+    asked = []
+
+    def none(*arguments):
+        asked.append(arguments)
+        return {}
+
+    monkeypatch.setattr(sensitivity, "_refit", none)
+    moved = sb.sensitivity(planted, N="70B", D="1.4T", draws=70)
+    sb.sensitivity(planted, N="70B", D="1.4T", seed=8, workers=2, progress=False)
+    specs = variants(planted.spec)
+    assert asked == [
+        (planted.runs, specs, 1, None, {"seed": 0, "draws": 70}),
+        (planted.runs, specs, 2, False, {"seed": 8}),
+    ]
+    assert list(moved.fits) == [AS_FITTED]
+
+
+def test_refits_are_made_here_or_by_workers(monkeypatch):
+    """The fits are stood for by what was asked of the sampler."""
+    asked = []
+
+    def make_all(jobs, **options):
+        asked.append(options)
+        return {label: (runs, spec) for label, (runs, spec) in jobs.items()}
+
+    monkeypatch.setattr(sensitivity, "sample", lambda runs, spec, **options: (runs, spec, options))
+    monkeypatch.setattr(sensitivity, "fit_all", make_all)
+    specs = {"a": "first", "b": "second"}
+    here = sensitivity._refit("runs", specs, 1, False, {"seed": 3})
+    options = {"seed": 3, "progress": False}  # progress of the refits is shown, not of each one
+    assert here == {"a": ("runs", "first", options), "b": ("runs", "second", options)}
+    assert asked == []
+    there = sensitivity._refit("runs", specs, 2, True, {"seed": 3})
+    assert there == {"a": ("runs", "first"), "b": ("runs", "second")}
+    assert asked == [{"workers": 2, "progress": True, "seed": 3}]
+
+
 def test_sizes_move_on_their_logs_and_the_default_decision_is_ahead(planted):
     moved = sb.sensitivity(planted)
     rows = moved.table.reset_index()
