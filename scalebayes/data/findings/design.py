@@ -38,6 +38,8 @@ EXPONENTS = (0.34, 0.28)
 """Exponents alpha and beta, of Hoffmann et al. (2022)."""
 NOISE_SCALE = 0.005
 """Noise scale of log loss where no runs of equal inputs show it: half a percent."""
+LEAST_NOISE = 1e-4
+"""Noise scale of log loss at least, where equal runs agree by rounding."""
 ENOUGH = 2.0
 """Factor within which a table should determine the compute-optimal N, at 90%, to be no concern."""
 NINETY = 1.645
@@ -63,7 +65,7 @@ def design_messages(runs: Runs) -> Iterator[Message]:
     if np.ptp(log_N) < SAME_INPUT or np.ptp(log_D) < SAME_INPUT:
         return
     replicates = replicate_scale(runs)
-    sigma = NOISE_SCALE if replicates is None else np.clip(replicates[0], 1e-4, NOISE_SCALE)
+    sigma = NOISE_SCALE if replicates is None else max(replicates[0], LEAST_NOISE)
     factor = optimum_factor(log_N, log_D, sigma)
     needed = needed_spread(log_N, log_D, sigma)
     spread = _spread_at_each_compute(log_N, log_D)
