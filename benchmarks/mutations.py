@@ -39,8 +39,8 @@ RECORD = "SCALEBAYES_MUTATION_LINES"
 """Environment variable with the folder for the lines that tests run."""
 TIMEOUT = 300
 """Seconds after which a change counts as noticed: the tests no longer end."""
-MOST_TESTS = 400
-"""Tests that are run for one change, at most, the first ones of the suite."""
+MOST_TESTS = 150
+"""Tests that are run for one change, at most: first those of the same folder."""
 SKIPPED = ("kernel/c_source.py",)
 """Files whose text is C, which these changes do not reach."""
 
@@ -304,7 +304,9 @@ def run_one(
     change: Change, copy_of: Path, tests_of: dict[str, list[str]], listing: Path | None
 ) -> bool | None:
     """Return whether a change was noticed, None if no test runs its line; print it if not."""
+    folder = change.file.partition("/")[0]
     tests = tests_of.get(f"{change.file}:{change.line}", [])
+    tests = sorted(tests, key=lambda test: not test.startswith(f"tests/{folder}/"))
     outcome = is_noticed(change, copy_of, tests[:MOST_TESTS]) if tests else None
     if outcome is not True:
         kind = "no test runs" if outcome is None else "not noticed"
