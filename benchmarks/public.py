@@ -184,7 +184,7 @@ def _runs(table: pd.DataFrame, name: str) -> sb.Runs:
         found = usual_columns(table.columns, role)
         if found:
             columns[role] = table[found[0]]
-    return sb.read_runs(pd.DataFrame(columns), name=name, strict=False)
+    return sb.read_runs(pd.DataFrame(columns), name=name, strict=False, own_units=True)
 
 
 def _curves(table: pd.DataFrame, stem: str) -> Iterator[Task]:
@@ -209,8 +209,8 @@ def _curves(table: pd.DataFrame, stem: str) -> Iterator[Task]:
             benchmark=str(labels.get("domain", "curves")),
             name=curve,
             training=str(labels.get("model", curve)),
-            train=sb.read_runs(points[is_training], name=curve, strict=False),
-            held_out=sb.read_runs(points[~is_training], name=curve, strict=False),
+            train=sb.read_runs(points[is_training], name=curve, strict=False, own_units=True),
+            held_out=sb.read_runs(points[~is_training], name=curve, strict=False, own_units=True),
         )
 
 
