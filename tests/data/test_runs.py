@@ -154,9 +154,9 @@ def test_a_symbol_beats_the_other_names_but_two_losses_must_be_told_apart():
     assert only_fault(both) == Fault(
         None,
         "loss",
-        "loss and val_loss",
+        "val_loss and loss",
         "one column",
-        "choose loss=loss (--map on the command line)",
+        "choose loss=val_loss (--map on the command line)",
     )
     assert read_runs(both, loss="val_loss").loss.tolist() == [3.5, 3.1, 2.7]
 

@@ -39,6 +39,21 @@ def test_runs_that_did_not_finish_are_named(name):
     assert len(sb.read_wandb(source, state="crashed")) == 1
 
 
+def test_runs_that_are_marked_as_diverged_are_named():
+    source = table(diverged=[False, True, False])
+    assert "row 2 diverged got True allowed: a finished run" in refusal(source)
+    assert len(sb.read_runs(source, strict=False)) == 3
+
+
+def test_names_that_contain_sizes_are_pointed_out():
+    source = table(N=None, model=["Qwen3-0.6B", "Qwen3-1.7B", "Qwen3-8x7B"])
+    assert (
+        "names in model contain sizes: --name-pattern, such as '{N}-*', reads them"
+        in sb.read_runs(source).notes
+    )
+    assert sb.read_runs(source[:2], name_pattern="*-{N}").N.tolist() == [0.6e9, 1.7e9]
+
+
 def test_a_summary_of_the_runs_is_no_run():
     source = table(name=["a", "b", "Average"])
     assert "row 3 (Average) name got Average allowed: a run" in refusal(source)
@@ -73,6 +88,11 @@ def test_tokens_of_other_things_are_not_those_of_the_training(name):
     runs = sb.read_runs(table(**{"D": None, name: [1e9, 2e9, 3e9]}))
     assert "D" not in runs.table
     assert f"no column has D and C; not read: {name}. --map names a column" in runs.notes
+
+
+def test_the_loss_of_the_evaluation_is_advised():
+    source = table(val_loss=[3, 2, 1])
+    assert "choose loss=val_loss" in refusal(source)
 
 
 def test_numbers_that_were_not_read_are_noted_where_an_input_is_missing():

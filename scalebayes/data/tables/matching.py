@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from scalebayes.data.tables.columns import (
@@ -14,16 +15,20 @@ from scalebayes.data.tables.columns import (
     usual_columns,
 )
 from scalebayes.data.tables.names import (
+    EVALUATION,
     ends_in_usual_name,
     has_words,
     names_unit,
     other_losses,
+    words_of,
 )
 from scalebayes.data.tables.raw_tables import Table
 from scalebayes.data.tables.unit_names import not_nats
 from scalebayes.errors import Fault
 from scalebayes.units import parse_quantity
 
+_SIZE = re.compile(r"(?<![\w.])(?:\d+x)?\d+(?:\.\d+)?[MB](?![a-z])", re.IGNORECASE)
+"""A size within a name: 190M in 190M-0.5xC, 8x7B."""
 NO_COLUMN = "none"
 """What is chosen for a role that no column shall have."""
 FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n"}
@@ -104,6 +109,9 @@ def _unread(table: Table, columns: Mapping[str, str]) -> list[str]:
     missing = [size for size in BASIC if size not in columns]
     if len(missing) < 2:
         return []
+    pattern = "" if "N" in columns else _names_with_sizes(table)
+    if pattern:
+        return [f"names in {pattern} contain sizes: --name-pattern, such as '{{N}}-*', reads them"]
     used = set(columns.values())
     others = [name for name in table if str(name) not in used]
     unread = [str(name) for name in others if _vary(table[name])]
@@ -207,6 +215,8 @@ def _candidates(table: Table, names: list[str], role: str) -> list[str]:
         found = [name for name in names if ends_in_usual_name(name, role)]
     if role == "loss" and len(found) == 1:
         found = [*other_losses(found[0], names), *found]
+    if role == "loss":
+        found.sort(key=lambda name: EVALUATION.isdisjoint(words_of(name)))  # the first is advised
     if role in OTHER:
         is_usable = len(found) == 1 and _are_quantities(table[found[0]], role)
         return found if is_usable else []
@@ -243,6 +253,15 @@ def _are_quantities(column: Iterable[object], role: str) -> bool:
     except ValueError:
         return False
     return all(quantity.low <= value <= quantity.high for value in values)
+
+
+def _names_with_sizes(table: Table) -> str:
+    """Return the first column of names whose cells all contain a size; else nothing."""
+    for name in usual_columns([str(each) for each in table], "run"):
+        found = [_SIZE.findall(label(cell)) for cell in table[name]]
+        if all(found) and len({sizes[0] for sizes in found}) > 1:
+            return name
+    return ""
 
 
 def _column_of_sizes(table: Table) -> str:

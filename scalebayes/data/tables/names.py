@@ -22,10 +22,10 @@ OTHER_QUANTITY = {
 EVALUATION = {"val", "valid", "validation", "eval", "evaluation", "test", "heldout"}
 TRAINING = {"train", "training"}
 OTHER_SIZE = EVALUATION | {"warmup", "inference", "serving", "generated", "prompt", "output"}
-OTHER_SIZE |= {"teacher", "draft", "target"}
+OTHER_SIZE |= {"teacher", "draft", "target", "layer"}
 """Words that say that tokens, parameters or compute are not those of the training."""
 OTHER_LOSS = {"pred", "predicted", "prediction", "fit", "fitted", "residual", "gap", "delta"}
-OTHER_LOSS |= {"diff", "difference", "spikes", "baseline", "improvement", "relative"}
+OTHER_LOSS |= {"diff", "difference", "spikes", "baseline", "improvement", "relative", "error"}
 """Words that say that a loss is not that of a run."""
 DATA_NOUNS = {
     *("hours", "images", "examples", "samples", "policies", "points", "rows", "sequences"),

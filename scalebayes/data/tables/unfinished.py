@@ -15,6 +15,9 @@ UNFINISHED = {
     *("preempting", "cancelled", "canceled", "oom", "diverged", "error", "unfinished", "timeout"),
 }
 """States of runs whose loss is not that of a finished training, in lower case."""
+FLAG_NAMES = ("diverged", "crashed", "failed", "hasdiverged", "isdiverged")
+"""Names of columns that mark such runs, letters and digits only."""
+TRUE = {"1", "1.0", "true", "yes", "y"}
 SUMMARIES = {"average", "mean", "median", "total", "sum", "std", "stdev", "min", "max", "avg"}
 """Names of rows that summarise the others, in lower case."""
 NAME_COLUMNS = {"run", "name", "model", "runname", "modelname", "id", "runid"}
@@ -33,21 +36,24 @@ def check_states(table: Table, rows: Sequence[int]) -> Iterator[Fault]:
 
     rows: numbers of the rows that are read, from 1.
     """
-    column = state_column([str(name) for name in table])
-    if column is not None:
-        states = list(table[column])
-        hint = "read_wandb (scalebayes convert --format wandb) leaves such runs out"
-        for row in rows:
-            state = label(states[row - 1])
-            if state.lower() in UNFINISHED:
-                yield Fault(row, column, state, "a finished run", hint)
+    hint = "read_wandb (scalebayes convert --format wandb) leaves such runs out"
     for name in table:
-        if plain_name(str(name)) not in NAME_COLUMNS:
-            continue
-        cells = list(table[name])
-        for row in rows:
-            text = label(cells[row - 1])
-            if text.lower() in SUMMARIES:
-                yield Fault(
-                    row, str(name), text, "a run", "a summary of the others? delete the row"
-                )
+        plain = plain_name(str(name))
+        if plain in STATE_NAMES:
+            yield from _faults(table, name, rows, UNFINISHED, "a finished run", hint)
+        elif plain in FLAG_NAMES:
+            yield from _faults(table, name, rows, TRUE, "a finished run", "delete the row")
+        elif plain in NAME_COLUMNS:
+            hint_of_summary = "a summary of the others? delete the row"
+            yield from _faults(table, name, rows, SUMMARIES, "a run", hint_of_summary)
+
+
+def _faults(
+    table: Table, name: str, rows: Sequence[int], refused: set[str], allowed: str, hint: str
+) -> Iterator[Fault]:
+    """Yield a fault for each row whose cell in a column is refused, in whatever case."""
+    cells = list(table[name])
+    for row in rows:
+        text = label(cells[row - 1])
+        if text.lower() in refused:
+            yield Fault(row, str(name), text, allowed, hint)
