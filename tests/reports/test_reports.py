@@ -27,6 +27,7 @@ from scalebayes.reports.live.page import live_part
 from scalebayes.reports.live.surfaces import Grid
 from scalebayes.reports.references import cite
 from scalebayes.reports.rendering import policy_hash, to_html, to_json, to_markdown
+from scalebayes.reports.sections.making import making_section
 from scalebayes.specs.spec import models_folder
 from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, table_of_moves
 from tests.fixtures import HOSTILE, hostile_fit, report_fit
@@ -216,7 +217,9 @@ def command_of(fit, about):
     """The command that makes a fit again, where its metadata says so."""
     tree = fit.tree.copy()
     tree.attrs = tree.attrs | {METADATA: json.dumps(fit.metadata | about)}
-    return content_of(replace(fit, tree=tree)).sections[-1].listings[0].text.splitlines()[0]
+    made = replace(fit, tree=tree)
+    section = making_section({fit.spec.name: made}, {}, 0.9)
+    return section.listings[0].text.splitlines()[0]
 
 
 def test_the_command_asks_for_what_was_asked_where_a_retry_tripled_the_draws(fit):
@@ -266,7 +269,7 @@ def test_sections_share_predictions_searches_and_summaries(monkeypatch):
 
 def test_a_model_of_ones_own_travels_whole(fit):
     spec = fit.spec.model_copy(update={"name": "mine"})
-    section = content_of(replace(fit, spec=spec)).sections[-1]
+    section = making_section({"mine": replace(fit, spec=spec)}, {}, 0.9)
     text = section.listings[1].text
     assert sb.Spec.model_validate_json(text[text.index("\n{") :]) == spec
 
