@@ -59,6 +59,7 @@ def kinds(folder: Path) -> list[Kind]:
     """Return the classes of inputs. folder: for a small fit that is damaged."""
     saved = sb.save(report_fit(chains=2, draws=30), folder / "fit.nc")
     fit = sb.load(saved)
+    command("summary")(saved)  # which imports libraries for seconds, once
     return [
         Kind("delimited tables", delimited_files(), sb.read_runs),
         Kind("delimited tables (command)", delimited_files(), command("runs")),
