@@ -62,7 +62,7 @@ def checked_probability(value: float) -> float:
     return value
 
 
-RUNS: Any = argument("RUNS", "File (CSV, Parquet ...) or the name of a published table.")
+RUNS: Any = argument("RUNS", "File or folder (CSV, Parquet ...), or the name of a published table.")
 FIT_FILE: Any = argument("FIT", "File written by `scalebayes fit -o`.")
 SEED: Any = option("--seed NUMBER", "Random seed; the same seed gives the same draws.", 0, min=0)
 JSON: Any = option("--json", "Print JSON instead of tables.", False)

@@ -59,7 +59,7 @@ class FileColumns(FileUnits):
 
     columns: Values = option(
         "--map ROLE=COLUMN",
-        "Column that holds N, D, C, loss, group, run, S, U or E; may be repeated.",
+        "Column that holds N, D, C, loss, group, run, S, U or E, or none; may be repeated.",
     )
     own_units: bool = option(
         "--own-units",
