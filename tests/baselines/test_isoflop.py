@@ -357,3 +357,20 @@ def test_points_that_do_not_count_change_nothing():
     intercept, slope = from_optima.power_law(x, y, use)
     for i in range(3):
         assert [slope[i], intercept[i]] == pytest.approx(np.polyfit(x[i, :5], y[i, :5], 1))
+
+
+def test_each_draw_is_fitted_by_itself():
+    rng = np.random.default_rng(0)
+    log_C = np.linspace(40, 50, 9) + rng.uniform(-0.2, 0.2, (3, 9))
+    loss = 2 + np.exp(10 - np.array([[0.2], [0.3], [0.25]]) * log_C) + 0.01 * rng.random((3, 9))
+    use = np.ones_like(loss)
+    together = from_optima.floor_law(log_C, loss, use), from_optima.power_law(log_C, loss, use)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = (
+            from_optima.floor_law(log_C[one], loss[one], use[one]),
+            from_optima.power_law(log_C[one], loss[one], use[one]),
+        )
+        for found, expected in zip(together, alone, strict=True):
+            for values, value in zip(found, expected, strict=True):
+                assert values[row] == pytest.approx(value[0], rel=1e-9)
