@@ -158,7 +158,11 @@ def test_next_runs_shows_the_plan(law):
 
 
 def test_next_runs_for_a_size_shows_where_it_lies(law, figures):
-    where = figures["next runs for a size"].axes[0]
+    where, width = figures["next runs for a size"].axes
+    assert width.get_ylabel() == "Upper over lower bound of N*"
+    assert width.get_ylim()[0] >= 1
+    of_loss = figures["next runs"].axes[1]
+    assert of_loss.get_ylabel() == "Nats per token"
     N, D = drawn(where, "*")[0]
     assert pytest.approx(1e24) == 6 * N * D
     assert pytest.approx(float(np.median(sb.frontier(law, C="1e24")["N"]))) == N

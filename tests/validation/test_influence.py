@@ -13,6 +13,7 @@ import scalebayes as sb
 from scalebayes.posterior import likelihood as likelihood_module
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.posterior.likelihood import make_likelihood, residuals
+from scalebayes.units import format_quantity
 from scalebayes.validation import influence as influence_module
 from scalebayes.validation.influence import smoothed_weights, trusted_k
 from scalebayes.validation.text import shifts_table
@@ -352,7 +353,10 @@ def test_without_refits_the_weights_answer_whatever_their_tail(chinchilla, refit
     assert refits == []
     assert not out["refitted"].any()
     assert not out["gate_failed"].any()
-    assert shifts_table(out).count("by weights") == len(out)
+    text = shifts_table(out)
+    assert text.count("by weights") == len(out)
+    sizes = [format_quantity(float(N)) for N in out.index]
+    assert [line.split()[0] for line in text.splitlines()[-len(out) :]] == sizes
 
 
 @pytest.mark.parametrize(("size", "k"), [(100, 0.5), (1000, 2 / 3), (2200, 0.7), (100_000, 0.7)])
