@@ -196,3 +196,10 @@ def test_warnings_come_before_a_fit_and_once_with_runs(tmp_path):
     assert "ONE_RAY" in fit.stderr
     checked = CliRunner().invoke(app, ["runs", str(path)])
     assert checked.output.count("ONE_RAY") == 1
+
+
+def test_a_group_off_by_no_likely_factor_is_no_slip():
+    table = sweep()
+    is_off = (table["N"] == np.unique(table["N"])[3]).to_numpy()
+    table.loc[is_off, "loss"] *= 1.08
+    assert find_slip(read(table)) is None

@@ -611,6 +611,11 @@ def test_a_near_optimal_range_states_its_probability_and_tolerance(fit):
     by_compute = sb.near_optimum(fit, C=1e22, within=0.25, prob=0.7)
     assert (by_compute.attrs["prob"], by_compute.attrs["within"]) == (0.7, "25% more compute")
     by_loss = sb.near_optimum(fit, C=1e22, nats=0.02)
+    # The probability that the safest size is near optimal: the share of draws that agree on it.
+    safest = float(by_loss["N_safest"][0])
+    lower, upper = by_loss["N_lower"].values[..., 0], by_loss["N_upper"].values[..., 0]
+    agree = np.mean((lower <= safest) & (safest <= upper))
+    assert float(by_loss["chance"][0]) == pytest.approx(agree, abs=0.01)
     assert by_loss.attrs["within"] == "0.02 nats"
     runs = sb.Runs(fit.runs.table, "speech", metric="word error rate")
     speech = fit_of(fit.spec, runs, **draws_around(fit.spec, (CHAINS, 20)))

@@ -614,3 +614,9 @@ def test_chosen_runs_narrow_the_target_as_far_as_expected_and_more_than_a_sweep_
     chosen, sweep = (np.exp(np.log(table[name]).mean()) for name in ("chosen", "sweep"))
     assert chosen == pytest.approx(table["expected"].iloc[0], rel=0.15)
     assert chosen < sweep
+
+
+def test_the_runs_of_a_plan_are_numbered_from_one():
+    table = sb.plan([1e19, 1e21], strict=False).table
+    assert table.index.name == "run"
+    assert list(table.index) == list(range(1, len(table) + 1))
