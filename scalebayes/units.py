@@ -84,6 +84,14 @@ def _short(value: object) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
+def number_or_nan(value: object) -> float:
+    """Return the number that `parse_quantity` reads, NaN where it reads none."""
+    try:
+        return parse_quantity(value)
+    except ValueError:
+        return math.nan
+
+
 def _parse_text(text: str) -> float:
     """Return the number meant by text, or NaN."""
     match = _QUANTITY.fullmatch(text.strip())

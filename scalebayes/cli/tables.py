@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 import scalebayes as sb
 from scalebayes.cli.inputs import parse_roles, parse_scale, say_notes, say_warnings
 from scalebayes.cli.options import Values, option
+from scalebayes.units import number_or_nan
 
 CHECKED_EARLY = 1_000_000
 """Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
@@ -171,8 +173,6 @@ def check_tables(values: Mapping[str, Any]) -> None:
     ScaleBayesError
         When a table does not exist or cannot be used.
     """
-    if "lenient" not in values and "runs" not in values:
-        return
     if values.get("keep_outliers") or values.get("best"):
         return  # not for files: `Reading.read` refuses them
     runs = values.get("runs") or []
@@ -194,16 +194,9 @@ def _reading(values: Mapping[str, Any]) -> Reading:
         given[field.name] = _default(field) if value is None else value
     ratio = given["tokens_per_byte"]
     if isinstance(ratio, str):
-        given["tokens_per_byte"] = parse_ratio(ratio)
+        # Typer reports text that is no number.
+        given["tokens_per_byte"] = None if math.isnan(number_or_nan(ratio)) else float(ratio)
     return Reading(**given)
-
-
-def parse_ratio(text: str) -> float | None:
-    """Return a number, or None if text is none: Typer reports that."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _check_table(path: Path, reading: Reading) -> None:

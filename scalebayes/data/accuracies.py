@@ -17,7 +17,7 @@ from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.sources import FileFormat, Source, open_table, short_name
 from scalebayes.data.tables.unit_names import not_nats
 from scalebayes.errors import Fault, RunsError
-from scalebayes.units import parse_quantity
+from scalebayes.units import number_or_nan
 
 ACCURACY = (
     "accuracy",
@@ -138,7 +138,10 @@ def _losses(
     for column, factor in scale.items():
         if column not in (cells.name, "loss"):
             raise RunsError(f"scale has {column!r}; only the loss, {cells.name!r}, can be scaled")
-        losses = losses * parse_quantity(factor)
+        number = number_or_nan(factor)
+        if not number > 0:
+            raise RunsError(f"a scale is a positive number; got {factor!r} for {column!r}")
+        losses = losses * number
         notes.append(f"loss is {cells.name} times {factor}")
     if UNITS.get(unit, UNITS["nats"]).result != NATS_PER_TOKEN:
         raise RunsError(f"a score depends on a loss in nats per token; {unit} does not become one")
@@ -222,14 +225,7 @@ def _usual_shares(names: list[str], table: str) -> tuple[list[str], bool]:
 
 def _numbers(cells: pd.Series) -> np.ndarray:
     """Return cells as numbers, NaN where a cell holds none."""
-    return np.array([_number(cell) for cell in cells])
-
-
-def _number(cell: object) -> float:
-    try:
-        return parse_quantity(cell)
-    except ValueError:
-        return float("nan")
+    return np.array([number_or_nan(cell) for cell in cells])
 
 
 def _check_losses(cells: pd.Series, losses: np.ndarray) -> list[Fault]:
@@ -255,7 +251,7 @@ def _shares(cells: pd.Series, highest: float) -> np.ndarray:
     have_signs = all(text.endswith("%") for text in texts if label(text))
     if not have_signs:
         return _numbers(cells) / highest
-    return np.array([_number(text.removesuffix("%")) for text in texts]) / 100.0
+    return np.array([number_or_nan(text.removesuffix("%")) for text in texts]) / 100.0
 
 
 def _check_shares(cells: pd.Series, allowed: str, highest: float) -> list[Fault]:

@@ -2,10 +2,11 @@
 
 import gzip
 
+import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.tables import text_files
+from scalebayes.data.tables import sources, text_files
 from scalebayes.errors import RunsError
 
 GERMAN = "params;tokens;val_loss\n70000000;1,4e9;3,412\n160000000;3,2e9;2,98\n1,3e9;2e10;2,5\n"
@@ -80,7 +81,7 @@ def test_the_unicode_text_of_a_spreadsheet_is_read(tmp_path):
 
 
 def test_too_much_text_is_refused_in_bounded_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 2**20)
+    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 1_000_000)
     bomb = tmp_path / "bomb.csv.gz"
     with gzip.open(bomb, "wb") as file:
         file.write(b"N,loss\n" + b"0" * 2**22)
@@ -101,3 +102,21 @@ def test_a_hundred_thousand_columns_take_seconds(tmp_path):
     runs = sb.read_runs(write(tmp_path / "wide.csv", "\n".join(lines)))
     assert runs.N.tolist() == [70e6, 160e6]
     assert list(runs.table) == ["N", "D", "C", "loss"]
+
+
+def test_parquet_and_folders_are_read_in_bounded_memory(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"N": [7e7, 1e8], "loss": [3.4, 3.2], "note": ["x" * 10**6] * 2})
+    path = tmp_path / "bomb.parquet"
+    table.to_parquet(path)
+    assert path.stat().st_size < 200_000  # the repeated text takes hardly any space
+    monkeypatch.setattr(sources, "MOST_CHARACTERS", 10**6)
+    with pytest.raises(RunsError, match="it unpacks to more than 1 MB"):
+        sb.read_runs(path)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        table[["N", "loss"]].to_csv(folder / f"{name}.csv", index=False)
+    monkeypatch.setattr(sources, "MOST_CELLS", 15)
+    with pytest.raises(RunsError, match="many: it has more than 0 million cells"):
+        sb.read_runs(folder)

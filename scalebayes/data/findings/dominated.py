@@ -1,4 +1,7 @@
-"""Pairs of runs of which one has more of every input: under every law it has the lower loss."""
+"""Pairs of runs whose inputs are ordered: one run has at least as much of each input.
+
+Under every law of this package the run with more of the inputs has the lower loss.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ LEVEL = 0.01
 
 @dataclass(frozen=True)
 class Pairs:
-    """Number of pairs in which one run has more of every input, and the share whose loss rises."""
+    """Number of ordered pairs of runs, and the share of them whose loss rises."""
 
     number: int
     rising: float

@@ -25,11 +25,11 @@ from scalebayes.data.tables.matching import match_columns
 from scalebayes.data.tables.names import has_own_unit
 from scalebayes.data.tables.raw_tables import Table
 from scalebayes.data.tables.repeats import check_repeats, listed_rows, repeats
-from scalebayes.data.tables.unfinished import check_states
+from scalebayes.data.tables.unfinished import check_finished
 from scalebayes.data.tables.unit_checks import check_units, compute_ratios
 from scalebayes.data.tables.unit_names import is_per_byte, not_nats
 from scalebayes.errors import Fault, RunsError
-from scalebayes.units import parse_quantity
+from scalebayes.units import number_or_nan
 
 type Values = dict[str, list[Any]]
 """By role: numbers of N, D, C, S, U, E and loss, and names of group, training and run."""
@@ -121,7 +121,7 @@ def check_table(
         )
         repeated, copies = check_repeats(table, given, columns, rows)
         suspicions += repeated
-        suspicions += check_states(table, rows)
+        suspicions += check_finished(table, rows)
         notes += copies
     faults += _check_cells(rows, cells, values, columns, conventions.metric_to_check)
     faults += wrong_units
@@ -151,7 +151,8 @@ def _read_values(
     if "loss" in cells:
         values["loss"] = _read_losses(cells["loss"], columns["loss"], conventions, notes)
     for role, factor in factors.items():
-        values[role] = [_within_range(factor * number) for number in _signed(cells[role])]
+        # The factor comes first: of losses below zero it may be -1.
+        values[role] = [_within_range(factor * number_or_nan(cell)) for cell in cells[role]]
         notes.append(f"{role} is {columns[role]} times {factor:g}")
     return values
 
@@ -192,10 +193,7 @@ def _factors(
             allowed = f"one of {', '.join(role_of)}"
             faults.append(Fault(None, "scale", f"{column!r}, no column that is read", allowed))
             continue
-        try:
-            factor = parse_quantity(given)
-        except ValueError:
-            factor = math.nan
+        factor = number_or_nan(given)
         may_be_negative = role == "loss"  # log likelihoods change their sign
         if math.isnan(factor) or factor == 0 or (factor < 0 and not may_be_negative):
             faults.append(Fault(None, column, f"a scale of {given}", "a positive number"))
@@ -267,22 +265,8 @@ def _read_cells(role: str, cells: list[Any]) -> list[Any]:
 
 
 def _number(cell: object) -> float:
-    try:
-        number = parse_quantity(cell)
-    except ValueError:
-        return math.nan
-    return _within_range(number)
-
-
-def _signed(cells: Sequence[Any]) -> list[float]:
-    """Return cells as numbers, also those below zero, NaN where there is none."""
-    numbers = []
-    for cell in cells:
-        try:
-            numbers.append(parse_quantity(cell))
-        except ValueError:
-            numbers.append(math.nan)
-    return numbers
+    """Return a cell as a number in the range that it may hold, else NaN."""
+    return _within_range(number_or_nan(cell))
 
 
 def _within_range(number: float) -> float:
@@ -449,10 +433,7 @@ def _is_infinite(text: str) -> bool:
 
 
 def _is_negative(cell: object) -> bool:
-    try:
-        return parse_quantity(cell) < 0
-    except ValueError:
-        return False
+    return number_or_nan(cell) < 0
 
 
 def _refusal(

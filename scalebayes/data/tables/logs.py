@@ -23,7 +23,10 @@ BOUNDS = ("__MIN", "__MAX")
 
 
 def is_chart(names: Sequence[str]) -> bool:
-    """Whether columns are those of a chart: a step, and one of every run with the same metric."""
+    """Whether columns are those of a chart.
+
+    A chart has the step in its first column, and one column for each run, all of the same metric.
+    """
     if len(names) < 2 or names[0].strip().lower() not in STEP_NAMES | TIME_NAMES:
         return False
     lines = _lines(names)

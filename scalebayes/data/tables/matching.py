@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,12 +21,11 @@ from scalebayes.data.tables.names import (
     has_words,
     names_unit,
     other_losses,
-    words_of,
 )
 from scalebayes.data.tables.raw_tables import Table
-from scalebayes.data.tables.unit_names import not_nats
+from scalebayes.data.tables.unit_names import not_nats, words_of
 from scalebayes.errors import Fault
-from scalebayes.units import parse_quantity
+from scalebayes.units import number_or_nan
 
 _SIZE = re.compile(r"(?<![\w.])(?:\d+x)?\d+(?:\.\d+)?[MB](?![a-z])", re.IGNORECASE)
 """A size within a name: 190M in 190M-0.5xC, 8x7B."""
@@ -123,11 +123,8 @@ def _unread(table: Table, columns: Mapping[str, str]) -> list[str]:
 
 def _vary(cells: Iterable[object]) -> bool:
     """Whether cells are numbers, and not all the same."""
-    try:
-        values = {parse_quantity(cell) for cell in cells}
-    except ValueError:
-        return False
-    return len(values) > 1
+    values = [number_or_nan(cell) for cell in cells]
+    return not any(map(math.isnan, values)) and len(set(values)) > 1
 
 
 def _chosen_twice(chosen: Mapping[str, str | None]) -> list[Fault]:
@@ -248,11 +245,8 @@ def _are_labels_of(role: str, column: Iterable[object]) -> bool:
 def _are_quantities(column: Iterable[object], role: str) -> bool:
     """Whether every cell is a quantity within the range of a role."""
     quantity = QUANTITIES[role]
-    try:
-        values = [parse_quantity(cell) for cell in column]
-    except ValueError:
-        return False
-    return all(quantity.low <= value <= quantity.high for value in values)
+    # NaN, of a cell that is no quantity, lies in no range.
+    return all(quantity.low <= number_or_nan(cell) <= quantity.high for cell in column)
 
 
 def _names_with_sizes(table: Table) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from scalebayes.data.tables.columns import usual_columns
-from scalebayes.data.tables.unit_names import unit_in_name
+from scalebayes.data.tables.unit_names import unit_in_name, words_of
 
 ROLE_WORDS = {
     "N": {"params", "parameters"},
@@ -38,12 +38,6 @@ _DATA_NAME = re.compile(
     r"|(n|num) train(ing)?|train(ing)? (set )?size"
 )
 """Usual names of columns of data that are not counted in tokens, as words in lower case."""
-
-
-def words_of(name: str) -> list[str]:
-    """Return the words of a name in lower case; capitals inside a name begin a word."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[a-z]+", text.lower())
 
 
 def has_own_unit(column: str) -> bool:

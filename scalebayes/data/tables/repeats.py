@@ -58,7 +58,10 @@ def check_repeats(
 def _rows_of_equal_numbers(
     values: Mapping[str, Sequence[Any]], rows: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Return each row whose values, except its id, are those of an earlier one, with that one."""
+    """Return the rows that repeat the values of an earlier row, each as (row, earlier row).
+
+    Ids are not compared.
+    """
     compared = [found for role, found in values.items() if role != "run"]
     keys = []
     for row, key in zip(rows, zip(*compared, strict=True), strict=True):

@@ -31,44 +31,31 @@ if TYPE_CHECKING:
 type Source = str | os.PathLike[str] | pd.DataFrame | Sequence[str | os.PathLike[str]]
 """A file, a folder, a pattern of paths such as ``logs/*.csv``, several files, or a table."""
 
-RUN_NAMES = ("run", "run id", "run name", "name", "model", "model name", "id")
-"""Columns whose names a pattern is matched with, in a table of one file."""
-
 
 @dataclass(frozen=True)
-class FileFormat:
-    """How a source is written, as `scalebayes.read_runs` takes it."""
+class FileFormat(TextFormat):
+    """How a source is written, as `scalebayes.read_runs` takes it.
 
-    sep: str | None = None
-    decimal: str | None = None
+    Attributes
+    ----------
+    name_pattern
+        Pattern of the names of files or runs that contain values, or None.
+    """
+
     name_pattern: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no text."""
-        for name in ("sep", "decimal", "name_pattern"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise RunsError(f"{name} is text; got {value!r}")
-
-    def text(self) -> TextFormat:
-        """Return the format of a text file.
-
-        Raises
-        ------
-        RunsError
-            If separator or decimal mark is none.
-        """
-        try:
-            return TextFormat(self.sep, self.decimal)
-        except ValueError as error:
-            raise RunsError(str(error)) from error
+        """Refuse a pattern that is no text."""
+        super().__post_init__()
+        if self.name_pattern is not None and not isinstance(self.name_pattern, str):
+            raise RunsError(f"name_pattern is text; got {self.name_pattern!r}")
 
 
 USUAL = FileFormat()
 
 
 def _read_delimited(path: Path, file_format: FileFormat, usual_sep: str) -> RawTable:
-    columns, notes = read_text(path, usual_sep, file_format.text())
+    columns, notes = read_text(path, usual_sep, file_format)
     return RawTable(columns, printable(str(path)), notes)
 
 
@@ -80,7 +67,7 @@ def _read_json(path: Path, _: FileFormat, lines: bool) -> RawTable:
     import pandas as pd
 
     if path.stat().st_size > MOST_CHARACTERS:
-        raise ValueError(f"it has more than {MOST_CHARACTERS // 2**20} MiB; save fewer columns")
+        raise ValueError(f"it has more than {MOST_CHARACTERS // 10**6} MB; save fewer columns")
     text = path.read_text(encoding="utf-8-sig")
     try:
         if lines:
@@ -118,10 +105,15 @@ def _read_parquet(path: Path, _: FileFormat) -> RawTable:
 
     description = parquet.read_metadata(path)
     if description.num_rows * description.num_columns > MOST_CELLS:
-        raise ValueError(
-            f"it has more than {MOST_CELLS // 10**6} million cells; save fewer columns"
-        )
+        raise ValueError(_too_many_cells())
+    groups = (description.row_group(i) for i in range(description.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > MOST_CHARACTERS:
+        raise ValueError(f"it unpacks to more than {MOST_CHARACTERS // 10**6} MB")
     return RawTable(tidy(pd.read_parquet(path), str(path)), printable(str(path)))
+
+
+def _too_many_cells() -> str:
+    return f"it has more than {MOST_CELLS // 10**6} million cells; save fewer columns or rows"
 
 
 READERS: dict[str, Callable[[Path, FileFormat], RawTable]] = {
@@ -215,11 +207,15 @@ def _read_files(files: Sequence[Path], file_format: FileFormat, origin: str) -> 
 
     frames = []
     notes: list[str] = []
+    cells = 0
     for path in files:
         raw = _read_file(path, file_format)
         frame = pd.DataFrame(raw.columns).astype(object)
         frame[FILE] = short_name(path.name)
         frames.append(frame)
+        cells += frame.size
+        if cells > MOST_CELLS:
+            raise RunsError(f"cannot read runs from {origin}: {_too_many_cells()}")
         notes += [note for note in raw.notes if note not in notes]
     table = pd.concat(frames, ignore_index=True)
     notes.append(f"{len(table)} rows of {len(files)} files in {origin}")
@@ -250,10 +246,10 @@ def with_fields(raw: RawTable, pattern: str | None) -> RawTable:
 
 def _names_of_rows(raw: RawTable) -> list[str]:
     """Return the names that a pattern is matched with, one for each row."""
-    columns = {str(name).lower().replace("_", " "): name for name in raw.columns}
-    for usual in (FILE, *RUN_NAMES):
-        if usual in columns:
-            return [str(cell) for cell in raw.columns[columns[usual]]]
+    names = [str(name) for name in raw.columns]
+    of_runs = [FILE] if FILE in names else usual_columns(names, "run")
+    if of_runs:
+        return [str(cell) for cell in raw.columns[of_runs[0]]]
     first_column = next(iter(raw.columns))
     file = short_name(raw.origin) if raw.origin else "runs"
     return [file] * len(raw.columns[first_column])
@@ -291,7 +287,7 @@ def is_text(path: Path) -> bool:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file's name ends as those of tables do."""
+    """Whether the name of a file has an ending of tables, such as .csv."""
     return _ending(path.name) is not None
 
 
@@ -343,7 +339,7 @@ def _read_file(path: Path, file_format: FileFormat) -> RawTable:
         raise RunsError(message)
     if not path.is_file():  # reading a pipe without a writer, or /dev/zero, would never end
         raise RunsError(
-            f"cannot read runs from {path}: it is a device or a pipe; save a file first"
+            f"cannot read runs from {path}: it is a device or a pipe; save its content as a file"
         )
     try:
         return READERS[ending](path, file_format)

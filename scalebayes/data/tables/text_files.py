@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scalebayes.data.tables.raw_tables import check_columns
-from scalebayes.units import parse_quantity
+from scalebayes.errors import RunsError
+from scalebayes.units import number_or_nan
 
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None"}
 MISSING |= {"-", "\N{EN DASH}", "\N{EM DASH}", "TBD", "#DIV/0!", "#VALUE!", "#REF!", "n.a."}
 MISSING |= {"NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 """Text of cells without a value, as pandas and spreadsheets write them."""
-MOST_CHARACTERS = 2**28
-"""Characters of a file that are read, after decompression: a million runs with fifty columns. It
+MOST_CHARACTERS = 250_000_000
+"""Characters of a file that are read, after decompression: a million runs with twenty columns. It
 bounds the memory that a compressed file of a few kilobytes can take."""
 MOST_CELLS = 20_000_000
 """Cells of a table that are read: they take about 70 bytes each."""
@@ -66,10 +67,12 @@ class TextFormat:
     decimal: str | None = None
 
     def __post_init__(self) -> None:
-        if self.sep is not None and len(self.sep) != 1:
-            raise ValueError(f"sep is one character, such as ';'; got {self.sep!r}")
+        """Refuse what separates no cells or decimals."""
+        is_character = isinstance(self.sep, str) and len(self.sep) == 1
+        if self.sep is not None and not is_character:
+            raise RunsError(f"sep is one character, such as ';'; got {self.sep!r}")
         if self.decimal not in (None, *DECIMALS):
-            raise ValueError(f"decimal is '.' or ','; got {self.decimal!r}")
+            raise RunsError(f"decimal is '.' or ','; got {self.decimal!r}")
 
 
 def read_text(path: Path, usual_sep: str, text_format: TextFormat) -> TextTable:
@@ -150,7 +153,7 @@ def _bounded_lines(file: io.TextIOWrapper) -> Iterator[str]:
     while line := file.readline(MOST_CHARACTERS + 1 - characters):
         characters += len(line)
         if characters > MOST_CHARACTERS:
-            size = f"{MOST_CHARACTERS // 2**20} million characters"
+            size = f"{MOST_CHARACTERS // 10**6} million characters"
             raise ValueError(f"it has more than {size}; save fewer columns or rows")
         yield line
 
@@ -196,17 +199,9 @@ def _column_names(header: list[str]) -> list[str]:
     """Return the names in a header line; a column without a name is called as pandas calls it."""
     if not header:
         raise ValueError("No columns to parse from file: it is empty")
-    if len(header) > 1 and all(map(_is_number, header)):
+    if len(header) > 1 and not any(math.isnan(number_or_nan(name)) for name in header):
         raise ValueError("its first line has numbers, not names: add a header such as N,D,loss")
     return [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        parse_quantity(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _fit_to_header(line: list[str], width: int, number: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scalebayes.data.tables.columns import label, plain_name
+from scalebayes.data.tables.columns import label, plain_name, usual_columns
 from scalebayes.data.tables.raw_tables import Table
 from scalebayes.errors import Fault
 
@@ -20,7 +20,6 @@ FLAG_NAMES = ("diverged", "crashed", "failed", "hasdiverged", "isdiverged")
 TRUE = {"1", "1.0", "true", "yes", "y"}
 SUMMARIES = {"average", "mean", "median", "total", "sum", "std", "stdev", "min", "max", "avg"}
 """Names of rows that summarise the others, in lower case."""
-NAME_COLUMNS = {"run", "name", "model", "runname", "modelname", "id", "runid"}
 
 
 def state_column(names: Sequence[str]) -> str | None:
@@ -31,11 +30,12 @@ def state_column(names: Sequence[str]) -> str | None:
     return None
 
 
-def check_states(table: Table, rows: Sequence[int]) -> Iterator[Fault]:
+def check_finished(table: Table, rows: Sequence[int]) -> Iterator[Fault]:
     """Yield a fault for each row of a run that did not finish, and for each summary of others.
 
     rows: numbers of the rows that are read, from 1.
     """
+    of_names = set(usual_columns([str(name) for name in table], "run"))
     hint = "read_wandb (scalebayes convert --format wandb) leaves such runs out"
     for name in table:
         plain = plain_name(str(name))
@@ -43,7 +43,7 @@ def check_states(table: Table, rows: Sequence[int]) -> Iterator[Fault]:
             yield from _faults(table, name, rows, UNFINISHED, "a finished run", hint)
         elif plain in FLAG_NAMES:
             yield from _faults(table, name, rows, TRUE, "a finished run", "delete the row")
-        elif plain in NAME_COLUMNS:
+        elif str(name) in of_names:
             hint_of_summary = "a summary of the others? delete the row"
             yield from _faults(table, name, rows, SUMMARIES, "a run", hint_of_summary)
 

@@ -1,4 +1,4 @@
-"""Checks of units: columns whose values lie where those of another unit would."""
+"""Checks of units: values so far out of their range that the unit must be another one."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,10 +32,9 @@ def check_units(
     own_unit = "D" in columns and has_own_unit(columns["D"])
     faults: list[Fault] = []
     for role in QUANTITIES:
-        has_known_unit = (role != "loss" or metric == NATS_PER_TOKEN) and not (
-            role == "D" and own_unit
-        )
-        if role in columns and has_known_unit:
+        is_other_metric = role == "loss" and metric != NATS_PER_TOKEN
+        is_other_data = role == "D" and own_unit
+        if role in columns and not is_other_metric and not is_other_data:
             hint = _unit_hint(role, columns, values)
             faults += _suspects(values[role], role, columns[role], rows, hint)
     if faults or own_unit:

@@ -151,11 +151,18 @@ def is_per_byte(column: str) -> bool:
     return re.search(f" ({_PER_BYTE}) ", _spaced_words(column)) is not None
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case, and % signs.
+
+    A capital inside a name begins a word: valBpb has the words val and bpb.
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall("[a-z]+|%", text.lower())
+
+
 def _spaced_words(column: str) -> str:
-    """Return the words of a name in lower case, each between blanks."""
-    # Capitals inside a name begin a word: valBpb.
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower()
-    return f" {' '.join(re.findall('[a-z]+|%', text))} "
+    """Return the words of a name, each between blanks."""
+    return f" {' '.join(words_of(column))} "
 
 
 def compute_hint(column: str, ratio: float) -> str:
