@@ -129,6 +129,28 @@ def delimited_files(draw, reader="runs"):
     return ending, draw(damaged(content)) if draw(st.integers(0, 3)) == 0 else content
 
 
+@st.composite
+def sound_files(draw):
+    """Return the numbers of a sound table by column, and the bytes of a file that holds them."""
+    rows = draw(st.integers(2, 12))
+    sizes = st.floats(1e7, 1e11)
+    table = {
+        "N": draw(st.lists(sizes, min_size=rows, max_size=rows)),
+        "D": draw(st.lists(sizes, min_size=rows, max_size=rows)),
+        "loss": draw(st.lists(st.floats(1.5, 7.0), min_size=rows, max_size=rows, unique=True)),
+    }
+    order = draw(st.permutations(list(table)))
+    sep = draw(st.sampled_from([",", ";", "\t", "|"]))
+    quoted = draw(st.booleans())
+    decimal = draw(st.sampled_from([".", ","])) if sep != "," else "."
+    cells = {name: [repr(value).replace(".", decimal) for value in table[name]] for name in order}
+    lines = [order, *zip(*cells.values(), strict=True)]
+    texts = [sep.join(_written(cell, sep, quoted) for cell in line) for line in lines]
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+    return table, end.join(texts).encode(encoding)
+
+
 def _written(cell, sep, quoted):
     """Return a cell as text of a delimited file, with quotation marks where they are due."""
     text = str(cell)

@@ -26,9 +26,9 @@ FAR_OUTSIDE = 0.25
 """Distance outside the range of an input, in decades, above which OUTSIDE is reported."""
 ONE_COMPUTE = 0.05
 """Decades of compute that runs of one sweep may span, by rounding of N and D."""
-NOTHING_KNOWN = 4.0
-"""Distance outside the range of an input, in decades, at which no law was ever checked; an input
-that far outside is rather a slip, such as 15 tokens for 15T."""
+IMPLAUSIBLE = 4.0
+"""Distance outside the range of an input, in decades, from which a slip is likelier than a
+question: 15 tokens for 15T. Forecasts were checked up to `VALIDATED` decades of compute."""
 INTERVAL_LEVELS = [0.05, 0.5, 0.95]
 """Lower end, median and upper end of the 90% intervals that LAWS_DISAGREE compares."""
 REFERENCE_METHODS = ("coupled-drift", "chinchilla")
@@ -41,8 +41,8 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
     Returns
     -------
     tuple of Message
-        NOT_CONVERGED: a fit behind the answer failed its convergence checks. NOTHING_KNOWN_N,
-        NOTHING_KNOWN_D: an input or a compute-optimal size more than four decades outside the runs.
+        NOT_CONVERGED: a fit behind the answer failed its convergence checks. IMPLAUSIBLE_N,
+        IMPLAUSIBLE_D: an input or a compute-optimal size more than four decades outside the runs.
         FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.4 decades
         beyond them. OUTSIDE_N, OUTSIDE_D: no more compute than the runs, but N, D or another input
         outside their range. LAWS_DISAGREE: two models of an average whose 90% intervals do not
@@ -116,8 +116,6 @@ def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:
             f"{furthest:.1f} decades beyond the largest run: not validated. The public tables that "
             f"forecasts were checked on reach no further than {VALIDATED:g} decades"
         )
-        if furthest > NOTHING_KNOWN:
-            text += ", and nothing is known of any model this far beyond others"
         yield Message("NOT_VALIDATED", "warning", text)
     if not np.isfinite(answer["decades_beyond"]).all():
         if any(x in answer.coords and np.isinf(answer[x]).any() for x in INPUTS):
@@ -135,7 +133,7 @@ def _furthest(answer: xr.Dataset) -> float:
 
 
 def _implausible_warnings(answer: xr.Dataset) -> Iterator[Message]:
-    """Yield warnings of inputs and optimal sizes so far outside the runs that nothing is known."""
+    """Yield warnings of inputs and compute-optimal sizes that lie very far outside the runs."""
     ranges = provenance(answer).ranges
     for x in ("N", "D"):
         if x not in answer or x not in ranges:
@@ -150,13 +148,13 @@ def _implausible_warnings(answer: xr.Dataset) -> Iterator[Message]:
         side = "above" if value > ranges[x][1] else "below"
         text = (
             f"{x} = {format_quantity(value)} lies {decades:.1f} decades {side} the runs ({low} to "
-            f"{high}), where nothing is known of any model"
+            f"{high}), where no forecast was ever checked"
         )
         if is_optimum:
             text = f"the compute-optimal {text}: the answer is the form of the law alone"
         elif side == "below":
             text += ": is a suffix missing, such as M, B or T?"
-        yield Message(f"NOTHING_KNOWN_{x}", "warning", text)
+        yield Message(f"IMPLAUSIBLE_{x}", "warning", text)
 
 
 def _furthest_outside(values: np.ndarray, low: float, high: float) -> tuple[float, float] | None:
@@ -166,7 +164,7 @@ def _furthest_outside(values: np.ndarray, low: float, high: float) -> tuple[floa
         return None
     outside = np.maximum(np.log10(finite / high), np.log10(low / finite))
     furthest = int(outside.argmax())
-    if outside[furthest] < NOTHING_KNOWN:
+    if outside[furthest] < IMPLAUSIBLE:
         return None
     return float(finite[furthest]), float(outside[furthest])
 
@@ -181,7 +179,7 @@ def _input_warnings(answer: xr.Dataset, far: Sequence[Message]) -> Iterator[Mess
     measure = "compute" if largest == "C" else "largest input"
     ranges = provenance(answer).ranges
     for x in ("N", "D", "S", "U", "E"):
-        is_far = any(message.code == f"NOTHING_KNOWN_{x}" for message in far)
+        is_far = any(message.code == f"IMPLAUSIBLE_{x}" for message in far)
         if x not in answer.coords or x not in ranges or is_far:
             continue
         low, high = ranges[x]

@@ -853,3 +853,16 @@ def test_tables_print_whole_with_their_kind(fit):
     assert "..." not in text
     assert "eti90_lb" in text
     assert "..." not in str(sb.summary(fit))
+
+
+def test_an_input_far_outside_the_runs_may_lack_a_suffix():
+    fit = make_fit()
+    (text,) = [m.text for m in sb.caveats(sb.predict(fit, N="1B", D=15)) if "IMPLAUSIBLE" in m.code]
+    assert text.startswith("D = 15 lies ")
+    assert text.endswith("is a suffix missing, such as M, B or T?")
+    codes_of = {m.code for m in sb.caveats(sb.predict(fit, N="1B", D=15))}
+    assert "OUTSIDE_D" not in codes_of
+    near = {m.code for m in sb.caveats(sb.predict(fit, N="1B", D="20B"))}
+    assert not any(code.startswith("IMPLAUSIBLE") for code in near)
+    far = {m.code: m.text for m in sb.caveats(sb.frontier(fit, C=1e33))}
+    assert far["IMPLAUSIBLE_N"].startswith("the compute-optimal N = ")

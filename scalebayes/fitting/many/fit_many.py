@@ -273,7 +273,6 @@ def _prepare(jobs: Sequence[Job], folder: Path, replace: bool = False) -> set[st
     missing = [job for job in jobs if job.name not in found]
     if missing:
         _make_folder(folder)
-        _check_writable(folder)
         _check_targets(missing, folder)
     return found
 
@@ -333,15 +332,6 @@ def _check_targets(jobs: Iterable[Job], folder: Path) -> None:
             check_target(path)
         except OSError as error:
             raise FitError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise when no file can be created in a folder, before any time is spent on fits."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise FitError(f"cannot write to the folder {folder}: {error.strerror}") from None
 
 
 def _found(jobs: Iterable[Job], folder: Path, replace: bool) -> set[str]:
