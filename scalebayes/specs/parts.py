@@ -153,7 +153,7 @@ class Check(BaseModel):
     @field_validator("printed")
     @classmethod
     def _is_number(cls, printed: str) -> str:
-        """Check that the digits are those of a finite number."""
+        """Check that `printed` is a finite number."""
         try:
             is_finite = bool(np.isfinite(float(printed)))
         except ValueError:
