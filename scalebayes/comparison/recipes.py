@@ -26,6 +26,7 @@ from scalebayes.fitting.many.fit_many import fit_all
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import combine, with_provenance
+from scalebayes.queries.answers import LONG_NAMES
 from scalebayes.queries.frontier import frontier, loss_at_budget
 from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
@@ -152,10 +153,15 @@ def contrast(
     for name, difference in {"loss": "difference", "law": "law_difference"}.items():
         if name in out:
             out[difference] = out[name] - out[name].sel(arm=base, drop=True)
-            out[difference].attrs["units"] = fits[base].runs.metric
+            words = out[name].attrs["long_name"]
+            out[difference].attrs = {
+                "long_name": f"{words}, minus that of {base}",
+                "units": fits[base].runs.metric,
+            }
     best = out["loss"].argmin("arm")
     is_best = best == xr.DataArray(np.arange(len(fits)), dims="arm")
     out["p_best"] = is_best.mean(("chain", "draw"))
+    out["p_best"].attrs = {"long_name": "probability of the least loss", "units": "share"}
     return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
@@ -223,8 +229,16 @@ def multiplier(
             m,
             {"long_name": "compute the baseline needs, over C"},
         ),
-        "p_saves": (by_arm, (m > 1).mean((0, 1))),
-        "p_never": (by_arm, np.isinf(m).mean((0, 1))),
+        "p_saves": (
+            by_arm,
+            (m > 1).mean((0, 1)),
+            {"long_name": "probability that the arm saves compute", "units": "share"},
+        ),
+        "p_never": (
+            by_arm,
+            np.isinf(m).mean((0, 1)),
+            {"long_name": "probability that the baseline never reaches the loss", "units": "share"},
+        ),
     }
     coords: dict[str, Any] = {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms}
     coords["C"] = ("budget", budgets)
@@ -320,7 +334,7 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
     for name, answer in answers.items():
         part = answer
         if some_have_discrepancy and "law" not in answer:
-            part = answer.assign(law=answer["loss"])
+            part = answer.assign(law=_as_law(answer["loss"]))
         part = part.stack(sample=("chain", "draw"), create_index=False).isel(sample=rows[name])
         of_one_arm = {"chain", "draw", "model", "decades_beyond"} & {*part.coords}
         parts.append(part.drop_vars(of_one_arm).rename(sample="draw"))
@@ -340,6 +354,12 @@ def _paired(answers: Mapping[str, xr.Dataset], seed: int, origins: Mapping[str, 
     )
     out = with_provenance(out, combine(answers))
     return out.expand_dims(chain=[0]).transpose("chain", "draw", "arm", "target")
+
+
+def _as_law(loss: xr.DataArray) -> xr.DataArray:
+    """The loss of an arm without a discrepancy as that of its law, described as such."""
+    words = loss.attrs.get("long_name", "")
+    return loss.assign_attrs(long_name=words.replace(LONG_NAMES["loss"], LONG_NAMES["law"]))
 
 
 def _paired_rows(

@@ -92,6 +92,26 @@ def test_fits_with_the_same_draws_in_the_same_order_are_still_paired_as_independ
     assert float(out["difference"].sel(arm="B").std()) == pytest.approx(0.02 * np.sqrt(2), rel=0.05)
 
 
+@pytest.mark.parametrize(("asked", "where"), [(AT, ""), ({"C": 1e23}, " at the optimum")])
+def test_every_quantity_of_a_contrast_is_described(additive, asked, where):
+    arms = {
+        "plain": additive("A"),
+        "bent": additive("B", model="chinchilla-discrepancy", shift=0.1),
+    }
+    out = sb.contrast(arms, **asked)
+    words = {name: values.attrs["long_name"] for name, values in out.data_vars.items()}
+    assert words == {
+        "loss": f"loss of the curve{where}",
+        "law": f"loss of the law alone{where}",
+        "difference": f"loss of the curve{where}, minus that of plain",
+        "law_difference": f"loss of the law alone{where}, minus that of plain",
+        "p_best": "probability of the least loss",
+    }
+    units = {name: values.attrs["units"] for name, values in out.data_vars.items()}
+    assert units.pop("p_best") == "share"
+    assert set(units.values()) == {"nats per token"}
+
+
 def test_one_arm_shows_the_draws_that_predict_and_frontier_give(additive):
     arms = {
         "A": additive("A"),

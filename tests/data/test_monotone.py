@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.findings.monotone import rises
+from scalebayes.data.findings.monotone import Line, _second_differences, rises
 from tests.fixtures import besiroglu_loss, cross
 
 CASES = (
@@ -68,6 +68,16 @@ def test_repeated_runs_show_a_rise_that_single_ones_do_not():
     runs = pd.DataFrame({"N": sizes, "loss": noisy})
     assert [rise.x for rise in rises(sb.read_runs(runs, name="seeds", strict=False))] == ["N"]
     assert rises(sb.read_runs(runs[::8], name="one seed", strict=False)) == ()
+
+
+def test_distances_of_neighbours_have_the_variance_of_one_row_whatever_their_counts():
+    counts = [1, 9, 1, 16, 4, 1, 25, 2]
+    log_x = np.repeat(np.cumsum([0.0, 1.0, 0.5, 2.0, 1.0, 0.3, 1.0, 0.7]), counts)
+    starts = np.cumsum([0, *counts[:-1]])
+    line = Line(np.arange(len(log_x)), starts)
+    straight_with_noise = -0.3 * log_x + np.random.default_rng(0).normal(size=(4000, len(log_x)))
+    distances = _second_differences(line, log_x, straight_with_noise)
+    np.testing.assert_allclose(distances.std(axis=0), 1.0, atol=0.05)  # standard error .011
 
 
 def test_one_outlier_is_no_rise():

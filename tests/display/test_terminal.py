@@ -1,12 +1,14 @@
 """Tables and sentences for a terminal: nothing wider than it, and nothing lost by that."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
 import scalebayes as sb
 from scalebayes.display.terminal import paragraph
 from scalebayes.posterior.provenance import Provenance, with_provenance
-from scalebayes.summaries.text import WIDTH, align, beyond, cell, draws_table
+from scalebayes.summaries.text import WIDTH, align, beyond, cell, draws_table, summary_table
+from tests.fixtures import report_fit
 
 
 def test_a_table_that_fits_keeps_its_headings_on_one_line():
@@ -47,6 +49,14 @@ def test_a_wide_table_goes_on_below_behind_its_keys_and_loses_nothing():
 
 def test_one_cell_wider_than_the_screen_is_printed_whole():
     assert "x" * 200 in align([{"a": "1", "b": "x" * 200, "c": "3"}])
+
+
+@pytest.mark.parametrize(("model", "starred"), [("kaplan", True), ("chinchilla", False)])
+def test_a_star_marks_published_values_that_do_not_count_total_parameters(model, starred):
+    text = summary_table(report_fit(model))
+    note = "  * Kaplan et al. 2020: non-embedding parameters"
+    assert (note in text.splitlines()) == starred
+    assert ("*" in text) == starred
 
 
 def test_sentences_are_folded_at_words():

@@ -9,6 +9,7 @@ import shlex
 import sys
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from typer.testing import CliRunner
 import scalebayes as sb
 from scalebayes import reports
 from scalebayes.cli import app
+from scalebayes.cli.reports import _load_subject
+from scalebayes.comparison import compare
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.reports import contract
@@ -639,6 +642,17 @@ def test_the_command_says_what_is_wrong(saved, words, code, told):
     assert result.exit_code == code
     assert told in result.stderr
     assert not list(saved.glob("report.*"))
+
+
+def test_the_command_compares_without_fitting_again(saved, fit, monkeypatch):
+    monkeypatch.setattr(compare, "MOST_REFITS", len(fit.runs))
+    table = fit.runs.table.copy()
+    table.iloc[0, table.columns.get_loc("loss")] *= 1.6
+    far = replace(fit.runs, table=table)
+    for model in ("chinchilla", "kaplan"):
+        sb.save(report_fit(model, far), f"{model}-far.nc")
+    subject = _load_subject([Path("chinchilla-far.nc"), Path("kaplan-far.nc")])
+    assert "compare(..., reloo=True) fits again without each" in subject.notes[0]
 
 
 def test_the_command_ends_with_the_code_of_a_failed_gate(saved):
