@@ -105,7 +105,7 @@ def _draw_method(axes: Axes, i: int, label: str, rows: Sequence[pd.Series], shif
     share = np.array([row["cover90"] for row in rows])
     ends = np.array([[row.get("cover90_low"), row.get("cover90_high")] for row in rows], float)
     bars = np.nan_to_num(np.abs(ends.T - share))
-    axes.errorbar(x, share, yerr=bars, label=label, mfc=colour, zorder=3, **style)
+    axes.errorbar(x, share, yerr=bars, label=label, zorder=3, **style)
     share = np.array([row["cover50"] for row in rows])
     axes.errorbar(x, share, mfc="white", zorder=3, **style)
 

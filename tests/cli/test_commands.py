@@ -52,6 +52,56 @@ def saved(tmp_path_factory, fitted):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "workers"),
+    [
+        ((), 1),
+        (("--workers", "2"), 2),
+        (("--scheduler", "tcp://host:8786"), "tcp://host:8786"),
+    ],
+)
+def test_many_fits_go_to_local_workers_or_to_a_scheduler(monkeypatch, tmp_path, words, workers):
+    asked = []
+
+    def fit_many(jobs, folder, **options):
+        asked.append(options["workers"])
+        raise sb.FitError("nothing is fitted here")
+
+    monkeypatch.setattr(sb, "fit_many", fit_many)
+    result = run("fit-many", "pile2023", "-o", tmp_path, *words, code=1)
+    assert "nothing is fitted here" in result.stderr
+    assert asked == [workers]
+
+
+def test_local_workers_and_a_scheduler_exclude_each_other(tmp_path):
+    words = ("--workers", "2", "--scheduler", "tcp://host:8786")
+    result = run("fit-many", "pile2023", "-o", tmp_path, *words, code=2)
+    assert "give one: a scheduler has its own workers" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--accuracy", "arc", "--accuracy", "piqa"), [0.4, 0.5]),
+        (("--error", "wrong"), [0.9, 0.8]),
+        (("--accuracy", "points", "--percent"), [0.7, 0.6]),
+    ],
+)
+def test_scores_are_read_from_the_columns_that_are_named(monkeypatch, tmp_path, words, expected):
+    columns = ["nll,arc,piqa,wrong,points", "3.0,0.3,0.5,0.1,70", "2.0,0.4,0.6,0.2,60"]
+    (tmp_path / "scores.csv").write_text("\n".join(columns))
+    tables = []
+
+    def fit(table, model, seed):
+        tables.append(table)
+        raise sb.FitError("nothing is fitted here")
+
+    monkeypatch.setattr(sb, "fit", fit)
+    run("fit-scores", tmp_path / "scores.csv", "--loss", "nll", *words, code=1)
+    assert tables[0].table["accuracy"].tolist() == pytest.approx(expected)
+    assert tables[0].table["loss"].tolist() == [3.0, 2.0]
+
+
 def test_a_fallback_is_one_note_on_stderr(capsys):
     with one_message():
         for text in ("slower, because a", "slower, because a", "slower, because b"):

@@ -268,6 +268,14 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
     assert falls.all() == ("L_inf" in p)
 
 
+def test_a_model_that_stops_above_convergence_is_that_of_the_frontier_at_the_cost(made):
+    fit = made("chinchilla")
+    served = sb.Cost("training and 2T tokens served", lambda N, D: 6 * N * D + 2 * N * 2e12)
+    out, best = (ask(fit, C=1e22, cost=served) for ask in (sb.above_converged, sb.frontier))
+    np.testing.assert_array_equal(out["N"], best["N"])
+    assert (out["above_converged"] < sb.above_converged(fit, C=1e22)["above_converged"]).all()
+
+
 def test_kaplans_rule_of_ten_percent_belongs_to_his_law_of_steps():
     """1.059 by L(N, D), 1.10 by L(N, S), a law of N and steps; both by brute force."""
     N = np.geomspace(1e7, 1e13, 200_001)

@@ -295,11 +295,26 @@ def test_the_panel_finds_the_optimum_of_the_frontier(bent):
     assert page._error(packed, shifted, ahead.kept, 0.9) == pytest.approx(1 - 1 / 1.1, abs=0.01)
 
 
-@pytest.mark.parametrize(("enough", "rank"), [(0.01, 12), (0.0, 80)])
-def test_the_fewest_components_that_are_close_enough_are_taken(monkeypatch, plain, enough, rank):
-    monkeypatch.setattr(page, "ENOUGH", enough)
-    packed = page._surfaces(plain, page._look_ahead(plain), 0.9)
-    assert len(packed.scales) == rank
+def test_the_fewest_components_that_are_close_enough_are_taken(monkeypatch, plain):
+    ranks = (1, 2, 3, 4, 6, 8, 12)
+    monkeypatch.setattr(page, "RANKS", ranks)
+    ahead = page._look_ahead(plain)
+    packed = page._surfaces(plain, ahead, 0.9)
+    taken = len(packed.scales)
+    assert page._error(packed, ahead, ahead.kept, 0.9) <= page.ENOUGH
+    draws, found = page._components(plain, ahead, packed.grid.density)
+    fewer = surfaces.pack(draws, found, ranks[ranks.index(taken) - 1])
+    assert page._error(fewer, ahead, ahead.kept, 0.9) > page.ENOUGH
+
+
+def test_the_grid_is_denser_only_where_more_components_do_not_help(monkeypatch, plain):
+    monkeypatch.setattr(page, "ENOUGH", 0.0)
+    ahead = page._look_ahead(plain)
+    densities = {}
+    for ranks in ((1, 2), (16, 20)):
+        monkeypatch.setattr(page, "RANKS", ranks)
+        densities[ranks] = page._surfaces(plain, ahead, 0.9).grid.density
+    assert densities == {(1, 2): 1.0, (16, 20): page.DENSITIES[-1]}
 
 
 def test_the_sliders_begin_at_the_optimum_of_ten_times_the_largest_run(bent, live):

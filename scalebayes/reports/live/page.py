@@ -26,6 +26,8 @@ from scalebayes.reports.live.surfaces import (
     AMONG,
     BEND,
     BEYOND,
+    Components,
+    Draws,
     Grid,
     Surfaces,
     components,
@@ -46,11 +48,17 @@ MARGIN = 0.4
 """Decades of N and D around the optimal ones that the panel covers."""
 NEARBY = 0.2
 """Decades around the runs within which the draws bend as much as among them."""
-RANKS = (12, 24, 48, 80)
-"""Numbers of components that are tried, fewest first."""
+DENSITIES = (1.0, 1.5, 2.0)
+"""Densities of the grid that are tried, sparsest first."""
+RANKS = (12, 24, 48, 80, 120)
+"""Numbers of components that are tried."""
 ENOUGH = 0.005
-"""Relative difference of N* at which no more components are taken."""
-TOLERANCE = 0.01
+"""Relative difference of N* at which neither more nodes nor more components are taken."""
+HELPS = 1.1
+"""Factor by which more components must reduce the difference of N*, or the grid becomes denser."""
+HARMLESS = 1.25
+"""Factor by which the difference of N* may grow when components are left out."""
+TOLERANCE = 0.05
 """Relative difference of N* above which the panel is omitted."""
 CENTRAL = (0.002, 0.998)
 """Quantiles of the optimal N and D that the grid contains."""
@@ -140,19 +148,42 @@ def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarr
 
 
 def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Surfaces:
-    """Return the draws in the fewest components that agree with them closely enough."""
+    """Return the draws in as few numbers as agree closely with the package, or as closely as any.
+
+    The grid becomes denser while more components do not help. Then components are left out while
+    that does no harm.
+    """
+
+    def tried(rank: int) -> tuple[Surfaces, float]:
+        surfaces = pack(draws, found, rank)
+        return surfaces, _error(surfaces, ahead, ahead.kept, ci_prob)
+
+    for density in DENSITIES:
+        draws, found = _components(whole, ahead, density)
+        ranks = sorted({min(rank, len(found.surfaces)) for rank in RANKS})
+        surfaces, error = tried(ranks[-1])
+        if error <= ENOUGH or len(ranks) == 1:
+            break
+        _, error_of_fewer = tried(ranks[-2])
+        if error_of_fewer > HELPS * error:
+            break
+    for rank in ranks[:-1]:
+        fewer, error_of_fewer = tried(rank)
+        if error_of_fewer <= max(ENOUGH, HARMLESS * error):
+            return fewer
+    return surfaces
+
+
+def _components(whole: Fit | Average, ahead: Ahead, density: float) -> tuple[Draws, Components]:
+    """Return the draws on a grid over the panel's rectangle, and their components."""
     low, high = _rectangle(whole, ahead)
     of_runs = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)])
-    grid = Grid.over(low, high, of_runs + np.array([-NEARBY, NEARBY]))
+    around_runs = of_runs + np.array([-NEARBY, NEARBY])
+    grid = Grid.over(low, high, around_runs, density)
     draws = draws_on(whole, grid, ahead.kept)
     smallest, largest = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
     weights = weights_around(grid, ahead.log_C, smallest, largest)
-    found = components(draws, weights, RANKS[-1])
-    for rank in RANKS[:-1]:
-        surfaces = pack(draws, found, rank)
-        if _error(surfaces, ahead, ahead.kept, ci_prob) <= ENOUGH:
-            return surfaces
-    return pack(draws, found, RANKS[-1])
+    return draws, components(draws, weights, RANKS[-1])
 
 
 def _error(surfaces: Surfaces, ahead: Ahead, compared: np.ndarray | slice, ci_prob: float) -> float:
@@ -196,7 +227,7 @@ def _settings(
         "first": grid.first,
         "sizes": grid.sizes,
         "among": grid.among,
-        "nodes": [AMONG, BEYOND, BEND],
+        "nodes": [grid.density * AMONG, grid.density * BEYOND, BEND],
         "N": [float(low[0]), float(high[0])],
         "D": [float(low[1]), float(high[1])],
         "C": [float(ahead.log_C[0]), float(ahead.log_C[-1])],

@@ -23,9 +23,9 @@ from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.curves import curve_of
 
 AMONG = 10.0
-"""Nodes a decade among the runs, where the draws bend most."""
+"""Nodes a decade among the runs, where the draws bend most, on a grid of density 1."""
 BEYOND = 4.0
-"""Nodes a decade beyond the runs."""
+"""Nodes a decade beyond the runs, on a grid of density 1."""
 BEND = 0.15
 """Decades over which the density of the nodes changes from one to the other."""
 BORDER = 4
@@ -36,12 +36,14 @@ NEAR = 0.08
 """Decades from the optimal sizes at which a node has a quarter of the full weight."""
 FAINTEST = 0.02
 """Least weight of a node, so that the surfaces stay close to the draws everywhere."""
-SAMPLE = 2000
+SAMPLE = 1000
 """Draws from which the components are found."""
 NARROW = 0.03
 """Components that move log loss by less than this are stored in one byte a draw, others in two."""
 ONE_BYTE, TWO_BYTES = 127.0, 32767.0
 """Largest whole numbers of one and of two bytes, with a sign."""
+RELATIVE_SQUARE = 1e-13
+"""Least variance of a component over that of the first: a few hundred times the rounding."""
 SMALLEST = 1e-300
 """Least size of a component, so that an empty one is not divided by zero."""
 ROUNDING = 1e-9
@@ -62,14 +64,19 @@ class Grid:
         Value of `_count` at the first node of either axis.
     sizes
         Number of nodes along either axis.
+    density
+        Nodes a decade, as a multiple of `AMONG` and `BEYOND`.
     """
 
     among: tuple[tuple[float, float], tuple[float, float]]
     first: tuple[float, float]
     sizes: tuple[int, int]
+    density: float = 1.0
 
     @classmethod
-    def over(cls, low: np.ndarray, high: np.ndarray, among: np.ndarray) -> Grid:
+    def over(
+        cls, low: np.ndarray, high: np.ndarray, among: np.ndarray, density: float = 1.0
+    ) -> Grid:
         """Return a grid over a rectangle of (log10 N, log10 D), with its border.
 
         Parameters
@@ -78,16 +85,18 @@ class Grid:
             Corners of the rectangle, (2,) each.
         among
             Least and largest log10 of N and of D among the runs, (2, 2).
+        density
+            Nodes a decade, as a multiple of `AMONG` and `BEYOND`.
         """
         spans, first, sizes = [], [], []
         for axis in range(2):
             span = (float(among[axis][0]), float(among[axis][1]))
-            start = _count(low[axis], *span)
-            end = _count(high[axis], *span)
+            start = density * _count(low[axis], *span)
+            end = density * _count(high[axis], *span)
             spans.append(span)
             first.append(float(start) - BORDER)
             sizes.append(int(np.ceil(end - start)) + 1 + 2 * BORDER)
-        return cls((spans[0], spans[1]), (first[0], first[1]), (sizes[0], sizes[1]))
+        return cls((spans[0], spans[1]), (first[0], first[1]), (sizes[0], sizes[1]), density)
 
     @property
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +105,7 @@ class Grid:
 
         axes = []
         for span, first, size in zip(self.among, self.first, self.sizes, strict=True):
-            counts = first + np.arange(size)
+            counts = (first + np.arange(size)) / self.density
             arguments = (counts, *span)
             root = elementwise.find_root(_count_above, (-100.0, 100.0), args=arguments)
             axes.append(root.x)
@@ -105,9 +114,10 @@ class Grid:
 
     def places(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
         """Return places in units of nodes from the first, (2, places)."""
-        counts_N = _count(np.asarray(log_N), *self.among[0]) - self.first[0]
-        counts_D = _count(np.asarray(log_D), *self.among[1]) - self.first[1]
-        return np.stack([counts_N, counts_D])
+        counts_N = _count(np.asarray(log_N), *self.among[0])
+        counts_D = _count(np.asarray(log_D), *self.among[1])
+        counts = self.density * np.stack([counts_N, counts_D])
+        return counts - np.array(self.first)[:, None]
 
     def inside(self, log_N: np.ndarray, log_D: np.ndarray) -> np.ndarray:
         """Return whether places lie within the border, (places,)."""
@@ -119,7 +129,7 @@ class Grid:
 
 
 def _count(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return the number of nodes up to x along an axis.
+    """Return the number of nodes up to x along an axis of a grid of density 1.
 
     There are `BEYOND` nodes a decade, and `AMONG` between low and high, with smooth bends.
     """
@@ -326,13 +336,22 @@ class Components:
 
 
 def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
-    """Return the first components of the draws, by least squares weighted over the nodes."""
+    """Return the first components of the draws, by least squares weighted over the nodes.
+
+    There are fewer than asked for where the others would be rounding errors.
+    """
+    from scipy.linalg import eigh
+
     mean = draws.log_loss.mean(axis=0)
     weighted = (draws.log_loss - mean) * weights
     size = min(len(weighted), SAMPLE)
     sample = weighted[np.linspace(0, len(weighted) - 1, size).round().astype(int)]
-    _, _, axes = np.linalg.svd(sample, full_matrices=False)
-    axes = axes[:most]
+    # The squares of the first singular values, in increasing order. A decomposition of the sample
+    # itself would give all of them, and take ten times as long.
+    squares, vectors = eigh(sample @ sample.T, subset_by_index=(max(size - most, 0), size - 1))
+    is_signal = squares > RELATIVE_SQUARE * squares[-1]
+    singular = np.sqrt(squares[is_signal])[::-1]
+    axes = (vectors[:, is_signal][:, ::-1] / singular).T @ sample
     return Components(mean, axes / weights, weighted @ axes.T)
 
 
