@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 import scalebayes as sb
 from scalebayes.cli.inputs import parse_roles, parse_scale, say_notes, say_warnings
 from scalebayes.cli.options import Values, option
-from scalebayes.units import number_or_nan
 
 CHECKED_EARLY = 1_000_000
 """Size in bytes up to which a table is checked before pandas is imported, which takes longer."""
@@ -175,10 +173,14 @@ def check_tables(values: Mapping[str, Any]) -> None:
     """
     if values.get("keep_outliers") or values.get("best"):
         return  # not for files: `Reading.read` refuses them
+    try:
+        reading = _reading(values)
+    except ValueError:
+        return  # Typer reports an option that is no number
     runs = values.get("runs") or []
     for path in map(Path, [runs] if isinstance(runs, str) else runs):
         if path.suffix:
-            _check_table(path, _reading(values))
+            _check_table(path, reading)
 
 
 def _default(field: Any) -> Any:
@@ -192,10 +194,8 @@ def _reading(values: Mapping[str, Any]) -> Reading:
     for field in dataclasses.fields(Reading):
         value = values.get(field.name)
         given[field.name] = _default(field) if value is None else value
-    ratio = given["tokens_per_byte"]
-    if isinstance(ratio, str):
-        # Typer reports text that is no number.
-        given["tokens_per_byte"] = None if math.isnan(number_or_nan(ratio)) else float(ratio)
+    if given["tokens_per_byte"] is not None:
+        given["tokens_per_byte"] = float(given["tokens_per_byte"])
     return Reading(**given)
 
 

@@ -21,7 +21,6 @@ from scalebayes.plots.labels import label_points
 from scalebayes.plots.style import (
     BLUE,
     FAINT,
-    HALO,
     INK,
     ORANGE,
     QUIET,
@@ -171,9 +170,7 @@ def _draw_excess_loss(
     band = interval_band(excess, "nats_lost", ci_prob)
     draw_band(axes, N, band, LineStyle(colour, "-"), alpha=0.22)
     end = (N[-1], band.median[-1])
-    annotate_beside(
-        axes, label, end, (4, 0), size=SIZE, color=colour, va="center", path_effects=HALO
-    )
+    annotate_beside(axes, label, end, (4, 0), size=SIZE, color=colour, va="center")
 
 
 def _draw_probability(

@@ -240,8 +240,12 @@ def annotate_beside(
     color: Colour = QUIET,
     **style: Any,
 ) -> None:
-    """Write text at a point of these coordinates, shifted by (right, up) in points."""
-    axes.annotate(text, at, shift, coordinates, "offset points", size=size, color=color, **style)
+    """Write text at a point of these coordinates, shifted by (right, up) in points.
+
+    A halo keeps it legible over lines and bands.
+    """
+    style = {"size": size, "color": color, "path_effects": HALO} | style
+    axes.annotate(text, at, shift, coordinates, "offset points", **style)
 
 
 def data_source(fits: Iterable[Fit | Average]) -> str:

@@ -102,6 +102,22 @@ def test_scores_are_read_from_the_columns_that_are_named(monkeypatch, tmp_path, 
     assert tables[0].table["loss"].tolist() == [3.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "code", "said"),
+    [
+        ("0.25", 0, "over tokens per byte (0.25)"),
+        ("four", 2, "Invalid value for '--tokens-per-byte'"),
+        ("1K", 2, "Invalid value for '--tokens-per-byte'"),
+    ],
+)
+def test_tokens_per_byte_are_read_before_and_by_typer(tmp_path, ratio, code, said):
+    rows = ["N,D,loss", "1e8,1e9,1.1", "2e8,4e9,1.0", "3e8,3e9,.98", "4e8,2e10,.9", "1e9,2e9,.97"]
+    (tmp_path / "bytes.csv").write_text("\n".join(rows))
+    words = ("--loss-unit", "bits_per_byte", "--tokens-per-byte", ratio)
+    result = run("runs", tmp_path / "bytes.csv", *words, code=code)
+    assert said in result.output
+
+
 def test_a_fallback_is_one_note_on_stderr(capsys):
     with one_message():
         for text in ("slower, because a", "slower, because a", "slower, because b"):

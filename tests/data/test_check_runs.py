@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 import scalebayes as sb
@@ -115,6 +116,34 @@ def test_the_numbers_of_a_design_are_those_of_its_information(decades, noise):
         assert "D/N does not vary:" in text
     needed = needed_spread(log_N, log_D, sigma)
     assert f"whose D/N varies by a factor of {10**needed:.2g} at each compute" in text
+
+
+def test_the_factor_of_an_optimum_is_that_of_numerical_derivatives():
+    """Of the posterior of log (E, A, B, alpha, beta) with unit priors, by finite differences."""
+    rng = np.random.default_rng(0)
+    n, d = rng.normal(size=(2, 12))
+    n, d = n - n.mean(), d - d.mean()
+    alpha, beta = 0.34, 0.28
+    at = np.log([0.6, 0.2, 0.2, alpha, beta])
+    most = (n + d).max()
+
+    def log_loss(log_parameters):
+        floor, a, b, slope, other = np.exp(log_parameters)
+        return np.log(floor + a * np.exp(-slope * n) + b * np.exp(-other * d))
+
+    def log_optimum(log_parameters):
+        _, a, b, slope, other = np.exp(log_parameters)
+        return (np.log(slope * a / (other * b)) + other * most) / (slope + other)
+
+    def derivative(function):
+        steps = 1e-5 * np.eye(5)
+        return np.array([(function(at + h) - function(at - h)) / 2e-5 for h in steps])
+
+    jacobian, slope = derivative(log_loss), derivative(log_optimum)
+    precision = jacobian @ jacobian.T / 0.01**2 + np.eye(5)
+    sd = np.sqrt(slope @ np.linalg.solve(precision, slope))
+    expected = np.exp(stats.norm.ppf(0.95) * sd)
+    assert optimum_factor(5 + n, 7 + d, 0.01) == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_table_whose_ratios_differ_lies_on_no_ray():

@@ -56,6 +56,19 @@ def log_loss(fit, N, D):
 # Paths.
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (-9.0, 3.0)])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 3.5])
+def test_knots_are_the_fewest_that_span_the_table_and_the_spare_are_shared(low, high, scale):
+    low, high = low * scale, high * scale
+    knots = Knots.around(np.array([low, 0.0, high]))
+    needed = int(np.ceil(high / STEP_LOG)) - int(np.floor(low / STEP_LOG)) + 1
+    assert len(knots) == min(each for each in drifting.KNOT_COUNTS if each >= needed)
+    below = int(np.floor(low / STEP_LOG)) - knots.first
+    above = knots.last - int(np.ceil(high / STEP_LOG))
+    assert above - below in (0, 1)
+    assert below >= 0
+
+
 def test_weights_integrate_exp_g_between_and_beyond_the_knots():
     knots = Knots(-3, 4)
     rng = np.random.default_rng(1)

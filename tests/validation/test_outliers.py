@@ -54,6 +54,9 @@ def test_tail_probabilities_are_scipys(all_runs, noise):
             min(1.0, 245 * plain), rel=1e-9, abs=1e-300
         )
     assert out["tail"].is_monotonic_increasing
+    inputs = ["N", "D", "C", "loss"]
+    assert [name for name in out if name in all_runs.table] == inputs
+    pd.testing.assert_frame_equal(out[inputs].sort_index(), all_runs.table[inputs].sort_index())
 
 
 @pytest.mark.parametrize("noise", ["student_t", "normal"])
