@@ -2,8 +2,9 @@
 
 A change is planted at random in the package: a comparison turned round, ``and`` for ``or``, plus
 for minus, a keyword argument left out, an index moved, the two ends of a conditional expression
-exchanged. The quick tests (``-m "not slow and not standard"``) that run the changed line are run,
-in a copy of the repository, until one fails. Run with ``python benchmarks/mutations.py``:
+exchanged. In a copy of the repository, ruff checks the changed file (an option that nothing uses is
+found so), and the quick tests (``-m "not slow and not standard"``) that run the changed line are
+run until one fails; then those of the whole folder. Run with ``python benchmarks/mutations.py``:
 
     --count 150      changes to plant
     --seed 14        seed of the sample
@@ -41,6 +42,8 @@ TIMEOUT = 300
 """Seconds after which a change counts as noticed: the tests no longer end."""
 MOST_TESTS = 150
 """Tests that are run for one change, at most: first those of the same folder."""
+NO_TESTS = 5
+"""Exit code of pytest where no test was run."""
 SKIPPED = ("kernel/c_source.py",)
 """Files whose text is C, which these changes do not reach."""
 
@@ -259,8 +262,8 @@ def _pytest(
     return done.returncode
 
 
-def is_noticed(change: Change, copy_of: Path, tests: list[str]) -> bool:
-    """Whether one of the tests fails once a change is planted."""
+def noticed_by(change: Change, copy_of: Path, tests: list[str]) -> str:
+    """Return what fails once a change is planted: "ruff", "tests" or nothing, ""."""
     path = copy_of / "scalebayes" / change.file
     content = path.read_bytes()
     planted = content[: change.start] + change.after.encode() + content[change.end :]
@@ -268,7 +271,17 @@ def is_noticed(change: Change, copy_of: Path, tests: list[str]) -> bool:
     listed.write_text("\n".join(tests))
     path.write_bytes(planted)
     try:
-        return _pytest(copy_of, [f"@{listed}"], {}, TIMEOUT) != 0
+        ruff = [sys.executable, "-m", "ruff", "check", "--quiet", "--no-cache", str(path)]
+        if subprocess.run(ruff, cwd=copy_of, capture_output=True, check=False).returncode:
+            return "ruff"
+        if _pytest(copy_of, [f"@{listed}"], {}, TIMEOUT) != 0:
+            return "tests"
+        # What is run when a module is imported is recorded for the first test alone.
+        folder = copy_of / "tests" / change.file.partition("/")[0]
+        of_folder = ["-m", QUICK, str(folder)]
+        if folder.is_dir() and _pytest(copy_of, of_folder, {}, TIMEOUT) not in (0, NO_TESTS):
+            return "tests"
+        return ""
     finally:
         path.write_bytes(content)
 
@@ -296,19 +309,21 @@ def main() -> None:
                 given.lines.write_text(json.dumps(tests_of))
         outcomes = [run_one(change, copy_of, tests_of, given.list) for change in changes]
     run = [outcome for outcome in outcomes if outcome is not None]
-    print(f"{sum(run)} of {len(run)} changes noticed ({sum(run) / max(len(run), 1):.0%})")
+    noticed = sum(map(bool, run))
+    print(f"{noticed} of {len(run)} changes noticed ({noticed / max(len(run), 1):.0%})")
+    print(f"{run.count('ruff')} of them by ruff")
     print(f"{outcomes.count(None)} further changes are in lines that no quick test runs")
 
 
 def run_one(
     change: Change, copy_of: Path, tests_of: dict[str, list[str]], listing: Path | None
-) -> bool | None:
-    """Return whether a change was noticed, None if no test runs its line; print it if not."""
+) -> str | None:
+    """Return what noticed a change, None if no test runs its line; print it if nothing did."""
     folder = change.file.partition("/")[0]
     tests = tests_of.get(f"{change.file}:{change.line}", [])
     tests = sorted(tests, key=lambda test: not test.startswith(f"tests/{folder}/"))
-    outcome = is_noticed(change, copy_of, tests[:MOST_TESTS]) if tests else None
-    if outcome is not True:
+    outcome = noticed_by(change, copy_of, tests[:MOST_TESTS]) if tests else None
+    if not outcome:
         kind = "no test runs" if outcome is None else "not noticed"
         before = " ".join(change.before.split())
         after = " ".join(change.after.split())

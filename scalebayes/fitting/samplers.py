@@ -112,7 +112,7 @@ def _prepare_numpyro(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
     about = numpyro.about()
 
     def sample_by_numpyro(
-        settings: dict[str, Any], seed: int, callback: Callable[..., None]
+        settings: dict[str, Any], seed: int, _callback: Callable[..., None]
     ) -> tuple[xr.DataTree, bool]:
         raw = run(settings, seed)
         return named(raw, spec, runs, numpyro.STATS), False
