@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.findings.trainings import has_shared_trainings, replicate_scale
+from scalebayes.data.findings.trainings import (
+    _are_checkpoints,
+    has_shared_trainings,
+    replicate_scale,
+)
 from tests.conftest import shared_table
 from tests.fixtures import besiroglu_loss, cross, grid_runs
 
@@ -55,6 +59,20 @@ def test_a_mark_of_the_rows_to_fit_names_no_training():
 def test_one_training_a_row_shares_nothing():
     runs = sb.read_runs(checkpoints(training=[f"t{i}" for i in range(40)]), name="apart")
     assert not has_shared_trainings(runs)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([1, 2, 3, 4, 5], True),
+        ([1, 2, 5, 6, 7], True),  # two checkpoints left out
+        ([1, 2, 6, 7, 8], False),
+        ([1, 2, 3, 4, 5.4], False),
+        ([1, 2, 3], False),
+    ],
+)
+def test_checkpoints_are_few_steps_apart(steps, expected):
+    assert _are_checkpoints(pd.Series(2e9 * np.array(steps, float))) == expected
 
 
 def test_designed_grids_and_published_sweeps_are_not_taken_for_checkpoints():

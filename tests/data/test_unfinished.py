@@ -236,6 +236,9 @@ def test_a_pattern_does_not_replace_a_column():
     source = table(run=["190M-a", "1B-b", "2B-c"])
     with pytest.raises(RunsError, match="finds N, but the table has a column called N already"):
         sb.read_runs(source, name_pattern="{N}-*")
+    usual = source.rename(columns={"N": "n_params"})
+    with pytest.raises(RunsError, match="but the table has a column called n_params already"):
+        sb.read_runs(usual, name_pattern="{N}-*")
 
 
 def test_shares_among_percentages_are_refused():

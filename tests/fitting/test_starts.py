@@ -100,3 +100,21 @@ def test_a_density_that_has_no_top_there_leaves_chains_where_they_were(monkeypat
     )
     assert starts._mode(without, without.initial) is None
     assert np.abs(starts.starts(without)(3) - without.initial).max() <= 1
+
+
+def test_the_search_for_a_mode_ends_after_so_many_steps(monkeypatch):
+    asked = []
+
+    def slopes(a, b):
+        asked.append((a, b))
+        return 400 * a * (b - a**2) + 2 * (1 - a), 200 * (a**2 - b)
+
+    valley = Density(
+        lambda a, b: -100 * (b - a**2) ** 2 - (1 - a) ** 2, slopes, [-1.2, 1.0], monkeypatch
+    )
+    starts._mode(valley, valley.initial)
+    all_steps = len(asked)
+    asked.clear()
+    monkeypatch.setattr(starts, "MOST", 3)
+    starts._mode(valley, valley.initial)
+    assert len(asked) < all_steps / 2

@@ -26,6 +26,7 @@ from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.reports import contract
 from scalebayes.reports.answers import answers, ask, spoken
 from scalebayes.reports.content import content_of
+from scalebayes.reports.figures import drawing
 from scalebayes.reports.live import page
 from scalebayes.reports.live.page import live_part
 from scalebayes.reports.live.surfaces import AMONG, Grid
@@ -590,6 +591,16 @@ def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked()
     assert log_N[-5, 0] >= 13.0
     asked = np.array([[8.0, 13.0, 7.9, 13.5], [9.0, 14.0, 10.0, 10.0]])
     assert grid.inside(*asked).tolist() == [True, True, False, False]
+
+
+def test_a_page_words_titles_and_captions_of_figures_itself(fit):
+    figure = sb.plots.frontier(fit)
+    (axes,) = figure.axes
+    title, caption = axes.get_title(loc="left"), figure.get_supxlabel()
+    drawn = drawing("frontier", figure, "a curve")
+    assert (drawn.name, drawn.title, drawn.alt) == ("frontier", title, "a curve")
+    assert drawn.caption.split() == caption.split()
+    assert axes.get_title(loc="left") == figure.get_supxlabel() == figure.get_suptitle() == ""
 
 
 # files and commands

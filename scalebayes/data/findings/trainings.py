@@ -20,7 +20,7 @@ FEWEST_CHECKPOINTS = 4
 UNEVEN = 0.02
 """Largest relative difference between steps of D that count as even."""
 MOST_GAP = 3
-"""Most steps left out between two checkpoints."""
+"""Most steps from one checkpoint of a table to the next."""
 SHARED = 0.5
 """Share of the rows of a table that must look like checkpoints."""
 LARGE_SCALE = 0.05
