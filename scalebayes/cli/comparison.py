@@ -185,6 +185,7 @@ def coupling(*, saved: SavedFit, output: Output) -> None:
 
 def _named_laws(kappa: sb.Coupling) -> str:
     """Lay out the probabilities of the named laws, one line each."""
+    from scalebayes.display.numbers import percent
     from scalebayes.summaries.text import align
 
     rows = []
@@ -192,8 +193,8 @@ def _named_laws(kappa: sb.Coupling) -> str:
         rows.append(
             {
                 "kappa is close to": str(name),
-                "posterior": f"{law['posterior']:.3f}",
-                "prior": f"{law['prior']:.3f}",
+                "posterior": percent(law["posterior"]),
+                "prior": percent(law["prior"]),
                 "meaning": str(law["meaning"]),
             }
         )

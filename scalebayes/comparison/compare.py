@@ -13,6 +13,7 @@ import xarray as xr
 
 from scalebayes.comparison.average import Weights, average
 from scalebayes.display import html
+from scalebayes.display.numbers import percent
 from scalebayes.display.terminal import align
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.posterior.average import Average, by_weight, named_fits
@@ -370,7 +371,6 @@ def comparison_table(comparison: Comparison) -> str:
         behind = "-"
         if row["elpd_diff"] != 0:
             behind = f"{-row['elpd_diff']:.1f} ({row['dse']:.1f})"
-        worse = "-" if np.isnan(row["p_worse"]) else f"{row['p_worse']:.3f}"
         high = f"{row['high_k']}"
         if row["high_k"]:
             high += f", {row['high_k_left'] or 'none'} left"
@@ -379,7 +379,7 @@ def comparison_table(comparison: Comparison) -> str:
                 "model": str(label),
                 "elpd (s.e.)": f"{row['elpd']:.1f} ({row['se']:.1f})",
                 "behind the best (s.e.)": behind,
-                "P(worse)": worse,
+                "P(worse)": percent(row["p_worse"]),
                 "stacking": f"{row['stacking']:.2f}",
                 "equal": f"{row['equal']:.2f}",
                 "high Pareto k": high,
@@ -404,7 +404,7 @@ def difference_table(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> str:
             "models": f"{row['model']} against {row['against']}",
             "what": heading,
             f"median [{100 * ci_prob:g}%]": _difference_cell(row, ci_prob),
-            "P(below)": f"{row['p_below']:.3f} (below {none})",
+            "P(below)": f"{percent(row['p_below'])} (below {none})",
         }
         rows.append(inputs | about)
     return align(rows)

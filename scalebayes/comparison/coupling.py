@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from scalebayes.display import html
+from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import Fit, draws
@@ -123,7 +124,7 @@ class Coupling:
             }
         )
         probabilities = [
-            f"{name} {row['posterior']:.3f} (prior {row['prior']:.3f})"
+            f"{name} {percent(row['posterior'])} (prior {percent(row['prior'])})"
             for name, row in self.chances.iterrows()
         ]
         subject = f"kappa of {self.model} on {self.runs}"

@@ -154,14 +154,22 @@ def next_runs(
         "target": question.words,
         "at": question.at,
     }
-    in_the_end = question.say(table["width"].iloc[-1])
+    in_the_end = table["width"].iloc[-1]
     spent = format_quantity(table["cost"].sum())
     title = (
         f"Runs for {question.words}: the {100 * ci_prob:g}% equal-tailed interval is "
-        f"{question.say(now)} now, {in_the_end} expected after "
-        f"{_count_runs(len(chosen))} of {spent} FLOP in all"
+        f"{question.say(now)} now, {question.say(in_the_end)} expected after "
+        f"{_count_runs(len(chosen))} of {spent} FLOP in all: "
+        f"{_narrower(now, in_the_end, question.of_size)}"
     )
     return Plan(table, title, (*_remaining_width(question, ci_prob), *_gate_notes(fit)))
+
+
+def _narrower(now: float, then: float, of_size: bool) -> str:
+    """Return in words by how much the interval becomes narrower, of N* on a logarithmic scale."""
+    if of_size:
+        return f"{1 - np.log(then) / np.log(now):.0%} narrower on a logarithmic scale"
+    return f"{1 - then / now:.0%} narrower"
 
 
 def _runs_in_order(question: Question, chosen: list[int], ci_prob: float) -> Table:
@@ -242,12 +250,13 @@ def runs_needed(
     if lowest >= width:
         message = (
             f"Never: with any number of runs {each}, {interval} "
-            f"stays {question.say(lowest)}{_reason(question)}"
+            f"stays {question.say_missed(lowest, width)}{_reason(question)}"
         )
     else:
         message = (
-            f"Not with {most} runs {each}: {interval} would still be {question.say(end)}; "
-            f"any number of them would leave it {question.say(lowest)}"
+            f"Not with {most} runs {each}: {interval} would still be "
+            f"{question.say_missed(end, width)}; any number of them would leave it "
+            f"{question.say(lowest)}"
         )
     return Need(None, _kinds(question, []), message, notes)
 

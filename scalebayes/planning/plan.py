@@ -79,7 +79,7 @@ def rows_as_text(table: Table) -> str:
         row = {}
         for name, value in record.items():
             heading = str(name).replace("_", " ")
-            row[heading] = format_quantity(value) if name in SCALES else f"{value:.3g}"
+            row[heading] = format_quantity(value) if name in SCALES else f"{value:.2g}"
         rows.append(row)
     return align(rows)
 

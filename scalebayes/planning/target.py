@@ -13,6 +13,7 @@ import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, size_for
 from scalebayes.data.metrics import short_amount
+from scalebayes.display.numbers import known
 from scalebayes.errors import QueryError
 from scalebayes.planning.conditioning import ROUNDING, Belief, believe, floor
 from scalebayes.posterior.average import Average
@@ -24,6 +25,11 @@ from scalebayes.specs.discrepancy import TOGETHER
 from scalebayes.units import format_quantity
 from scalebayes.utils.shares import tail_probability
 
+WIDTH_ERROR = 0.03
+"""Relative Monte Carlo error of the width of a 90% interval of a Normal, with 1000 effective draws.
+
+It is that of the logarithm of a ratio.
+"""
 HALVINGS = 10
 """The default candidates cost the budget divided by 1, 2, 4 ... up to 2 to this power."""
 MOST_EQUAL_RUNS = 7
@@ -87,11 +93,18 @@ class Question:
         return float((np.exp(high) - np.exp(low)) * shrink)
 
     def say(self, width: float) -> str:
-        """Return a width in words."""
+        """Return a width in words, to the digits that the draws determine."""
+        relative = WIDTH_ERROR * np.log(width) if self.of_size else WIDTH_ERROR
+        text = f"{known(width, relative * width):.3g}"
         if self.of_size:
-            return f"a factor {width:.3g} wide"
-        difference = short_amount(f"{width:.3g}", self.metric)
-        return f"{difference} wide"
+            return f"a factor {text} wide"
+        return f"{short_amount(text, self.metric)} wide"
+
+    def say_missed(self, width: float, wanted: float) -> str:
+        """Return a width in words that is above the one wanted, also where both round alike."""
+        if self.say(width) == self.say(wanted):
+            return f"slightly more than {self.say(wanted)}"
+        return self.say(width)
 
 
 def ask(

@@ -106,15 +106,16 @@ def _distance_warnings(answer: xr.Dataset) -> Iterator[Message]:
         yield Message("FAR_BEYOND", "warning", text)
     elif furthest > span:
         text = (
-            f"{furthest:.1f} decades beyond the largest run, {furthest / span:.1f} times the "
+            f"{_more_than(furthest, span)} decades beyond the largest run, further than the "
             f"{span:.1f} decades that the runs span. On public tables, forecasts further beyond "
             "the runs than the runs span had larger errors"
         )
         yield Message("FAR_BEYOND", "warning", text)
     if furthest > VALIDATED:
         text = (
-            f"{furthest:.1f} decades beyond the largest run: not validated. The public tables that "
-            f"forecasts were checked on reach no further than {VALIDATED:g} decades"
+            f"{_more_than(furthest, VALIDATED)} decades beyond the largest run: not validated. The "
+            f"public tables that forecasts were checked on reach no further than {VALIDATED:g} "
+            "decades"
         )
         yield Message("NOT_VALIDATED", "warning", text)
     if not np.isfinite(answer["decades_beyond"]).all():
@@ -243,6 +244,12 @@ def _disagreement_warnings(answer: xr.Dataset) -> Iterator[Message]:
         "(loss, 90% equal-tailed)"
     )
     yield Message("LAWS_DISAGREE", "warning", text)
+
+
+def _more_than(value: float, limit: float) -> str:
+    """Return a value above a limit with one decimal, also where both round alike."""
+    text = f"{value:.1f}"
+    return f"slightly more than {text}" if text == f"{limit:.1f}" else text
 
 
 def _measured_coverage(answer: xr.Dataset) -> Iterator[Message]:

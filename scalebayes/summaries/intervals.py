@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from scalebayes.summaries.caveats import caveats
-from scalebayes.summaries.table import Table
+from scalebayes.summaries.monte_carlo import quantile_errors
+from scalebayes.summaries.table import ERRORS, Table
 from scalebayes.utils.shares import check_probability, tail_probability
 
 CI_PROB = 0.9
@@ -21,6 +22,11 @@ def interval_columns(ci_prob: float) -> tuple[str, str]:
     """Return ArviZ's names of the ends of an equal-tailed interval, such as eti90_lb, eti90_ub."""
     check_probability("ci_prob", ci_prob)
     return f"eti{100 * ci_prob:g}_lb", f"eti{100 * ci_prob:g}_ub"
+
+
+def error_column(name: str) -> str:
+    """Return the name of the column with the Monte Carlo standard errors of another column."""
+    return f"{ERRORS}{name}"
 
 
 def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
@@ -36,17 +42,22 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
         One row a quantity and target (or budget), indexed by the inputs and the quantity; columns
         median, the ends of the interval under ArviZ's names (``eti90_lb``, ``eti90_ub``) and, where
         the dataset has it, ``decades_beyond``; where a quantity's attributes have a ``reference``,
-        ``p_below`` is the share of its draws below that. ``attrs`` hold ``ci_prob``, ``ci_kind``
-        and the `caveats`, which are printed below the table.
+        ``p_below`` is the share of its draws below that; and the Monte Carlo standard errors of the
+        median and the ends (``mcse_median``, ``mcse_eti90_lb``, ``mcse_eti90_ub``), by which
+        printed numbers are rounded. ``attrs`` hold ``ci_prob``, ``ci_kind`` and the `caveats`,
+        which are printed below the table.
     """
-    lower, upper = interval_columns(ci_prob)
+    columns = ["median", *interval_columns(ci_prob)]
     tail = tail_probability(ci_prob)
-    quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail]).to_dataarray("quantity")
+    levels = [0.5, tail, 1 - tail]
+    by_quantity = quantiles_of_draws(dataset, levels)
+    quantiles = by_quantity.to_dataarray("quantity")
     along = [dim for dim in quantiles.dims if dim not in ("quantile", "quantity")]
 
     # Every table column below is laid out alike: the targets, and within them the quantities.
-    cells = quantiles.transpose(*along, "quantity", "quantile")
-    table = pd.DataFrame(cells.values.reshape(-1, 3), columns=["median", lower, upper])
+    layout = (*along, "quantity", "quantile")
+    cells = quantiles.transpose(*layout)
+    table = pd.DataFrame(cells.values.reshape(-1, 3), columns=columns)
     cell = cells.isel(quantile=0)
     keys = [*_target_coordinates(dataset, along), "quantity"]
     for key in keys:
@@ -54,6 +65,10 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     if any("reference" in values.attrs for values in dataset.data_vars.values()):
         below = dataset.map(_share_below).to_dataarray("quantity")
         table["p_below"] = below.transpose(*along, "quantity").values.ravel()
+    errors = errors_of_quantiles(dataset, by_quantity).to_dataarray("quantity")
+    error_columns = errors.transpose(*layout).values.reshape(-1, 3).T
+    for name, values in zip(columns, error_columns, strict=True):
+        table[error_column(name)] = values
 
     table = Table(table.set_index([key for key in keys if key != "decades_beyond"]))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti", "caveats": caveats(dataset)}
@@ -96,6 +111,20 @@ def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
         above = draws.quantile(levels, dim=dims, method="higher")
     can_interpolate = np.isfinite(above) & (below != above)
     return between.where(can_interpolate, above).where(np.isfinite(below), below)
+
+
+def errors_of_quantiles(dataset: xr.Dataset, quantiles: xr.Dataset) -> xr.Dataset:
+    """Return the Monte Carlo standard errors of quantiles of draws, NaN without draws."""
+    return quantiles.map(lambda values: _errors(dataset[values.name], values))
+
+
+def _errors(draws: xr.DataArray, quantiles: xr.DataArray) -> xr.DataArray:
+    if "draw" not in draws.dims:
+        return quantiles * np.nan
+    draws = draws.transpose("chain", "draw", ...)
+    quantiles = quantiles.transpose("quantile", *draws.dims[2:])
+    levels = quantiles["quantile"].values.tolist()
+    return quantiles.copy(data=quantile_errors(draws.values, quantiles.values, levels))
 
 
 def _share_below(values: xr.DataArray) -> xr.DataArray:

@@ -14,7 +14,13 @@ from scalebayes.posterior.fit import Fit, draws, law_parameters
 from scalebayes.specs.pooling import variable_names
 from scalebayes.specs.spec import read_model
 from scalebayes.summaries.caveats import failure_messages
-from scalebayes.summaries.intervals import CI_PROB, interval_columns
+from scalebayes.summaries.intervals import (
+    CI_PROB,
+    error_column,
+    errors_of_quantiles,
+    interval_columns,
+    quantiles_of_draws,
+)
 from scalebayes.summaries.table import Table
 from scalebayes.utils.shares import tail_probability
 
@@ -28,19 +34,24 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
         Rows: parameters of the law, derived quantities (A, B, a_opt ...), parameters of the noise;
         of a pooled fit those of each group, such as L_inf[pythia], then population medians and
         spreads. Columns: the median; those of `arviz_stats.summary` (mean, sd, eti90_lb, eti90_ub,
-        ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd); then one a published source, in our
-        notation. ``attrs`` hold ``ci_prob``, ``ci_kind`` and failed convergence checks as
-        ``caveats``.
+        ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd); the Monte Carlo errors of the median and
+        the ends as in `intervals`; then one a published source, in our notation. ``attrs`` hold
+        ``ci_prob``, ``ci_kind`` and failed convergence checks as ``caveats``.
     """
     from scalebayes.utils.arviz import azs
 
-    interval_columns(ci_prob)  # refuses what is no probability
+    ends = interval_columns(ci_prob)
     dataset = with_derived(fit)
     with np.errstate(invalid="ignore"):
         # A derived quantity may have the same value in every draw; its R-hat is NaN.
         table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
     table = _with_interval_names(table, ci_prob)
-    table.insert(0, "median", [float(dataset[name].median()) for name in table.index])
+    tail = tail_probability(ci_prob)
+    quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail])
+    errors = errors_of_quantiles(dataset, quantiles)
+    table.insert(0, "median", [float(quantiles[name][0]) for name in table.index])
+    for i, column in enumerate(["median", *ends]):
+        table[error_column(column)] = [float(errors[name][i]) for name in table.index]
     for label, values in published_values(fit).items():
         table[label] = [values.get(name, np.nan) for name in table.index]
     table = Table(table.rename_axis("parameter"))

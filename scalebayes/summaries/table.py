@@ -7,12 +7,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from scalebayes.display import html
+from scalebayes.display.numbers import known
 from scalebayes.display.terminal import WIDTH, align, wrap
 from scalebayes.laws import INPUTS
 
+ERRORS = "mcse_"
+"""Start of the names of columns with Monte Carlo errors of the column whose name follows."""
+
 
 class Table(pd.DataFrame):
-    """A DataFrame that prints all rows and columns, with its kind of intervals and its caveats."""
+    """A DataFrame that prints its rows and columns, with its kind of intervals and its caveats.
+
+    A column such as ``mcse_median`` has the Monte Carlo errors of the column ``median``. It is not
+    printed; the numbers of the other are rounded by it.
+    """
 
     @property
     def _constructor(self) -> type[Table]:
@@ -39,7 +47,13 @@ class Table(pd.DataFrame):
     def _cells(self) -> pd.DataFrame:
         """Return index and columns as columns of text."""
         keys = self.index.to_frame(index=False)
-        return pd.concat([keys, self.reset_index(drop=True)], axis=1).map(html.written)
+        table = pd.concat([keys, pd.DataFrame(self).reset_index(drop=True)], axis=1)
+        for name in self.columns:
+            errors = f"{ERRORS}{name}"
+            if errors in table:
+                pairs = zip(table[name], table.pop(errors), strict=True)
+                table[name] = [known(value, error) for value, error in pairs]
+        return table.map(html.written)
 
     def _text(self) -> str:
         """Return the columns as text in lines of at most `WIDTH`.
@@ -53,7 +67,8 @@ class Table(pd.DataFrame):
             return text
         keys = self.index.to_frame(index=False)
         front = [x for x in keys if x in INPUTS or not pd.api.types.is_numeric_dtype(keys[x])]
-        order = [*front, *self.columns, *keys.columns.drop(front)]
+        columns = [name for name in cells if name not in keys]
+        order = [*front, *columns, *keys.columns.drop(front)]
         headings = [str(name) for name in order]
         rows = [
             dict(zip(headings, row, strict=True)) for row in cells[order].itertuples(index=False)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.display.numbers import number, percent
+from scalebayes.display.numbers import decimals_known, known, number, percent
 from scalebayes.display.terminal import WIDTH as WIDTH
 from scalebayes.display.terminal import align as align
 from scalebayes.display.terminal import wrap as wrap
 from scalebayes.posterior.fit import Fit
 from scalebayes.summaries.caveats import caveats
-from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
+from scalebayes.summaries.intervals import CI_PROB, error_column, interval_columns, intervals
 from scalebayes.summaries.summary import exponents, summary
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ LARGE = 1e5
 """Absolute median at and above which a quantity is written like 70B."""
 WIDE_RATIO = 5
 """Ratio of the ends of an interval above which no number of decimals suits both ends."""
+MOST_DECIMALS = 4
+"""Most decimals of a number."""
 SMALL_END = 0.1
 """Upper end below which an interval is written with decimals, however large its ratio."""
 
@@ -55,32 +57,45 @@ def kind_of_interval(ci_prob: float) -> str:
 
 
 def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
-    """Return ``median [lower, upper]``, with the decimals that the width of the interval warrants.
+    """Return ``median [lower, upper]``, with the digits that the draws and the interval warrant.
+
+    No digit is below the Monte Carlo error of its number, where the row has one.
 
     Parameters
     ----------
     row
-        Median and ends of the interval, under the names of `interval_columns`.
+        Median and ends of the interval, under the names of `interval_columns`, and their Monte
+        Carlo errors under those of `error_column`.
     ci_prob
         Probability of the interval.
     scale
         Whether the quantity is a scale such as N, D or C, written like 70B.
     """
-    lower, upper = interval_columns(ci_prob)
-    median, low, high = row["median"], row[lower], row[upper]
+    names = ["median", *interval_columns(ci_prob)]
+    values = [float(row[name]) for name in names]
+    errors = [float(row.get(error_column(name), np.nan)) for name in names]
+    median, low, high = values
     if np.isnan(low):  # a probability, which has no draws
-        return f"{median:.2f}"
+        return percent(median)
     if low == high:  # for example the difference of a baseline from itself
         return number(median, scale)
+
     scale = scale or abs(median) >= LARGE
+    rounded = [known(*each) for each in zip(values, errors, strict=True)]
     if scale or not np.isfinite(high):
-        end = number(high, scale and np.isfinite(high))
-        return f"{number(median, scale)} [{number(low, scale)}, {end}]"
+        return _bracket(*(number(value, scale and np.isfinite(value)) for value in rounded))
     if 0 < WIDE_RATIO * low < high and high >= SMALL_END:
-        return f"{median:.3g} [{low:.3g}, {high:.3g}]"
-    # Two significant digits of the width.
-    decimals = int(np.clip(1 - np.floor(np.log10(high - low)), 0, 4))
-    return f"{median:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+        return _bracket(*(f"{value:.3g}" for value in rounded))
+    # Two significant digits of the width, as far as they are known.
+    of_width = np.clip(1 - np.floor(np.log10(high - low)), 0, MOST_DECIMALS)
+    of_ends = min(of_width, *map(decimals_known, errors[1:]))
+    of_median = min(of_width, decimals_known(errors[0]))
+    decimals = [int(max(each, 0)) for each in (of_median, of_ends, of_ends)]
+    return _bracket(*(f"{x:.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
+
+
+def _bracket(median: str, low: str, high: str) -> str:
+    return f"{median} [{low}, {high}]"
 
 
 def beyond(decades: float, limit: bool = False) -> str:

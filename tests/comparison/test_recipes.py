@@ -389,7 +389,7 @@ def saved(tmp_path, additive):
 def test_contrast_prints_the_python_answer(saved):
     result = run("contrast", saved / "old.nc", saved / "new.nc", "--C", "1e22")
     assert "90% equal-tailed" in result.stdout
-    assert re.search(r"1e22 +new +0\.52 decades +2\.00\d +1\.00 +0\.00", result.stdout)
+    assert re.search(r"1e22 +new +0\.52 decades +2\.00\d +over 99% +under 1%", result.stdout)
     assert "treated as independent" in result.stderr
     answer = json.loads(
         run("contrast", saved / "old.nc", f"b={saved / 'new.nc'}", "--C", "1e22", "--json").stdout

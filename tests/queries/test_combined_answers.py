@@ -61,7 +61,7 @@ def test_a_contrast_carries_the_distance_of_the_arm_with_the_smallest_runs(arms)
     first = sb.caveats(answer)[0]
     assert (first.code, first.level) == ("FAR_BEYOND", "warning")
     assert (
-        "1.1 decades beyond the largest run, 1.1 times the 1.0 decades that the runs span"
+        "1.1 decades beyond the largest run, further than the 1.0 decades that the runs span"
         in first.text
     )
     assert codes(sb.contrast(arms, N="200M", D="4B")) == []

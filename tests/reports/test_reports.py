@@ -35,7 +35,7 @@ from scalebayes.reports.rendering import policy_hash, to_html, to_json, to_markd
 from scalebayes.reports.sections.making import making_section
 from scalebayes.specs.spec import models_folder
 from scalebayes.validation.sensitivity import AS_FITTED, Sensitivity, table_of_moves
-from tests.fixtures import HOSTILE, hostile_fit, report_fit
+from tests.fixtures import HOSTILE, hostile_fit, report_fit, report_runs
 
 
 @pytest.fixture(scope="module")
@@ -591,6 +591,11 @@ def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked()
     assert log_N[-5, 0] >= 13.0
     asked = np.array([[8.0, 13.0, 7.9, 13.5], [9.0, 14.0, 10.0, 10.0]])
     assert grid.inside(*asked).tolist() == [True, True, False, False]
+
+
+def test_names_in_json_are_not_escaped():
+    text = to_json(content_of(report_fit(runs=report_runs("Größe"))))
+    assert "Größe" in text
 
 
 def test_a_page_words_titles_and_captions_of_figures_itself(fit):

@@ -19,7 +19,7 @@ from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.queries.curves import curve_of
 from scalebayes.specs import drift as drifting
 from scalebayes.specs.drift import STEP_LOG, Knots, Paths
-from scalebayes.specs.drifting_law import GROUP, TAU, TAU_LOSS
+from scalebayes.specs.drifting_law import GROUP, TAU, TAU_LOSS, Drifting
 from scalebayes.specs.parts import Drift
 from scalebayes.specs.table_units import normalise
 from tests.fixtures import around, fit_of, runs_of_every_input
@@ -54,6 +54,12 @@ def log_loss(fit, N, D):
 
 
 # Paths.
+
+
+def test_only_slopes_at_the_centre_are_sheared():
+    bend = Drifting({}, None, {"N": 2.0, "loss": 3.0})
+    coordinates = ["log_G_N", "log_G_D", "kappa_N", "L_inf"]
+    assert [bend.shear(name) for name in coordinates] == [5.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (-9.0, 3.0)])

@@ -10,6 +10,7 @@ import numpy as np
 from scalebayes.comparison.compare import Comparison
 from scalebayes.comparison.coupling import Coupling, coupling
 from scalebayes.data.metrics import with_unit
+from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit
@@ -66,7 +67,7 @@ def _coupling_table(kappa: Coupling) -> Table:
     for _, row in kappa.chances.iterrows():
         after, before = float(row["posterior"]), float(row["prior"])
         law = Cell(str(row["meaning"]))
-        rows.append((law, Cell(f"{after:.3f}", after), Cell(f"{before:.3f}", before)))
+        rows.append((law, Cell(percent(after), after), Cell(percent(before), before)))
     caption = f"Probability that {kappa.model} is close to a named law"
     return Table(caption, ("law", "posterior", "prior"), tuple(rows))
 
