@@ -15,6 +15,7 @@ from scalebayes.cli.options import (
     Output,
     Points,
     PointsOrBudgets,
+    PriceOptions,
     SavedFits,
     checked_probability,
     option,
@@ -65,6 +66,7 @@ def decide(
     *,
     C: list[str] = BUDGETS,
     costs: CostOptions,
+    prices: PriceOptions,
     within: float = option(
         "--within SHARE", "Extra compute, as a share, that counts as near-optimal.", 0.1
     ),
@@ -80,9 +82,14 @@ def decide(
     """Choose N and D for a budget by minimum expected loss, and list the near-optimal sizes."""
     from scalebayes.summaries.text import draws_table
 
+    price = prices.price()
     fit = fits.load()
     cost = costs.cost()
-    answer = sb.decide(fit, C=C, cost=cost).drop_vars("data_ratio")
+    answer = sb.decide(fit, C=C, cost=cost, price=price).drop_vars("data_ratio")
+    headings = dict(HEADINGS)
+    if price is not None:
+        headings["money="] = f"money, {price.currency}"
+        headings["expected_money_wasted="] = f"expected waste, {price.currency}"
     near = sb.near_optimum(fit, C=C, within=within, prob=prob, cost=cost)
     near_optimum = records(sb.intervals(near, output.ci_prob))
     extra = {"near_optimum": near_optimum, "within": within, "prob": prob}
@@ -96,7 +103,7 @@ def decide(
             f"\n{table}"
         )
     title = f"Choosing N and D for a budget, C = {cost.name}"
-    print_draws(fit, answer, title, output, headings=HEADINGS, note=note, extra=extra)
+    print_draws(fit, answer, title, output, headings=headings, note=note, extra=extra)
 
 
 @command(DECISIONS)

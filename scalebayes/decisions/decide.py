@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from scalebayes.costs.cost import SIX_ND, Cost, as_cost
+from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
 from scalebayes.data.metrics import NATS_PER_TOKEN, short_amount
 from scalebayes.decisions.regret import regret_at_budgets
 from scalebayes.errors import QueryError
@@ -20,6 +20,7 @@ from scalebayes.queries.curves import Curve, crossing, curve_of
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.optimum import numeric_optimum
 from scalebayes.queries.predict import predict
+from scalebayes.summaries.monte_carlo import mean_error
 from scalebayes.utils.shares import check_probability, check_share
 
 LEAST = "least expected loss"
@@ -233,7 +234,12 @@ def _ends(along: _Budget, centre: np.ndarray) -> np.ndarray:
 
 
 def decide(
-    fit: Fit | Average, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0
+    fit: Fit | Average,
+    *,
+    C: Any,
+    cost: Cost | Callable[[Any, Any], Any] = SIX_ND,
+    price: Price | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Return what choices of N and D for a budget are expected to lose, the best choice among them.
 
@@ -256,6 +262,9 @@ def decide(
         Budgets in the units of the cost.
     cost
         What a run costs.
+    price
+        Price of compute. What the cost counts besides training, such as inference, is paid at the
+        same price.
     seed
         Seed of the discrepancy in ``loss``.
 
@@ -266,7 +275,9 @@ def decide(
         ``compute_factor`` and ``data_ratio`` as in `regret`. Coordinates along option: ``C``;
         ``choice`` in words; ``N``; ``D``; ``decades_beyond``; and the means over the draws
         ``expected_loss``, ``expected_nats_lost`` and ``expected_waste``, the share of the compute
-        that the optimum would save.
+        that the optimum would save. With a price also ``hours`` of one accelerator, ``money`` for
+        the budget, and ``expected_money_wasted``. The attribute ``mcse`` of a mean is its largest
+        Monte Carlo standard error.
 
     Raises
     ------
@@ -286,19 +297,26 @@ def decide(
     C_option, N_option = np.array(budgets), np.array(sizes)
     inputs = {"N": N_option, "D": rule.affordable_tokens(N_option, C_option)}
     lost = regret_at_budgets(fit, **inputs, budgets=C_option, cost=rule, seed=seed)
-    expected = _expected(fit, **inputs, seed=seed)["loss"].mean(("chain", "draw"))
+    expected = _expected(fit, **inputs, seed=seed)["loss"].transpose("chain", "draw", ...).values
     out = lost.assign(loss=predict(fit, **inputs, new_run=False, seed=seed)["loss"])
     out = out[["loss", "nats_lost", "compute_factor", "data_ratio"]]
     out = out.drop_vars("C").rename(target="option")
     # The share that the optimum would save: its mean exists, where that of the factor may not.
     waste = 1.0 - 1.0 / lost["compute_factor"].values
-    return out.assign_coords(
-        C=("option", C_option),
-        choice=("option", np.array(choices)),
-        expected_loss=("option", expected.values),
-        expected_nats_lost=("option", lost["nats_lost"].values.mean((0, 1))),
-        expected_waste=("option", waste.mean((0, 1))),
-    )
+    means = {
+        "expected_loss": expected,
+        "expected_nats_lost": lost["nats_lost"].values,
+        "expected_waste": waste,
+    }
+    out = out.assign_coords(C=("option", C_option), choice=("option", np.array(choices)))
+    if price is not None:
+        money = price.of(C_option)
+        out = out.assign_coords(hours=("option", price.hours(C_option)), money=("option", money))
+        means["expected_money_wasted"] = money * waste
+    for name, draws in means.items():
+        error = float(mean_error(draws).max())
+        out = out.assign_coords({name: ("option", draws.mean((0, 1)), {"mcse": error})})
+    return out
 
 
 def _options(

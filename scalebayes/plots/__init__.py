@@ -25,3 +25,8 @@ __all__ = [
     "residuals",
     "save",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the figures and `save`, without the modules that they are in."""
+    return __all__

@@ -1,4 +1,4 @@
-r"""Monte Carlo errors of quantiles of draws: how far another seed would move them.
+r"""Monte Carlo errors of quantiles and means of draws: how far another seed would move them.
 
 The error of a quantile at level p follows from that of the share of draws below it. The draws form
 K batches of consecutive draws of a chain, and s is the standard deviation of the batches' shares.
@@ -53,19 +53,27 @@ def quantile_errors(draws: np.ndarray, quantiles: np.ndarray, levels: list[float
 def share_error(is_in: np.ndarray) -> np.ndarray:
     """Return the Monte Carlo standard error of the share of draws, (...), of (chains, draws, ...).
 
-    It is at least that of independent draws, and at least that of one draw, because a share of 0 or
-    1 among the draws is none of the posterior.
+    It is at least that of one draw, because a share of 0 or 1 among the draws is none of the
+    posterior.
     """
     chains, draws = is_in.shape[:2]
+    return np.fmax(mean_error(is_in), 1 / (chains * draws))
+
+
+def mean_error(draws: np.ndarray) -> np.ndarray:
+    """Return the Monte Carlo standard error of the mean of draws, (...), of (chains, draws, ...).
+
+    It is at least that of independent draws.
+    """
+    chains, length = draws.shape[:2]
     each = max(1, BATCHES // chains)
-    size = max(1, draws // each)
-    whole = is_in[:, : draws // size * size]
-    batches = whole.reshape(-1, size, *is_in.shape[2:]).mean(axis=1)
+    size = max(1, length // each)
+    whole = draws[:, : length // size * size]
+    batches = whole.reshape(-1, size, *draws.shape[2:]).mean(axis=1)
     count = len(batches)
     of_batches = batches.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.nan
-    share = is_in.mean(axis=(0, 1))
-    independent = np.sqrt(share * (1 - share) / (chains * draws))
-    return np.fmax(np.fmax(of_batches, independent), 1 / (chains * draws))
+    independent = draws.std(axis=(0, 1)) / np.sqrt(chains * length)
+    return np.fmax(of_batches, independent)
 
 
 def _quantile(ordered: np.ndarray, level: np.ndarray) -> np.ndarray:

@@ -143,7 +143,8 @@ def draws_table(
     for values, target in table.groupby(coordinates, sort=False, dropna=False):
         row = {}
         for x, value in zip(coordinates, values, strict=True):
-            row[labels.get(f"{x}=", x)] = along(x, value)
+            error = dataset[x].attrs.get("mcse", np.nan)
+            row[labels.get(f"{x}=", x)] = along(x, value, error)
         decades = target["decades_beyond"].iloc[0]
         row[f"{measure} beyond the largest run"] = beyond(decades, _any_infinite(values))
         for _, quantity in target.iterrows():
@@ -163,13 +164,16 @@ def _any_infinite(values: Sequence[Any]) -> bool:
     return any(isinstance(value, float) and np.isinf(value) for value in values)
 
 
-def along(name: str, value: Any) -> str:
-    """Return a coordinate of a target as text: N, D and C like 70B, shares as percentages."""
+def along(name: str, value: Any, error: float = np.nan) -> str:
+    """Return a coordinate of a target as text: N, D and C like 70B, shares as percentages.
+
+    error: its Monte Carlo error, where it is computed from draws.
+    """
     if isinstance(value, str):
         return value
     if name in SHARES:
         return percent(float(value))
-    return number(float(value), scale=name[0] in "NDC")
+    return number(known(float(value), error), scale=name[0] in "NDC")
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:

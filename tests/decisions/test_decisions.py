@@ -692,6 +692,26 @@ def test_a_chance_carries_what_its_distance_says():
 # command line
 
 
+def test_a_decision_with_a_price_says_what_it_costs_and_what_is_wasted(fit):
+    price = sb.Price(2.0, 4e14, utilisation=0.5)
+    out = sb.decide(fit, C=[1e23, 1e24], price=price)
+    plain = sb.decide(fit, C=[1e23, 1e24])
+    np.testing.assert_allclose(out["hours"], out["C"] / (3600 * 4e14 * 0.5))
+    np.testing.assert_allclose(out["money"], 2.0 * out["hours"])
+    np.testing.assert_allclose(
+        out["expected_money_wasted"], out["money"] * plain["expected_waste"], rtol=1e-12
+    )
+    assert "money" not in plain.coords
+
+
+def test_expected_values_come_with_their_monte_carlo_errors(fit):
+    out = sb.decide(fit, C=1e24)
+    lost = out["nats_lost"].values
+    error = lost.std(axis=(0, 1)) / np.sqrt(lost.shape[0] * lost.shape[1])
+    assert out["expected_nats_lost"].attrs["mcse"] == pytest.approx(error.max(), rel=0.5)
+    assert out["expected_nats_lost"].attrs["mcse"] >= error.max()
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, fit):
     folder = tmp_path_factory.mktemp("fits")
@@ -723,6 +743,11 @@ def test_reach_prints_what_is_out_of_reach(files):
         ).stdout
     )
     assert "give both" in run("reach", files[0], "--loss", "2.1", "--price", "2", code=2).stderr
+    price = ("--price", "2", "--flop-per-second", "4e14")
+    told = run("decide", files[0], "--C", "1e24", *price).stdout
+    assert "money, $" in told
+    assert "waste, $" in told
+    assert "1.39M" in told
     assert (
         "nothing is left to find"
         in run("reach", files[0], "--loss", 2, "--N", 1, "--D", 1, code=1).stderr

@@ -180,6 +180,7 @@ def test_next_runs_takes_no_other_plan(law):
 
 
 def test_plots_has_every_figure():
+    assert dir(sb.plots) == sorted(sb.plots.__all__)
     for name in sb.plots.__all__:
         assert callable(getattr(sb.plots, name))
 
