@@ -10,7 +10,15 @@ import typer
 import scalebayes as sb
 from scalebayes.cli.app import MOST_USED, command
 from scalebayes.cli.inputs import check_output, load_labelled
-from scalebayes.cli.options import CI_PROB, FORCE, REQUIRED, PointsOrBudgets, argument, option
+from scalebayes.cli.options import (
+    CI_PROB,
+    FORCE,
+    REQUIRED,
+    PointsOrBudgets,
+    PriceOptions,
+    argument,
+    option,
+)
 from scalebayes.cli.printing import exit_unless_sound
 
 
@@ -22,6 +30,7 @@ def report(
     ),
     target: Path = option("--output -o FILE", "File to write: .html, .md or .json.", REQUIRED),
     points: PointsOrBudgets,
+    prices: PriceOptions,
     kind: Literal["html", "md", "json"] | None = option(
         "--format", "Format of the file (default: by its suffix)."
     ),
@@ -51,6 +60,7 @@ def report(
         target,
         **points.given(),
         ci_prob=ci_prob,
+        price=prices.price(),
         sensitivity=_refit(subject, points) if sensitivity else None,
         format=cast(Literal["html", "md", "json"], chosen),
     )

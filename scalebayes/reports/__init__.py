@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scalebayes.comparison.compare import Comparison
+from scalebayes.costs.cost import Price
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
@@ -31,16 +32,19 @@ def report(
     D: Any = None,
     C: Any = None,
     ci_prob: float = CI_PROB,
+    price: Price | None = None,
     sensitivity: Sensitivity | None = None,
     format: Literal["html", "md", "json"] | None = None,
 ) -> Path:
     """Write a report as one HTML page that needs no network, or as Markdown or JSON.
 
-    The answers come first, with the result of the convergence checks and the caveats. Then come the
-    data, the posterior with prior and published values, the fit, the frontier, the measured
-    coverage of extrapolation, the comparison of models, the sensitivity to assumptions, and how to
-    reproduce the report. In a browser, the HTML page answers further questions from the posterior
-    draws that it contains. The same subject gives the same bytes.
+    It opens with a recommendation: what to train, what that is expected to reach and costs, how
+    sure it is and what would change it. At most three caveats follow, the answers, and the result
+    of the convergence checks. Then come the data, the posterior with prior and published values,
+    the fit, the frontier, the measured coverage of extrapolation, the comparison of models, the
+    sensitivity to assumptions, and how to reproduce the report. In a browser, the HTML page answers
+    further questions from the posterior draws that it contains. The same subject gives the same
+    bytes.
 
     Parameters
     ----------
@@ -55,6 +59,8 @@ def report(
         run, at ten times and at a hundred times that compute.
     ci_prob
         Probability of the equal-tailed intervals.
+    price
+        Price of compute, by which the recommendation costs money.
     sensitivity
         Result of `scalebayes.sensitivity` for this fit. It needs refits, so it is not computed
         here.
@@ -79,7 +85,14 @@ def report(
         )
     with Progress() as bar:
         collect = partial(
-            content_of, subject, N=N, D=D, C=C, ci_prob=ci_prob, sensitivity=sensitivity
+            content_of,
+            subject,
+            N=N,
+            D=D,
+            C=C,
+            ci_prob=ci_prob,
+            price=price,
+            sensitivity=sensitivity,
         )
         content = bar.during("collecting the answers of the report", collect)
         text = bar.during("writing the report", FORMATS[chosen], content)

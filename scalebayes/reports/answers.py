@@ -99,12 +99,12 @@ def _sentence(
     """Return the question and its answer in words; the first interval names its probability."""
     kind = f"{100 * ci_prob:g}% interval"
     if "N" not in numbers:
-        loss = _spoken_loss(numbers["loss"], metric, kind)
+        loss = spoken_loss(numbers["loss"], metric, kind)
         return _inputs_in_words(asked), f"{loss}, a single run {spoken(numbers['new_run'])}"
     N = spoken(numbers["N"], " parameters", kind)
     D = spoken(numbers["D"], " tokens")
     ratio = spoken(numbers["tokens_per_param"], " tokens per parameter")
-    loss = _spoken_loss(numbers["loss"], metric)
+    loss = spoken_loss(numbers["loss"], metric)
     if metric == NATS_PER_TOKEN:
         loss = f"loss {loss}"
     question = f"{format_quantity(asked['C'])} FLOP"
@@ -138,7 +138,7 @@ def spoken(value: Cell, unit: str = "", kind: str = "") -> str:
     return f"{median}{unit} ({interval})"
 
 
-def _spoken_loss(value: Cell, metric: str, kind: str = "") -> str:
+def spoken_loss(value: Cell, metric: str, kind: str = "") -> str:
     """Return a loss in words: "1.94 nats per token (...)", or "word error rate 0.12 (...)"."""
     if metric == NATS_PER_TOKEN:
         return spoken(value, f" {metric}", kind)

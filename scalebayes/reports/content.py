@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from scalebayes.comparison.compare import Comparison
+from scalebayes.costs.cost import Price
 from scalebayes.datasets import allocations, known_models
+from scalebayes.messages import Message
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.diagnostics import diagnose
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.inputs import quantities
 from scalebayes.reports.answers import answers, ask, cautions, default_budgets
-from scalebayes.reports.contract import SECTIONS, Answer, Report, Section, Verdict
+from scalebayes.reports.contract import (
+    MOST_CAVEATS,
+    SECTIONS,
+    Answer,
+    Report,
+    Section,
+    Verdict,
+)
 from scalebayes.reports.live.page import live_part
+from scalebayes.reports.recommendation import recommendation, recommended_budget
 from scalebayes.reports.references import cite
 from scalebayes.reports.sections.assumptions import comparison_section, sensitivity_section
 from scalebayes.reports.sections.evidence import data_section, fit_section, posterior_section
@@ -40,6 +51,7 @@ def content_of(
     D: Any = None,
     C: Any = None,
     ci_prob: float = CI_PROB,
+    price: Price | None = None,
     sensitivity: Sensitivity | None = None,
 ) -> Report:
     """Return the content of a report.
@@ -54,6 +66,8 @@ def content_of(
         at ten times and at a hundred times that compute.
     ci_prob
         Probability of the equal-tailed intervals.
+    price
+        Price of compute, by which the recommendation costs money.
     sensitivity
         Result of `scalebayes.sensitivity` for this fit. It needs refits, so it is not computed
         here.
@@ -74,21 +88,30 @@ def content_of(
     made["comparison"] = comparison_section(fits, comparison, budgets, ci_prob)
     if sensitivity is not None:
         made["sensitivity"] = sensitivity_section(sensitivity)
-    made["making"] = making_section(fits, asked, ci_prob)
-    sections = _in_order(made)
+    made["making"] = making_section(
+        fits, asked, ci_prob, price, with_refits=sensitivity is not None
+    )
+    found_caveats = cautions(found)
+    sections = _without(found_caveats, _in_order(made))
 
     all_answers: list[Answer] = []
     for dataset in found:
         all_answers.extend(answers(dataset, ci_prob))
     live, why_not = live_part(whole, fits, ci_prob)
+    advised = None
+    budget = recommended_budget(whole, asked, budgets)
+    if budget is not None:
+        advised = recommendation(whole, budget, ci_prob, price, sensitivity)
     runs = whole.runs
     return Report(
         title=f"Scaling laws of {runs.name}",
         about=f"{_models_in_words(fits)}, fitted to {len(runs)} runs in {runs.name}",
         intervals=kind_of_interval(ci_prob),
+        recommendation=advised,
         answers=tuple(all_answers),
         verdicts=_verdicts(fits),
-        caveats=cautions(found),
+        caveats=found_caveats[:MOST_CAVEATS],
+        further_caveats=found_caveats[MOST_CAVEATS:],
         sections=sections,
         left_out=_left_out(made, live is None, why_not),
         references=cite(_keys(fits, sections)),
@@ -130,6 +153,15 @@ def _in_order(made: Mapping[str, Section | None]) -> tuple[Section, ...]:
         if section is not None:
             sections.append(section)
     return tuple(sections)
+
+
+def _without(told: Sequence[Message], sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Return the sections without messages that are told elsewhere, so that each stands once."""
+    kept = []
+    for section in sections:
+        messages = tuple(message for message in section.messages if message not in told)
+        kept.append(replace(section, messages=messages))
+    return tuple(kept)
 
 
 def _models_in_words(fits: Mapping[str, Fit]) -> str:

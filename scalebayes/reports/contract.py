@@ -22,6 +22,8 @@ SECTIONS = (
     "making",
 )
 """Keys of the sections in their order."""
+MOST_CAVEATS = 3
+"""Most caveats at the head of a report."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,34 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Recommendation:
+    """What to train for a budget: sentences without a full stop, except ``would_change``.
+
+    Attributes
+    ----------
+    budget
+        Training compute in FLOP.
+    train
+        N and D to train.
+    reaches
+        Loss that they are expected to reach, and the distance beyond the runs.
+    costs
+        Compute, and money if there is a price.
+    how_sure
+        Sizes that do as well, and the expected waste.
+    would_change
+        Assumptions and runs that would change the choice; may be empty.
+    """
+
+    budget: float
+    train: str
+    reaches: str
+    costs: str
+    how_sure: str
+    would_change: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Result of the convergence checks of one fit."""
 
@@ -186,12 +216,16 @@ class Report:
         The runs and the models.
     intervals
         Probability and kind of every interval, such as "90% equal-tailed".
+    recommendation
+        What to train; None for a law without a compute-optimal point.
     answers
         Answers to the questions asked, or to the default questions.
     verdicts
         Result of the convergence checks of each fit.
     caveats
-        Caveats of the answers, warnings first.
+        The caveats that matter most, at most `MOST_CAVEATS`.
+    further_caveats
+        The others.
     sections
         Sections with content, in the order of `SECTIONS`.
     left_out
@@ -205,9 +239,11 @@ class Report:
     title: str
     about: str
     intervals: str
+    recommendation: Recommendation | None
     answers: tuple[Answer, ...]
     verdicts: tuple[Verdict, ...]
     caveats: tuple[Message, ...]
+    further_caveats: tuple[Message, ...]
     sections: tuple[Section, ...]
     left_out: tuple[str, ...]
     references: tuple[Reference, ...]

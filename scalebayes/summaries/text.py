@@ -85,13 +85,18 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     if scale or not np.isfinite(high):
         return _bracket(*(number(value, scale and np.isfinite(value)) for value in rounded))
     if 0 < WIDE_RATIO * low < high and high >= SMALL_END:
-        return _bracket(*(f"{value:.3g}" for value in rounded))
+        return _bracket(*map(_short, rounded))
     # Two significant digits of the width, as far as they are known.
     of_width = np.clip(1 - np.floor(np.log10(high - low)), 0, MOST_DECIMALS)
     of_ends = min(of_width, *map(decimals_known, errors[1:]))
     of_median = min(of_width, decimals_known(errors[0]))
     decimals = [int(max(each, 0)) for each in (of_median, of_ends, of_ends)]
     return _bracket(*(f"{x:.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
+
+
+def _short(value: float) -> str:
+    """Return a number to three digits, without an exponent below 1e5."""
+    return f"{value:.3g}" if abs(value) < 999.5 else number(value)
 
 
 def _bracket(median: str, low: str, high: str) -> str:

@@ -293,6 +293,9 @@ def test_predict_and_frontier_print_the_python_answer(saved):
         "eti50_lb",
         "eti50_ub",
         "decades_beyond",
+        "mcse_median",
+        "mcse_eti50_lb",
+        "mcse_eti50_ub",
     }
 
 

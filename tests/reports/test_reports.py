@@ -269,7 +269,8 @@ def test_sections_share_predictions_searches_and_summaries(monkeypatch):
     content_of(report_fit())
     assert 1 <= len(calls["_draw"]) <= 12
     assert len(calls["summary"]) == 1
-    assert 1 <= len(calls["optimal_sizes"]) <= 5
+    # The recommendation adds its budget, a tenth more than that, and the runs to make next.
+    assert 1 <= len(calls["optimal_sizes"]) <= 8
 
 
 def test_a_model_of_ones_own_travels_whole(fit):

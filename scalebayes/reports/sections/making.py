@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalebayes.costs.cost import Price
 from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN
 from scalebayes.datasets import TABLES
 from scalebayes.posterior.fit import Fit
@@ -17,9 +18,24 @@ OPTIONS = ("chains", "draws", "tune")
 """Settings of the sampler that `scalebayes fit` has options for."""
 
 
-def making_section(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> Section:
-    """Return the section on how each fit was made, its full spec, and the commands to repeat it."""
-    listings = [Listing("Commands to reproduce this report", _commands(fits, asked, ci_prob))]
+def making_section(
+    fits: Mapping[str, Fit],
+    asked: Mapping[str, Any],
+    ci_prob: float,
+    price: Price | None = None,
+    *,
+    with_refits: bool = False,
+) -> Section:
+    """Return the section on how each fit was made, its full spec, and the commands to repeat it.
+
+    with_refits: whether the report has a sensitivity analysis.
+    """
+    lines = [_fit_command(label, fit) for label, fit in fits.items()]
+    words = [*_report_words([*fits], asked, ci_prob), *_price_words(price)]
+    if with_refits:
+        words.append("--sensitivity")
+    lines.append(shlex.join([*words, "-o", "report.html"]))
+    listings = [Listing("Commands to reproduce this report", "\n".join(lines))]
     for label, fit in fits.items():
         listings.append(Listing(f"Full specification of model {label}", _in_full(fit)))
     sentence = (
@@ -81,13 +97,6 @@ def _in_full(fit: Fit) -> str:
     return f"{fit.spec.describe()}\n\n{fit.spec.model_dump_json(indent=1)}"
 
 
-def _commands(fits: Mapping[str, Fit], asked: Mapping[str, Any], ci_prob: float) -> str:
-    """Return the commands that make the fits and the report again, one a line."""
-    lines = [_fit_command(label, fit) for label, fit in fits.items()]
-    lines.append(_report_command([*fits], asked, ci_prob))
-    return "\n".join(lines)
-
-
 def _fit_command(label: str, fit: Fit) -> str:
     """Return the command that makes a fit again and saves it under its label."""
     words = ["scalebayes", "fit", _table(fit), "-m", fit.spec.name]
@@ -100,8 +109,8 @@ def _fit_command(label: str, fit: Fit) -> str:
     return shlex.join(words)
 
 
-def _report_command(labels: Sequence[str], asked: Mapping[str, Any], ci_prob: float) -> str:
-    """Return the command that makes the report from the saved fits."""
+def _report_words(labels: Sequence[str], asked: Mapping[str, Any], ci_prob: float) -> list[str]:
+    """Return the command that asks the saved fits, without the options of the answer."""
     words = ["scalebayes", "report"]
     words += [f"{label}.nc" for label in labels]
     for name, values in asked.items():
@@ -110,8 +119,17 @@ def _report_command(labels: Sequence[str], asked: Mapping[str, Any], ci_prob: fl
             words += [f"--{name}", text]
     if ci_prob != CI_PROB:
         words += ["--ci-prob", f"{ci_prob:g}"]
-    words += ["-o", "report.html"]
-    return shlex.join(words)
+    return words
+
+
+def _price_words(price: Price | None) -> list[str]:
+    """Return the options that state a price."""
+    if price is None:
+        return []
+    words = ["--price", f"{price.per_hour:g}", "--flop-per-second", f"{price.flop_per_second:g}"]
+    if price.utilisation != 1:
+        words += ["--utilisation", f"{price.utilisation:g}"]
+    return words
 
 
 def _settings(fit: Fit) -> dict[str, int]:
