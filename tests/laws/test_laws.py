@@ -7,7 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pytensor.compile.mode import Mode
 
@@ -668,6 +668,21 @@ def test_parameters_follow_a_change_of_units(law, data):
     np.testing.assert_allclose(law.evaluate(multiplied, rescaled), expected, rtol=1e-7)
     back = law.rescale(rescaled, units.inverse())
     assert back == pytest.approx(parameters, rel=1e-7, abs=1e-12)
+
+
+INVERTIBLE = [(law, x) for law in LAWS.values() for x in law.inverses]
+
+
+@pytest.mark.parametrize(("law", "x"), INVERTIBLE, ids=lambda one: getattr(one, "name", one))
+@few
+@given(data=st.data())
+def test_an_inverse_finds_the_input_that_has_the_loss(law, x, data):
+    parameters, inputs = data.draw(parameters_of(law)), data.draw(inputs_of(law))
+    loss = law.evaluate(inputs, parameters)
+    others = [value for name, value in inputs.items() if name != x]
+    found = law.inverses[x](loss, *others, **parameters)
+    assume(np.isfinite(found))  # the term of x may be lost in the rounding of the loss
+    assert law.evaluate(inputs | {x: found}, parameters) == pytest.approx(loss, rel=1e-9)
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
