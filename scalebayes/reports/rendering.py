@@ -118,7 +118,15 @@ def _template(name: str, **options: Any) -> Any:
         **options,
     )
     environment.filters["verbatim"] = Verbatim
+    environment.filters["code"] = _with_code
     return environment.get_template(name)
+
+
+def _with_code(text: str) -> Any:
+    """Return text as HTML, with names in backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _escaped(value: Any) -> str:

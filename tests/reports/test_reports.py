@@ -594,6 +594,14 @@ def test_a_grid_is_close_among_the_runs_and_reaches_over_all_that_may_be_asked()
     assert grid.inside(*asked).tolist() == [True, True, False, False]
 
 
+def test_names_of_functions_in_messages_are_code_and_other_text_is_escaped():
+    message = Message("A", "note", "compare `backtest` and <b>`x<y`</b> ` alone")
+    page = to_html(replace(content_of(report_fit()), caveats=(message,)))
+    assert (
+        "Compare <code>backtest</code> and &lt;b&gt;<code>x&lt;y</code>&lt;/b&gt; ` alone." in page
+    )
+
+
 def test_names_in_json_are_not_escaped():
     text = to_json(content_of(report_fit(runs=report_runs("Größe"))))
     assert "Größe" in text
