@@ -420,6 +420,11 @@ def test_guesses_of_the_optimum(additive):
         1 / (values["alpha"] + values["beta"])
     )
     exact = G * (1e20 / 6) ** (values["beta"] / (values["alpha"] + values["beta"]))
+    served = sb.with_inference("200B")
+    at_a_cost = sb.plan([1e22, 1e24, 1e26], around=fit, cost=served, span=2, **middle).table
+    for i, budget in enumerate([1e22, 1e24, 1e26]):
+        best = float(sb.frontier(fit, C=budget, cost=served)["N"].median())
+        assert at_a_cost["N"].iloc[7 * i + 3] == pytest.approx(best, rel=1e-3)
     published = sb.plan([1e20, 1e22], around="chinchilla: Besiroglu et al. 2024", **middle)
     assert published.table["N"].iloc[3] == pytest.approx(exact, rel=1e-3)
     prior = sb.plan([1e20, 1e22], around=in_nats("chinchilla"), **middle)

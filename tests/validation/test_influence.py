@@ -294,6 +294,16 @@ def test_the_expectation_of_a_loss_has_no_noise_of_drawn_discrepancies():
     assert loss.expected(fit, table)[0] != loss.expected_without(fit, table, rows)[0]
 
 
+def test_the_mean_loss_over_a_normal_discrepancy_is_that_of_a_lognormal(chinchilla):
+    loss = influence_module.decision(chinchilla, **TARGET)
+    count = loss.draws(chinchilla).size
+    mean, variance = np.full((count, 1), -0.1), np.full((count, 1), 0.3)
+    normal = np.random.default_rng(0).normal(-0.1, np.sqrt(0.3), 200_000)
+    found = loss._with_discrepancy(chinchilla, mean, variance)
+    without = loss._with_discrepancy(chinchilla, 0 * mean, 0 * variance)
+    np.testing.assert_allclose(found / without, np.exp(normal).mean(), rtol=0.01)
+
+
 def test_a_law_that_drifts_is_weighed_by_its_own_draws():
     fit = fit_of("coupled-drift", grid_runs(), **draws_around("coupled-drift", (2, 100)))
     table = make_likelihood(fit)
