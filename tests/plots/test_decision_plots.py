@@ -231,3 +231,5 @@ def test_exponents_by_plotly_are_those_of_the_table(law):
     }
     assert set(np.round(table.loc["ours, these runs", ["low", "high"]].astype(float), 9)) <= ends
     assert "90% equal-tailed" in figure.layout.title.text
+    names, values = figure.layout.xaxis, figure.layout.xaxis2
+    assert (names.showticklabels, values.showticklabels) == (False, None)

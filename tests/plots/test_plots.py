@@ -187,6 +187,16 @@ def test_extrapolation_marks_where_the_runs_end_and_known_budgets(fit, both):
     assert texts(inside) == ["chinchilla"]
 
 
+def test_extrapolation_shows_every_run_between_the_budgets(fit):
+    table = fit.runs.table.copy()
+    smallest = table["C"].idxmin()
+    table.loc[smallest, "loss"] = 6.0
+    high = replace(fit, runs=replace(fit.runs, table=table))
+    low, top = plots.extrapolation(high).axes[0].get_ylim()
+    assert top > 6.0
+    assert low < table["loss"].min()
+
+
 def test_extrapolation_takes_a_law_of_compute():
     figure = plots.extrapolation(synthetic("kaplan-compute"))
     assert len(bands(figure)) == 2
