@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,12 @@ def coverage(leave_out: Collection[str] = ()) -> pd.DataFrame:
         NaN with one table); ``cover90_worst``, the least of a table, and ``worst_table``; and
         ``left_out``, the names of the tables that were left out, joined by commas.
     """
+    return _coverage(frozenset(leave_out)).copy()
+
+
+@lru_cache(maxsize=32)
+def _coverage(leave_out: frozenset[str]) -> pd.DataFrame:
+    """Return `coverage`, computed once: every answer of a session asks for it."""
     import pandas as pd
 
     table = _read()

@@ -63,6 +63,8 @@ type Quantities = float | str | Iterable[float | str]
 FAR = 1e26
 """FLOP up to which figures extrapolate by default."""
 COMPUTE = "Training compute C (FLOP)"
+BUDGETS = 33
+"""Budgets of a curve, about four a decade: each needs a search for the optimum of every draw."""
 POINTS = 61
 """Points along a curve."""
 APPROACHES = {"hoffmann2022": "Hoffmann, approach 3", "besiroglu2024": "Besiroglu et al."}
@@ -331,15 +333,19 @@ def _named(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
 def _budgets(fits: Iterable[Fit], C: Quantities | None) -> np.ndarray:
     """Return the given budgets in rising order, or the default ones.
 
-    The default is from the smallest run to 1e26 FLOP, or to ten times the largest run if more.
+    The default is that of `default_budgets`.
     """
     if C is None:
-        compute = np.concatenate([fit.runs.C for fit in fits])
-        return np.geomspace(compute.min(), max(FAR, 10 * compute.max()), POINTS)
+        return default_budgets(np.concatenate([fit.runs.C for fit in fits]))
     given = np.unique(quantities(C, "C"))
     if len(given) < 2:
         raise QueryError(f"a curve needs two budgets or more; got C = {format_quantity(given[0])}")
     return given
+
+
+def default_budgets(compute: np.ndarray) -> np.ndarray:
+    """Return budgets from the smallest run to 1e26 FLOP, or to 100 times the largest if more."""
+    return np.geomspace(compute.min(), max(FAR, 100 * compute.max()), BUDGETS)
 
 
 def _round_budgets(C: np.ndarray) -> np.ndarray:

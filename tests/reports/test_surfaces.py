@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import scalebayes as sb
+from scalebayes.plots.loss import BUDGETS
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.curves import curve_of
 from scalebayes.reports.live import page, surfaces
@@ -291,7 +292,7 @@ def test_the_panel_finds_the_optimum_of_the_frontier(bent):
     np.testing.assert_allclose(ahead.log_D, np.log10(best["D"].values.reshape(240, -1)))
     assert page._error(packed, ahead, ahead.kept, 0.9) <= page.TOLERANCE
     # The error is that of N*: shifted frontiers differ by their shift.
-    shifted = page.Ahead(ahead.log_C, ahead.log_N + np.log10(1.1), ahead.log_D, ahead.kept)
+    shifted = page.Ahead(ahead.budgets, ahead.log_N + np.log10(1.1), ahead.log_D, ahead.kept)
     assert page._error(packed, shifted, ahead.kept, 0.9) == pytest.approx(1 - 1 / 1.1, abs=0.01)
 
 
@@ -330,9 +331,9 @@ def test_the_sliders_begin_at_the_optimum_of_ten_times_the_largest_run(bent, liv
 
 
 def test_the_ranges_hold_the_runs_and_the_optima_with_a_margin(bent, live):
-    best = sb.frontier(bent, C=10.0 ** np.linspace(*live.settings["C"], page.NODES))
+    best = sb.frontier(bent, C=10.0 ** np.linspace(*live.settings["C"], BUDGETS))
     for name in ("N", "D"):
-        optimal = np.log10(best[name].values.reshape(-1, page.NODES))
+        optimal = np.log10(best[name].values.reshape(-1, BUDGETS))
         low, high = np.quantile(optimal, page.CENTRAL, axis=0)
         of_runs = np.log10(getattr(bent.runs, name))
         expected = [

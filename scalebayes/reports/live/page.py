@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scalebayes import plots
 from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
+from scalebayes.plots.loss import default_budgets
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
@@ -38,10 +39,6 @@ from scalebayes.reports.live.surfaces import (
 )
 from scalebayes.utils.shares import tail_probability
 
-FAR = 1e26
-"""Largest budget of the panel in FLOP, unless a hundred times the largest run is more."""
-NODES = 33
-"""Budgets at which the frontier is computed when the page is made."""
 CHECKED = (1, 4, 7, 10, 13, 16, 20, 24, 28, 31)
 """Those of the budgets at which the panel's N* is compared with the package's."""
 MARGIN = 0.4
@@ -72,19 +69,24 @@ class Ahead:
 
     Attributes
     ----------
-    log_C
-        log10 of the budgets, (nodes,).
+    budgets
+        In FLOP, (budgets,).
     log_N, log_D
-        log10 of the optimal N and D, (S, nodes) each.
+        log10 of the optimal N and D, (S, budgets) each.
     kept
         Indices of the draws that the page contains, thinned in the order of N* at the largest
         budget.
     """
 
-    log_C: np.ndarray
+    budgets: np.ndarray
     log_N: np.ndarray
     log_D: np.ndarray
     kept: np.ndarray
+
+    @property
+    def log_C(self) -> np.ndarray:
+        """Log10 of the budgets, (budgets,)."""
+        return np.log10(self.budgets)
 
 
 def live_part(
@@ -103,7 +105,7 @@ def live_part(
         return None, f"its grid changes N* by {error:.1%}, more than the allowed {TOLERANCE:.1%}"
 
     error_of_all = _error(surfaces, ahead, slice(None), ci_prob)
-    figure = plots.frontier(fits, C=10.0**ahead.log_C, ci_prob=ci_prob)
+    figure = plots.frontier(fits, C=ahead.budgets, ci_prob=ci_prob)
     alt = (
         "Compute-optimal parameters against compute, with marks at the run and at the optimum "
         "asked for above."
@@ -128,13 +130,11 @@ def _sentence(kept: int, count: int, error: float) -> str:
 
 
 def _look_ahead(whole: Fit | Average) -> Ahead:
-    compute = whole.runs.C
-    largest = max(FAR, 100 * compute.max())
-    log_C = np.linspace(np.log10(compute.min()), np.log10(largest), NODES)
-    best = frontier(whole, C=10.0**log_C)
-    log_N = np.log10(best["N"].values).reshape(-1, NODES)
-    log_D = np.log10(best["D"].values).reshape(-1, NODES)
-    return Ahead(log_C, log_N, log_D, thin(whole, log_N[:, -1]))
+    budgets = default_budgets(whole.runs.C)  # of the figures, which share the search for optima
+    best = frontier(whole, C=budgets)
+    log_N = np.log10(best["N"].values).reshape(-1, len(budgets))
+    log_D = np.log10(best["D"].values).reshape(-1, len(budgets))
+    return Ahead(budgets, log_N, log_D, thin(whole, log_N[:, -1]))
 
 
 def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +204,7 @@ def _error(surfaces: Surfaces, ahead: Ahead, compared: np.ndarray | slice, ci_pr
     for i in CHECKED:
         start = 10.0 ** ahead.log_N[ahead.kept, i]
         try:
-            found = expected_optimum(surfaces, start, 10.0 ** ahead.log_C[i], SIX_ND)
+            found = expected_optimum(surfaces, start, ahead.budgets[i], SIX_ND)
         except QueryError:  # the grid ends before the optimum of some draw
             return np.inf
         expected = np.quantile(10.0 ** ahead.log_N[compared, i], levels)
