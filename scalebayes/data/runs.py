@@ -210,7 +210,7 @@ def read_runs(
 
     Parameters
     ----------
-    source : path, list of paths or pandas.DataFrame
+    source : path, sequence of path, or pandas.DataFrame
         A .csv (or .csv.gz), .tsv, .parquet, .jsonl or .json file; a folder of such files, a pattern
         of paths such as ``"sweep/*.csv"`` or a list of files, whose rows are joined; or a table.
     N, D, C, loss : str, optional
