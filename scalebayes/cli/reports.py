@@ -40,7 +40,7 @@ def report(
     ci_prob: float = CI_PROB,
     force: bool = FORCE,
 ) -> None:
-    """Write a self-contained report: answers, evidence, assumptions and method.
+    """Write a self-contained report: recommendation, answers, evidence, assumptions and method.
 
     --N with --D asks for the loss of a run, --C for the compute-optimal use of a budget. Without
     any of them, the budgets are the largest run's compute, ten times and a hundred times that.

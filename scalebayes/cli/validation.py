@@ -140,12 +140,14 @@ def influence(
 
 
 def _print_shifts(shifts: pd.DataFrame, fit: sb.Fit, by: str, top: int) -> None:
+    from scalebayes.display.numbers import LEAST_DRAWS, known
     from scalebayes.validation.text import shifts_table
 
     about = shifts.attrs
+    # The error of the mean is that of the fewest effective draws that the checks ask for.
+    mean = known(about["mean"], about["sd"] / LEAST_DRAWS**0.5)
     typer.echo(
-        f"{about['decision']}: "
-        f"posterior mean {about['mean']:.4g}, standard deviation {about['sd']:.2g}"
+        f"{about['decision']}: posterior mean {mean:.4g}, standard deviation {about['sd']:.2g}"
     )
     shown = shifts.head(top)
     typer.echo(

@@ -31,6 +31,7 @@ from scalebayes.queries.frontier import frontier, loss_at_budget
 from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.defaults import DEFAULT, choose_model
+from scalebayes.summaries.monte_carlo import share_error
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -160,8 +161,7 @@ def contrast(
             }
     best = out["loss"].argmin("arm")
     is_best = best == xr.DataArray(np.arange(len(fits)), dims="arm")
-    out["p_best"] = is_best.mean(("chain", "draw"))
-    out["p_best"].attrs = {"long_name": "probability of the least loss", "units": "share"}
+    out["p_best"] = _share(is_best, "probability of the least loss")
     return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
@@ -223,28 +223,27 @@ def multiplier(
     m = np.stack(ratios, axis=2)[None]  # one chain: (chain, draw, budget, arm)
 
     by_arm = ("budget", "arm")
-    variables: dict[str, Any] = {
-        "multiplier": (
-            ("chain", "draw", *by_arm),
-            m,
-            {"long_name": "compute the baseline needs, over C"},
-        ),
-        "p_saves": (
-            by_arm,
-            (m > 1).mean((0, 1)),
-            {"long_name": "probability that the arm saves compute", "units": "share"},
-        ),
-        "p_never": (
-            by_arm,
-            np.isinf(m).mean((0, 1)),
-            {"long_name": "probability that the baseline never reaches the loss", "units": "share"},
-        ),
+    words = "compute the baseline needs, over C"
+    of_draws = xr.DataArray(m, dims=("chain", "draw", *by_arm), attrs={"long_name": words})
+    never = "probability that the baseline never reaches the loss"
+    variables = {
+        "multiplier": of_draws,
+        "p_saves": _share(of_draws > 1, "probability that the arm saves compute"),
+        "p_never": _share(of_draws == np.inf, never),
     }
     coords: dict[str, Any] = {"chain": [0], "draw": np.arange(m.shape[1]), "arm": arms}
     coords["C"] = ("budget", budgets)
     coords["decades_beyond"] = (by_arm, np.stack(distances, axis=1), {"of": "C"})
     out = with_provenance(xr.Dataset(variables, coords), combine(answers))
     return _about(out, fits, base)
+
+
+def _share(is_in: xr.DataArray, words: str) -> xr.DataArray:
+    """Return the share of draws with its description, and its largest Monte Carlo error."""
+    share = is_in.mean(("chain", "draw"))
+    error = share_error(is_in.transpose("chain", "draw", ...).values)
+    share.attrs = {"long_name": words, "units": "share", "mcse": float(error.max())}
+    return share
 
 
 def _decades_of_baseline(ratio: np.ndarray, budgets: np.ndarray, baseline: Arm) -> np.ndarray:

@@ -19,19 +19,18 @@ def known(value: float, error: float) -> float:
 
     At least its first digit is kept. Without an error (NaN), it is the value itself.
     """
-    if not (np.isfinite(value) and np.isfinite(error)) or value == 0 or error <= 0:
+    if not np.isfinite(value) or value == 0 or np.isnan(error) or error <= 0:
         return value
-    of_error = int(np.ceil(np.log10(error)))
     first = int(np.floor(np.log10(abs(value))))
-    place = min(of_error, first)
-    return round(value, -place)
+    decimals = max(decimals_known(error), -first)
+    return round(value, int(decimals))
 
 
 def decimals_known(error: float) -> float:
     """Return how many decimals of a value with this error are known; infinite without an error."""
     if np.isnan(error) or error <= 0:
         return np.inf
-    return -np.ceil(np.log10(error)) if np.isfinite(error) else 0.0
+    return -np.ceil(np.log10(error))
 
 
 def number(value: float, scale: bool = False) -> str:

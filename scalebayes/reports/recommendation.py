@@ -134,12 +134,14 @@ def _how_sure(near: xr.Dataset, choice: xr.Dataset, ci_prob: float) -> str:
         )
     else:
         safest = format_quantity(near["N_safest"].item(), DIGITS)
+        chance = percent(near["chance"].item())
         near_best = (
-            f"{safest} needs at most {100 * WITHIN:g}% more compute than the best with probability "
-            f"{percent(near['chance'].item())}, and no other size does so more surely"
+            f"the safest size is {safest}: with probability {chance} it needs at most "
+            f"{100 * WITHIN:g}% more compute than the best"
         )
     waste = percent(choice["expected_waste"].item())
-    return f"{best}; {near_best}. On average the choice wastes {waste} of the budget"
+    saved = f"On average, the best size would reach the same loss for {waste} less compute"
+    return f"{best}; {near_best}. {saved}"
 
 
 def _would_change(whole: Fit | Average, budget: float, sensitivity: Sensitivity | None) -> str:
@@ -190,6 +192,6 @@ def _pilots(whole: Fit | Average, budget: float) -> str:
     )
     return (
         f"Runs for {100 * PILOTS:g}% of the budget ({runs}) are expected to make the interval of "
-        f"the best size {narrower} narrower on a logarithmic scale: if they agree with the fit, "
-        "the choice stands; if they do not, it changes."
+        f"the best size {narrower} narrower on a logarithmic scale. Their losses may confirm the "
+        "choice or change it."
     )

@@ -114,13 +114,16 @@ def _quantiles(draws: xr.DataArray, levels: list[float]) -> xr.DataArray:
 
 
 def errors_of_quantiles(dataset: xr.Dataset, quantiles: xr.Dataset) -> xr.Dataset:
-    """Return the Monte Carlo standard errors of quantiles of draws, NaN without draws."""
+    """Return the Monte Carlo standard errors of quantiles of draws.
+
+    Without draws it is the attribute ``mcse``, NaN if there is none.
+    """
     return quantiles.map(lambda values: _errors(dataset[values.name], values))
 
 
 def _errors(draws: xr.DataArray, quantiles: xr.DataArray) -> xr.DataArray:
     if "draw" not in draws.dims:
-        return quantiles * np.nan
+        return xr.full_like(quantiles, draws.attrs.get("mcse", np.nan))
     draws = draws.transpose("chain", "draw", ...)
     quantiles = quantiles.transpose("quantile", *draws.dims[2:])
     levels = quantiles["quantile"].values.tolist()

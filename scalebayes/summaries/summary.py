@@ -84,21 +84,36 @@ def exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Table:
     -------
     pandas.DataFrame
         By source: ``a``; ``low`` and ``high``, the ends of its interval (NaN where none is
-        printed); ``interval``, its kind in words; and ``counts``, whether N and C are total or
-        non-embedding (empty for fits, which count as their runs do).
+        printed); ``interval``, its kind in words; ``counts``, whether N and C are total or
+        non-embedding (empty for fits, which count as their runs do); and the Monte Carlo errors of
+        the three numbers of fits, ``mcse_a``, ``mcse_low`` and ``mcse_high``.
     """
     tail = tail_probability(ci_prob)
-    kind = f"{100 * ci_prob:g}% equal-tailed"
-    rows = []
+    numbers = ["a", "low", "high"]
+    errors = [error_column(name) for name in numbers]
+    rows: dict[str, dict[str, object]] = {}
     for label, fit in fits.items():
-        a, low, high = with_derived(fit)["a_opt"].quantile([0.5, tail, 1 - tail]).values
-        rows.append((f"{label}, these runs", a, low, high, kind, ""))
-    for source, row in allocations().iterrows():
-        rows.append((str(source), *row[["exponent", "low", "high", "interval", "counts"]]))
-    a = _exponent_of_besiroglu()
-    rows.append(("Besiroglu, the Chinchilla runs", a, np.nan, np.nan, "", "total"))
-    table = pd.DataFrame(rows, columns=["source", "a", "low", "high", "interval", "counts"])
-    return Table(table.set_index("source"))
+        draws_of_a = with_derived(fit)[["a_opt"]]
+        quantiles = quantiles_of_draws(draws_of_a, [0.5, tail, 1 - tail])
+        of_quantiles = errors_of_quantiles(draws_of_a, quantiles)
+        rows[f"{label}, these runs"] = {
+            **dict(zip(numbers, quantiles["a_opt"].values, strict=True)),
+            "interval": f"{100 * ci_prob:g}% equal-tailed",
+            "counts": "",
+            **dict(zip(errors, of_quantiles["a_opt"].values, strict=True)),
+        }
+    published = allocations().rename(columns={"exponent": "a"})
+    for source, row in published.iterrows():
+        rows[str(source)] = dict(row[[*numbers, "interval", "counts"]])
+    rows["Besiroglu, the Chinchilla runs"] = {
+        "a": _exponent_of_besiroglu(),
+        "interval": "",
+        "counts": "total",
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    columns = [*numbers, "interval", "counts", *errors]
+    table = table.reindex(columns=columns).astype(dict.fromkeys([*numbers, *errors], float))
+    return Table(table.rename_axis("source"))
 
 
 def _exponent_of_besiroglu() -> float:

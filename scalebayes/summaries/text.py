@@ -40,7 +40,8 @@ LABELS = {
 }
 """Headings of columns, by name of the quantity or, with a final =, of the coordinate."""
 SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
-"""Coordinates of targets that are shares, written as percentages."""
+SHARES |= {"p_best", "p_saves", "p_never"}
+"""Coordinates and quantities that are shares, written as percentages."""
 LARGE = 1e5
 """Absolute median at and above which a quantity is written like 70B."""
 WIDE_RATIO = 5
@@ -75,8 +76,8 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     values = [float(row[name]) for name in names]
     errors = [float(row.get(error_column(name), np.nan)) for name in names]
     median, low, high = values
-    if np.isnan(low):  # a probability, which has no draws
-        return percent(median)
+    if np.isnan(low):  # without draws
+        return number(known(median, errors[0]), scale)
     if low == high:  # for example the difference of a baseline from itself
         return number(median, scale)
 
@@ -154,7 +155,7 @@ def draws_table(
         row[f"{measure} beyond the largest run"] = beyond(decades, _any_infinite(values))
         for _, quantity in target.iterrows():
             name = quantity["quantity"]
-            row[labels.get(name, name)] = cell(quantity, ci_prob, scale=name[0] in "NDC")
+            row[labels.get(name, name)] = _of_quantity(name, quantity, ci_prob)
         rows.append(row)
 
     parts = [align(rows, max(1, len(keys)))]
@@ -162,6 +163,13 @@ def draws_table(
     if found:
         parts += ["", *(wrap(message) for message in found)]
     return "\n".join(parts)
+
+
+def _of_quantity(name: str, row: Any, ci_prob: float) -> str:
+    """Return a quantity of a target as text: a share as a percentage, else with its interval."""
+    if name in SHARES:
+        return percent(row["median"])
+    return cell(row, ci_prob, scale=name[0] in "NDC")
 
 
 def _any_infinite(values: Sequence[Any]) -> bool:
@@ -260,15 +268,26 @@ def _heading(entry: Published) -> str:
     return entry.label if _counts_total_parameters(entry) else f"{entry.label}*"
 
 
+def _exponent(row: Any, ci_prob: float) -> str:
+    """Return an exponent of `exponents` with its interval, if it has one."""
+    if np.isfinite(row["mcse_a"]):  # of a fit
+        lower, upper = interval_columns(ci_prob)
+        names = {"a": "median", "low": lower, "high": upper}
+        names |= {error_column(name): error_column(column) for name, column in names.items()}
+        return cell(row.rename(names), ci_prob)
+    # As printed: with two decimals, unless there are more.
+    decimals = 2 if row["a"] == round(row["a"], 2) else 3
+    a = f"{row['a']:.{decimals}f}"
+    if not row["interval"]:
+        return a
+    return f"{a} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
 def exponents_table(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> str:
     """Return the answer of `exponents` as text: one line a source, with its interval and kind."""
     rows = []
     for source, row in exponents(fits, ci_prob).iterrows():
-        # Exponents are printed with two decimals, unless they have more.
-        decimals = 2 if row["a"] == round(row["a"], 2) else 3
-        a = f"{row['a']:.{decimals}f}"
-        if row["interval"]:
-            a += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        a = _exponent(row, ci_prob)
         name = str(source)
         if row["counts"] == "non-embedding":
             name += " (non-embedding N and C)"

@@ -109,6 +109,7 @@ def test_every_quantity_of_a_contrast_is_described(additive, asked, where):
     }
     units = {name: values.attrs["units"] for name, values in out.data_vars.items()}
     assert units.pop("p_best") == "share"
+    assert 0 < out["p_best"].attrs["mcse"] < 0.05
     assert set(units.values()) == {"nats per token"}
 
 

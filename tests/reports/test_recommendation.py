@@ -48,7 +48,7 @@ def test_what_to_train_is_the_choice_of_least_expected_loss(fit, advised):
     np.testing.assert_allclose(found, expected, atol=0.006)
     assert times == pytest.approx(6e22 / fit.runs.max_compute, rel=0.05)
     waste = percent(choice["expected_waste"].item())
-    assert f"wastes {waste} of the budget" in advised.how_sure
+    assert f"the same loss for {waste} less compute" in advised.how_sure
 
 
 def test_a_price_turns_the_budget_into_money(fit, advised):
@@ -69,7 +69,10 @@ def test_where_no_size_is_safe_the_safest_is_named_with_its_probability():
     assert np.isnan(near["N_from"].item())
     text = recommendation(uncertain, 6e22, 0.9).how_sure
     safest = format_quantity(near["N_safest"].item(), 2)
-    assert f"{safest} needs at most 10% more compute than the best with probability" in text
+    chance = percent(near["chance"].item())
+    assert (
+        f"the safest size is {safest}: with probability {chance} it needs at most 10% more" in text
+    )
 
 
 def test_runs_that_would_tell_cost_a_tenth_of_the_budget(fit, advised):

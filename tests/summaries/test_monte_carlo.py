@@ -8,8 +8,10 @@ import xarray as xr
 import scalebayes as sb
 from scalebayes.display.numbers import decimals_known, known, percent
 from scalebayes.summaries.monte_carlo import quantile_errors, share_error
-from scalebayes.summaries.text import cell
+from scalebayes.summaries.summary import exponents
+from scalebayes.summaries.text import cell, exponents_table
 from scalebayes.utils.arviz import azs
+from tests.fixtures import report_fit
 
 LEVELS = [0.5, 0.05, 0.95]
 
@@ -64,7 +66,7 @@ def test_one_draw_and_infinite_draws_have_some_answer():
         (0.0, 0.1, 0.0),
         (1.906, np.nan, 1.906),
         (np.inf, 0.1, np.inf),
-        (1.906, np.inf, 1.906),
+        (1.906, np.inf, 2.0),  # an end next to draws that are infinite
     ],
 )
 def test_digits_below_the_error_are_not_written(value, error, expected):
@@ -110,6 +112,24 @@ def test_an_interval_is_written_to_the_digits_that_are_known(values, errors, sca
     row = dict(zip(names, values, strict=True))
     row |= {f"mcse_{name}": error for name, error in zip(names, errors, strict=True)}
     assert cell(pd.Series(row), 0.9, scale) == text
+
+
+def test_a_quantity_without_draws_is_written_to_the_digits_of_its_own_error():
+    share = xr.DataArray(0.8437, attrs={"mcse": 0.012})
+    table = sb.intervals(xr.Dataset({"p": share, "q": 0.8437}))
+    assert cell(table.loc["p"], 0.9) == "0.8"
+    assert cell(table.loc["q"], 0.9) == "0.8437"
+
+
+def test_exponents_of_fits_are_written_to_the_digits_that_are_known():
+    fit = report_fit()
+    table = exponents({"fit": fit})
+    row = sb.summary(fit).loc["a_opt"]
+    assert table.loc["fit, these runs", "a"] == row["median"]
+    assert table.loc["fit, these runs", "mcse_high"] == row["mcse_eti90_ub"]
+    text = exponents_table({"fit": fit})
+    assert cell(row, 0.9) in text
+    assert "0.73" in text
 
 
 def test_errors_of_a_table_are_those_of_its_draws_and_not_printed():

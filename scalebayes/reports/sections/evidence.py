@@ -19,7 +19,7 @@ from scalebayes.messages import Message
 from scalebayes.plots import posterior
 from scalebayes.posterior.diagnostics import diagnose
 from scalebayes.posterior.fit import Fit, draws
-from scalebayes.reports.answers import as_cell
+from scalebayes.reports.answers import as_cell, spoken
 from scalebayes.reports.contract import Cell, Drawing, Section, Table
 from scalebayes.reports.figures import drawing
 from scalebayes.summaries.intervals import interval_columns
@@ -230,11 +230,10 @@ def _exponents(
     fits: Mapping[str, Fit], summaries: Mapping[str, pd.DataFrame], ci_prob: float
 ) -> Drawing:
     """Return the exponents of the compute-optimal frontiers with the published ones."""
-    lower, upper = interval_columns(ci_prob)
     parts = []
     for label in fits:
         row: Any = summaries[label].loc["a_opt"]
-        parts.append(f"{label} {row['median']:.2f} ({row[lower]:.2f} to {row[upper]:.2f})")
+        parts.append(f"{label} {spoken(as_cell(row, ci_prob))}")
     alt = (
         f"Exponent of N* on the compute-optimal frontier: {'; '.join(parts)}. Published values: "
         "0.73 by Kaplan et al., 0.46 to 0.50 by Hoffmann et al."
