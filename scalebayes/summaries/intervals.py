@@ -123,7 +123,8 @@ def errors_of_quantiles(dataset: xr.Dataset, quantiles: xr.Dataset) -> xr.Datase
 
 def _errors(draws: xr.DataArray, quantiles: xr.DataArray) -> xr.DataArray:
     if "draw" not in draws.dims:
-        return xr.full_like(quantiles, draws.attrs.get("mcse", np.nan))
+        error = draws.attrs.get("mcse", np.nan)
+        return xr.full_like(quantiles, error).where(quantiles.notnull())
     draws = draws.transpose("chain", "draw", ...)
     quantiles = quantiles.transpose("quantile", *draws.dims[2:])
     levels = quantiles["quantile"].values.tolist()

@@ -118,6 +118,7 @@ def test_a_quantity_without_draws_is_written_to_the_digits_of_its_own_error():
     share = xr.DataArray(0.8437, attrs={"mcse": 0.012})
     table = sb.intervals(xr.Dataset({"p": share, "q": 0.8437}))
     assert cell(table.loc["p"], 0.9) == "0.8"
+    assert table.loc["p", ["mcse_eti90_lb", "mcse_eti90_ub"]].isna().all()
     assert cell(table.loc["q"], 0.9) == "0.8437"
 
 
