@@ -95,7 +95,7 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
     """Return the weights that maximise the leave-one-out score of the mixture."""
     from scalebayes.utils.arviz import azs
 
-    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children]
+    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.stored.children]
     if missing:
         raise QueryError(
             f"the fits {', '.join(missing)} have no log likelihood, which is not kept for very "
@@ -107,7 +107,7 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
         # ArviZ warns of high Pareto k; `compare` reports them with their numbers.
         warnings.simplefilter("ignore")
         table = azs.compare(
-            {label: fit.tree for label, fit in fits.items()},
+            {label: fit.stored for label, fit in fits.items()},
             method="stacking",
             var_name="log_loss",
             round_to="none",

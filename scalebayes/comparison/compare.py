@@ -210,7 +210,7 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
 
 def _check_response(label: str, fit: Fit) -> None:
     """Refuse log likelihoods that are missing, of another response, or of other rows."""
-    tree, rows = fit.tree, list(fit.runs.table.index)
+    tree, rows = fit.stored, list(fit.runs.table.index)
     if "log_likelihood" not in tree.children:
         raise QueryError(
             f"no pointwise log likelihood was kept of '{label}' (very long tables): "
@@ -237,7 +237,7 @@ def _leave_one_out(fit: Fit) -> Any:
     with warnings.catch_warnings():
         # About high Pareto k, which the table and the notes report.
         warnings.simplefilter("ignore", UserWarning)
-        return azs.loo(fit.tree, pointwise=True, var_name=RESPONSE)
+        return azs.loo(fit.stored, pointwise=True, var_name=RESPONSE)
 
 
 def _refit_where_high(label: str, fit: Fit, loo: Any, reloo: bool | None) -> tuple[Any, list[str]]:

@@ -32,7 +32,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
     """
 
     def __init__(self, whole: Fit) -> None:
-        super().__init__(model=whole.spec, idata_orig=whole.tree)
+        super().__init__(model=whole.spec, idata_orig=whole.stored)
         self.whole = whole
         self.failed: list[str] = []
 
@@ -57,7 +57,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
 
     def get_inference_data(self, fitted_model: Fit) -> xr.DataTree:
         """The tree of a refit."""
-        return fitted_model.tree
+        return fitted_model.stored
 
     def log_likelihood__i(self, excluded_obs: int, idata__i: xr.DataTree) -> Any:
         """Log density of the run left out, given the draws of its refit.

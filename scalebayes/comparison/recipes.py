@@ -310,7 +310,7 @@ def _origins(fits: Mapping[str, Arm]) -> dict[str, str]:
     origins = {}
     for name, arm in fits.items():
         if isinstance(arm, Fit) and arm.view is not None:
-            origins[name] = f"pooled {arm.tree.attrs['pooled']}"
+            origins[name] = f"pooled {arm.stored.attrs['pooled']}"
         else:
             origins[name] = f"arm {name}"
     return origins

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
+from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
@@ -56,8 +57,8 @@ def probability(
     -------
     xarray.Dataset
         ``margin``, loss asked for minus the loss that comes about, with dims (chain, draw, target);
-        along target the inputs, ``loss``, ``chance``, the share of draws with a margin of zero or
-        more, and ``decades_beyond``.
+        along target the inputs, ``loss``, ``probability``, the share of draws with a margin of zero
+        or more, and ``decades_beyond``.
 
     Raises
     ------
@@ -84,8 +85,8 @@ def probability(
     margin = (asked - values).transpose("chain", "draw", "target")
     margin.attrs = {"long_name": "loss asked for minus loss", "units": fit.runs.metric}
     share = (margin.values >= 0).mean(axis=(0, 1))
-    return xr.Dataset({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
-        loss=asked, chance=("target", share)
+    return Answer({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
+        loss=asked, probability=("target", share)
     )
 
 
@@ -143,7 +144,7 @@ def prefer(
         joined[x] = np.concatenate([sides["a"][x], sides["b"][x]])
     both = predict(fit, **joined, seed=seed)
     of_a, of_b = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
-    out = xr.Dataset(coords={name: both[name] for name in ("chain", "draw")}, attrs=both.attrs)
+    out = Answer(coords={name: both[name] for name in ("chain", "draw")}, attrs=both.attrs)
     for name, gain in GAINS.items():
         if name in both:
             difference = of_b[name].values - of_a[name].values

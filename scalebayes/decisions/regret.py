@@ -20,7 +20,7 @@ from scalebayes.queries.inputs import has_frontier, read_inputs
 from scalebayes.queries.optima.frontier_path import optimal_path
 from scalebayes.queries.predict import predict
 
-IN_METRIC = ("nats_lost", "next_tenfold")
+IN_METRIC = ("excess_loss", "next_tenfold")
 """Quantities in the metric of the runs."""
 
 
@@ -55,9 +55,9 @@ def regret(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target): ``nats_lost``, loss at (N, D) minus loss at the optimum of
-        the same cost; ``compute_factor``, its cost over the least that reaches the same loss, 1 at
-        the optimum; ``data_ratio``, D over the optimal D of the same cost, above 1 for an
+        With dims (chain, draw, target): ``excess_loss``, loss at (N, D) minus loss at the optimum
+        of the same cost; ``compute_factor``, its cost over the least that reaches the same loss, 1
+        at the optimum; ``data_ratio``, D over the optimal D of the same cost, above 1 for an
         overtrained run and below 1 for an undertrained one.
 
     Raises
@@ -82,11 +82,11 @@ def regret_at_budgets(
 
 
 @over_average
-def nats_lost(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
-    """Return the excess loss alone, ``nats_lost`` of `regret`, in a fraction of its time."""
+def excess_loss(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
+    """Return the excess loss alone, ``excess_loss`` of `regret`, in a fraction of its time."""
     inputs = _read(fit, N, D, None)
     compared = _compare(fit, inputs, _cost_of(inputs, cost), cost, seed)
-    return _answer(fit, {"nats_lost": compared.excess_loss}, inputs, cost)
+    return _answer(fit, {"excess_loss": compared.excess_loss}, inputs, cost)
 
 
 @over_average
@@ -239,7 +239,7 @@ def _against_frontier(
     # than it. It is not.
     log_C = np.minimum(log_C, np.log(budgets))
     values = {
-        "nats_lost": compared.excess_loss,
+        "excess_loss": compared.excess_loss,
         "compute_factor": budgets / np.exp(log_C),
         "data_ratio": inputs["D"] / compared.best["D"].values.reshape(here.shape),
     }

@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ def _fit(
         "attempts": kept.attempt,
         "partial": kept.partial,
         "gate_failures": failed_checks,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 2),
     }
     metadata = what_was_fitted | how_it_was_sampled | how_it_went

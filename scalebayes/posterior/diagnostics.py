@@ -298,7 +298,7 @@ def _group_warnings(fit: Fit) -> Iterator[Message]:
         )
         yield Message("THIN_GROUPS", "warning", text)
 
-    posterior, prior = fit.tree["posterior"].to_dataset(), fit.tree["prior"].to_dataset()
+    posterior, prior = fit.stored["posterior"].to_dataset(), fit.stored["prior"].to_dataset()
     unknown = []
     for name in fit.spec.spread:
         spread = f"{name}_spread"
@@ -358,7 +358,7 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
     law, median = fit.spec.law_object, draws(fit).median()
     parameters = {name: float(median[name]) for name in law.parameter_names}
     residual = law.log_residual(fit.runs, parameters)
-    return residual - fit.spec.observation.expected_at_runs(fit.tree, fit.runs, residual)
+    return residual - fit.spec.observation.expected_at_runs(fit.stored, fit.runs, residual)
 
 
 def _prior_warnings(fit: Fit) -> Iterator[Message]:

@@ -42,8 +42,8 @@ def above_converged(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same
-        difference in the metric of the runs; ``N``, ``D``.
+        With dims (chain, draw, budget): ``above_converged``, a share; ``loss_above_converged``, the
+        same difference in the metric of the runs; ``N``, ``D``.
 
     Raises
     ------
@@ -63,5 +63,5 @@ def above_converged(
     dims = ("chain", "draw", "budget")
     return best[["N", "D"]].assign(
         above_converged=(dims, stopped / converged - 1),
-        nats_above=(dims, stopped - converged, {"units": fit.runs.metric}),
+        loss_above_converged=(dims, stopped - converged, {"units": fit.runs.metric}),
     )

@@ -142,7 +142,7 @@ def with_derived(fit: Fit) -> xr.Dataset:
 
 def _with_derived_by_group(fit: Fit) -> xr.Dataset:
     """Return `with_derived` of a pooled fit."""
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     law = fit.spec.law_object
     derived = law.derive({name: posterior[name] for name in law.parameter_names})
     # The variables of a pooled fit begin with the law's parameters.

@@ -160,7 +160,7 @@ def renamed(saved, path):
     fit = sb.load(saved)
     runs = sb.read_runs(path, strict=False)
     assert runs.hash == fit.runs.hash
-    return sb.Fit(fit.spec, runs, fit.tree)
+    return sb.Fit(fit.spec, runs, fit.stored)
 
 
 CHECKED = """
