@@ -12,11 +12,13 @@ from scalebayes.comparison.forward_weights import forward_weights
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, named_fits
 from scalebayes.posterior.fit import Fit
+from scalebayes.utils.progress import shows_progress
 
 type Weights = Literal["equal", "stacking", "forward"] | Mapping[str, float]
 """A rule by its name, or a number for each label."""
 
 
+@shows_progress("weights of the fits")
 def average(
     fits: Mapping[str, Fit] | Sequence[Fit],
     weights: Weights = "equal",

@@ -26,6 +26,7 @@ from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 RESPONSE = "log_loss"
 """Name of the response of every spec, the log of the loss."""
@@ -152,6 +153,7 @@ class Comparison:
         )
 
 
+@shows_progress("scores on runs left out one at a time")
 def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = None) -> Comparison:
     r"""Comparison by leave-one-out, elpd = :math:`\sum_i \log p(\log L_i \mid \log L_{-i})`.
 

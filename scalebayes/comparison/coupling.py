@@ -19,6 +19,7 @@ from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell, kind_of_interval
+from scalebayes.utils.progress import shows_progress
 
 NEAR = 0.1
 """Kappa is near a value within this relative distance: |log ratio| at most log(1 + NEAR)."""
@@ -145,6 +146,7 @@ class Coupling:
         return html.panel(self.sentence(), html.Html(self.probabilities._repr_html_()))
 
 
+@shows_progress("coupling of the terms")
 def coupling(fit: Fit) -> Coupling:
     """Summary of kappa, the coupling between the N and D terms.
 

@@ -32,6 +32,7 @@ from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.defaults import DEFAULT, choose_model
 from scalebayes.summaries.monte_carlo import share_error
+from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -107,6 +108,7 @@ def fit_groups(
     return fit_all({name: (part, spec) for name, part in parts.items()}, workers=workers, **options)
 
 
+@shows_progress("comparing recipes")
 def contrast(
     fits: Mapping[str, Arm],
     *,
@@ -165,6 +167,7 @@ def contrast(
     return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
+@shows_progress("compute multiplier")
 def multiplier(
     fits: Mapping[str, Arm], *, baseline: str | None = None, C: Any, seed: int = 0
 ) -> xr.Dataset:

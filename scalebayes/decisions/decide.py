@@ -22,6 +22,7 @@ from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.optimum import numeric_optimum
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.monte_carlo import mean_error
+from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import check_probability, check_share
 
 LEAST = "least expected loss"
@@ -36,6 +37,7 @@ REFINEMENTS, GRID = 4, 33
 """Passes of the search for the least expected loss, and sizes tried in each."""
 
 
+@shows_progress("sizes near the optimum")
 def near_optimum(
     fit: Fit | Average,
     *,
@@ -234,6 +236,7 @@ def _ends(along: _Budget, centre: np.ndarray) -> np.ndarray:
     return ends
 
 
+@shows_progress("choosing N and D")
 def decide(
     fit: Fit | Average,
     *,

@@ -15,6 +15,7 @@ from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import BASIC, Budgets, quantities, read_inputs, read_question
 from scalebayes.queries.predict import predict
+from scalebayes.utils.progress import shows_progress
 
 KINDS = {"new_run": "new_run", "curve": "loss", "law": "law"}
 """Readings of the loss -> variables in an answer of `predict`."""
@@ -22,6 +23,7 @@ GAINS = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
 """Variables in an answer of `predict` -> the gains of `prefer`."""
 
 
+@shows_progress("probability of a loss")
 def probability(
     fit: Fit | Average,
     *,
@@ -102,6 +104,7 @@ def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
     return best[kept].assign(new_run=best["loss"] * np.exp(noise))
 
 
+@shows_progress("comparing two runs")
 def prefer(
     fit: Fit | Average, *, a: Mapping[str, Any], b: Mapping[str, Any], seed: int = 0
 ) -> xr.Dataset:

@@ -19,11 +19,13 @@ from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import has_frontier, read_inputs
 from scalebayes.queries.optima.frontier_path import optimal_path
 from scalebayes.queries.predict import predict
+from scalebayes.utils.progress import shows_progress
 
 IN_METRIC = ("excess_loss", "next_tenfold")
 """Quantities in the metric of the runs."""
 
 
+@shows_progress("excess loss of a run")
 @over_average
 def regret(
     fit: Fit,
@@ -89,6 +91,7 @@ def excess_loss(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int
     return _answer(fit, {"excess_loss": compared.excess_loss}, inputs, cost)
 
 
+@shows_progress("gain and cost of more data")
 @over_average
 def overtrain(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0

@@ -22,6 +22,7 @@ from scalebayes.queries.inputs import quantities
 from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 NEGLIGIBLE = 0.01
 """Share of the target's variance below which the variance that remains is not mentioned."""
@@ -76,6 +77,7 @@ class Need:
         return html.panel(self.message, rows, html.entries(self.notes))
 
 
+@shows_progress("choosing runs")
 def next_runs(
     fit: Fit | Average,
     *,
@@ -187,6 +189,7 @@ def _runs_in_order(question: Question, chosen: list[int], ci_prob: float) -> Tab
     return Table(runs[COLUMNS])
 
 
+@shows_progress("number of runs")
 def runs_needed(
     fit: Fit | Average,
     *,

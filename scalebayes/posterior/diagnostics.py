@@ -26,6 +26,7 @@ from scalebayes.posterior.stated import (
 )
 from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,7 @@ class Diagnosis:
         return f"Convergence checks {verdict}: R-hat at most {r_hat:.3f}, ESS at least {ess:.0f}."
 
 
+@shows_progress("diagnostics")
 def diagnose(fit: Fit) -> Diagnosis:
     """Return the convergence checks (the gate) and warnings where the runs do not identify the law.
 

@@ -12,8 +12,10 @@ from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.frontier import frontier
+from scalebayes.utils.progress import shows_progress
 
 
+@shows_progress("loss above the converged one")
 @over_average
 def above_converged(
     fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0

@@ -19,11 +19,13 @@ from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.frontier_path import CEILING, optimal_path
 from scalebayes.queries.optima.newton import columns
 from scalebayes.units import format_quantity, share_in_words
+from scalebayes.utils.progress import shows_progress
 
 NODES = 161
 """Values of an input, evenly spaced in its log up to `CEILING`, that bracket a root: 4 a decade."""
 
 
+@shows_progress("reaching a loss")
 def reach(
     fit: Fit | Average,
     *,

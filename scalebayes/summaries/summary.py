@@ -22,9 +22,11 @@ from scalebayes.summaries.intervals import (
     quantiles_of_draws,
 )
 from scalebayes.summaries.table import Table
+from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import tail_probability
 
 
+@shows_progress("summary of the posterior")
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Return the posterior of the parameters and derived quantities, with published values.
 

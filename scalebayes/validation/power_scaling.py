@@ -40,6 +40,7 @@ from scalebayes.queries.predict import predict
 from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 THRESHOLD = 0.05
 """Sensitivity below which a distribution counts as unmoved (Kallioinen et al. 2024)."""
@@ -52,6 +53,7 @@ WORDS = {
 """Meaning by (whether the prior moves the quantity, whether the data do)."""
 
 
+@shows_progress("sensitivity to prior and data")
 def power_scaling(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, threshold: float = THRESHOLD
 ) -> Table:
