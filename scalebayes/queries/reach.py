@@ -106,15 +106,16 @@ def _median(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
 
 def _out_of_reach(loss: float, share: float, answer: xr.Dataset, metric: str) -> str:
     """Return a note on a loss that only a share of the draws reach."""
-    limit = "L_inf"
-    for x in ("N", "D"):
+    limit, unit = "L_inf", UNITS["C"]
+    solved_for = {"N": "D", "D": "N"}
+    for x, other in solved_for.items():
         if x in answer.coords:
-            limit = f"the limit at that {x}"
+            limit, unit = f"the limit at that {x}", UNITS[other]
     draws = share_in_words(1 - share)
     goal = short_amount(f"{loss:.4g}", metric)
     return (
         f"a loss of {goal} is not reachable in {draws} of draws: it is at or below "
-        f"{limit}, or would take more than {format_quantity(CEILING)}"
+        f"{limit}, or would take more than {format_quantity(CEILING)} {unit}"
     )
 
 
