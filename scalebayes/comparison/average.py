@@ -12,6 +12,7 @@ from scalebayes.comparison.forward_weights import forward_weights
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, named_fits
 from scalebayes.posterior.fit import Fit
+from scalebayes.posterior.pointwise import loo_tree
 from scalebayes.utils.progress import shows_progress
 
 type Weights = Literal["equal", "stacking", "forward"] | Mapping[str, float]
@@ -97,11 +98,11 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
     """Return the weights that maximise the leave-one-out score of the mixture."""
     from scalebayes.utils.arviz import azs
 
-    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.stored.children]
+    missing = [label for label, fit in fits.items() if fit.log_likelihood is None]
     if missing:
         raise QueryError(
-            f"the fits {', '.join(missing)} have no log likelihood, which is not kept for very "
-            "long tables: give weights by label"
+            f"the fits {', '.join(missing)} have no log likelihood, which is not computed for "
+            "very long tables: give weights by label"
         )
     if len(fits) == 1:
         return dict.fromkeys(fits, 1.0)
@@ -109,7 +110,7 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
         # ArviZ warns of high Pareto k; `compare` reports them with their numbers.
         warnings.simplefilter("ignore")
         table = azs.compare(
-            {label: fit.stored for label, fit in fits.items()},
+            {label: loo_tree(fit) for label, fit in fits.items()},
             method="stacking",
             var_name="log_loss",
             round_to="none",

@@ -14,8 +14,9 @@ import xarray as xr
 from arviz_stats import SamplingWrapper
 
 from scalebayes.errors import GateWarning
-from scalebayes.fitting.fit import fit, log_likelihood
+from scalebayes.fitting.fit import fit
 from scalebayes.posterior.fit import Fit
+from scalebayes.posterior.pointwise import loo_tree, pointwise
 from scalebayes.queries.curves import curve_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
     """
 
     def __init__(self, whole: Fit) -> None:
-        super().__init__(model=whole.spec, idata_orig=whole.stored)
+        super().__init__(model=whole.spec, idata_orig=loo_tree(whole))
         self.whole = whole
         self.failed: list[str] = []
 
@@ -73,7 +74,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
             refit = Fit(spec, kept, idata__i)
             shape = (*posterior["sigma"].shape, len(runs))
             delta = _drawn_at(refit, runs, excluded_obs).reshape(shape)
-        density = log_likelihood(posterior, spec, runs, delta)
+        density = pointwise(posterior, spec, runs, delta)
         return density["log_loss"].isel(run=excluded_obs)
 
 

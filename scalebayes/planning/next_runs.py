@@ -28,7 +28,8 @@ NEGLIGIBLE = 0.01
 """Share of the target's variance below which the variance that remains is not mentioned."""
 APPROXIMATE = (
     "widths are expectations by a linear-Gaussian update of the posterior draws under the fitted "
-    "model: the losses of the new runs decide, and an error of the model itself remains"
+    "model: the actual widths depend on the losses of the new runs, and an error of the model "
+    "itself is not reduced"
 )
 COLUMNS = [
     "N",

@@ -1,8 +1,8 @@
 """The tree of a fit as ArviZ expects it: stored draws, and the groups that follow from them.
 
-Files keep what was sampled. The replicated losses, and the log prior density of each draw, follow
-from that and from the seed of the fit, and take more room than all the rest: they are computed when
-`Fit.tree` is first asked for.
+Files keep what was sampled. The log likelihood, the replicated losses and the log prior density of
+each draw follow from that and from the seed of the fit, and take more room than all the rest: they
+are computed when `Fit.tree` is first asked for.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.posterior.log_prior import log_prior
-from scalebayes.specs.pooling import RunDraws, pooling_of
+from scalebayes.posterior.pointwise import by_run, parameters_of_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     from scalebayes.posterior.fit import Fit
 
 REPLICATES = 23
 """Separates the random numbers of replicated losses from all others of a seed."""
-RESPONSE = "log_loss"
 
 
 def arviz_tree(fit: Fit) -> xr.DataTree:
-    """Return the stored tree with posterior_predictive, prior_predictive, log_prior and attributes.
+    """Return the stored tree with the groups that follow from it, and with attributes.
 
     A view of a group of a pooled fit has no log_prior, because the prior of a group depends on the
     other groups; a view of a new group has no runs, so nothing is predicted.
     """
     groups = {str(name): node.to_dataset() for name, node in fit.stored.children.items()}
     has_runs = fit.view is None or not fit.view.is_new
-    if has_runs and "log_likelihood" in groups:
+    if fit.log_likelihood is not None:
+        groups["log_likelihood"] = fit.log_likelihood
         groups["posterior_predictive"] = _posterior_predictive(fit)
     if has_runs and "prior" in groups:
         groups["prior_predictive"] = _prior_predictive(fit)
@@ -107,11 +107,8 @@ def _replicated(
     """
     law, observation, runs = fit.spec.law_object, fit.spec.observation, fit.runs
     shape = (parameters.sizes["chain"], parameters.sizes["draw"], len(runs))
-    flat = {}
-    for name, values in parameters.items():
-        flat[str(name)] = values.values.reshape(shape[0] * shape[1], -1)
-    of_runs = _for_runs(fit, flat).of(slice(None))
-
+    one_group = fit.view is not None
+    of_runs = parameters_of_runs(parameters, fit.spec, runs, one_group=one_group).of(slice(None))
     delta = np.broadcast_to(observation.delta_at_runs(tree, runs), shape)
     # Draws from a wide prior may overflow; the log loss is then infinite.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -122,16 +119,4 @@ def _replicated(
     else:
         drawn = observation.replicate(rng, residual, of_runs, runs)
     log_loss = law.log_response(runs) - residual + drawn
-    coords = {
-        "chain": parameters["chain"],
-        "draw": parameters["draw"],
-        "run": runs.table.index.to_numpy(),
-    }
-    return xr.Dataset({RESPONSE: (("chain", "draw", "run"), log_loss.reshape(shape))}, coords)
-
-
-def _for_runs(fit: Fit, flat: Mapping[str, np.ndarray]) -> RunDraws:
-    """Return the parameters of each run, from draws of shape (draws, groups or 1)."""
-    if fit.view is not None:  # all its runs are of one group, whose parameters it has
-        return RunDraws(flat, np.zeros(len(fit.runs), int))
-    return pooling_of(fit.spec).for_runs(flat, fit.runs)
+    return by_run(log_loss.reshape(shape), parameters, runs)

@@ -90,7 +90,7 @@ def _prior_conflicts(fit: Fit) -> Iterator[Message]:
         text = (
             f"{name}: the posterior median lies {side} the central 98% of its prior "
             f"(prior probability beyond it {share:.1%}). The prior and the runs disagree, and the "
-            "answers are a compromise: check the columns of the table, runs that stray, and the "
+            "answers are a compromise: check the columns of the table, outliers, and the "
             "reason of the prior"
         )
         yield Message("PRIOR_CONFLICT", "warning", text)

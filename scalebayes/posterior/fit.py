@@ -60,9 +60,9 @@ class Fit:
     runs
         The runs that it was fitted to.
     stored
-        DataTree of what files keep: posterior and sample_stats (chain, draw), prior, log_likelihood
-        of log loss (chain, draw, run) unless the table is very long, observed_data, constant_data;
-        and, where drift, discrepancy or offsets of trainings were sampled, a group of their draws.
+        DataTree of what files keep: posterior and sample_stats (chain, draw), prior, observed_data,
+        constant_data; and, where drift, discrepancy or offsets of trainings were sampled, a group
+        of their draws.
     """
 
     spec: Spec
@@ -73,10 +73,11 @@ class Fit:
     def tree(self) -> xr.DataTree:
         """DataTree for ArviZ: the stored groups, and those that follow from them.
 
-        posterior_predictive and prior_predictive have log losses of the runs, (chain, draw, run);
-        log_prior has the log prior density by parameter, (chain, draw), of the log of the quantity
-        on which the prior is stated. Groups have the attributes that ArviZ gives: created_at,
-        inference_library and its version, sampling_time, and the model.
+        log_likelihood has the log density of each run's log loss, (chain, draw, run), and
+        posterior_predictive and prior_predictive have replicated log losses; the first two are left
+        out of very long tables. log_prior has the log prior density by parameter, (chain, draw), of
+        the log of the quantity on which the prior is stated. Groups have the attributes that ArviZ
+        gives: created_at, inference_library and its version, sampling_time, and the model.
 
         Where a discrepancy is integrated out, the values of log_likelihood and posterior_predictive
         are each given all other runs, as leave-one-out needs them. The former then do not add up to
@@ -89,6 +90,13 @@ class Fit:
         from scalebayes.posterior.arviz_tree import arviz_tree  # which imports this module
 
         return arviz_tree(self)
+
+    @functools.cached_property
+    def log_likelihood(self) -> xr.Dataset | None:
+        """Pointwise log likelihood, (chain, draw, run), or None (`posterior.pointwise`)."""
+        from scalebayes.posterior.pointwise import log_likelihood
+
+        return log_likelihood(self)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def group(fit: Fit, name: str) -> Fit:
     for part in ("posterior", "prior"):
         values = fit.stored[part].to_dataset()[parameters]
         parts[part] = values.sel(group=name, drop=True)
-    for part in ("observed_data", "constant_data", "log_likelihood"):
+    for part in ("observed_data", "constant_data"):
         if part in fit.stored.children:
             parts[part] = fit.stored[part].to_dataset().isel(run=rows)
     return _view(replace(fit, runs=runs), parts, View(name))

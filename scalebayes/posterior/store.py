@@ -188,6 +188,8 @@ def _assemble(path: Path, tree: xr.DataTree, has_digest: bool) -> Fit:
 def _fit_of(tree: xr.DataTree, has_digest: bool) -> Fit:
     """Return the fit of a stored tree, after a check of its form."""
     spec = Spec.model_validate_json(tree.attrs.pop(SPEC_KEY))
+    # Earlier versions stored it; it follows from the draws.
+    tree = tree.drop_nodes("log_likelihood", errors="ignore")
     about = json.loads(tree.attrs.pop(RUNS_KEY))
     del tree.attrs[FORMAT_KEY]
     table = tree["constant_data"].to_dataset().to_dataframe()

@@ -10,6 +10,7 @@ import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
 from scalebayes.data.metrics import short_amount
+from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
@@ -111,7 +112,7 @@ def _out_of_reach(loss: float, share: float, answer: xr.Dataset, metric: str) ->
     for x, other in solved_for.items():
         if x in answer.coords:
             limit, unit = f"the limit at that {x}", UNITS[other]
-    draws = share_in_words(1 - share)
+    draws = percent(1 - share)
     goal = short_amount(f"{loss:.4g}", metric)
     return (
         f"a loss of {goal} is not reachable in {draws} of draws: it is at or below "

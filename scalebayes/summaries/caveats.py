@@ -10,10 +10,11 @@ import xarray as xr
 
 from scalebayes.data.metrics import LOSS, short_amount
 from scalebayes.datasets.measured import coverage, describe_choice, describe_tables
+from scalebayes.display.numbers import percent
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
 from scalebayes.posterior.provenance import Provenance, provenance
-from scalebayes.units import format_quantity, share_in_words
+from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,7 +203,7 @@ def _flat_warnings(answer: xr.Dataset) -> Iterator[Message]:
     share = answer.attrs.get("flat", 0.0)
     if share > 0:
         text = (
-            f"in {share_in_words(share)} of the draws half of N* or twice N* reaches the same "
+            f"in {percent(share)} of the draws half of N* or twice N* reaches the same "
             "loss: the unique tokens, and the parameters that they support, are used up, and more "
             "compute does not lower the loss"
         )
@@ -263,8 +264,8 @@ def _measured_coverage(answer: xr.Dataset) -> Iterator[Message]:
     if record.noise_scale < SMALL_NOISE_SCALE:
         text = (
             f"the noise scale of the fit is only {record.noise_scale:.1%}, but a close fit does "
-            "not imply a good forecast: on public tables, smaller residuals of laws alone went "
-            "with worse coverage beyond the runs"
+            "not imply a good forecast: on public tables, laws without drift covered less beyond "
+            "the runs the smaller their residuals were"
         )
         brief = f"a close fit (noise scale {record.noise_scale:.1%}) does not imply a good forecast"
         yield Message("SMALL_RESIDUALS", "note", text, brief)
@@ -342,7 +343,7 @@ def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:
     share = float((answer["accuracy"] >= 1).mean(("chain", "draw")).max())
     if share > 0:
         text = (
-            f"in {share_in_words(share)} of the draws the accuracy exceeds 1 and is clipped to 1; "
+            f"in {percent(share)} of the draws the accuracy exceeds 1 and is clipped to 1; "
             "downstream-logistic stays below 1"
         )
         yield Message("PAST_ONE", "warning", text)

@@ -67,6 +67,7 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
         return number(median, scale)
 
     scale = scale or abs(median) >= LARGE
+    errors[0] = _error_within(median, errors[0], low, high)
     rounded = [known(*each) for each in zip(values, errors, strict=True)]
     if scale or not np.isfinite(high):
         return _bracket(*(number(value, scale and np.isfinite(value)) for value in rounded))
@@ -78,6 +79,16 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     of_median = min(of_width, decimals_known(errors[0]))
     decimals = [int(max(each, 0)) for each in (of_median, of_ends, of_ends)]
     return _bracket(*(f"{x:.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
+
+
+def _error_within(median: float, error: float, low: float, high: float) -> float:
+    """Return the error by which a median is rounded so that it stays within its interval.
+
+    A median between two modes may be known less well than the ends of its interval.
+    """
+    while low < median < high and not low <= known(median, error) <= high:
+        error /= 10
+    return error
 
 
 def _short(value: float) -> str:

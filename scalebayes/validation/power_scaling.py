@@ -34,6 +34,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.posterior.log_prior import log_prior, stated_logs
+from scalebayes.posterior.pointwise import RESPONSE
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
@@ -46,9 +47,9 @@ THRESHOLD = 0.05
 """Sensitivity below which a distribution counts as unmoved (Kallioinen et al. 2024)."""
 WORDS = {
     (True, True): "both: prior and data may conflict",
-    (True, False): "prior: the data say little",
+    (True, False): "prior: weak data",
     (False, True): "data",
-    (False, False): "neither moves it",
+    (False, False): "neither",
 }
 """Meaning by (whether the prior moves the quantity, whether the data do)."""
 
@@ -143,14 +144,13 @@ def _log_likelihood(fit: Fit) -> np.ndarray:
     """Return the log density of all runs together, (draws,), chains one after the other."""
     if not fit.groups:
         return make_likelihood(fit).joint()
-    if "log_likelihood" not in fit.stored.children:
+    if fit.log_likelihood is None:
         raise QueryError(
-            f"{fit.runs.name} is too long a table for its log likelihood to be kept with a pooled "
+            f"{fit.runs.name} is too long a table for the pointwise log likelihood of a pooled "
             "fit, and power-scaling needs it"
         )
     # Runs of a pooled fit are independent given a draw.
-    pointwise = fit.stored["log_likelihood"].to_dataset()["log_loss"]
-    return pointwise.sum("run").values.ravel()
+    return fit.log_likelihood[RESPONSE].sum("run").values.ravel()
 
 
 def _decisions(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:

@@ -70,10 +70,10 @@ def test_tree_has_the_groups_arviz_expects(fitted):
 
     fit = fitted("hoffmann2022", "chinchilla")
     assert set(fit.stored.children) == {
-        "posterior", "sample_stats", "prior", "observed_data", "constant_data", "log_likelihood",
+        "posterior", "sample_stats", "prior", "observed_data", "constant_data",
     }  # fmt: skip
     assert list(posterior(fit)) == ["L_inf", "N_c", "alpha_N", "D_c", "alpha_D", "sigma", "nu"]
-    loo = azs.loo(fit.stored)
+    loo = azs.loo(fit.tree)
     assert loo.n_data_points == 240
     assert loo.good_k >= max(loo.pareto_k)
 
@@ -95,7 +95,7 @@ def test_log_likelihood_is_pymcs(fitted):
         pm.StudentT.dist(nu=float(point["nu"]), mu=mu, sigma=float(point["sigma"])),
         np.log(fit.runs.loss),
     ).eval()
-    ours = fit.stored["log_likelihood"]["log_loss"].isel(chain=0, draw=0)
+    ours = fit.log_likelihood["log_loss"].isel(chain=0, draw=0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     assert [rv.name for rv in graph.observed_RVs] == ["log_loss"]
 

@@ -76,7 +76,7 @@ def test_lp_is_the_log_density_of_the_graph_up_to_a_constant(by_jax, fitted):
     """As with nutpie, larger at high density: the energy check and ArviZ's plots need that."""
     both = []
     for fit in (by_jax, fitted("pile2023", "kaplan-size")):
-        density = fit.stored["log_likelihood"]["log_loss"].sum("run").values.ravel()
+        density = fit.log_likelihood["log_loss"].sum("run").values.ravel()
         both.append(np.corrcoef(density, fit.stored["sample_stats"]["lp"].values.ravel())[0, 1])
     assert both[0] == pytest.approx(both[1], abs=0.1)
     assert both[0] > 0.3

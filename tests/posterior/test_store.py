@@ -87,7 +87,7 @@ def edit_statistics(tree):
 
 
 def edit_density(tree):
-    tree["log_likelihood"]["log_loss"].values[0, 0, 0] += 1e-6
+    tree["observed_data"]["log_loss"].values[0] += 1e-6
 
 
 def edit_prior(tree):
@@ -105,7 +105,7 @@ def edit_seed(tree):
 
 
 def remove_density(tree):
-    del tree["log_likelihood"]
+    del tree["observed_data"]
 
 
 def remove_digest(tree):

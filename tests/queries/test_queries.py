@@ -412,9 +412,8 @@ def test_the_tree_has_what_arviz_needs(fit):
         "prior",
         "observed_data",
         "constant_data",
-        "log_likelihood",
     }
-    density = fit.stored["log_likelihood"]["log_loss"]
+    density = fit.log_likelihood["log_loss"]
     assert density.dims == ("chain", "draw", "run")
     posterior = fit.stored["posterior"].sel(chain=1, draw=7)
     curve = fit.spec.law_object(RUNS.N[3], RUNS.D[3], **of_draw(fit, 1, 7))
@@ -467,7 +466,7 @@ def test_ids_and_groups_are_stored(tmp_path):
     assert loaded.runs.hash == runs.hash
     assert list(loaded.runs.table["group"]) == ["a", "é"] * 6
     assert list(loaded.runs.table.index) == names
-    assert loaded.stored["log_likelihood"]["run"].values.tolist() == names
+    assert loaded.log_likelihood["run"].values.tolist() == names
 
 
 def test_a_loaded_fit_can_be_stored_again(fit, stored, tmp_path):

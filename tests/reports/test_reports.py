@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from typer.testing import CliRunner
 
 import scalebayes as sb
@@ -331,9 +330,7 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     fits = {"sum": report_fit(), "kappa": report_fit("coupled")}
     for one in fits.values():  # of made-up draws: what matters here is that it is told
         loglik = np.random.default_rng(2).normal(3.0, 0.1, (4, 250, 24))
-        one.stored["log_likelihood"] = xr.Dataset(
-            {"log_loss": (("chain", "draw", "run"), loglik)}, {"run": one.runs.table.index}
-        )
+        one.log_likelihood["log_loss"].values[:] = loglik
     comparison = sb.compare(fits, reloo=False)
     content = content_of(comparison, C="1e23")
     best = sb.intervals(sb.frontier(sb.average(fits), C="1e23"))

@@ -89,7 +89,7 @@ def test_it_is_fitted_and_predicts_new_runs(noise, runs):
     residual = fit.spec.law_object.log_residual(runs, values)
     theirs = stats.laplace.logpdf(residual, scale=sigma.reshape(-1, 1))
     np.testing.assert_allclose(pointwise, theirs)
-    kept = fit.stored["log_likelihood"]["log_loss"].values.reshape(theirs.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(theirs.shape)
     np.testing.assert_allclose(kept, theirs)
     assert set(sb.find_outliers(fit).columns) >= {"sds", "tail"}
 

@@ -349,7 +349,7 @@ def test_log_likelihood_residuals_and_curves_are_of_the_bent_law(fit):
     curve = log_loss(fit, fit.runs.N, fit.runs.D)
     expected = stats.t(6.0, scale=0.005).logpdf(np.log(fit.runs.loss) - curve)
     np.testing.assert_allclose(likelihood.pointwise, expected, rtol=1e-9)
-    kept = fit.stored["log_likelihood"]["log_loss"].values.reshape(expected.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(expected.shape)
     np.testing.assert_allclose(kept, expected, rtol=1e-9)
     residual = sb.diagnose(fit)
     assert residual is not None

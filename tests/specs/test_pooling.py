@@ -342,7 +342,7 @@ def with_group_renamed(fit, old, new):
 
 
 def test_log_likelihoods_are_of_each_runs_own_group(pooled):
-    kept = pooled.stored["log_likelihood"]["log_loss"]
+    kept = pooled.log_likelihood["log_loss"]
     for name in pooled.groups:
         view = sb.group(pooled, name)
         draw = view.stored["posterior"].to_dataset().isel(chain=1, draw=7)
@@ -354,7 +354,7 @@ def test_log_likelihoods_are_of_each_runs_own_group(pooled):
             np.log(run.loss / curve)
         )
         assert float(kept.sel(run=run.name).isel(chain=1, draw=7)) == pytest.approx(expected)
-        assert list(view.stored["log_likelihood"]["run"].values) == list(view.runs.table.index)
+        assert list(view.log_likelihood["run"].values) == list(view.runs.table.index)
 
 
 def test_a_new_group_scatters_around_the_population_and_repeats_with_its_seed(pooled):

@@ -96,7 +96,7 @@ def test_runs_are_independent_given_the_draws(fit):
     delta = fit.spec.observation.delta_at_runs(fit.stored, fit.runs)
     residual = np.log(fit.runs.loss) - np.log(law) - delta
     expected = stats.t(5.0, scale=0.01).logpdf(residual)
-    np.testing.assert_allclose(fit.stored["log_likelihood"]["log_loss"], expected, rtol=1e-9)
+    np.testing.assert_allclose(fit.log_likelihood["log_loss"], expected, rtol=1e-9)
     np.testing.assert_allclose(table.joint(), expected.sum(axis=-1).ravel(), rtol=1e-9)
     points = table.known.basis.scale((np.array([7e10]), np.array([1.4e12])))
     density, mean, variance = table.left_out(np.array([3]), points)

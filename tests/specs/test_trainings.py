@@ -158,7 +158,7 @@ def test_densities_and_residuals_are_those_given_the_offsets(fit):
     offsets = fit.spec.observation.offsets_at_runs(fit.stored, fit.runs).reshape(-1, len(fit.runs))
     sigma = fit.stored["posterior"]["sigma"].values.reshape(-1, 1)
     expected = stats.norm.logpdf(residuals(fit) - offsets, scale=sigma)
-    kept = fit.stored["log_likelihood"]["log_loss"].values.reshape(expected.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(expected.shape)
     np.testing.assert_allclose(kept, expected, rtol=1e-8)
     np.testing.assert_allclose(make_likelihood(fit).joint(), expected.sum(axis=1), rtol=1e-8)
     assert residuals_at_median(fit).std() == pytest.approx(SIGMA, rel=0.25)
