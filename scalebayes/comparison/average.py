@@ -11,8 +11,8 @@ import numpy as np
 from scalebayes.comparison.forward_weights import forward_weights
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, named_fits
+from scalebayes.posterior.derived.pointwise import loo_tree
 from scalebayes.posterior.fit import Fit
-from scalebayes.posterior.pointwise import loo_tree
 from scalebayes.utils.progress import shows_progress
 
 type Weights = Literal["equal", "stacking", "forward"] | Mapping[str, float]

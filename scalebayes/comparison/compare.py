@@ -17,8 +17,8 @@ from scalebayes.display.numbers import percent
 from scalebayes.display.terminal import align
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.posterior.average import Average, by_weight, named_fits
+from scalebayes.posterior.derived.pointwise import RESPONSE, loo_tree
 from scalebayes.posterior.fit import Fit
-from scalebayes.posterior.pointwise import RESPONSE, loo_tree
 from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import at_budget
 from scalebayes.queries.inputs import is_budget

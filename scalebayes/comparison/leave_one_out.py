@@ -15,8 +15,8 @@ from arviz_stats import SamplingWrapper
 
 from scalebayes.errors import GateWarning
 from scalebayes.fitting.fit import fit
+from scalebayes.posterior.derived.pointwise import loo_tree, pointwise
 from scalebayes.posterior.fit import Fit
-from scalebayes.posterior.pointwise import loo_tree, pointwise
 from scalebayes.queries.curves import curve_of
 
 if TYPE_CHECKING:

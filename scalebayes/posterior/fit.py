@@ -87,14 +87,14 @@ class Fit:
         ArviZ's summaries have 89% intervals by default, those of scalebayes 90%: pass
         ``ci_prob=0.9`` to compare them.
         """
-        from scalebayes.posterior.arviz_tree import arviz_tree  # which imports this module
+        from scalebayes.posterior.derived.tree import arviz_tree  # which imports this module
 
         return arviz_tree(self)
 
     @functools.cached_property
     def log_likelihood(self) -> xr.Dataset | None:
-        """Pointwise log likelihood, (chain, draw, run), or None (`posterior.pointwise`)."""
-        from scalebayes.posterior.pointwise import log_likelihood
+        """Pointwise log likelihood, (chain, draw, run), or None (`posterior.derived.pointwise`)."""
+        from scalebayes.posterior.derived.pointwise import log_likelihood
 
         return log_likelihood(self)
 

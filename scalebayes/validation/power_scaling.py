@@ -10,7 +10,7 @@ moves away from the posterior, a cumulative Jensen-Shannon distance per doubling
 et al. 2024). A sensitivity below 0.05 counts as none.
 
 The prior is the density of the *logarithm* of the quantity on which the spec states it
-(`scalebayes.posterior.log_prior` says why, and how the drift is raised to a power).
+(`scalebayes.posterior.derived.log_prior` says why, and how the drift is raised to a power).
 
 With a discrepancy, the likelihood is that of all runs together, with the discrepancy integrated
 out. The pointwise values of `Fit.tree`, each given all other runs, do not add up to it. Where the
@@ -31,10 +31,10 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
+from scalebayes.posterior.derived.log_prior import log_prior, stated_logs
+from scalebayes.posterior.derived.pointwise import RESPONSE
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
-from scalebayes.posterior.log_prior import log_prior, stated_logs
-from scalebayes.posterior.pointwise import RESPONSE
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict

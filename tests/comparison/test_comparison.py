@@ -231,7 +231,7 @@ def test_different_runs_do_not_compare(fits):
 
 def test_a_table_too_long_for_a_log_likelihood_is_not_compared(fits, monkeypatch):
     long = replace(fits["kaplan"])
-    monkeypatch.setattr("scalebayes.posterior.pointwise.MOST_VALUES", 1000)
+    monkeypatch.setattr("scalebayes.posterior.derived.pointwise.MOST_VALUES", 1000)
     with pytest.raises(sb.QueryError, match="the table of 'b' is too long for a pointwise log"):
         sb.compare({"a": fits["chinchilla"], "b": long})
 

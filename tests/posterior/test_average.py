@@ -6,7 +6,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.posterior.average import by_weight
-from scalebayes.posterior.pointwise import loo_tree
+from scalebayes.posterior.derived.pointwise import loo_tree
 from scalebayes.posterior.provenance import provenance
 from tests.fixtures import fit_of
 

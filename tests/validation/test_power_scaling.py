@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
+from scalebayes.posterior.derived.log_prior import log_density, stated_logs
 from scalebayes.posterior.fit import METADATA
-from scalebayes.posterior.log_prior import log_density, stated_logs
 from scalebayes.posterior.stated import stated_spec
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from scalebayes.posterior.log_prior import log_prior
-from scalebayes.posterior.pointwise import by_run, parameters_of_runs
+from scalebayes.posterior.derived.log_prior import log_prior
+from scalebayes.posterior.derived.pointwise import by_run, parameters_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

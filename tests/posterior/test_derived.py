@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
-from scalebayes.posterior.log_prior import STEP, log_density
+from scalebayes.posterior.derived.log_prior import STEP, log_density
 from scalebayes.posterior.stated import stated_spec
 from scalebayes.specs.spec import with_trainings
 from tests.fixtures import INTEGRATED, draws_around, fit_of, grid_runs, pooled_fit
@@ -298,7 +298,7 @@ def test_power_scaling_of_a_pooled_fit_is_of_its_population(fits, monkeypatch):
     with pytest.raises(sb.QueryError):
         sb.power_scaling(fits["pooled"], C=1e23)
     long = replace(fits["pooled"])
-    monkeypatch.setattr("scalebayes.posterior.pointwise.MOST_VALUES", 1000)
+    monkeypatch.setattr("scalebayes.posterior.derived.pointwise.MOST_VALUES", 1000)
     with pytest.raises(sb.QueryError, match="too long a table"):
         sb.power_scaling(long)
     assert not {"log_likelihood", "posterior_predictive"} & set(long.tree.children)
