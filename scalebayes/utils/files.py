@@ -163,11 +163,19 @@ def _check_writable(folder: Path) -> None:
         raise OSError(error.errno, reason, str(folder)) from None
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(
+    path: Path, write: Callable[[Path], object], *, keeps_permissions: bool = True
+) -> None:
     """Call ``write`` with a temporary file, then rename it to ``path``.
 
-    A link is followed: the file that it points to is replaced, and the link stays. A file that is
-    replaced keeps its permissions.
+    A link is followed: the file that it points to is replaced, and the link stays.
+
+    Parameters
+    ----------
+    path, write
+        The file, and what writes it.
+    keeps_permissions
+        Whether a file that is replaced keeps its permissions; if not, it gets those of a new file.
 
     Raises
     ------
@@ -177,17 +185,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     check_target(path)
     target = path.resolve() if path.is_symlink() else path
     with uninterrupted():
-        _write_and_replace(target, write)
+        _write_and_replace(target, write, keeps_permissions)
 
 
-def _write_and_replace(path: Path, write: Callable[[Path], object]) -> None:
+def _write_and_replace(
+    path: Path, write: Callable[[Path], object], keeps_permissions: bool
+) -> None:
     # Process and thread make the name unique among writers of the same file. The name is cut, so
     # that the temporary one is not longer than file systems allow.
     start = path.name[:TEMPORARY_NAME_START]
     temporary = path.with_name(f".{start}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         write(temporary)
-        if path.exists():
+        if keeps_permissions and path.exists():
             shutil.copymode(path, temporary)
         temporary.replace(path)
     finally:

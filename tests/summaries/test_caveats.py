@@ -136,7 +136,7 @@ def test_the_sentence_is_the_measured_coverage_at_that_distance(planted, model, 
     assert f"(worst {row['cover90_worst']:.0%}; 90% interval of the mean " in message.text
     assert f"{row['forecasts']} forecasts of {row['runs']} distinct runs" in message.text
     assert message.text.endswith(
-        "; these tables were in sight when the default model was chosen; see docs/calibration.md"
+        "; these tables were used when the default model was chosen; see docs/calibration.md"
     )
 
 
@@ -215,7 +215,8 @@ def test_caveats_print_below_the_table(planted):
     begun = [line for line in text.splitlines() if "[" in line[:12]]
     assert begun[-2].startswith("  warning [NOT_VALIDATED] ")
     assert begun[-1].startswith("  note [CALIBRATION] ")
-    # In full, in lines that fit a screen.
-    assert " ".join(map(str, sb.caveats(answer))) in " ".join(text.split())
+    # In brief, in lines that fit a screen.
+    brief = " ".join(message.in_brief() for message in sb.caveats(answer))
+    assert brief in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 120
     assert sb.caveats(sb.intervals(at(planted(), 1e20)).to_xarray()) == ()

@@ -343,7 +343,8 @@ def _keep(new: Path, layout: Layout, folder: Path, key: str) -> None:
         path.chmod(PRIVATE)
 
     # The JSON file names the library, so it comes last: a kernel is complete once it is there.
-    write_whole(folder / f"{key}.json", write)
+    # A description whose permissions are not the user's own is replaced by one that has them.
+    write_whole(folder / f"{key}.json", write, keeps_permissions=False)
 
 
 def check(made: Kernel, graph: Symbols, data: Mapping[str, np.ndarray]) -> None:
