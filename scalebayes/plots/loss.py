@@ -23,6 +23,7 @@ from scalebayes.plots.labels import (
     mark_models,
     shade_beyond_runs,
 )
+from scalebayes.plots.names import model_name, named_fits
 from scalebayes.plots.style import (
     FAINT,
     INK,
@@ -105,7 +106,7 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     size = interval_band(best, "N", ci_prob)
     level = interval_band(best, "loss", ci_prob)
 
-    title = f"Loss at equal compute: {fit.spec.name} on {escape_dollars(runs.name)}"
+    title = f"Loss at equal compute: {escape_dollars(model_name(fit))}"
     axes = log_log_axes(title, "Parameters N", loss_label(runs.metric))
     axes.set_ylim(log_limits([runs.loss, *level], 0.05))
     if sets:
@@ -322,12 +323,10 @@ def _draw_optimum(
 
 
 def _named(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
-    """Return fits by label; the label of a single fit is the name of its model."""
-    if isinstance(fits, Fit):
-        return {fits.spec.name: fits}
-    if not fits:
+    """Return fits by names for people (`named_fits`)."""
+    if not isinstance(fits, Fit) and not fits:
         raise QueryError("there is no fit to draw: give one, or several by label")
-    return dict(fits)
+    return named_fits(fits)
 
 
 def _budgets(fits: Iterable[Fit], C: Quantities | None) -> np.ndarray:

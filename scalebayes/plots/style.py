@@ -23,6 +23,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from scalebayes.errors import QueryError
+from scalebayes.plots.names import table_names
 from scalebayes.summaries.intervals import interval_columns, intervals
 from scalebayes.utils.files import write_whole
 from scalebayes.utils.shares import tail_probability
@@ -250,10 +251,8 @@ def annotate_beside(
 
 def data_source(fits: Iterable[Fit | Average]) -> str:
     """Return the names and numbers of runs of the tables behind some fits, for a caption."""
-    tables = dict.fromkeys(
-        f"{escape_dollars(fit.runs.name)} ({len(fit.runs)} runs)" for fit in fits
-    )
-    return f"Data: {', '.join(tables)}"
+    names = table_names(fit.runs for fit in fits)
+    return f"Data: {escape_dollars(names)}"
 
 
 def add_caption(axes: Axes, *lines: str) -> Figure:

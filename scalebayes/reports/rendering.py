@@ -15,6 +15,8 @@ from scalebayes.reports.contract import Report
 
 MARKDOWN_MARKS = re.compile(r"([\\`*_\[\]|~#$])")
 """Characters that are markup in Markdown wherever they stand."""
+MOST_COLUMNS_OF_A_PHONE = 4
+"""Columns of the widest tables that fit on the screen of a phone."""
 SHORTEST_FENCE = 3
 """Backticks that begin a block of code in Markdown."""
 
@@ -44,6 +46,7 @@ def to_html(report: Report) -> str:
     template = _template("page.html.j2", autoescape=True)
     return template.render(
         report=report,
+        most_columns_of_a_phone=MOST_COLUMNS_OF_A_PHONE,
         style=style,
         script=script,
         policy="; ".join(policy),

@@ -25,8 +25,9 @@ from scalebayes.messages import Message
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.reports import contract
 from scalebayes.reports.answers import answers, ask, spoken
+from scalebayes.reports.commands import Question
 from scalebayes.reports.content import content_of
-from scalebayes.reports.figures import drawing
+from scalebayes.reports.figures import drawing, drawn_frontier
 from scalebayes.reports.live import page
 from scalebayes.reports.live.page import live_part
 from scalebayes.reports.live.surfaces import AMONG, Grid
@@ -206,9 +207,9 @@ def test_the_residuals_count_runs_inside_their_intervals(fit, told):
 def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
     section = told.sections[-1]
     facts = {row[0].text: row[1].text for row in section.tables[0].rows}
-    assert facts["spec, SHA-256"] == fit.spec.hash
+    assert facts["model, SHA-256"] == fit.spec.hash
     assert facts["runs, SHA-256"] == fit.runs.hash
-    assert facts["seed"] == "0"
+    assert facts["draws"] == "4 chains of 250, seed 0, attempt 1"
     commands, spec = section.listings
     assert commands.text.splitlines() == [
         "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --tune 1000 --quick "
@@ -223,7 +224,7 @@ def command_of(fit, about):
     tree = fit.tree.copy()
     tree.attrs = tree.attrs | {METADATA: json.dumps(fit.metadata | about)}
     made = replace(fit, tree=tree)
-    section = making_section({fit.spec.name: made}, {}, 0.9)
+    section = making_section(made, {fit.spec.name: made}, ["a model"], Question())
     return section.listings[0].text.splitlines()[0]
 
 
@@ -275,9 +276,15 @@ def test_sections_share_predictions_searches_and_summaries(monkeypatch):
 
 def test_a_model_of_ones_own_travels_whole(fit):
     spec = fit.spec.model_copy(update={"name": "mine"})
-    section = making_section({"mine": replace(fit, spec=spec)}, {}, 0.9)
-    text = section.listings[1].text
-    assert sb.Spec.model_validate_json(text[text.index("\n{") :]) == spec
+    made = replace(fit, spec=spec)
+    section = making_section(made, {"mine": made}, ["mine"], Question())
+    assert [listing.title for listing in section.listings] == [
+        "To make this report again, in Python",
+        "Specification of mine",
+        "mine.json",
+    ]
+    assert sb.Spec.model_validate_json(section.listings[-1].text) == spec
+    assert "Save the JSON below as mine.json first." in section.sentences
 
 
 def test_a_law_of_one_input_has_a_report_without_a_frontier():
@@ -340,7 +347,7 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     assert content.answers[0].numbers["N"].value == best.loc[(1e23, "N"), "median"]
     section = next(s for s in content.sections if s.key == "comparison")
     assert section.sentences[0] == comparison.sentence()
-    assert any(sentence.startswith("kappa of coupled on grid") for sentence in section.sentences)
+    assert any(sentence.startswith("kappa of kappa on grid") for sentence in section.sentences)
     scores, differences, *_ = section.tables
     assert [row[0].text for row in scores.rows] == list(comparison.table.index)
     assert differences.rows[0][-1].value == float(
@@ -498,7 +505,7 @@ def test_hostile_strings_stay_text(hurt):
     assert "<img" not in outside
     assert "<script" not in outside
     assert not [line for line in outside.splitlines() if re.search(r"(?<!\\)`x", line)]
-    assert json.loads(to_json(hurt))["title"] == f"Scaling laws of {HOSTILE}"
+    assert json.loads(to_json(hurt))["title"] == f"Scaling laws fitted to {HOSTILE}"
 
 
 def test_hostile_strings_are_quoted_in_commands(hurt):
@@ -564,7 +571,8 @@ def test_a_page_of_a_default_fit_is_small_and_agrees_with_the_frontier(fitted):
 
 def test_a_law_with_an_edge_is_put_on_a_denser_grid_and_its_error_stated():
     bottleneck = report_fit("bottleneck")
-    part, why = live_part(bottleneck, {"bottleneck": bottleneck}, 0.9)
+    fits = {"bottleneck": bottleneck}
+    part, why = live_part(bottleneck, fits, 0.9, drawn_frontier(fits, 0.9))
     assert why == ""
     assert part.settings["nodes"][0] > 10.0
     stated = float(re.search(r"agree with those of the package to (\S+)%", part.sentence)[1])
@@ -573,7 +581,8 @@ def test_a_law_with_an_edge_is_put_on_a_denser_grid_and_its_error_stated():
 
 def test_a_panel_that_would_be_far_off_is_left_out_with_the_reason(monkeypatch, fit):
     monkeypatch.setattr(page, "TOLERANCE", 1e-6)
-    part, why = live_part(fit, {"chinchilla": fit}, 0.9)
+    fits = {"chinchilla": fit}
+    part, why = live_part(fit, fits, 0.9, drawn_frontier(fits, 0.9))
     assert part is None
     assert re.fullmatch(r"its grid changes N\* by \S+%, more than the allowed 0.0%", why)
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from scalebayes.posterior.average import Average, by_weight
 from scalebayes.posterior.fit import Fit, noise_parameters
-from scalebayes.queries.curves import curve_of
+from scalebayes.queries.curves import Curve, curve_of
+from scalebayes.utils.parallel import split
 
 AMONG = 10.0
 """Nodes a decade among the runs, where the draws bend most, on a grid of density 1."""
@@ -50,6 +51,8 @@ ROUNDING = 1e-9
 """Share of a node by which a place on the border may lie outside it."""
 FAR_ABOVE = 1e3
 """Log loss of places off the grid, above any loss."""
+NODES_AT_ONCE = 400
+"""Nodes at which all draws are evaluated at once, so that their double precision fits in memory."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ class Draws:
     grid
         The nodes.
     log_loss
-        Log loss that each draw expects of the curve, (S, nodes).
+        Log loss that each draw expects of the curve, (S, nodes), in single precision: its rounding
+        is far below that of the bytes that the page contains.
     unseen
         Variance, in units of eta^2, of the discrepancy that no run has shown, (nodes,); for an
         average its mean over the fits.
@@ -222,7 +226,7 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     draws_with_discrepancy = 0
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
-        log_losses.append(curve.log_loss_shared(N, D)[rows])
+        log_losses.append(_log_loss_at_nodes(curve, N, D, rows))
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
@@ -240,6 +244,15 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
         level=np.concatenate(levels),
         noise=np.concatenate(noises),
     )
+
+
+def _log_loss_at_nodes(curve: Curve, N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the log loss of the draws numbered ``rows`` at all nodes, in single precision."""
+    log_loss = np.empty((len(rows), len(N)), np.float32)
+    for start in range(0, len(N), NODES_AT_ONCE):
+        block = slice(start, start + NODES_AT_ONCE)
+        log_loss[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
+    return log_loss
 
 
 def weights_around(grid: Grid, log_C: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -342,17 +355,23 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     """
     from scipy.linalg import eigh
 
-    mean = draws.log_loss.mean(axis=0)
-    weighted = (draws.log_loss - mean) * weights
-    size = min(len(weighted), SAMPLE)
-    sample = weighted[np.linspace(0, len(weighted) - 1, size).round().astype(int)]
+    mean = draws.log_loss.mean(axis=0, dtype=float)
+    count = len(draws.log_loss)
+    size = min(count, SAMPLE)
+    chosen = np.linspace(0, count - 1, size).round().astype(int)
+    sample = (draws.log_loss[chosen] - mean) * weights
     # The squares of the first singular values, in increasing order. A decomposition of the sample
     # itself would give all of them, and take ten times as long.
     squares, vectors = eigh(sample @ sample.T, subset_by_index=(max(size - most, 0), size - 1))
     is_signal = squares > RELATIVE_SQUARE * squares[-1]
     singular = np.sqrt(squares[is_signal])[::-1]
     axes = (vectors[:, is_signal][:, ::-1] / singular).T @ sample
-    return Components(mean, axes / weights, weighted @ axes.T)
+    # The weighted deviations times the axes, for a few draws at once, to save memory.
+    weighted_axes = (axes * weights).T
+    scores = np.empty((count, len(axes)))
+    for rows in split(count, 1 + count // SAMPLE):
+        scores[rows] = (draws.log_loss[rows] - mean) @ weighted_axes
+    return Components(mean, axes / weights, scores)
 
 
 def pack(draws: Draws, found: Components, rank: int) -> Surfaces:
