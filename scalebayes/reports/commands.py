@@ -362,7 +362,7 @@ def _refit_arguments(fit: Fit, sensitivity: Sensitivity) -> dict[str, Any]:
     refit = others[0]
     asked = refit.metadata.get("asked", {})
     usual = own_settings("nutpie", refit.spec) | USUAL_SETTINGS
-    differing = {name: value for name, value in asked.items() if usual.get(name, value) != value}
+    differing = {name: value for name, value in asked.items() if usual.get(name) != value}
     if refit.metadata.get("seed") != fit.metadata.get("seed"):
         differing["seed"] = refit.metadata["seed"]
     return differing

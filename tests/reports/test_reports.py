@@ -21,6 +21,7 @@ from scalebayes import reports
 from scalebayes.cli import app
 from scalebayes.cli.reports import _load_subject
 from scalebayes.comparison import compare
+from scalebayes.fitting.samplers import own_settings
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.reports import contract
@@ -229,7 +230,7 @@ def command_of(fit, about):
 
 
 def test_the_command_asks_for_what_was_asked_where_a_retry_tripled_the_draws(fit):
-    asked = {"chains": 4, "draws": 250, "tune": 600, "target_accept": 0.9}
+    asked = own_settings("nutpie", fit.spec) | {"chains": 4, "draws": 250, "tune": 600}
     used = {"chains": 4, "draws": 750, "tune": 1200}
     command = command_of(fit, {"attempts": 2, "asked": asked, "sampler": used})
     assert "--seed 0 --chains 4 --draws 250 --tune 600 --quick" in command
@@ -630,7 +631,8 @@ def test_a_page_words_titles_and_captions_of_figures_itself(fit):
 
 
 @pytest.mark.parametrize(
-    ("ending", "start"), [("html", "<!doctype html>"), ("md", "# Scaling laws of"), ("json", "{")]
+    ("ending", "start"),
+    [("html", "<!doctype html>"), ("md", "# Scaling laws fitted to"), ("json", "{")],
 )
 def test_the_ending_says_the_format(fit, told, tmp_path, monkeypatch, ending, start):
     # The content takes seconds to collect and is the same for all formats.

@@ -358,7 +358,7 @@ def test_the_command_names_a_metric_a_published_table_and_a_source(fit):
         return listing.text.splitlines()
 
     assert command(metric="word error rate")[0].startswith(
-        "scalebayes fit grid.csv -m chinchilla --metric 'word error rate' --seed 0"
+        "scalebayes fit grid.csv --metric 'word error rate' -m chinchilla --seed 0"
     )
     assert "--metric" not in command(metric="loss")[0]
     assert command(name="pile2023", source="a paper")[0].startswith("scalebayes fit pile2023 -m")
@@ -416,7 +416,7 @@ def test_the_fit_shown_in_detail_is_that_of_largest_weight(fit, curved):
 def test_what_is_missing_is_said_with_the_reason(of_size):
     content = content_of(of_size)
     assert [text.split(" because")[0].split(",")[0] for text in content.left_out] == [
-        "The sensitivity analysis was omitted",
+        "How much the answers depend on the assumptions (noise",
         "This law has no compute-optimal N and D",
         "The what-if panel was omitted",
     ]
@@ -424,6 +424,6 @@ def test_what_is_missing_is_said_with_the_reason(of_size):
     assert content.live is None
     # The default question of a law without an optimum is the loss ahead.
     assert set(content.answers[0].numbers) >= {"loss", "new_run"}
-    assert content.about == f"{of_size.spec.title}, fitted to 24 runs in grid"
+    assert content.about == f"{of_size.spec.title}, fitted to 24 runs of the table grid"
     (table,) = next(one for one in content.sections if one.key == "posterior").tables
     assert table.caption.endswith("intervals")
