@@ -94,6 +94,20 @@ def named_fits(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
     return dict(zip(names, fits.values(), strict=True))
 
 
+def for_people(text: str, fits: Iterable[Fit]) -> str:
+    """Return a sentence with the internal names of models and published tables in words.
+
+    Only names that are no words by themselves are replaced, such as coupled-drift.
+    """
+    names = {name: table_name_in_words(name) for name in TABLES}
+    for fit in fits:
+        if "-" in fit.spec.name:
+            names[fit.spec.name] = in_sentence(model_name(fit))
+    for name, words in names.items():
+        text = re.sub(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])", words, text)
+    return text
+
+
 def in_sentence(name: str) -> str:
     """Return the name of a model after a preposition: "the default model", "Chinchilla's law"."""
     has_article = name == DEFAULT_MODEL or (name.split(" with")[0] in LAWS.values())
@@ -105,13 +119,18 @@ def in_sentence(name: str) -> str:
 def table_name(runs: Runs) -> str:
     """Return the name of a table: that of its file, or the authors and year of a published one."""
     if runs.name in TABLES:
-        source = re.sub(r" \([^)]*\)", "", TABLES[runs.name].source)
-        return source.partition(",")[0]
+        return table_name_in_words(runs.name)
     if runs.source is not None:
         path = Path(runs.source)
         if is_table(path) and short_name(path.name) == runs.name:
             return path.name
     return runs.name
+
+
+def table_name_in_words(name: str) -> str:
+    """Return the authors and year of a published table."""
+    source = re.sub(r" \([^)]*\)", "", TABLES[name].source)
+    return source.partition(",")[0]
 
 
 def runs_in_words(runs: Runs) -> str:

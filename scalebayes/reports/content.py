@@ -12,7 +12,14 @@ from scalebayes.comparison.compare import Comparison
 from scalebayes.costs.cost import Price
 from scalebayes.datasets import allocations, known_models
 from scalebayes.messages import Message
-from scalebayes.plots.names import DEFAULT_MODEL, model_name, named_fits, runs_in_words, table_name
+from scalebayes.plots.names import (
+    DEFAULT_MODEL,
+    for_people,
+    model_name,
+    named_fits,
+    runs_in_words,
+    table_name,
+)
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.diagnostics import Diagnosis, diagnose
 from scalebayes.posterior.fit import Fit
@@ -92,14 +99,15 @@ def content_of(
     drawn = drawn_frontier(named, ci_prob)
     diagnoses = {name: diagnose(fit) for name, fit in named.items()}
     made = _sections(named, whole, name_of[main], budgets, ci_prob, drawn)
-    made["data"] = data_section(whole.runs, diagnoses.values())
+    data = data_section(whole.runs, diagnoses.values())
+    made["data"] = replace(data, messages=_for_people(data.messages, fits))
     made["comparison"] = comparison_section(fits, name_of, comparison, budgets, ci_prob)
     if sensitivity is not None:
         made["sensitivity"] = sensitivity_section(sensitivity)
     question = Question(asked, ci_prob, price, sensitivity)
     made["making"] = making_section(subject, _by_file_name(subject, fits), list(named), question)
 
-    found_caveats = cautions(found)
+    found_caveats = _for_people(cautions(found), fits)
     sections = _without(found_caveats, _in_order(made))
 
     all_answers: list[Answer] = []
@@ -168,6 +176,13 @@ def _sections(
         "frontier": frontier_section(fits, budgets, ci_prob, drawn),
         "extrapolation": extrapolation_section(fits, whole, ci_prob),
     }
+
+
+def _for_people(messages: Sequence[Message], fits: Mapping[str, Fit]) -> tuple[Message, ...]:
+    """Return messages in which models and tables have names for people."""
+    return tuple(
+        replace(message, text=for_people(message.text, fits.values())) for message in messages
+    )
 
 
 def _in_order(made: Mapping[str, Section | None]) -> tuple[Section, ...]:

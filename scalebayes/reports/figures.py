@@ -18,6 +18,8 @@ from scalebayes.reports.contract import Drawing
 
 COORDINATES = re.compile(r'(?<=\s)(d|x|y)="([^"]*)"')
 """Attributes of SVG that hold coordinates."""
+AROUND_COMMAND = re.compile(r"\s*([A-Za-z])\s*")
+"""A command of a path, with white space that means nothing."""
 LONG_DECIMAL = re.compile(r"-?\d+\.\d{2,}")
 """A number of two decimals or more."""
 SHAPE = 20.0
@@ -145,6 +147,7 @@ def _to_svg(figure: Figure) -> str:
         axes.patch.set_visible(False)
     buffer = io.StringIO()
     # A fixed salt makes the identifiers repeatable; paths need no font in the browser.
+    figure.draw_without_rendering()  # the layout settles in the second of two passes
     with matplotlib.rc_context({"svg.hashsalt": "scalebayes", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata=WITHOUT_METADATA)
     return buffer.getvalue()
@@ -162,7 +165,10 @@ def _presentation_attributes(style: re.Match[str]) -> str:
 
 def _round_coordinates(attribute: re.Match[str]) -> str:
     name, value = attribute.groups()
-    return f'{name}="{LONG_DECIMAL.sub(_round_number, value)}"'
+    shorter = LONG_DECIMAL.sub(_round_number, value)
+    if name == "d":
+        shorter = AROUND_COMMAND.sub(r"\1", shorter)
+    return f'{name}="{shorter}"'
 
 
 def _round_number(number: re.Match[str]) -> str:

@@ -289,7 +289,7 @@ def test_the_coverage_of_two_laws_stands_in_for_a_model_that_was_not_measured(fi
     shown = measured[measured["method"].isin(["chinchilla", "coupled"])]
     names = {"chinchilla": "Chinchilla's law", "coupled": "coupled law"}
     check_coverage(table, shown.assign(method=shown["method"].map(names)))
-    assert "your own table, hoffmann2022, is not among them." in table.notes[0]
+    assert "your own table, Hoffmann et al. 2022, is not among them." in table.notes[0]
 
 
 def check_coverage(table, measured):

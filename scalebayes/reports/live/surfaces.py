@@ -51,8 +51,10 @@ ROUNDING = 1e-9
 """Share of a node by which a place on the border may lie outside it."""
 FAR_ABOVE = 1e3
 """Log loss of places off the grid, above any loss."""
-NODES_AT_ONCE = 400
-"""Nodes at which all draws are evaluated at once, so that their double precision fits in memory."""
+NODES_AT_ONCE = 200
+"""Nodes at which all draws are evaluated at once, to save memory."""
+DRAWS_AT_ONCE = 250
+"""Draws whose weights are computed at once, to save memory."""
 
 
 @dataclass(frozen=True)
@@ -369,7 +371,7 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     # The weighted deviations times the axes, for a few draws at once, to save memory.
     weighted_axes = (axes * weights).T
     scores = np.empty((count, len(axes)))
-    for rows in split(count, 1 + count // SAMPLE):
+    for rows in split(count, 1 + count // DRAWS_AT_ONCE):
         scores[rows] = (draws.log_loss[rows] - mean) @ weighted_axes
     return Components(mean, axes / weights, scores)
 

@@ -14,7 +14,7 @@ from scalebayes.data.metrics import with_unit
 from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
-from scalebayes.plots.names import in_sentence, table_name
+from scalebayes.plots.names import for_people, in_sentence, table_name
 from scalebayes.posterior.fit import Fit
 from scalebayes.reports.answers import as_cell
 from scalebayes.reports.contract import Cell, Section, Table
@@ -58,7 +58,7 @@ def comparison_section(
     messages: tuple[Message, ...] = ()
     if comparison is not None:
         title = "Model comparison"
-        sentences.append(comparison.sentence())
+        sentences.append(for_people(comparison.sentence(), fits.values()))
         tables.append(_scores(comparison, name_of))
         differences = _differences(comparison, name_of, budgets, ci_prob)
         if differences is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 from scalebayes import plots
 from scalebayes.datasets.measured import coverage, describe_choice
 from scalebayes.errors import QueryError
-from scalebayes.plots.names import name_in_words
+from scalebayes.plots.names import for_people, name_in_words
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import HASH_DIGITS, keys_of_table
@@ -175,7 +175,7 @@ def _coverage_table(measured: pd.DataFrame) -> Table:
     )
     if len(measured):
         choice = describe_choice(measured.iloc[0])
-        note += f" {choice[0].upper()}{choice[1:]}."
+        note += f" {choice[0].upper()}{for_people(choice[1:], [])}."
     return Table(caption, headings, tuple(rows), (note,))
 
 
