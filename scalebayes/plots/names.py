@@ -97,11 +97,11 @@ def named_fits(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
 def for_people(text: str, fits: Iterable[Fit]) -> str:
     """Return a sentence with the internal names of models and published tables in words.
 
-    Only names that are no words by themselves are replaced, such as coupled-drift.
+    Only names that are no words by themselves are replaced, such as coupled-drift and chinchilla.
     """
     names = {name: table_name_in_words(name) for name in TABLES}
     for fit in fits:
-        if "-" in fit.spec.name:
+        if "-" in fit.spec.name or "'s" in model_name(fit):
             names[fit.spec.name] = in_sentence(model_name(fit))
     for name, words in names.items():
         text = re.sub(rf"(?<![\w/-]){re.escape(name)}(?![\w/-])", words, text)

@@ -122,7 +122,15 @@ def _template(name: str, **options: Any) -> Any:
     )
     environment.filters["verbatim"] = Verbatim
     environment.filters["code"] = _with_code
+    environment.filters["capitalised"] = _capitalised
     return environment.get_template(name)
+
+
+def _capitalised(text: str) -> str:
+    """Return a sentence with a capital, unless it begins with a label, such as "nu: ..."."""
+    if text.partition(" ")[0].endswith(":"):
+        return text
+    return text[:1].upper() + text[1:]
 
 
 def _with_code(text: str) -> Any:

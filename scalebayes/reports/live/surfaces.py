@@ -156,8 +156,7 @@ class Draws:
     grid
         The nodes.
     log_loss
-        Log loss that each draw expects of the curve, (S, nodes), in single precision: its rounding
-        is far below that of the bytes that the page contains.
+        Log loss that each draw expects of the curve, (S, nodes).
     unseen
         Variance, in units of eta^2, of the discrepancy that no run has shown, (nodes,); for an
         average its mean over the fits.
@@ -249,8 +248,8 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
 
 
 def _log_loss_at_nodes(curve: Curve, N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the log loss of the draws numbered ``rows`` at all nodes, in single precision."""
-    log_loss = np.empty((len(rows), len(N)), np.float32)
+    """Return the log loss of the draws numbered ``rows`` at all nodes, (rows, nodes)."""
+    log_loss = np.empty((len(rows), len(N)))
     for start in range(0, len(N), NODES_AT_ONCE):
         block = slice(start, start + NODES_AT_ONCE)
         log_loss[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
@@ -357,7 +356,7 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     """
     from scipy.linalg import eigh
 
-    mean = draws.log_loss.mean(axis=0, dtype=float)
+    mean = draws.log_loss.mean(axis=0)
     count = len(draws.log_loss)
     size = min(count, SAMPLE)
     chosen = np.linspace(0, count - 1, size).round().astype(int)
