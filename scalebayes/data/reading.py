@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from scalebayes.utils.files import printable
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -79,9 +81,9 @@ def recorded[**P](read: Callable[P, Runs]) -> Callable[P, Runs]:
 def _source_in_words(source: object) -> str | tuple[str, ...] | None:
     """Return a source as text, or None for a table in memory."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
+        return printable(os.fspath(source))
     if isinstance(source, list | tuple):
-        return tuple(str(path) for path in source)
+        return tuple(printable(str(path)) for path in source)
     return None
 
 

@@ -12,6 +12,7 @@ from scalebayes.datasets import TABLES
 from scalebayes.errors import SpecError
 from scalebayes.posterior.fit import Fit
 from scalebayes.specs.defaults import default_model
+from scalebayes.utils.files import printable
 
 DEFAULT_MODEL = "default model"
 LAWS = {
@@ -123,7 +124,7 @@ def table_name(runs: Runs) -> str:
     if runs.source is not None:
         path = Path(runs.source)
         if is_table(path) and short_name(path.name) == runs.name:
-            return path.name
+            return printable(path.name)
     return runs.name
 
 

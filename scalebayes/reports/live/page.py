@@ -204,7 +204,8 @@ def _components(whole: Fit | Average, ahead: Ahead, density: float) -> tuple[Dra
     of_runs = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)])
     around_runs = of_runs + np.array([-NEARBY, NEARBY])
     grid = Grid.over(low, high, around_runs, density)
-    draws = draws_on(whole, grid, ahead.kept)
+    # Single precision rounds far less than the bytes in which the page contains the draws.
+    draws = draws_on(whole, grid, ahead.kept, precision=np.float32)
     smallest, largest = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
     weights = weights_around(grid, ahead.log_C, smallest, largest)
     return draws, components(draws, weights, RANKS[-1])

@@ -15,6 +15,7 @@ draw's curve.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -212,10 +213,16 @@ def _chosen(whole: Fit | Average, kept: np.ndarray) -> list[tuple[Fit, np.ndarra
     return chosen
 
 
-def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) -> Draws:
+def draws_on(
+    whole: Fit | Average,
+    grid: Grid,
+    kept: np.ndarray,
+    seed: int = 0,
+    precision: type[np.floating[Any]] = np.float64,
+) -> Draws:
     """Return the kept draws of the curve at the nodes of a grid.
 
-    The seed is that of `predict` and `frontier`.
+    The seed is that of `predict` and `frontier`. precision : type of the log losses.
     """
     log_N, log_D = grid.nodes
     N, D = 10.0**log_N, 10.0**log_D
@@ -227,7 +234,7 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     draws_with_discrepancy = 0
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
-        log_losses.append(_log_loss_at_nodes(curve, N, D, rows))
+        log_losses.append(_log_loss_at_nodes(curve, N, D, rows, precision))
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
@@ -247,9 +254,15 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     )
 
 
-def _log_loss_at_nodes(curve: Curve, N: np.ndarray, D: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _log_loss_at_nodes(
+    curve: Curve,
+    N: np.ndarray,
+    D: np.ndarray,
+    rows: np.ndarray,
+    precision: type[np.floating[Any]],
+) -> np.ndarray:
     """Return the log loss of the draws numbered ``rows`` at all nodes, (rows, nodes)."""
-    log_loss = np.empty((len(rows), len(N)))
+    log_loss = np.empty((len(rows), len(N)), precision)
     for start in range(0, len(N), NODES_AT_ONCE):
         block = slice(start, start + NODES_AT_ONCE)
         log_loss[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
@@ -356,7 +369,7 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     """
     from scipy.linalg import eigh
 
-    mean = draws.log_loss.mean(axis=0)
+    mean = draws.log_loss.mean(axis=0, dtype=float)
     count = len(draws.log_loss)
     size = min(count, SAMPLE)
     chosen = np.linspace(0, count - 1, size).round().astype(int)
