@@ -241,17 +241,24 @@ class PriceOptions:
     utilisation: float | None = option(
         "--utilisation SHARE", "Share of the peak that training achieves."
     )
+    currency: str | None = option(
+        "--currency SYMBOL", "Symbol printed before amounts of money (default: $)."
+    )
 
     def price(self) -> sb.Price | None:
         """Return the price of compute, or None where no option was given."""
-        if self.per_hour is None and self.flop_per_second is None and self.utilisation is None:
+        given = (self.per_hour, self.flop_per_second, self.utilisation, self.currency)
+        if all(value is None for value in given):
             return None
         if self.per_hour is None or self.flop_per_second is None:
             raise typer.BadParameter("give both", param_hint="--price and --flop-per-second")
         speed: Any = self.flop_per_second  # `Price` reads text such as 4e14
-        if self.utilisation is None:
-            return sb.Price(self.per_hour, speed)
-        return sb.Price(self.per_hour, speed, utilisation=self.utilisation)
+        others: dict[str, Any] = {}
+        if self.utilisation is not None:
+            others["utilisation"] = self.utilisation
+        if self.currency is not None:
+            others["currency"] = self.currency
+        return sb.Price(self.per_hour, speed, **others)
 
 
 def law_or_curve(law: bool) -> Literal["law", "curve"]:

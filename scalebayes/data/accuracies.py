@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.data.metrics import NATS_PER_TOKEN
+from scalebayes.data.reading import recorded
 from scalebayes.data.runs import Runs
 from scalebayes.data.tables.checks import CELL_LENGTH, count
 from scalebayes.data.tables.columns import QUANTITIES, label, listed, usual_columns, with_usual_name
@@ -43,6 +44,7 @@ class _Columns(NamedTuple):
     are_errors: bool
 
 
+@recorded
 def read_scores(
     source: Source,
     *,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scalebayes.data.reading import recorded
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.data.tables.columns import (
     NAMES_LISTED,
@@ -45,6 +46,7 @@ KEPT_TOKENS = "step tokens"
 """Columns that `read_checkpoints` adds: ids of the checkpoints kept, and their tokens."""
 
 
+@recorded
 def read_wandb(
     source: Source,
     *,
@@ -133,6 +135,7 @@ def write_runs(runs: Runs, path: Path) -> None:
     table.to_csv(path)
 
 
+@recorded
 def read_checkpoints(
     source: Source,
     *,

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scalebayes.data.metrics import LOSS, NATS_PER_TOKEN, guess_metric, read_metric
+from scalebayes.data.reading import Reading, recorded
 from scalebayes.data.tables.checks import Conventions, check_table, count, counted
 from scalebayes.data.tables.columns import QUANTITIES, span
 from scalebayes.data.tables.logs import refuse_logs
@@ -42,6 +43,8 @@ class Runs:
         Unit of the losses, which answers, figures and reports then carry: "nats per token", "word
         error rate" ... If it is not given, "nats per token" if the values look like it, else "loss"
         (`scalebayes.data.metrics.guess_metric`).
+    reading : scalebayes.data.reading.Reading, optional
+        The call that read the table; None for a table of other origin or of an earlier version.
     """
 
     table: pd.DataFrame
@@ -49,6 +52,7 @@ class Runs:
     source: str | None = None
     notes: tuple[str, ...] = ()
     metric: str = ""
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         """Name the index, make ids and names text, refuse equal ids, and guess the metric."""
@@ -176,6 +180,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[float]]:
     return columns
 
 
+@recorded
 def read_runs(
     source: Source,
     *,

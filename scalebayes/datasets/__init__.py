@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from scalebayes.data.metrics import NATS_PER_TOKEN
+from scalebayes.data.reading import recorded
 from scalebayes.data.runs import Runs, read_runs
 from scalebayes.datasets.downloads import Upstream, fetch, is_downloaded
 from scalebayes.datasets.layouts import best_of_each, clark, gemstones, misfitting
@@ -145,6 +146,7 @@ TABLES = {
 }
 
 
+@recorded
 def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> Runs:
     """Return a published table of runs.
 

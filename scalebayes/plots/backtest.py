@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 from scalebayes.errors import QueryError
+from scalebayes.plots.sizes import SMALL, figure_of
 from scalebayes.plots.style import (
     FAINT,
     MARKERS,
-    SMALL,
     STYLES,
     add_caption,
     annotate_beside,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP_WIDTH = 0.7
 """Width that the markers of all methods take at one distance, where distances are 1 apart."""
+BELOW_LABEL = 36
+"""Points from the axes down to the legend, below their label."""
 METHOD_MARKERS = MARKERS + "P"
 """One marker for each of the styles."""
 
@@ -64,10 +67,12 @@ def calibration(backtest: Backtest) -> Figure:
 
     axes = log_log_axes(
         "Coverage of the predictive intervals",
-        "Decades of compute beyond the training runs",
-        "Share of held-out runs inside",
+        "Distance beyond the training runs (decades of compute)",
+        "Held-out runs inside (share)",
     )
-    axes.set(xscale="linear", yscale="linear", xlim=(-0.5, len(distances) + 0.5), ylim=(0, 1.04))
+    axes.set(
+        xscale="linear", yscale="linear", xlim=(-0.5, len(distances) + 0.5), ylim=(-0.03, 1.04)
+    )
     for nominal in (0.9, 0.5):
         draw_reference(axes, nominal, zorder=1)
         annotate_beside(
@@ -89,7 +94,8 @@ def calibration(backtest: Backtest) -> Figure:
     axes.set_xticks(range(len(distances) + 1), ["all", *distances])
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.14),
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=offset_copy(axes.transAxes, figure_of(axes), 0, -BELOW_LABEL, "points"),
         ncols=3,
         fontsize=SMALL + 0.5,
         frameon=False,
@@ -117,9 +123,12 @@ def _describe(backtest: Backtest, methods: int) -> str:
     splits = len(scores.drop_duplicates(["table", "split"]))
     runs = len(scores.drop_duplicates(["table", "run"]))
     trainings = len(scores.drop_duplicates(["table", "training"]))
-    marks, count = "Filled: 90% intervals; open: 50%.", "1 table"
+    marks, count = "Filled: 90% intervals; open: 50%; dashed: calibrated.", "1 table"
     if tables > 1:
-        marks = "Filled: 90% intervals, means over tables with their 90% intervals; open: 50%."
+        marks = (
+            "Filled: 90% intervals, means over tables with their 90% intervals; open: 50%; "
+            "dashed: calibrated."
+        )
         count = f"{tables} tables"
     forecasts = len(scores) // methods
     return (

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from scalebayes.comparison.coupling import BOTTLENECK, NEAR, Coupling, coupling
+from scalebayes.plots.names import in_sentence, model_name, table_name
+from scalebayes.plots.sizes import SMALL, figure_of
 from scalebayes.plots.style import (
     BLUE,
     GREEN,
     INK,
     ORANGE,
     QUIET,
-    SMALL,
     add_caption,
     annotate_beside,
     draw_densities,
@@ -49,6 +51,10 @@ TABLE_COLUMNS = ((0, "left"), (124, "right"), (154, "right"))
 """Place, in points, and alignment of each column of the table beside the figure."""
 LINE_HEIGHT = 13
 """Points between the lines of that table."""
+ROOM_FOR_TABLE = 1.7
+"""Inches that the table takes there."""
+BELOW_LABEL = 30
+"""Points from the axes down to the table where it stands below their label."""
 
 
 def kappa(fit: Fit | Coupling, ci_prob: float = CI_PROB) -> Figure:
@@ -79,7 +85,7 @@ def kappa(fit: Fit | Coupling, ci_prob: float = CI_PROB) -> Figure:
     prior = _kappa_and_alpha(answer.prior)
     above, below = new_figure(4.3).subplots(2, sharex=True, height_ratios=(1, 1.5))
     style_axes(above, "How the terms combine: kappa", "", "")
-    style_axes(below, "", "kappa", "alpha_D")
+    style_axes(below, "", "kappa (no unit)", "alpha_D (no unit)")
     # The prior has long tails: its outer draws are left out of view.
     posterior_range = np.quantile(posterior, [0.001, 0.999], axis=1)
     prior_range = np.quantile(prior, [0.03, 0.97], axis=1)
@@ -92,13 +98,17 @@ def kappa(fit: Fit | Coupling, ci_prob: float = CI_PROB) -> Figure:
     _draw_cloud(below, prior, mec=QUIET, mfc="none", mew=0.6, alpha=0.55)
     _draw_cloud(below, posterior, color=BLUE, alpha=0.7)
     _draw_neighbourhoods(above, below)
-    _write_probabilities(below, answer)
+    figure_of(below).room_below = ROOM_FOR_TABLE
+    figure_of(below).place(lambda: _write_probabilities(below, answer))
+    model, runs = answer.model, answer.runs
+    if isinstance(fit, Fit):
+        model, runs = model_name(fit), table_name(fit.runs)
     return add_caption(
         below,
-        f"Blue: posterior of {escape_dollars(answer.model)} on {escape_dollars(answer.runs)}, "
+        f"Blue: posterior of {escape_dollars(in_sentence(model))} on {escape_dollars(runs)}, "
         f"with median and {kind_of_interval(ci_prob)} interval. Dashed, open: prior.",
         f"Strips: kappa within {NEAR:.0%} of a named law; they can overlap, and do not cover all "
-        "values. Each density has its own height.",
+        "values. Heights of densities cannot be compared.",
     )
 
 
@@ -165,28 +175,38 @@ def _draw_neighbourhoods(above: Axes, below: Axes) -> None:
     )
 
 
-def _write_probabilities(axes: Axes, answer: Coupling) -> None:
-    """Write the probability of each neighbourhood as a table to the right of the axes."""
-    _write_row(axes, 0, ("Probability", "posterior", "prior"), QUIET)
+def _write_probabilities(axes: Axes, answer: Coupling) -> list[Artist]:
+    """Write the probability of each neighbourhood as a table, and return its texts.
+
+    It stands to the right of the axes, and in a narrow figure below them.
+    """
+    texts = _write_row(axes, 0, ("Probability", "posterior", "prior"), QUIET)
     for line, (name, label) in enumerate(LABELS.items(), start=1):
         posterior = _format_probability(float(answer.probabilities["posterior"][name]))
         prior = _format_probability(float(answer.probabilities["prior"][name]))
-        _write_row(axes, line, (label, posterior, prior), INK)
+        texts += _write_row(axes, line, (label, posterior, prior), INK)
+    return texts
 
 
-def _write_row(axes: Axes, line: int, cells: tuple[str, ...], colour: str) -> None:
-    """Write one line of the table to the right of the axes."""
+def _write_row(axes: Axes, line: int, cells: tuple[str, ...], colour: str) -> list[Artist]:
+    """Write one line of the table, and return its texts."""
+    corner, right, down = (1, 1), 14, 0
+    if figure_of(axes).scale < 1:
+        corner, right, down = (0, 0), 0, BELOW_LABEL
+    texts: list[Artist] = []
     for text, (place, align) in zip(cells, TABLE_COLUMNS, strict=True):
-        annotate_beside(
+        cell = annotate_beside(
             axes,
             text,
-            (1, 1),
-            (14 + place, -LINE_HEIGHT * line),
+            corner,
+            (right + place, -down - LINE_HEIGHT * line),
             coordinates="axes fraction",
             color=colour,
             ha=align,
             va="top",
         )
+        texts.append(cell)
+    return texts
 
 
 def _format_probability(probability: float) -> str:

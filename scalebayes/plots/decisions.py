@@ -9,22 +9,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from scalebayes.costs.cost import SIX_ND, Cost
-from scalebayes.data.metrics import capitalised
 from scalebayes.decisions.decide import LEAST, decide, near_optimum
 from scalebayes.decisions.regret import excess_loss
 from scalebayes.errors import QueryError
 from scalebayes.planning.plan import Plan
 from scalebayes.plots.labels import label_points
+from scalebayes.plots.sizes import SIZE, SpacedLocator
 from scalebayes.plots.style import (
     BLUE,
     FAINT,
     INK,
     ORANGE,
     QUIET,
-    SIZE,
     Colour,
     LineStyle,
     add_caption,
@@ -56,6 +54,10 @@ POINTS = 41
 """Sizes along a curve of the excess loss."""
 FINE_POINTS = 8 * POINTS
 """Sizes along a curve of the probability, which has steps."""
+LETTERS_OF_A_LOSS = 5
+"""Letters of a tick label such as 0.012."""
+LETTERS_OF_A_POWER = 6.5
+"""Letters of a tick label such as 4 x 10^20."""
 MOST_BUDGETS = 4
 """Budgets whose curves can be told apart in one figure."""
 DECADES_SHOWN = 0.05
@@ -114,8 +116,10 @@ def regret(
 
     figure = new_figure(4.9)
     above, below = figure.subplots(2, sharex=True, height_ratios=(1.5, 1))
-    style_axes(above, "Excess loss over the compute-optimal size", "", capitalised(fit.runs.metric))
-    style_axes(below, "", "Parameters N", f"Probability of being\nwithin {within:.0%} of compute")
+    style_axes(
+        above, "Excess loss over the compute-optimal size", "", f"Excess loss ({fit.runs.metric})"
+    )
+    style_axes(below, "", "Model size N (parameters)", f"Within {within:.0%} of\ncompute (%)")
     sizes_drawn = []
     for i, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
         near_here = near.isel(budget=i)
@@ -131,12 +135,14 @@ def regret(
     above.tick_params(which="both", labelbottom=False)
     quantity_ticks(below.xaxis, format_quantity)
     below.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    above.yaxis.set_major_locator(MaxNLocator(5))
+    above.yaxis.set_major_locator(SpacedLocator(5, LETTERS_OF_A_LOSS))
+    below.yaxis.set_major_locator(SpacedLocator(5, LETTERS_OF_A_LOSS))
     draw_reference(below, prob, zorder=1)
     return add_caption(
         below,
         f"Above: median and {kind_of_interval(ci_prob)} interval at budgets in FLOP"
-        f"{_budgets_beyond(near)}.",
+        f"{_budgets_beyond(near)}. Below: probability that the compute of N is within {within:.0%} "
+        f"of the optimum's; dashed: {prob:.0%}.",
         "Diamonds: choice of least expected loss. "
         "Circles: optimum of the law at posterior medians (plug-in).",
         f"Thick: sizes within {within:.0%} of compute with probability {prob:.0%}. "
@@ -237,14 +243,14 @@ def next_runs(fit: Fit | Average, chosen: Plan) -> Figure:
         raise QueryError("this plan is for no target; give what scalebayes.next_runs answers")
     about = table.attrs
     where, width = new_figure(3.9).subplots(1, 2, width_ratios=(1.25, 1))
-    style_axes(where, "Runs to make next", "Parameters N", "Training tokens D")
+    style_axes(where, "Runs to make next", "Model size N (parameters)", "Data D (tokens)")
     where.set(xscale="log", yscale="log")
     _draw_places(where, fit, table)
     _draw_widths(width, table, fit.runs.metric)
     star = "Star and bar" if "C" in about["at"] else "Star"
     figure = add_caption(
         where,
-        "Grey: runs so far. Numbers: runs chosen, in their order.",
+        "Grey: runs so far. Blue, numbered: runs chosen, in their order.",
         f"{star}: {about['target']}{_target_beyond(fit, about['at'])}.",
         f"Right: width of its {kind_of_interval(about['ci_prob'])} interval, expected by a "
         f"linear-Gaussian update. {data_source([fit])}.",
@@ -322,11 +328,11 @@ def _draw_widths(axes: Axes, table: pd.DataFrame, metric: str) -> None:
     about = table.attrs
     # The width of an interval of N* is a ratio, at least one; that of a loss a difference.
     if "C" in about["at"]:
-        label, narrowest = "Upper over lower bound of N*", 1.0
+        label, narrowest = "Upper over lower bound of N* (ratio)", 1.0
     else:
-        label, narrowest = capitalised(metric), 0.0
+        label, narrowest = f"Width ({metric})", 0.0
     title = f"Width, {about['ci_prob']:.0%} interval"
-    style_axes(axes, title, "Spent on new runs (FLOP)", label)
+    style_axes(axes, title, "Compute of new runs (FLOP)", label)
     spent = np.array([0.0, *table["total_cost"]])
     width = np.array([about["width_now"], *table["width"]])
     axes.plot(spent, width, "-", color=BLUE, lw=1.3)
@@ -344,7 +350,7 @@ def _draw_widths(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         shift, align = (0, 3), "bottom"
     annotate_beside(
         axes,
-        "limit for many such runs",
+        "limit for many\nsuch runs",
         (0.98, limit),
         shift,
         coordinates=axes.get_yaxis_transform(),
@@ -353,5 +359,5 @@ def _draw_widths(axes: Axes, table: pd.DataFrame, metric: str) -> None:
     )
     axes.set_xlim(-0.05 * spent[-1], 1.08 * spent[-1])
     axes.set_ylim(narrowest, width[0] + 0.1 * range_now)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(SpacedLocator(3, LETTERS_OF_A_POWER))
     axes.xaxis.set_major_formatter(lambda flop, _: format_power_of_ten(flop) if flop > 0 else "0")

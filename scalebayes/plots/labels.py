@@ -8,28 +8,25 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox, Transform, offset_copy
 
 from scalebayes.costs.cost import SIX_ND
 from scalebayes.datasets import known_models
+from scalebayes.plots.sizes import LETTER, SIZE, SMALL, figure_of, point_of
 from scalebayes.plots.style import (
     HALO,
     INK,
     QUIET,
-    SIZE,
-    SMALL,
     Colour,
     annotate_beside,
-    figure_of,
     format_power_of_ten,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-POINT = 1 / (72 * 0.75 * 4.5)
-"""Height of a typographic point as a share of the height of axes that fill 3/4 of 4.5 inches."""
 COLUMN_GAP = 0.2
 """Share of the axes' width between neighbouring models from which on a new column begins."""
 DISTANCES = (3.0, 12.0, 22.0, 34.0)
@@ -56,21 +53,75 @@ class CurveEnd(NamedTuple):
     colour: Colour
 
 
+class LabelledPoint(NamedTuple):
+    """A point in data coordinates, with a label for the right of it and its colour."""
+
+    point: tuple[float, float]
+    label: str
+    colour: Colour
+
+
+def label_in_axes(axes: Axes, points: Sequence[LabelledPoint]) -> None:
+    """Label points on their right, each lower than a label that it would overlap."""
+    figure_of(axes).place(lambda: _label_in_axes(axes, points))
+
+
+def _label_in_axes(axes: Axes, points: Sequence[LabelledPoint]) -> list[Artist]:
+    """Label points on their right, from the top down, and return the labels."""
+    size = figure_of(axes).text_size(SIZE)
+    point = point_of(axes)
+    to_axes = _data_to_axes(axes)
+    box = axes.get_window_extent()
+    widths_per_height = box.height / box.width  # of one point, as shares of the axes
+    taken: dict[int, Bbox] = {}
+    from_the_top = sorted(range(len(points)), key=lambda number: -points[number].point[1])
+    for number in from_the_top:
+        one = points[number]
+        left, bottom = to_axes.transform(one.point)
+        left += 4 * point * widths_per_height
+        bottom -= point
+        width = LETTER * size * len(one.label) * point * widths_per_height
+        height = size * point
+        for other in taken.values():
+            if Bbox.from_bounds(left, bottom, width, height).overlaps(other):
+                bottom = other.y0 - height
+        taken[number] = Bbox.from_bounds(left, bottom, width, height)
+    labels: list[Artist] = []
+    for number, one in enumerate(points):
+        label = annotate_beside(
+            axes,
+            one.label,
+            (float(taken[number].x0), float(taken[number].y0)),
+            (0, 0),
+            coordinates="axes fraction",
+            size=SIZE,
+            color=one.colour,
+        )
+        labels.append(label)
+    return labels
+
+
 def label_curve_ends(axes: Axes, ends: Sequence[CurveEnd]) -> None:
     """Label curves to the right of the axes, as near to their ends as the labels' heights allow."""
+    figure_of(axes).place(lambda: _label_curve_ends(axes, sorted(ends)))
+
+
+def _label_curve_ends(axes: Axes, ends: Sequence[CurveEnd]) -> list[Artist]:
+    """Label curves, given in rising order of their ends, and return the labels."""
     from scipy.optimize import isotonic_regression
 
-    ends = sorted(ends)
     right = axes.get_xlim()[1]
+    size = figure_of(axes).text_size(SIZE)
     to_axes = _data_to_axes(axes)
     heights = np.array([to_axes.transform((right, end.value))[1] for end in ends])
     # Isotonic regression gives the heights closest to the curves' ends, in least squares, that
     # keep the labels in order. Subtracting the spacing before it, and adding it after, keeps
     # neighbours apart by at least one line.
-    spacing = LINE_SPACING * SIZE * POINT * np.arange(len(ends))
+    spacing = LINE_SPACING * size * point_of(axes) * np.arange(len(ends))
     label_heights = isotonic_regression(heights - spacing).x + spacing
+    labels: list[Artist] = []
     for end, height, label_height in zip(ends, heights, label_heights, strict=True):
-        axes.annotate(
+        label = axes.annotate(
             end.label,
             (1.0, height),
             (1.035, label_height),
@@ -81,25 +132,36 @@ def label_curve_ends(axes: Axes, ends: Sequence[CurveEnd]) -> None:
             annotation_clip=False,
             arrowprops=_leader(end.colour, 0.6, shrink=(1, 1), anchor=(0, 0.5)),
         )
+        labels.append(label)
+    return labels
 
 
 def shade_beyond_runs(axes: Axes, largest: Iterable[float]) -> None:
     """Shade the budgets beyond the largest run of each table, given these largest budgets."""
-    left, right = axes.get_xlim()
+    right = axes.get_xlim()[1]
     in_view = sorted(budget for budget in set(largest) if budget < right)
     if not in_view:
         return
     for budget in in_view:
         axes.axvspan(budget, right, color="#000000", alpha=0.045, lw=0, zorder=0)
         axes.axvline(budget, color=QUIET, lw=0.8, ls=(0, (2, 2)), zorder=1)
-    if len(in_view) == 1:
-        text = f"beyond the largest run,\n{format_power_of_ten(in_view[0])} FLOP"
+    figure_of(axes).place(lambda: [_label_beyond_runs(axes, in_view)])
+
+
+def _label_beyond_runs(axes: Axes, in_view: Sequence[float]) -> Artist:
+    """Label the shaded budgets, given the largest budget of each table in view."""
+    is_narrow = figure_of(axes).scale < 1
+    beyond = "beyond the\nlargest run" if is_narrow else "beyond the largest run"
+    if len(in_view) > 1:
+        text = f"{beyond}\nof each table"
+    elif is_narrow:
+        text = f"{beyond},\n{format_power_of_ten(in_view[0])}\nFLOP"
     else:
-        text = "beyond the largest run\nof each table"
-    annotate_beside(
+        text = f"{beyond},\n{format_power_of_ten(in_view[0])} FLOP"
+    return annotate_beside(
         axes,
         text,
-        (max(in_view[-1], left), 4 * POINT),
+        (max(in_view[-1], axes.get_xlim()[0]), 4 * point_of(axes)),
         (4, 0),
         coordinates=axes.get_xaxis_transform(),
         linespacing=1.3,
@@ -111,14 +173,22 @@ def mark_model_budgets(axes: Axes) -> None:
 
     Stems of smaller budgets are longer, so that labels do not overlap.
     """
+    figure_of(axes).place(lambda: _mark_model_budgets(axes))
+
+
+def _mark_model_budgets(axes: Axes) -> list[Artist]:
+    """Draw the stems with their labels, and return them."""
     across = axes.get_xaxis_transform()
     largest_first = _models_in_view(axes)[::-1]
+    artists: list[Artist] = []
     for i, (label, budget) in enumerate(largest_first["C"].items()):
-        foot = 1 - (4 + 10 * i) * POINT
-        axes.plot([budget, budget], [foot, 1], transform=across, color=INK, lw=0.7)
-        annotate_beside(
+        foot = 1 - (4 + 10 * i) * point_of(axes)
+        artists += axes.plot([budget, budget], [foot, 1], transform=across, color=INK, lw=0.7)
+        text = annotate_beside(
             axes, str(label), (budget, foot), (3, 0), coordinates=across, color=INK, va="center"
         )
+        artists.append(text)
+    return artists
 
 
 def mark_models(axes: Axes, C: np.ndarray, N: np.ndarray) -> None:
@@ -132,20 +202,26 @@ def mark_models(axes: Axes, C: np.ndarray, N: np.ndarray) -> None:
     axes.plot(models["C"], models["N"], "o", color=INK, ms=4.5, mec="white", mew=0.7, zorder=5)
     curve_at_models = np.exp(np.interp(np.log(models["C"]), np.log(C), np.log(N)))
     is_above = models["N"] > curve_at_models
-    _label_models(axes, models[is_above], above=True)
-    _label_models(axes, models[~is_above], above=False)
+    figure_of(axes).place(
+        lambda: [
+            *_label_models(axes, models[is_above], above=True),
+            *_label_models(axes, models[~is_above], above=False),
+        ]
+    )
 
 
-def _label_models(axes: Axes, models: pd.DataFrame, *, above: bool) -> None:
+def _label_models(axes: Axes, models: pd.DataFrame, *, above: bool) -> list[Artist]:
     """Label models on one side of the curve, in one column for each cluster of neighbours."""
     places = _data_to_axes(axes).transform(models[["C", "N"]].to_numpy())
     gaps = np.diff(places[:, 0], prepend=0.0)
     columns = np.cumsum(gaps > COLUMN_GAP)
+    labels: list[Artist] = []
     for _, column in models.groupby(columns):
-        _label_column(axes, column, above=above)
+        labels += _label_column(axes, column, above=above)
+    return labels
 
 
-def _label_column(axes: Axes, models: pd.DataFrame, *, above: bool) -> None:
+def _label_column(axes: Axes, models: pd.DataFrame, *, above: bool) -> list[Artist]:
     """Label models to the upper left of all of them, or where not above, to the lower right."""
     if above:
         edge = models["C"].min()
@@ -159,8 +235,10 @@ def _label_column(axes: Axes, models: pd.DataFrame, *, above: bool) -> None:
     # From the curve outwards, each label stands at a distance from its model and one line beyond
     # the label before it. Heights are in points, counted away from the curve.
     height = -math.inf
+    point = point_of(axes)
+    labels: list[Artist] = []
     for label, row in models.sort_values(["N", "C"], ascending=above).iterrows():
-        own_height = sign * to_axes.transform((row["C"], row["N"]))[1] / POINT
+        own_height = sign * to_axes.transform((row["C"], row["N"]))[1] / point
         height = max(own_height + MODEL_DISTANCE, height + MODEL_LINE_SPACING * SMALL)
         shift = sign * (height - own_height)
         text = axes.annotate(
@@ -176,6 +254,8 @@ def _label_column(axes: Axes, models: pd.DataFrame, *, above: bool) -> None:
             va="center",
         )
         text.set(zorder=5, path_effects=HALO)
+        labels.append(text)
+    return labels
 
 
 class _Placement(NamedTuple):
@@ -194,12 +274,22 @@ def label_points(axes: Axes, points: np.ndarray, labels: Sequence[str], colour: 
     """
     figure = figure_of(axes)
     figure.draw_without_rendering()
+    figure.place(lambda: _label_points(axes, points, labels, colour))
+
+
+def _label_points(
+    axes: Axes, points: np.ndarray, labels: Sequence[str], colour: Colour
+) -> list[Artist]:
+    """Label points whose places on the page are known, and return the labels."""
+    figure = figure_of(axes)
+    size = figure.text_size(SIZE)
+    texts: list[Artist] = []
     centres = axes.transData.transform(points) / figure.dpi * 72
     point_boxes = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centres]
     label_boxes: list[Bbox] = []
     for i, (point, label) in enumerate(zip(points, labels, strict=True)):
-        half_width = HALF_LETTER_WIDTH * SIZE * len(label) + 1
-        half_size = np.array([half_width, HALF_LETTER_HEIGHT * SIZE])
+        half_width = HALF_LETTER_WIDTH * size * len(label) + 1
+        half_size = np.array([half_width, HALF_LETTER_HEIGHT * size])
         taken = [*point_boxes[:i], *point_boxes[i + 1 :], *label_boxes]
         placement = _free_place(centres[i], half_size, taken)
         label_boxes.append(placement.box)
@@ -219,6 +309,8 @@ def label_points(axes: Axes, points: np.ndarray, labels: Sequence[str], colour: 
             va="center",
         )
         text.set(zorder=6, path_effects=HALO)
+        texts.append(text)
+    return texts
 
 
 def _free_place(centre: np.ndarray, half_size: np.ndarray, taken: Sequence[Bbox]) -> _Placement:

@@ -18,23 +18,24 @@ from scalebayes.datasets import allocations
 from scalebayes.errors import QueryError
 from scalebayes.plots.labels import (
     CurveEnd,
+    LabelledPoint,
     label_curve_ends,
+    label_in_axes,
     mark_model_budgets,
     mark_models,
     shade_beyond_runs,
 )
+from scalebayes.plots.names import model_name, named_fits
 from scalebayes.plots.style import (
     FAINT,
     INK,
     MARKERS,
-    SIZE,
     STYLES,
     THIN_DASHES,
     Band,
     Colour,
     LineStyle,
     add_caption,
-    annotate_beside,
     data_source,
     draw_band,
     draw_edged_band,
@@ -63,6 +64,7 @@ type Quantities = float | str | Iterable[float | str]
 FAR = 1e26
 """FLOP up to which figures extrapolate by default."""
 COMPUTE = "Training compute C (FLOP)"
+PARAMETERS = "Model size N (parameters)"
 BUDGETS = 33
 """Budgets of a curve, about four a decade: each needs a search for the optimum of every draw."""
 POINTS = 61
@@ -105,8 +107,8 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     size = interval_band(best, "N", ci_prob)
     level = interval_band(best, "loss", ci_prob)
 
-    title = f"Loss at equal compute: {fit.spec.name} on {escape_dollars(runs.name)}"
-    axes = log_log_axes(title, "Parameters N", loss_label(runs.metric))
+    title = f"Loss at equal compute: {escape_dollars(model_name(fit))}"
+    axes = log_log_axes(title, PARAMETERS, loss_label(runs.metric))
     axes.set_ylim(log_limits([runs.loss, *level], 0.05))
     if sets:
         others = np.setdiff1d(np.arange(len(runs)), np.concatenate(sets))
@@ -114,11 +116,14 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     else:
         draw_runs(axes, runs.N, runs.loss, shades_by_size(runs.C, budgets))
     sizes_drawn = [runs.N, *size]
-    colours = shades_by_size(budgets, budgets)
-    for i, (colour, marker) in enumerate(zip(colours, cycle(MARKERS), strict=False)):
+    ends = []
+    colours_and_markers = zip(shades_by_size(budgets, budgets), cycle(MARKERS), strict=False)
+    for i, (colour, marker) in enumerate(colours_and_markers):
         own_sizes = runs.N[sets[i]] if sets else runs.N
         near = np.array([*own_sizes, size.lower[i], size.upper[i]])
-        sizes_drawn.append(_draw_budget(axes, fit, budgets[i], near, colour, ci_prob))
+        sizes, end = _draw_budget(axes, fit, budgets[i], near, colour, ci_prob)
+        sizes_drawn.append(sizes)
+        ends.append(end)
         if sets:
             own_losses = runs.loss[sets[i]]
             axes.plot(
@@ -130,12 +135,15 @@ def isoflop(fit: Fit, ci_prob: float = CI_PROB) -> Figure:
     axes.set_xlim(log_limits(sizes_drawn, 0.03, right=0.09))
     quantity_ticks(axes.xaxis, format_quantity)
     loss_ticks(axes.yaxis)
+    label_in_axes(axes, ends)
 
-    which = "shared by several runs" if sets else "within the runs' range (darker: less)"
+    which = "within the runs' range (darker: less). Points: runs."
+    if sets:
+        which = "shared by several runs: the coloured ones. Grey points: other runs."
     return add_caption(
         axes,
-        f"Curves and bands: loss at budgets in FLOP {which}. "
-        "White markers and bars: compute-optimal N.",
+        f"Curves and bands: loss at budgets in FLOP {which} "
+        "White markers and bars: compute-optimal N; dotted: its path.",
         _intervals_and_data([fit], ci_prob),
     )
 
@@ -202,7 +210,7 @@ def extrapolation(
     return add_caption(
         axes,
         "Dark bands: the loss curve; light bands: a new run, noise included. "
-        "Grey points: runs. Stems: budgets of known models.",
+        "Grey points: runs. Shaded: beyond them. Stems: budgets of known models.",
         _intervals_and_data(named.values(), ci_prob),
     )
 
@@ -241,7 +249,9 @@ def frontier(
     for band in bands:
         sizes_in_view.extend(band)
 
-    axes = log_log_axes("Compute-optimal model size", COMPUTE, "Compute-optimal parameters N*")
+    axes = log_log_axes(
+        "Compute-optimal model size", COMPUTE, "Compute-optimal size N* (parameters)"
+    )
     axes.set(xlim=log_limits([budgets]), ylim=log_limits(sizes_in_view, 0.04))
     quantity_ticks(axes.xaxis, format_power_of_ten)
     quantity_ticks(axes.yaxis, format_quantity)
@@ -256,8 +266,8 @@ def frontier(
     mark_models(axes, budgets, bands[0].median)
     return add_caption(
         axes,
-        "Bands: compute-optimal N of each fit. Thin lines: published. "
-        "Points: known models at C = 6ND.",
+        "Lines and bands: compute-optimal N of each fit. Thin lines: published. "
+        "Points: known models at C = 6ND. Shaded: beyond the runs.",
         _intervals_and_data(named.values(), ci_prob),
     )
 
@@ -285,8 +295,8 @@ def published_frontiers(C: np.ndarray) -> dict[str, np.ndarray]:
 
 def _draw_budget(
     axes: Axes, fit: Fit, budget: float, near: np.ndarray, colour: Colour, ci_prob: float
-) -> np.ndarray:
-    """Draw and label the part of one budget's curve that is in view, and return its sizes N.
+) -> tuple[np.ndarray, LabelledPoint]:
+    """Draw the part of one budget's curve that is in view; return its sizes N and its label.
 
     near : sizes that the curve must cover.
     """
@@ -296,9 +306,8 @@ def _draw_budget(
     N = N[is_in_view]
     curve = Band(curve.lower[is_in_view], curve.median[is_in_view], curve.upper[is_in_view])
     draw_band(axes, N, curve, LineStyle(colour, "-"), alpha=0.22)
-    text = format_quantity(budget, 2)
-    annotate_beside(axes, text, (N[-1], curve.median[-1]), (4, -1), size=SIZE, color=colour)
-    return N
+    end = LabelledPoint((N[-1], curve.median[-1]), format_quantity(budget, 2), colour)
+    return N, end
 
 
 def _draw_optimum(
@@ -322,12 +331,10 @@ def _draw_optimum(
 
 
 def _named(fits: Fit | Mapping[str, Fit]) -> dict[str, Fit]:
-    """Return fits by label; the label of a single fit is the name of its model."""
-    if isinstance(fits, Fit):
-        return {fits.spec.name: fits}
-    if not fits:
+    """Return fits by names for people (`named_fits`)."""
+    if not isinstance(fits, Fit) and not fits:
         raise QueryError("there is no fit to draw: give one, or several by label")
-    return dict(fits)
+    return named_fits(fits)
 
 
 def _budgets(fits: Iterable[Fit], C: Quantities | None) -> np.ndarray:

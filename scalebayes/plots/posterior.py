@@ -11,27 +11,25 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from scalebayes.plots import interactive
 from scalebayes.plots.interactive import Backend
+from scalebayes.plots.names import named_fits
+from scalebayes.plots.sizes import SIZE, SMALL, SpacedLocator
 from scalebayes.plots.style import (
     BLUE,
     FAINT,
     INK,
     ORANGE,
     QUIET,
-    SIZE,
-    SMALL,
     STYLES,
     TITLE,
-    WIDTH,
     add_caption,
     data_source,
     draw_densities,
     draw_runs,
     escape_dollars,
-    figure_of,
     format_power_of_ten,
     log_limits,
     log_log_axes,
@@ -53,6 +51,17 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
 PANELS_IN_ROW = 4
+INPUT_UNITS = {
+    "N": "parameters",
+    "D": "tokens",
+    "C": "FLOP",
+    "S": "steps",
+    "U": "unique tokens",
+    "E": "experts",
+}
+"""Units of the inputs of laws."""
+LETTERS_OF_A_VALUE = 5
+"""Letters of a tick label such as 0.012."""
 DENSITY_POINTS = 200
 """Points along a density."""
 
@@ -88,10 +97,11 @@ def residuals(fit: Fit, ci_prob: float = CI_PROB, *, answer: xr.Dataset | None =
     if "C" in runs.table:
         x, label, write_tick = runs.C, "Training compute C (FLOP)", format_power_of_ten
     else:
-        label = fit.spec.law_object.inputs[0]
-        x, write_tick = getattr(runs, label), format_quantity
+        name = fit.spec.law_object.inputs[0]
+        x, write_tick = getattr(runs, name), format_quantity
+        label = f"{name} ({INPUT_UNITS.get(name, 'no unit')})"
     title = "Residuals: observed over expected loss"
-    axes = log_log_axes(title, label, "Observed over expected - 1")
+    axes = log_log_axes(title, label, "Observed over expected loss - 1 (%)")
     axes.set(yscale="linear", xlim=log_limits([x], 0.03))
     quantity_ticks(axes.xaxis, write_tick)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:+.1%}" if share else "0")
@@ -149,10 +159,12 @@ def parameters(fit: Fit, backend: Backend = "matplotlib") -> Figure | PlotlyFigu
         return interactive.densities(prior, posterior, published, ends, shown)
 
     rows = math.ceil(len(names) / PANELS_IN_ROW)
-    figure = new_figure(1.7 * rows + 0.3)
+    figure = new_figure(1.75 * rows + 0.3)
+    units = _units(fit)
     panels = figure.subplots(rows, PANELS_IN_ROW, squeeze=False).ravel()
     for panel, name in zip(panels, names, strict=False):
-        style_axes(panel, name, "", "")
+        style_axes(panel, name, units.get(name, "no unit"), "")
+        panel.xaxis.label.set_fontsize(SMALL)
         _draw_parameter(
             panel, prior[name].values.ravel(), posterior[name].values.ravel(), ends[name]
         )
@@ -165,10 +177,22 @@ def parameters(fit: Fit, backend: Backend = "matplotlib") -> Figure | PlotlyFigu
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     figure.suptitle("Posterior beside prior", x=0.01, ha="left", **TITLE)
-    marks = "Filled: posterior. Line: prior."
+    marks = "Filled: posterior. Dashed line: prior."
     if sources:
         marks += " Triangles: published values."
-    return add_caption(panels[0], f"{marks} Each density has its own height.")
+    marks += " Heights are scaled, so they cannot be compared."
+    return add_caption(panels[0], f"{marks} {data_source([fit])}.")
+
+
+def _units(fit: Fit) -> dict[str, str]:
+    """Return the units of the law's parameters that have one."""
+    units = {}
+    for parameter in fit.spec.law_object.parameters:
+        if parameter.unit == "loss":
+            units[parameter.name] = fit.runs.metric
+        elif parameter.scale_of in INPUT_UNITS:
+            units[parameter.name] = INPUT_UNITS[parameter.scale_of]
+    return units
 
 
 def _axis_coordinates(values: xr.Dataset, log_scaled: set[str]) -> xr.Dataset:
@@ -199,7 +223,7 @@ def _draw_parameter(
     x = np.linspace(*ends, DENSITY_POINTS)
     prior = prior[np.isfinite(prior)]
     draw_densities(axes, x, gaussian_kde(posterior)(x), gaussian_kde(prior)(x))
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(SpacedLocator(3, LETTERS_OF_A_VALUE))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -233,16 +257,19 @@ def frontier_exponents(
     to_plotly = interactive.wanted(backend)
     title = "Exponent of the compute-optimal frontier, N* ~ C^a"
     kind = kind_of_interval(ci_prob)
-    table = exponents(fits, ci_prob)
+    table = exponents(named_fits(fits), ci_prob)
     labels = [_source_label(str(source), row) for source, row in table.iterrows()]
     if to_plotly:
         subtitle = f"fits with {kind} intervals, literature as printed"
         return interactive.forest(
             table.set_axis(labels), len(fits), f"{title}<br><sup>{subtitle}</sup>"
         )
-    axes = log_log_axes(title, "a", "")
-    figure_of(axes).set_size_inches(WIDTH, 0.34 * len(table) + 1.3)
-    axes.set(xscale="linear", yscale="linear", ylim=(len(table) - 0.5, -0.5))
+    figure = new_figure(0.34 * len(table) + 1.4)
+    figure.suptitle(title, x=0.01, ha="left", **TITLE)
+    axes = figure.add_subplot()
+    style_axes(axes, "", "Exponent a (no unit)", "")
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(SpacedLocator(8, LETTERS_OF_A_VALUE))
     for i, (_, row) in enumerate(table.iterrows()):
         if i < len(fits):
             colour, marker, width = STYLES[i % len(STYLES)].colour, "o", 1.6
@@ -254,7 +281,11 @@ def frontier_exponents(
     axes.set_yticks(range(len(table)), [escape_dollars(label) for label in labels], size=SIZE)
     axes.axhline(len(fits) - 0.5, color=FAINT, lw=0.7)
     axes.tick_params(axis="y", length=0, pad=SMALL)
-    return add_caption(axes, f"Circles: fits, with {kind} intervals. Diamonds: as printed.")
+    return add_caption(
+        axes,
+        f"Circles: fits, with {kind} intervals. Diamonds: published values, with intervals as "
+        f"printed. {data_source(fits.values())}.",
+    )
 
 
 def _source_label(source: str, row: pd.Series) -> str:

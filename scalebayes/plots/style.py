@@ -7,12 +7,11 @@ rcParam is changed; only the font is taken from them.
 from __future__ import annotations
 
 import io
-import math
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,9 +19,21 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.text import Annotation
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from scalebayes.errors import QueryError
+from scalebayes.plots.names import table_names
+from scalebayes.plots.sizes import (
+    CAPTION_COLUMNS,
+    SIZE,
+    SMALL,
+    WIDTH,
+    FittedFigure,
+    LossLocator,
+    QuantityLocator,
+    figure_of,
+)
 from scalebayes.summaries.intervals import interval_columns, intervals
 from scalebayes.utils.files import write_whole
 from scalebayes.utils.shares import tail_probability
@@ -72,6 +83,8 @@ STYLES = (
     LineStyle("#E69F00", (0, (3, 1, 1, 1, 1, 1))),
 )
 """Style of each fit, in order; colours of Okabe and Ito (2008), safe for colour-blind readers."""
+LETTERS_OF_A_QUANTITY = 4.5
+"""Letters of a tick label such as 100M or 10^19."""
 THIN_DASHES: tuple[Dashes, ...] = ((0, (7, 3)), (0, (1, 1.5)), (0, (7, 2, 1, 2)), (0, (3, 2)))
 """Dashes of published lines."""
 REFERENCE_DASHES: Dashes = (0, (4, 3))
@@ -80,20 +93,13 @@ MARKERS = "os^Dv"
 HALO = (withStroke(linewidth=1.8, foreground="white"),)
 """White outline of letters that stand on top of lines."""
 
-WIDTH = 6.8
-"""Width of a figure in inches."""
-SIZE = 8.5
-SMALL = 7.0
-"""Font sizes in points."""
 LABEL_SIZE = SIZE + 0.5
 TITLE: dict[str, Any] = {"size": SIZE + 1.5, "color": INK, "weight": "bold"}
-CAPTION_COLUMNS = 128
-"""Characters a line of the caption holds at the width of a figure."""
 
 
-def new_figure(height: float) -> Figure:
+def new_figure(height: float) -> FittedFigure:
     """Return an empty figure of this height in inches, unknown to pyplot."""
-    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
+    return FittedFigure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
 
 
 def log_log_axes(title: str, x: str, y: str) -> Axes:
@@ -116,11 +122,6 @@ def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def figure_of(axes: Axes) -> Figure:
-    """Return the figure that holds these axes."""
-    return cast("Figure", axes.get_figure(root=True))
-
-
 def escape_dollars(text: str) -> str:
     """Return a user's text with its dollars escaped, so that Matplotlib reads no formula in it."""
     return text.replace("$", r"\$")
@@ -141,7 +142,7 @@ def log_limits(
 
 def loss_ticks(axis: Axis) -> None:
     """Set ticks at plain numbers, such as 2.25 and 2.50, on a log axis whose limits are set."""
-    axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(LossLocator())
     axis.set_major_formatter(ScalarFormatter(useOffset=False, useMathText=False))
     axis.set_minor_locator(NullLocator())
 
@@ -151,15 +152,7 @@ def quantity_ticks(axis: Axis, write: Callable[[float], str]) -> None:
 
     write : function from the tick's value to its label.
     """
-    low, high = axis.get_view_interval()
-    decades = math.log10(high / low)
-    if decades > 3.5:
-        multiples: tuple[float, ...] = (1.0,)
-    elif decades > 1.5:
-        multiples = (1.0, 3.0)
-    else:
-        multiples = (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=multiples, numticks=14))
+    axis.set_major_locator(QuantityLocator(LETTERS_OF_A_QUANTITY))
     axis.set_major_formatter(lambda value, _: write(value))
     axis.set_minor_locator(NullLocator())
 
@@ -239,30 +232,32 @@ def annotate_beside(
     size: float = SMALL,
     color: Colour = QUIET,
     **style: Any,
-) -> None:
-    """Write text at a point of these coordinates, shifted by (right, up) in points.
+) -> Annotation:
+    """Write text at a point of these coordinates, shifted by (right, up) in points; return it.
 
     A halo keeps it legible over lines and bands.
     """
     style = {"size": size, "color": color, "path_effects": HALO} | style
-    axes.annotate(text, at, shift, coordinates, "offset points", **style)
+    return axes.annotate(text, at, shift, coordinates, "offset points", **style)
 
 
 def data_source(fits: Iterable[Fit | Average]) -> str:
     """Return the names and numbers of runs of the tables behind some fits, for a caption."""
-    tables = dict.fromkeys(
-        f"{escape_dollars(fit.runs.name)} ({len(fit.runs)} runs)" for fit in fits
-    )
-    return f"Data: {', '.join(tables)}"
+    names = table_names(fit.runs for fit in fits)
+    return f"Data: {escape_dollars(names)}"
 
 
-def add_caption(axes: Axes, *lines: str) -> Figure:
+def add_caption(axes: Axes, *lines: str) -> FittedFigure:
     """Write wrapped lines under the figure of these axes, and return the figure."""
     figure = figure_of(axes)
+    figure.caption_lines = lines
     wrapped = [textwrap.fill(line, CAPTION_COLUMNS) for line in lines]
     figure.supxlabel("\n".join(wrapped), x=0.01, ha="left", size=SMALL, color=QUIET)
     return figure
 
+
+TEXT_SHARE = 0.55
+"""Share of a figure's height that shrinks with its width; text and captions take the rest."""
 
 # Metadata of each format, without dates, so that equal figures are equal files.
 FORMATS: dict[str, dict[str, Any]] = {
@@ -286,10 +281,29 @@ def read_format(path: Path) -> str:
     return suffix
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def resize(figure: Figure, width: float) -> None:
+    """Set the width of a figure in inches, and a height at which its text still has room."""
+    share = width / figure.get_figwidth()
+    height = figure.get_figheight() * (1 - TEXT_SHARE + TEXT_SHARE * share)
+    if isinstance(figure, FittedFigure) and share < 1:
+        height += figure.room_below
+    figure.set_size_inches(width, height)
+
+
+def save(figure: Figure, path: str | os.PathLike[str], *, width: float | None = None) -> Path:
     """Write a figure as .png (200 dpi), .svg or .pdf and return its path.
 
     The file appears whole or not at all, and the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        A figure of `scalebayes.plots`.
+    path
+        File to write.
+    width
+        Width in inches, such as 3.3 for a column of a paper; by default that of the figure. Text,
+        ticks and labels are fitted to it; the figure keeps that size.
 
     Raises
     ------
@@ -298,6 +312,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     suffix = read_format(path)
+    if width is not None:
+        resize(figure, width)
     buffer = io.BytesIO()
     # The salt fixes the identifiers in an SVG file, which are random otherwise.
     with matplotlib.rc_context({"svg.hashsalt": "scalebayes"}):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from pydantic import ValidationError
 
+from scalebayes.data.reading import Reading
 from scalebayes.data.runs import Runs
 from scalebayes.errors import FitError, GateWarning
 from scalebayes.posterior.diagnostics import convergence
@@ -28,8 +30,8 @@ FORMAT_KEY = "scalebayes_format"
 SPEC_KEY = "scalebayes_spec"
 RUNS_KEY = "scalebayes_runs"
 DIGEST_KEY = "scalebayes_digest"
-"""Root attributes that `save` adds and `load` takes out: format, spec, names of the runs, digest of
-everything that answers rest on."""
+"""Root attributes that `save` adds and `load` takes out: format, spec, names and reading of the
+runs, digest of everything that answers rest on."""
 COVERED = (METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY)
 """Root attributes that a fit needs, and that the digest covers."""
 CHECKED_VALUES = 1_000_000
@@ -54,12 +56,14 @@ def save(fit: Fit, path: str | Path) -> Path:
         )
     path = Path(path)
     check_netcdf_path(path)
-    runs = {
+    runs: dict[str, Any] = {
         "name": fit.runs.name,
         "source": fit.runs.source,
         "notes": fit.runs.notes,
         "metric": fit.runs.metric,
     }
+    if fit.runs.reading is not None:
+        runs["reading"] = fit.runs.reading.to_plain()
     tree = fit.stored.copy()
     tree.attrs |= {
         FORMAT_KEY: FORMAT,
@@ -195,7 +199,10 @@ def _fit_of(tree: xr.DataTree, has_digest: bool) -> Fit:
     table = tree["constant_data"].to_dataset().to_dataframe()
     # Files of earlier versions have no metric: `Runs` then guesses it.
     metric = about.get("metric", "")
-    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]), metric)
+    reading = None
+    if "reading" in about:
+        reading = Reading.from_plain(about["reading"])
+    runs = Runs(table, about["name"], about["source"], tuple(about["notes"]), metric, reading)
     fit = Fit(spec, runs, tree)
     if not isinstance(fit.metadata["partial"], bool):
         raise TypeError("its metadata do not say whether sampling was interrupted")

@@ -83,7 +83,9 @@ def report(
         raise QueryError(
             f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'"
         )
-    with Progress() as bar:
+    from scalebayes.utils.arviz import placeholders_hidden
+
+    with Progress() as bar, placeholders_hidden():
         collect = partial(
             content_of,
             subject,

@@ -12,11 +12,20 @@ from scalebayes.comparison.compare import Comparison
 from scalebayes.costs.cost import Price
 from scalebayes.datasets import allocations, known_models
 from scalebayes.messages import Message
+from scalebayes.plots.names import (
+    DEFAULT_MODEL,
+    for_people,
+    model_name,
+    named_fits,
+    runs_in_words,
+    table_name,
+)
 from scalebayes.posterior.average import Average
-from scalebayes.posterior.diagnostics import diagnose
+from scalebayes.posterior.diagnostics import Diagnosis, diagnose
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.inputs import quantities
 from scalebayes.reports.answers import answers, ask, cautions, default_budgets
+from scalebayes.reports.commands import Question
 from scalebayes.reports.contract import (
     MOST_CAVEATS,
     SECTIONS,
@@ -25,6 +34,7 @@ from scalebayes.reports.contract import (
     Section,
     Verdict,
 )
+from scalebayes.reports.figures import DrawnFrontier, drawn_frontier
 from scalebayes.reports.live.page import live_part
 from scalebayes.reports.recommendation import recommendation, recommended_budget
 from scalebayes.reports.references import cite
@@ -84,32 +94,40 @@ def content_of(
     budgets = default_budgets(fits[main]) if C is None else quantities(C, "C")
     comparison = subject if isinstance(subject, Comparison) else None
 
-    made = _sections(fits, whole, main, budgets, ci_prob)
-    made["comparison"] = comparison_section(fits, comparison, budgets, ci_prob)
+    named = named_fits(fits)
+    name_of = dict(zip(fits, named, strict=True))
+    drawn = drawn_frontier(named, ci_prob)
+    diagnoses = {name: diagnose(fit) for name, fit in named.items()}
+    made = _sections(named, whole, name_of[main], budgets, ci_prob, drawn)
+    data = data_section(whole.runs, diagnoses.values())
+    made["data"] = replace(data, messages=_for_people(data.messages, fits))
+    made["comparison"] = comparison_section(fits, name_of, comparison, budgets, ci_prob)
     if sensitivity is not None:
         made["sensitivity"] = sensitivity_section(sensitivity)
-    made["making"] = making_section(
-        fits, asked, ci_prob, price, with_refits=sensitivity is not None
-    )
-    found_caveats = cautions(found)
+    question = Question(asked, ci_prob, price, sensitivity)
+    made["making"] = making_section(subject, _by_file_name(subject, fits), list(named), question)
+
+    found_caveats = _for_people(cautions(found), fits)
     sections = _without(found_caveats, _in_order(made))
 
     all_answers: list[Answer] = []
     for dataset in found:
         all_answers.extend(answers(dataset, ci_prob))
-    live, why_not = live_part(whole, fits, ci_prob)
+    if made["frontier"] is None:
+        drawn = None  # the panel repeats the figure of that section
+    live, why_not = live_part(whole, named, ci_prob, drawn)
     advised = None
     budget = recommended_budget(whole, asked, budgets)
     if budget is not None:
         advised = recommendation(whole, budget, ci_prob, price, sensitivity)
     runs = whole.runs
     return Report(
-        title=f"Scaling laws of {runs.name}",
-        about=f"{_models_in_words(fits)}, fitted to {len(runs)} runs in {runs.name}",
+        title=f"Scaling laws fitted to {table_name(runs)}",
+        about=f"{_models_in_words(named)}, fitted to {runs_in_words(runs)}",
         intervals=kind_of_interval(ci_prob),
         recommendation=advised,
         answers=tuple(all_answers),
-        verdicts=_verdicts(fits),
+        verdicts=_verdicts(diagnoses),
         caveats=found_caveats[:MOST_CAVEATS],
         further_caveats=found_caveats[MOST_CAVEATS:],
         sections=sections,
@@ -132,17 +150,39 @@ def _parts(subject: Fit | Average | Comparison) -> tuple[dict[str, Fit], Fit | A
     return dict(subject.fits), subject, heaviest
 
 
+def _by_file_name(
+    subject: Fit | Average | Comparison, fits: Mapping[str, Fit]
+) -> Mapping[str, Fit]:
+    """Return fits by the names of the files that commands save them in."""
+    if not isinstance(subject, Fit):
+        return fits
+    if model_name(subject) == DEFAULT_MODEL:
+        return {"default": subject}
+    return {subject.spec.name: subject}
+
+
 def _sections(
-    fits: Mapping[str, Fit], whole: Fit | Average, main: str, budgets: np.ndarray, ci_prob: float
+    fits: Mapping[str, Fit],
+    whole: Fit | Average,
+    main: str,
+    budgets: np.ndarray,
+    ci_prob: float,
+    drawn: DrawnFrontier | None,
 ) -> dict[str, Section | None]:
     """Return the sections that every report tries to show, by key; None for one without content."""
     return {
-        "data": data_section(whole.runs, fits),
         "posterior": posterior_section(fits, main, ci_prob),
         "fit": fit_section(main, fits[main], ci_prob),
-        "frontier": frontier_section(fits, budgets, ci_prob),
+        "frontier": frontier_section(fits, budgets, ci_prob, drawn),
         "extrapolation": extrapolation_section(fits, whole, ci_prob),
     }
+
+
+def _for_people(messages: Sequence[Message], fits: Mapping[str, Fit]) -> tuple[Message, ...]:
+    """Return messages in which models and tables have names for people."""
+    return tuple(
+        replace(message, text=for_people(message.text, fits.values())) for message in messages
+    )
 
 
 def _in_order(made: Mapping[str, Section | None]) -> tuple[Section, ...]:
@@ -165,18 +205,19 @@ def _without(told: Sequence[Message], sections: Sequence[Section]) -> tuple[Sect
 
 
 def _models_in_words(fits: Mapping[str, Fit]) -> str:
-    """Return the title of the only model, or the names of all models that are averaged."""
+    """Return the only model with its title, or the names of all models that are averaged."""
     if len(fits) > 1:
         return f"Average forecast of {len(fits)} models ({', '.join(fits)})"
-    (fit,) = fits.values()
+    ((name, fit),) = fits.items()
+    if name == DEFAULT_MODEL:
+        return f"The default model ({fit.spec.title})"
     return fit.spec.title
 
 
-def _verdicts(fits: Mapping[str, Fit]) -> tuple[Verdict, ...]:
+def _verdicts(diagnoses: Mapping[str, Diagnosis]) -> tuple[Verdict, ...]:
     """Return the result of the convergence checks of each fit, with the checks that failed."""
     verdicts = []
-    for label, fit in fits.items():
-        found = diagnose(fit)
+    for label, found in diagnoses.items():
         failed = "; ".join(message.text for message in found.messages if message.level == "failed")
         summary_line = str(found).splitlines()[0]
         verdicts.append(Verdict(label, found.ok, f"{summary_line} {failed}".strip()))
@@ -188,9 +229,9 @@ def _left_out(made: Mapping[str, Section | None], no_live: bool, why_not: str) -
     sentences = []
     if made.get("sensitivity") is None:
         sentences.append(
-            "The sensitivity analysis was omitted because it needs refits. To include it, run "
-            "scalebayes report --sensitivity, or call report(..., sensitivity=sensitivity(fit)) "
-            "in Python."
+            "How much the answers depend on the assumptions (noise, drift, priors) is not shown, "
+            "because that needs further fits, which take about half a minute. To include it, add "
+            "--sensitivity to the command, or sensitivity=sb.sensitivity(fit) in Python."
         )
     if made["frontier"] is None:
         sentences.append("This law has no compute-optimal N and D, so there is no frontier.")

@@ -187,7 +187,8 @@ def _pilots(whole: Fit | Average, budget: float) -> str:
     now, then = table.attrs["width_now"], float(table["width"].iloc[-1])
     narrower = percent(1 - np.log(then) / np.log(now))
     runs = "; ".join(
-        f"{format_quantity(run['N'], DIGITS)} on {format_quantity(run['D'], DIGITS)} tokens"
+        f"{format_quantity(run['N'], DIGITS)} parameters on {format_quantity(run['D'], DIGITS)} "
+        "tokens"
         for run in table.to_dict("records")
     )
     return (

@@ -15,6 +15,8 @@ from scalebayes.reports.contract import Report
 
 MARKDOWN_MARKS = re.compile(r"([\\`*_\[\]|~#$])")
 """Characters that are markup in Markdown wherever they stand."""
+MOST_COLUMNS_OF_A_PHONE = 4
+"""Columns of the widest tables that fit on the screen of a phone."""
 SHORTEST_FENCE = 3
 """Backticks that begin a block of code in Markdown."""
 
@@ -44,6 +46,7 @@ def to_html(report: Report) -> str:
     template = _template("page.html.j2", autoescape=True)
     return template.render(
         report=report,
+        most_columns_of_a_phone=MOST_COLUMNS_OF_A_PHONE,
         style=style,
         script=script,
         policy="; ".join(policy),
@@ -119,7 +122,15 @@ def _template(name: str, **options: Any) -> Any:
     )
     environment.filters["verbatim"] = Verbatim
     environment.filters["code"] = _with_code
+    environment.filters["capitalised"] = _capitalised
     return environment.get_template(name)
+
+
+def _capitalised(text: str) -> str:
+    """Return a sentence with a capital, unless it begins with a label, such as "nu: ..."."""
+    if text.partition(" ")[0].endswith(":"):
+        return text
+    return text[:1].upper() + text[1:]
 
 
 def _with_code(text: str) -> Any:

@@ -46,6 +46,7 @@ from scalebayes.specs.drift import (
 )
 from scalebayes.specs.noise import DefaultPrior
 from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols, Traits
+from scalebayes.utils.parallel import parts_of
 
 TAU: DefaultPrior = {
     "dist": "LogNormal",
@@ -329,7 +330,12 @@ class DriftingLaw(Observation):
         posterior = tree["posterior"].to_dataset()
         parameters = {name: posterior[name].values.ravel() for name in law.parameter_names}
         inputs = [getattr(runs, x) for x in law.inputs]
-        bent = self.drift(tree, runs, 0).log_loss(parameters, inputs)
+        drift = self.drift(tree, runs, 0)
+        draws = len(parameters[law.parameter_names[0]])
+        bent = np.empty((draws, len(runs)))
+        # In parts, since the intermediate results of all draws take ten times the memory.
+        for part in parts_of(draws, len(runs)):
+            bent[part] = drift.log_loss(parameters, inputs, part)
         log_law = law.log_response(runs) - residual
         return bent.mean(axis=0) - log_law
 

@@ -110,8 +110,11 @@ def test_no_figure_has_labels_that_collide_or_leave_the_page(figures):
 
 def test_every_figure_says_what_its_intervals_are_and_where_the_runs_come_from(figures, fit):
     for name, figure in figures.items():
-        table = "pile2023 (15 runs)" if "without sets" in name else "hoffmann2022 (240 runs)"
-        assert "Intervals: 90% equal-tailed. Data: " + table in figure.get_supxlabel()
+        table = "Hoffmann et al. 2022 (240 runs)"
+        if "without sets" in name:
+            table = "Dey et al. 2023 and Biderman et al. 2023 (15 runs)"
+        caption = " ".join(figure.get_supxlabel().split())
+        assert "Intervals: 90% equal-tailed. Data: " + table in caption
     assert "50% equal-tailed" in plots.frontier(fit, ci_prob=0.5).get_supxlabel()
 
 
@@ -121,8 +124,8 @@ def test_axes_are_logarithmic_with_ticks_that_people_read(figures):
     for axes in (isoflop, extrapolation, frontier):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert tick_labels(isoflop.xaxis) == ["100M", "300M", "1B", "3B", "10B", "30B"]
-    assert isoflop.get_xlabel() == "Parameters N"
-    assert {"2.25", "2.50", "3.00"} <= set(tick_labels(isoflop.yaxis))
+    assert isoflop.get_xlabel() == "Model size N (parameters)"
+    assert {"2.1", "2.5", "3.0"} <= set(tick_labels(isoflop.yaxis))
     assert isoflop.get_ylabel() == extrapolation.get_ylabel() == "Loss (nats per token)"
     assert tick_labels(extrapolation.xaxis)[:2] == ["$10^{19}$", "$10^{20}$"]
     assert extrapolation.get_xlabel() == frontier.get_xlabel() == "Training compute C (FLOP)"
@@ -184,7 +187,7 @@ def test_extrapolation_marks_where_the_runs_end_and_known_budgets(fit, both):
     assert len(bands(figure)) == 4
     assert figure.axes[0].get_xlim() == pytest.approx((fit.runs.C.min(), 1e26))
     inside = plots.extrapolation(fit, C=[1e19, 1e21])
-    assert texts(inside) == ["chinchilla"]
+    assert texts(inside) == ["Chinchilla's law"]
 
 
 def test_extrapolation_shows_every_run_between_the_budgets(fit):

@@ -107,7 +107,7 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     curve = curve_of(discrepant, "expected")
     start = discrepant.spec.law_object.optimise(budget / 6, dict(curve.parameters))
     found = expected_optimum.expected_optimum(curve, start, budget, sb.SIX_ND)
-    monkeypatch.setattr(expected_optimum, "COARSE", 1)
+    monkeypatch.setattr(expected_optimum, "PASSES", (1, 1))
     np.testing.assert_allclose(
         found, expected_optimum.expected_optimum(curve, start, budget, sb.SIX_ND), rtol=1e-11
     )
@@ -115,6 +115,15 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     least = curve.log_loss_shared(np.exp(log_N), budget / (6 * np.exp(log_N))).min(axis=1)
     at = curve.log_loss(np.arange(curve.draws), found, budget / (6 * found))
     np.testing.assert_allclose(at, least, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1e19, 1e22, 1e26])
+def test_so_they_do_where_exponents_drift(make, monkeypatch, budget):
+    fit = make("coupled-drift", width=0.3)
+    found = sb.frontier(fit, C=budget)["N"].values
+    monkeypatch.setattr(expected_optimum, "PASSES", (1,))
+    again = sb.frontier(make("coupled-drift", width=0.3), C=budget)["N"].values
+    np.testing.assert_array_equal(found, again)
 
 
 def optimum_without_newton(curve, budget, cost, *others):

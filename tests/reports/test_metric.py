@@ -111,7 +111,7 @@ def test_axes_of_losses_carry_the_metric(one):
     assert figure.axes[0].get_ylabel() == label
     assert plots.extrapolation(fit).axes[0].get_ylabel() == label
     lost = plots.regret(fit, C=1e21).axes[0].get_ylabel()
-    assert lost == ("Nats per token" if is_text else label)
+    assert lost == f"Excess loss ({metric})"
     plt.close("all")
 
 

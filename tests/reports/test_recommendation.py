@@ -79,7 +79,7 @@ def test_runs_that_would_tell_cost_a_tenth_of_the_budget(fit, advised):
     chosen = sb.next_runs(fit, target={"C": 6e22}, budget=6e21, batch=3)
     for run in chosen.table.to_dict("records"):
         N, D = format_quantity(run["N"], 2), format_quantity(run["D"], 2)
-        assert f"{N} on {D} tokens" in advised.would_change
+        assert f"{N} parameters on {D} tokens" in advised.would_change
     assert "Runs for 10% of the budget" in advised.would_change
 
 

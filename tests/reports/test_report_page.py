@@ -225,6 +225,22 @@ def test_nothing_sticks_out_of_the_page(browser, written, width):
         assert page.locator(".answers li").first.is_visible()
 
 
+def test_what_scrolls_sideways_on_a_phone_says_so(browser, written):
+    with opened(browser, written, viewport={"width": 390, "height": 844}) as page:
+        parts = page.evaluate(
+            """[...document.querySelectorAll(".scroll")].filter(one => one.clientWidth).map(one => {
+              const before = one.previousElementSibling;
+              const says = before && before.className == "more" && before.clientHeight > 0;
+              return [one.getAttribute("aria-label"), one.scrollWidth > one.clientWidth, !!says];
+            })"""
+        )
+    assert len(parts) > 8
+    for label, scrolls, says in parts:
+        assert scrolls == says, label
+    with opened(browser, written, viewport={"width": 1200, "height": 844}) as page:
+        assert not page.locator(".more").first.is_visible()
+
+
 def test_dark_mode_is_dark_and_print_is_light(browser, written):
     def paper(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -249,8 +265,30 @@ def test_it_prints_on_two_to_four_pages(browser, written):
     assert 2 <= printed_pages(browser, written) <= 4
 
 
+def headings_in_print(browser, path):
+    """Page, height above its lower edge in points, and text of each heading, from the outline."""
+    with opened(browser, path) as page:
+        pdf = page.pdf(prefer_css_page_size=True, outline=True, tagged=True)
+    (kids,) = re.findall(rb"/Type\s*/Pages\s.*?/Kids\s*\[([^\]]*)\]", pdf, re.DOTALL)
+    pages = re.findall(rb"(\d+) 0 R", kids)
+    entry = rb"/Title\s*\((.*?)\)\s.*?/Dest\s*\[(\d+) 0 R\s*/XYZ ([\d.]+) ([\d.]+)"
+    found = []
+    for title, number, _, height in re.findall(entry, pdf, re.DOTALL):
+        found.append((pages.index(number), float(height), title.decode("latin1")))
+    return found
+
+
+def test_no_heading_stands_alone_at_the_foot_of_a_printed_page(browser, written):
+    found = headings_in_print(browser, written)
+    titles = [title for _, _, title in found]
+    assert {"Data", "Fit and residuals", "References"} <= set(titles)
+    below = 11 / 25.4 * 72  # the margin
+    two_lines = 2 * 1.34 * 8.5
+    for _, height, title in found:
+        assert height > below + 1.15 * 8.5 + two_lines, title
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="it prints on five pages: its messages are longer", strict=True)
 def test_so_does_that_of_the_default_on_published_points(browser, fitted, tmp_path):
     fit = fitted("hoffmann2022", "coupled-drift")
     path = sb.report(fit, tmp_path / "report.html", N="70B", D="1.4T", C="1e24")

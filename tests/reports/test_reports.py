@@ -20,12 +20,14 @@ from scalebayes import reports
 from scalebayes.cli import app
 from scalebayes.cli.reports import _load_subject
 from scalebayes.comparison import compare
+from scalebayes.fitting.samplers import own_settings
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import METADATA, law_parameters
 from scalebayes.reports import contract
 from scalebayes.reports.answers import answers, ask, spoken
+from scalebayes.reports.commands import Question
 from scalebayes.reports.content import content_of
-from scalebayes.reports.figures import drawing
+from scalebayes.reports.figures import drawing, drawn_frontier
 from scalebayes.reports.live import page
 from scalebayes.reports.live.page import live_part
 from scalebayes.reports.live.surfaces import AMONG, Grid
@@ -159,7 +161,8 @@ def test_the_caveats_are_those_of_the_answers(fit, told):
         *sb.caveats(sb.predict(fit, N="70B", D="1.4T")),
         *sb.caveats(sb.frontier(fit, C=["1e22", "1e23"])),
     }
-    assert {*told.caveats} == expected
+    named = {replace(m, text=m.text.replace("chinchilla", "Chinchilla's law")) for m in expected}
+    assert {*told.caveats} == named
     assert [m.level for m in told.caveats] == sorted(
         (m.level for m in told.caveats), key=["warning", "note"].index
     )
@@ -205,9 +208,9 @@ def test_the_residuals_count_runs_inside_their_intervals(fit, told):
 def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
     section = told.sections[-1]
     facts = {row[0].text: row[1].text for row in section.tables[0].rows}
-    assert facts["spec, SHA-256"] == fit.spec.hash
+    assert facts["model, SHA-256"] == fit.spec.hash
     assert facts["runs, SHA-256"] == fit.runs.hash
-    assert facts["seed"] == "0"
+    assert facts["draws"] == "4 chains of 250, seed 0, attempt 1"
     commands, spec = section.listings
     assert commands.text.splitlines() == [
         "scalebayes fit grid.csv -m chinchilla --seed 0 --chains 4 --draws 250 --tune 1000 --quick "
@@ -222,12 +225,12 @@ def command_of(fit, about):
     tree = fit.stored.copy()
     tree.attrs = tree.attrs | {METADATA: json.dumps(fit.metadata | about)}
     made = replace(fit, stored=tree)
-    section = making_section({fit.spec.name: made}, {}, 0.9)
+    section = making_section(made, {fit.spec.name: made}, ["a model"], Question())
     return section.listings[0].text.splitlines()[0]
 
 
 def test_the_command_asks_for_what_was_asked_where_a_retry_tripled_the_draws(fit):
-    asked = {"chains": 4, "draws": 250, "tune": 600, "target_accept": 0.9}
+    asked = own_settings("nutpie", fit.spec) | {"chains": 4, "draws": 250, "tune": 600}
     used = {"chains": 4, "draws": 750, "tune": 1200}
     command = command_of(fit, {"attempts": 2, "asked": asked, "sampler": used})
     assert "--seed 0 --chains 4 --draws 250 --tune 600 --quick" in command
@@ -274,9 +277,15 @@ def test_sections_share_predictions_searches_and_summaries(monkeypatch):
 
 def test_a_model_of_ones_own_travels_whole(fit):
     spec = fit.spec.model_copy(update={"name": "mine"})
-    section = making_section({"mine": replace(fit, spec=spec)}, {}, 0.9)
-    text = section.listings[1].text
-    assert sb.Spec.model_validate_json(text[text.index("\n{") :]) == spec
+    made = replace(fit, spec=spec)
+    section = making_section(made, {"mine": made}, ["mine"], Question())
+    assert [listing.title for listing in section.listings] == [
+        "To make this report again, in Python",
+        "Specification of mine",
+        "mine.json",
+    ]
+    assert sb.Spec.model_validate_json(section.listings[-1].text) == spec
+    assert "Save the JSON below as mine.json first." in section.sentences
 
 
 def test_a_law_of_one_input_has_a_report_without_a_frontier():
@@ -337,7 +346,7 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     assert content.answers[0].numbers["N"].value == best.loc[(1e23, "N"), "median"]
     section = next(s for s in content.sections if s.key == "comparison")
     assert section.sentences[0] == comparison.sentence()
-    assert any(sentence.startswith("kappa of coupled on grid") for sentence in section.sentences)
+    assert any(sentence.startswith("kappa of kappa on grid") for sentence in section.sentences)
     scores, differences, *_ = section.tables
     assert [row[0].text for row in scores.rows] == list(comparison.table.index)
     assert differences.rows[0][-1].value == float(
@@ -495,7 +504,7 @@ def test_hostile_strings_stay_text(hurt):
     assert "<img" not in outside
     assert "<script" not in outside
     assert not [line for line in outside.splitlines() if re.search(r"(?<!\\)`x", line)]
-    assert json.loads(to_json(hurt))["title"] == f"Scaling laws of {HOSTILE}"
+    assert json.loads(to_json(hurt))["title"] == f"Scaling laws fitted to {HOSTILE}"
 
 
 def test_hostile_strings_are_quoted_in_commands(hurt):
@@ -561,7 +570,8 @@ def test_a_page_of_a_default_fit_is_small_and_agrees_with_the_frontier(fitted):
 
 def test_a_law_with_an_edge_is_put_on_a_denser_grid_and_its_error_stated():
     bottleneck = report_fit("bottleneck")
-    part, why = live_part(bottleneck, {"bottleneck": bottleneck}, 0.9)
+    fits = {"bottleneck": bottleneck}
+    part, why = live_part(bottleneck, fits, 0.9, drawn_frontier(fits, 0.9))
     assert why == ""
     assert part.settings["nodes"][0] > 10.0
     stated = float(re.search(r"agree with those of the package to (\S+)%", part.sentence)[1])
@@ -570,7 +580,8 @@ def test_a_law_with_an_edge_is_put_on_a_denser_grid_and_its_error_stated():
 
 def test_a_panel_that_would_be_far_off_is_left_out_with_the_reason(monkeypatch, fit):
     monkeypatch.setattr(page, "TOLERANCE", 1e-6)
-    part, why = live_part(fit, {"chinchilla": fit}, 0.9)
+    fits = {"chinchilla": fit}
+    part, why = live_part(fit, fits, 0.9, drawn_frontier(fits, 0.9))
     assert part is None
     assert re.fullmatch(r"its grid changes N\* by \S+%, more than the allowed 0.0%", why)
 
@@ -618,7 +629,8 @@ def test_a_page_words_titles_and_captions_of_figures_itself(fit):
 
 
 @pytest.mark.parametrize(
-    ("ending", "start"), [("html", "<!doctype html>"), ("md", "# Scaling laws of"), ("json", "{")]
+    ("ending", "start"),
+    [("html", "<!doctype html>"), ("md", "# Scaling laws fitted to"), ("json", "{")],
 )
 def test_the_ending_says_the_format(fit, told, tmp_path, monkeypatch, ending, start):
     # The content takes seconds to collect and is the same for all formats.

@@ -9,10 +9,13 @@ import pytest
 
 import scalebayes as sb
 from scalebayes import plots
+from scalebayes.comparison.compare import Comparison
 from scalebayes.datasets.measured import coverage
 from scalebayes.posterior.provenance import HASH_DIGITS, keys_of_table
 from scalebayes.reports.answers import as_cell, cautions, default_budgets, distance
+from scalebayes.reports.commands import Question
 from scalebayes.reports.content import _models_in_words, _parts, content_of
+from scalebayes.reports.figures import drawn_frontier
 from scalebayes.reports.sections.evidence import data_section, fit_section, posterior_section
 from scalebayes.reports.sections.making import making_section
 from scalebayes.reports.sections.outlook import extrapolation_section, frontier_section
@@ -64,7 +67,7 @@ def of_cell(cell):
 
 def test_the_data_section_states_ranges_of_every_quantity(fit):
     runs = fit.runs
-    section = data_section(runs, {"a": fit})
+    section = data_section(runs, [sb.diagnose(fit)])
     (table,) = section.tables
     rows = {row[0].text: [cell.value for cell in row[1:]] for row in table.rows}
     assert list(rows) == ["N, parameters", "D, tokens", "C, training FLOP", "loss, nats per token"]
@@ -74,14 +77,14 @@ def test_the_data_section_states_ranges_of_every_quantity(fit):
     assert texts["N, parameters"][0] == "100M"
     assert texts["N, parameters"][2] == "10B"
     assert all(len(text) < 6 for text in texts["loss, nats per token"])
-    assert section.sentences == ("24 runs of grid.",)
+    assert section.sentences == ("24 runs of the table grid.",)
 
 
 def test_the_data_section_names_groups_source_and_notes(fit):
     table = fit.runs.table.assign(group=np.resize(["a", "b", "c"], 24))
     runs = sb.Runs(table, "grid", "a paper", ("one note", "another"))
-    assert data_section(runs, {}).sentences == (
-        "24 runs of grid in 3 groups.",
+    assert data_section(runs, []).sentences == (
+        "24 runs of the table grid in 3 groups.",
         "Source: a paper.",
         "Notes from reading the table: one note; another.",
     )
@@ -91,7 +94,7 @@ def test_remarks_are_the_warnings_of_all_fits_each_once():
     few = report_runs()
     few = sb.Runs(few.table.iloc[:12], "few")
     fits = {"a": small_fit(runs=few), "b": small_fit(runs=few), "c": small_fit("product", few)}
-    section = data_section(few, fits)
+    section = data_section(few, map(sb.diagnose, fits.values()))
     remarks = {(m.code, m.text) for m in section.messages}
     assert len(remarks) == len(section.messages)
     every = {(m.code, m.text) for one in fits.values() for m in sb.diagnose(one).messages}
@@ -149,7 +152,9 @@ def test_the_table_of_parameters_is_the_summary_with_priors_and_published_values
     assert "L_inf: irreducible loss, nats per token" in table.notes[0]
     assert "sigma: noise scale of the log loss of a run" in table.notes[0]
     formula = fit.spec.law_object.formula
-    assert parameters.sentences == (f"The law of sum is L = {formula}.",)
+    assert parameters.sentences == (
+        f"The law of sum (called chinchilla in commands) is L = {formula}.",
+    )
 
 
 def test_tables_of_several_fits_are_named(parameters):
@@ -236,7 +241,7 @@ def test_the_frontier_section_holds_the_optima_of_every_fit_and_the_published_li
 ):
     budgets = np.array([1e21, 1e22, 1e24])
     fits = {"sum": fit, "curved": curved}
-    section = frontier_section(fits, budgets, CI_PROB)
+    section = frontier_section(fits, budgets, CI_PROB, drawn_frontier(fits, CI_PROB))
     (table,) = section.tables
     published = plots.published_frontiers(budgets)
     assert table.headings == ("FLOP", "sum", "curved", *published)
@@ -251,7 +256,8 @@ def test_the_frontier_section_holds_the_optima_of_every_fit_and_the_published_li
     last = table.rows[-1]
     assert f"At 1e24 FLOP: sum {last[1].text}; curved {last[2].text}. Published: " in drawing.alt
     assert f"{table.headings[3]} {last[3].text}" in drawing.alt
-    assert frontier_section({"size": of_size}, budgets, CI_PROB) is None
+    assert drawn_frontier({"size": of_size}, CI_PROB) is None
+    assert frontier_section({"size": of_size}, budgets, CI_PROB, None) is None
 
 
 def test_the_coverage_of_a_model_that_was_measured_is_shown():
@@ -262,7 +268,7 @@ def test_the_coverage_of_a_model_that_was_measured_is_shown():
     assert len(own) > 0
     assert section.sentences[0].startswith("The table shows the share of the losses of held-out")
     assert "intervals of this model covered" in section.sentences[0]
-    check_coverage(section.tables[0], own)
+    check_coverage(section.tables[0], own.assign(method="drift"))
     (drawing,) = section.drawings
     assert "which span 4.0 decades of compute, to 1e26 FLOP" in drawing.alt
 
@@ -280,8 +286,10 @@ def test_the_coverage_of_two_laws_stands_in_for_a_model_that_was_not_measured(fi
     (table,) = section.tables
     measured = coverage(keys_of_table(own))
     assert len(measured) > 0
-    check_coverage(table, measured[measured["method"].isin(["chinchilla", "coupled"])])
-    assert "your own table, hoffmann2022, is not among them." in table.notes[0]
+    shown = measured[measured["method"].isin(["chinchilla", "coupled"])]
+    names = {"chinchilla": "Chinchilla's law", "coupled": "coupled law"}
+    check_coverage(table, shown.assign(method=shown["method"].map(names)))
+    assert "your own table, Hoffmann et al. 2022, is not among them." in table.notes[0]
 
 
 def check_coverage(table, measured):
@@ -302,7 +310,7 @@ def check_coverage(table, measured):
                 assert cell.text == f"{share:.0%}"
         assert worst.value == expected["cover90_worst"]
         assert runs.value == expected["runs"]
-        assert runs.text == f"{expected['runs']} / {expected['trainings']}"
+        assert runs.text == f"{expected['runs']} ({expected['trainings']})"
         assert tables.value == expected["tables"]
 
 
@@ -321,17 +329,16 @@ def test_the_coverage_of_an_average_is_that_of_its_models_together(fit, curved, 
 
 def test_facts_of_several_fits_stand_side_by_side(fit, curved):
     curved = replace(curved)
-    section = making_section({"a": fit, "b": curved}, {"C": 1e22}, 0.5)
+    fits = {"a": fit, "b": curved}
+    compared = Comparison(fits, pd.DataFrame({"high_k": [0, 0], "high_k_left": [0, 0]}), {})
+    section = making_section(compared, fits, ["a", "b"], Question({"C": 1e22}, 0.5))
     (table,) = section.tables
     assert table.headings == ("fact", "a", "b")
     facts = {row[0].text: (row[1].text, row[2].text) for row in table.rows}
-    assert facts["spec"] == ("chinchilla", "chinchilla-discrepancy")
-    assert facts["spec, SHA-256"] == (fit.spec.hash, curved.spec.hash)
+    assert facts["model, SHA-256"] == (fit.spec.hash, curved.spec.hash)
     assert facts["runs, SHA-256"] == (fit.runs.hash, fit.runs.hash)
-    assert facts["draws"] == (f"4 chains of {DRAWS}",) * 2
-    assert facts["seed"] == ("0", "0")
+    assert facts["draws"] == (f"4 chains of {DRAWS}, seed 0, attempt 1",) * 2
     assert facts["sampler"] == (f"chains 4, draws {DRAWS}, tune 1000",) * 2
-    assert facts["attempts"] == ("1", "1")
     assert facts["versions"] == ("numpy 2.1", "numpy 2.1")
     commands, *specs = section.listings
     assert commands.text.splitlines() == [
@@ -347,11 +354,11 @@ def test_facts_of_several_fits_stand_side_by_side(fit, curved):
 def test_the_command_names_a_metric_a_published_table_and_a_source(fit):
     def command(**changes):
         other = replace(fit, runs=replace(fit.runs, **changes))
-        listing, _ = making_section({"a": other}, {}, 0.9).listings
+        listing, _ = making_section(other, {"a": other}, ["a"], Question()).listings
         return listing.text.splitlines()
 
     assert command(metric="word error rate")[0].startswith(
-        "scalebayes fit grid.csv -m chinchilla --metric 'word error rate' --seed 0"
+        "scalebayes fit grid.csv --metric 'word error rate' -m chinchilla --seed 0"
     )
     assert "--metric" not in command(metric="loss")[0]
     assert command(name="pile2023", source="a paper")[0].startswith("scalebayes fit pile2023 -m")
@@ -409,7 +416,7 @@ def test_the_fit_shown_in_detail_is_that_of_largest_weight(fit, curved):
 def test_what_is_missing_is_said_with_the_reason(of_size):
     content = content_of(of_size)
     assert [text.split(" because")[0].split(",")[0] for text in content.left_out] == [
-        "The sensitivity analysis was omitted",
+        "How much the answers depend on the assumptions (noise",
         "This law has no compute-optimal N and D",
         "The what-if panel was omitted",
     ]
@@ -417,6 +424,6 @@ def test_what_is_missing_is_said_with_the_reason(of_size):
     assert content.live is None
     # The default question of a law without an optimum is the loss ahead.
     assert set(content.answers[0].numbers) >= {"loss", "new_run"}
-    assert content.about == f"{of_size.spec.title}, fitted to 24 runs in grid"
+    assert content.about == f"{of_size.spec.title}, fitted to 24 runs of the table grid"
     (table,) = next(one for one in content.sections if one.key == "posterior").tables
     assert table.caption.endswith("intervals")

@@ -9,6 +9,7 @@ import scalebayes as sb
 from scalebayes.plots.loss import BUDGETS
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.curves import curve_of
+from scalebayes.reports.figures import drawn_frontier
 from scalebayes.reports.live import page, surfaces
 from scalebayes.reports.live.surfaces import Grid
 from tests.fixtures import INTEGRATED, report_fit, report_runs
@@ -257,7 +258,7 @@ def test_the_unseen_variance_and_the_levels_are_packed_too(bent):
 
 @pytest.fixture(scope="module")
 def live(bent):
-    part, why = page.live_part(bent, {"bent": bent}, 0.9)
+    part, why = page.live_part(bent, {"bent": bent}, 0.9, drawn_frontier({"bent": bent}, 0.9))
     assert why == ""
     return part
 
@@ -265,7 +266,7 @@ def live(bent):
 def test_the_panel_answers_what_the_queries_answer_beyond_the_runs(bent):
     """Loss and a new run far out, where the discrepancy is drawn: by their quantiles."""
     ahead = page._look_ahead(bent)
-    packed = page._surfaces(bent, ahead, 0.9)
+    packed = page._pack_closely(bent, ahead, 0.9).surfaces
     N, D = np.array([1e9, 1e11]), np.array([2e10, 2e12])
     answer = sb.predict(bent, N=N, D=D)
     expected = packed.log_loss_shared(N, D)
@@ -286,26 +287,28 @@ def test_the_panel_answers_what_the_queries_answer_beyond_the_runs(bent):
 
 def test_the_panel_finds_the_optimum_of_the_frontier(bent):
     ahead = page._look_ahead(bent)
-    packed = page._surfaces(bent, ahead, 0.9)
+    packed = page._pack_closely(bent, ahead, 0.9).surfaces
     best = sb.frontier(bent, C=10.0**ahead.log_C)
     np.testing.assert_allclose(ahead.log_N, np.log10(best["N"].values.reshape(240, -1)))
     np.testing.assert_allclose(ahead.log_D, np.log10(best["D"].values.reshape(240, -1)))
-    assert page._error(packed, ahead, ahead.kept, 0.9) <= page.TOLERANCE
+    assert page._error(page._optima(packed, ahead), ahead, ahead.kept, 0.9) <= page.TOLERANCE
     # The error is that of N*: shifted frontiers differ by their shift.
     shifted = page.Ahead(ahead.budgets, ahead.log_N + np.log10(1.1), ahead.log_D, ahead.kept)
-    assert page._error(packed, shifted, ahead.kept, 0.9) == pytest.approx(1 - 1 / 1.1, abs=0.01)
+    assert page._error(page._optima(packed, shifted), shifted, ahead.kept, 0.9) == pytest.approx(
+        1 - 1 / 1.1, abs=0.01
+    )
 
 
 def test_the_fewest_components_that_are_close_enough_are_taken(monkeypatch, plain):
     ranks = (1, 2, 3, 4, 6, 8, 12)
     monkeypatch.setattr(page, "RANKS", ranks)
     ahead = page._look_ahead(plain)
-    packed = page._surfaces(plain, ahead, 0.9)
+    packed = page._pack_closely(plain, ahead, 0.9).surfaces
     taken = len(packed.scales)
-    assert page._error(packed, ahead, ahead.kept, 0.9) <= page.ENOUGH
+    assert page._error(page._optima(packed, ahead), ahead, ahead.kept, 0.9) <= page.ENOUGH
     draws, found = page._components(plain, ahead, packed.grid.density)
     fewer = surfaces.pack(draws, found, ranks[ranks.index(taken) - 1])
-    assert page._error(fewer, ahead, ahead.kept, 0.9) > page.ENOUGH
+    assert page._error(page._optima(fewer, ahead), ahead, ahead.kept, 0.9) > page.ENOUGH
 
 
 def test_the_grid_is_denser_only_where_more_components_do_not_help(monkeypatch, plain):
@@ -314,7 +317,7 @@ def test_the_grid_is_denser_only_where_more_components_do_not_help(monkeypatch, 
     densities = {}
     for ranks in ((1, 2), (16, 20)):
         monkeypatch.setattr(page, "RANKS", ranks)
-        densities[ranks] = page._surfaces(plain, ahead, 0.9).grid.density
+        densities[ranks] = page._pack_closely(plain, ahead, 0.9).surfaces.grid.density
     assert densities == {(1, 2): 1.0, (16, 20): page.DENSITIES[-1]}
 
 

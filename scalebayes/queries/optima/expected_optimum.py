@@ -18,8 +18,13 @@ STEP = 0.025 * np.log(10)
 """Step of that grid in log N: a discrepancy is smooth over a decade or so."""
 FEW = 0.01
 """Share of draws whose optimum may lie at an end of the grid: it moves no 90% interval."""
-COARSE = 6
-"""Steps of the grid from one size of the first, coarse pass to the next."""
+PASSES = (24, 6)
+"""Steps of the grid from one size to the next in the coarse passes, which come before the fine one.
+
+The first, of .6 decades, is for the wide grid of laws that drift: their loss along a budget falls
+and rises over decades, since the exponents of both terms are below one. A discrepancy can bend a
+curve within fewer decades.
+"""
 
 
 def expected_optimum(
@@ -62,8 +67,9 @@ def expected_optimum(
     even = np.linspace(low, high, int((high - low) / STEP) + 2)
     log_N = affordable_sizes(cost, budget, even)
     D = cost.affordable_tokens(np.exp(log_N), budget)
-    values = _log_loss_near_minima(curve, log_N, D, others)
-    least = values.argmin(axis=1)
+    passes = PASSES if distance > DISTANCE else PASSES[1:]
+    first, values = _log_loss_near_minima(curve, log_N, D, others, passes)
+    least = first + values.argmin(axis=1)
     last = len(log_N) - 1
     is_inside = (least > 0) & (least < last)
     if np.mean(~is_inside) > FEW:
@@ -75,7 +81,9 @@ def expected_optimum(
     ratio = np.log(D) - log_N
     middle = least.clip(1, last - 1)
     neighbours = np.stack([middle - 1, middle, middle + 1])
-    losses = np.take_along_axis(values, neighbours.T, axis=1).T
+    # Of a draw whose minimum is an end of the whole grid, no parabola is used below.
+    evaluated = (neighbours - first).clip(0, values.shape[1] - 1)
+    losses = np.take_along_axis(values, evaluated.T, axis=1).T
     shift = vertex_shift(ratio[neighbours], losses)
     at_vertex = _quadratic(ratio[neighbours], log_N[neighbours], shift)
     at = np.where(is_inside, at_vertex, log_N[least])
@@ -83,25 +91,32 @@ def expected_optimum(
 
 
 def _log_loss_near_minima(
-    curve: SharedCurve, log_N: np.ndarray, D: np.ndarray, others: tuple[float, ...]
-) -> np.ndarray:
-    """Return the log loss at the sizes among which all draws' minima lie, elsewhere infinity."""
+    curve: SharedCurve,
+    log_N: np.ndarray,
+    D: np.ndarray,
+    others: tuple[float, ...],
+    passes: tuple[int, ...],
+) -> tuple[int, np.ndarray]:
+    """Return the log loss at the sizes among which all draws' minima lie, and where these begin.
+
+    The losses are those at consecutive sizes, (S, sizes), from the returned index on.
+
+    passes : steps between the sizes of each coarse pass.
+    """
 
     def log_loss(places: np.ndarray) -> np.ndarray:
         further = [np.full(len(places), value) for value in others]
         return curve.log_loss_shared(np.exp(log_N[places]), D[places], *further)
 
-    last = len(log_N) - 1
-    coarse = np.unique([*range(0, len(log_N), COARSE), last])
-    least = log_loss(coarse).argmin(axis=1)
-    # The fine grid runs from the coarse size before the first minimum to that after the last. A
-    # minimum at an end of it is one at an end of the whole grid.
-    begin = int(coarse[max(int(least.min()) - 1, 0)])
-    end = int(coarse[min(int(least.max()) + 1, len(coarse) - 1)])
-    fine = np.arange(begin, end + 1)
-    values = np.full((len(least), len(log_N)), np.inf)
-    values[:, fine] = log_loss(fine)
-    return values
+    begin, end = 0, len(log_N) - 1
+    for steps in passes:
+        coarse = np.unique([*range(begin, end, steps), end])
+        least = log_loss(coarse).argmin(axis=1)
+        # The next grid runs from the size before the first minimum to that after the last. A
+        # minimum at an end of it is one at an end of the whole grid.
+        begin = int(coarse[max(int(least.min()) - 1, 0)])
+        end = int(coarse[min(int(least.max()) + 1, len(coarse) - 1)])
+    return begin, log_loss(np.arange(begin, end + 1))
 
 
 def vertex_shift(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -260,6 +260,8 @@
     });
   }
 
+  const still = node("figure-frontier");
+  if (still) still.closest("figure").inert = true;
   document.body.classList.add("asked"); // one frontier is enough where this one moves; print shows the other
   document.querySelectorAll(".scripted").forEach((part) => part.removeAttribute("hidden"));
   for (const name of ["N", "D", "C", "T"]) set(name, asked[name]);

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from scalebayes import plots
 from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.plots.loss import default_budgets
@@ -21,8 +19,8 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.expected_optimum import expected_optimum
-from scalebayes.reports.contract import Drawing, Live
-from scalebayes.reports.figures import drawing
+from scalebayes.reports.contract import Live
+from scalebayes.reports.figures import DrawnFrontier, repeated
 from scalebayes.reports.live.surfaces import (
     AMONG,
     BEND,
@@ -89,31 +87,55 @@ class Ahead:
         return np.log10(self.budgets)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Surfaces, with the optimal N that they give at the budgets that are checked.
+
+    Attributes
+    ----------
+    surfaces
+        The surfaces.
+    optima
+        Optimal N at the budgets `CHECKED`, (draws,) each; None where the grid ends before one.
+    error
+        Largest relative difference of the median and the interval of N* from those of the package.
+    """
+
+    surfaces: Surfaces
+    optima: list[np.ndarray] | None
+    error: float
+
+
 def live_part(
-    whole: Fit | Average, fits: Mapping[str, Fit], ci_prob: float
+    whole: Fit | Average, fits: Mapping[str, Fit], ci_prob: float, drawn: DrawnFrontier | None
 ) -> tuple[Live | None, str]:
-    """Return the embedded data, or None and the reason (no optimum; curve not smooth enough)."""
+    """Return the embedded data, or None and the reason (no optimum; curve not smooth enough).
+
+    drawn : the figure of the frontier, or None where there is none.
+    """
     if any(fit.spec.law_object.inputs != ("N", "D") for fit in fits.values()):
         return None, "it supports only laws of N and D"
+    if drawn is None:
+        return None, "there is no compute-optimal point at some budget"
     try:
         ahead = _look_ahead(whole)
-        surfaces = _surfaces(whole, ahead, ci_prob)
+        packed = _pack_closely(whole, ahead, ci_prob)
     except QueryError as reason:
         return None, f"the frontier could not be computed: {reason}"
-    error = _error(surfaces, ahead, ahead.kept, ci_prob)
-    if error > TOLERANCE:
-        return None, f"its grid changes N* by {error:.1%}, more than the allowed {TOLERANCE:.1%}"
+    if packed.error > TOLERANCE:
+        error = f"{packed.error:.1%}"
+        return None, f"its grid changes N* by {error}, more than the allowed {TOLERANCE:.1%}"
 
-    error_of_all = _error(surfaces, ahead, slice(None), ci_prob)
-    figure = plots.frontier(fits, C=ahead.budgets, ci_prob=ci_prob)
+    error_of_all = _error(packed.optima, ahead, slice(None), ci_prob)
+    surfaces = packed.surfaces
+    settings = _settings(whole, ahead, surfaces, ci_prob) | {"axes": drawn.axes}
+    sentence = _sentence(surfaces.draws, len(ahead.log_N), error_of_all)
     alt = (
         "Compute-optimal parameters against compute, with marks at the run and at the optimum "
         "asked for above."
     )
-    drawn = drawing("live-frontier", figure, alt)
-    settings = _settings(whole, ahead, surfaces, ci_prob) | {"axes": _axes(figure, drawn)}
-    sentence = _sentence(surfaces.draws, len(ahead.log_N), error_of_all)
-    return Live(sentence, settings, _arrays(surfaces), drawn), ""
+    drawing = repeated(drawn.drawing, "live-frontier", alt)
+    return Live(sentence, settings, _arrays(surfaces), drawing), ""
 
 
 def _sentence(kept: int, count: int, error: float) -> str:
@@ -147,31 +169,33 @@ def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarr
     return np.array(lows) - MARGIN, np.array(highs) + MARGIN
 
 
-def _surfaces(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Surfaces:
+def _pack_closely(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Packed:
     """Return the draws in as few numbers as agree closely with the package, or as closely as any.
 
     The grid becomes denser while more components do not help. Then components are left out while
     that does no harm.
     """
 
-    def tried(rank: int) -> tuple[Surfaces, float]:
+    def packed(rank: int) -> Packed:
         surfaces = pack(draws, found, rank)
-        return surfaces, _error(surfaces, ahead, ahead.kept, ci_prob)
+        optima = _optima(surfaces, ahead)
+        return Packed(surfaces, optima, _error(optima, ahead, ahead.kept, ci_prob))
 
     for density in DENSITIES:
         draws, found = _components(whole, ahead, density)
         ranks = sorted({min(rank, len(found.surfaces)) for rank in RANKS})
-        surfaces, error = tried(ranks[-1])
+        tried = {ranks[-1]: packed(ranks[-1])}
+        error = tried[ranks[-1]].error
         if error <= ENOUGH or len(ranks) == 1:
             break
-        _, error_of_fewer = tried(ranks[-2])
-        if error_of_fewer > HELPS * error:
+        tried[ranks[-2]] = packed(ranks[-2])
+        if tried[ranks[-2]].error > HELPS * error:
             break
     for rank in ranks[:-1]:
-        fewer, error_of_fewer = tried(rank)
-        if error_of_fewer <= max(ENOUGH, HARMLESS * error):
+        fewer = tried[rank] if rank in tried else packed(rank)
+        if fewer.error <= max(ENOUGH, HARMLESS * error):
             return fewer
-    return surfaces
+    return tried[ranks[-1]]
 
 
 def _components(whole: Fit | Average, ahead: Ahead, density: float) -> tuple[Draws, Components]:
@@ -180,33 +204,48 @@ def _components(whole: Fit | Average, ahead: Ahead, density: float) -> tuple[Dra
     of_runs = np.log10([(x.min(), x.max()) for x in (whole.runs.N, whole.runs.D)])
     around_runs = of_runs + np.array([-NEARBY, NEARBY])
     grid = Grid.over(low, high, around_runs, density)
-    draws = draws_on(whole, grid, ahead.kept)
+    # Single precision rounds far less than the bytes in which the page contains the draws.
+    draws = draws_on(whole, grid, ahead.kept, precision=np.float32)
     smallest, largest = np.quantile(ahead.log_N, [0.02, 0.98], axis=0)
     weights = weights_around(grid, ahead.log_C, smallest, largest)
     return draws, components(draws, weights, RANKS[-1])
 
 
-def _error(surfaces: Surfaces, ahead: Ahead, compared: np.ndarray | slice, ci_prob: float) -> float:
+def _optima(surfaces: Surfaces, ahead: Ahead) -> list[np.ndarray] | None:
+    """Return the panel's N* at the budgets `CHECKED`; None where the grid ends before one."""
+    optima = []
+    for i in CHECKED:
+        start = 10.0 ** ahead.log_N[ahead.kept, i]
+        try:
+            optima.append(expected_optimum(surfaces, start, ahead.budgets[i], SIX_ND))
+        except QueryError:
+            return None
+    return optima
+
+
+def _error(
+    optima: list[np.ndarray] | None,
+    ahead: Ahead,
+    compared: np.ndarray | slice,
+    ci_prob: float,
+) -> float:
     """Return the largest relative difference of the median and the interval of N*.
 
     Parameters
     ----------
-    surfaces, ahead
-        The panel's draws, and the package's frontier.
+    optima, ahead
+        The panel's N* at the budgets `CHECKED`, and the package's frontier.
     compared
         Indices of the package's draws to compare with.
     ci_prob
         Probability of the interval.
     """
+    if optima is None:
+        return np.inf
     tail = tail_probability(ci_prob)
     levels = [tail, 0.5, 1 - tail]
     worst = 0.0
-    for i in CHECKED:
-        start = 10.0 ** ahead.log_N[ahead.kept, i]
-        try:
-            found = expected_optimum(surfaces, start, ahead.budgets[i], SIX_ND)
-        except QueryError:  # the grid ends before the optimum of some draw
-            return np.inf
+    for i, found in zip(CHECKED, optima, strict=True):
         expected = np.quantile(10.0 ** ahead.log_N[compared, i], levels)
         difference = np.quantile(found, levels) / expected - 1
         worst = max(worst, float(np.abs(difference).max()))
@@ -242,21 +281,6 @@ def _start(whole: Fit | Average, ahead: Ahead) -> dict[str, float]:
     log_C = float(np.log10(whole.runs.max_compute)) + 1.0
     log_N = float(np.interp(log_C, ahead.log_C, np.median(ahead.log_N, axis=0)))
     return {"N": log_N, "D": log_C - float(np.log10(6.0)) - log_N, "C": log_C}
-
-
-def _axes(figure: Figure, drawn: Drawing) -> dict[str, list[float]]:
-    """Return the corners of the axes in the drawing, and log10 of their limits."""
-    (axes,) = figure.axes
-    place = axes.get_position()
-    width, height = (float(text) for text in drawn.box.split()[2:])
-    # A drawing counts downwards from its upper edge, Matplotlib upwards from the lower one.
-    left, right = place.x0 * width, place.x1 * width
-    bottom, top = (1 - place.y0) * height, (1 - place.y1) * height
-    return {
-        "x": np.log10(axes.get_xlim()).tolist(),
-        "y": np.log10(axes.get_ylim()).tolist(),
-        "box": [float(left), float(bottom), float(right), float(top)],
-    }
 
 
 def _arrays(surfaces: Surfaces) -> dict[str, str]:

@@ -15,12 +15,14 @@ draw's curve.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scalebayes.posterior.average import Average, by_weight
 from scalebayes.posterior.fit import Fit, noise_parameters
-from scalebayes.queries.curves import curve_of
+from scalebayes.queries.curves import Curve, curve_of
+from scalebayes.utils.parallel import split
 
 AMONG = 10.0
 """Nodes a decade among the runs, where the draws bend most, on a grid of density 1."""
@@ -50,6 +52,10 @@ ROUNDING = 1e-9
 """Share of a node by which a place on the border may lie outside it."""
 FAR_ABOVE = 1e3
 """Log loss of places off the grid, above any loss."""
+NODES_AT_ONCE = 200
+"""Nodes at which all draws are evaluated at once, to save memory."""
+DRAWS_AT_ONCE = 250
+"""Draws whose weights are computed at once, to save memory."""
 
 
 @dataclass(frozen=True)
@@ -207,10 +213,16 @@ def _chosen(whole: Fit | Average, kept: np.ndarray) -> list[tuple[Fit, np.ndarra
     return chosen
 
 
-def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) -> Draws:
+def draws_on(
+    whole: Fit | Average,
+    grid: Grid,
+    kept: np.ndarray,
+    seed: int = 0,
+    precision: type[np.floating[Any]] = np.float64,
+) -> Draws:
     """Return the kept draws of the curve at the nodes of a grid.
 
-    The seed is that of `predict` and `frontier`.
+    The seed is that of `predict` and `frontier`. precision : type of the log losses.
     """
     log_N, log_D = grid.nodes
     N, D = 10.0**log_N, 10.0**log_D
@@ -222,7 +234,7 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
     draws_with_discrepancy = 0
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
-        log_losses.append(curve.log_loss_shared(N, D)[rows])
+        log_losses.append(_log_loss_at_nodes(curve, N, D, rows, precision))
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
@@ -240,6 +252,21 @@ def draws_on(whole: Fit | Average, grid: Grid, kept: np.ndarray, seed: int = 0) 
         level=np.concatenate(levels),
         noise=np.concatenate(noises),
     )
+
+
+def _log_loss_at_nodes(
+    curve: Curve,
+    N: np.ndarray,
+    D: np.ndarray,
+    rows: np.ndarray,
+    precision: type[np.floating[Any]],
+) -> np.ndarray:
+    """Return the log loss of the draws numbered ``rows`` at all nodes, (rows, nodes)."""
+    log_loss = np.empty((len(rows), len(N)), precision)
+    for start in range(0, len(N), NODES_AT_ONCE):
+        block = slice(start, start + NODES_AT_ONCE)
+        log_loss[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
+    return log_loss
 
 
 def weights_around(grid: Grid, log_C: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -342,17 +369,23 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     """
     from scipy.linalg import eigh
 
-    mean = draws.log_loss.mean(axis=0)
-    weighted = (draws.log_loss - mean) * weights
-    size = min(len(weighted), SAMPLE)
-    sample = weighted[np.linspace(0, len(weighted) - 1, size).round().astype(int)]
+    mean = draws.log_loss.mean(axis=0, dtype=float)
+    count = len(draws.log_loss)
+    size = min(count, SAMPLE)
+    chosen = np.linspace(0, count - 1, size).round().astype(int)
+    sample = (draws.log_loss[chosen] - mean) * weights
     # The squares of the first singular values, in increasing order. A decomposition of the sample
     # itself would give all of them, and take ten times as long.
     squares, vectors = eigh(sample @ sample.T, subset_by_index=(max(size - most, 0), size - 1))
     is_signal = squares > RELATIVE_SQUARE * squares[-1]
     singular = np.sqrt(squares[is_signal])[::-1]
     axes = (vectors[:, is_signal][:, ::-1] / singular).T @ sample
-    return Components(mean, axes / weights, weighted @ axes.T)
+    # The weighted deviations times the axes, for a few draws at once, to save memory.
+    weighted_axes = (axes * weights).T
+    scores = np.empty((count, len(axes)))
+    for rows in split(count, 1 + count // DRAWS_AT_ONCE):
+        scores[rows] = (draws.log_loss[rows] - mean) @ weighted_axes
+    return Components(mean, axes / weights, scores)
 
 
 def pack(draws: Draws, found: Components, rank: int) -> Surfaces:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scalebayes.data.metrics import with_unit
 from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
+from scalebayes.plots.names import for_people, in_sentence, table_name
 from scalebayes.posterior.fit import Fit
 from scalebayes.reports.answers import as_cell
 from scalebayes.reports.contract import Cell, Section, Table
@@ -29,29 +31,46 @@ DIFFERENCES = {
 
 
 def comparison_section(
-    fits: Mapping[str, Fit], comparison: Comparison | None, budgets: np.ndarray, ci_prob: float
+    fits: Mapping[str, Fit],
+    name_of: Mapping[str, str],
+    comparison: Comparison | None,
+    budgets: np.ndarray,
+    ci_prob: float,
 ) -> Section | None:
     """Return the section on scores and differences of models, and on kappa where it is free.
 
-    None without a comparison and without a free kappa. budgets : shape (budgets,), in FLOP.
+    None without a comparison and without a free kappa.
+
+    Parameters
+    ----------
+    fits, name_of
+        The fits, and the names of their models for people, by label.
+    comparison
+        Their comparison, if one was made.
+    budgets
+        In FLOP, shape (budgets,).
+    ci_prob
+        Probability of the intervals.
     """
-    title = "How the terms combine"
+    title = "How the terms of size and data combine"
     sentences: list[str] = []
     tables: list[Table] = []
     messages: tuple[Message, ...] = ()
     if comparison is not None:
         title = "Model comparison"
-        sentences.append(comparison.sentence())
-        tables.append(_scores(comparison))
-        differences = _differences(comparison, budgets, ci_prob)
+        sentences.append(for_people(comparison.sentence(), fits.values()))
+        tables.append(_scores(comparison, name_of))
+        differences = _differences(comparison, name_of, budgets, ci_prob)
         if differences is not None:
             tables.append(differences)
         messages = tuple(Message("COMPARISON", "note", note) for note in comparison.notes)
-    for fit in fits.values():
+    for label, fit in fits.items():
         try:
-            kappa = coupling(fit)
+            found = coupling(fit)
         except QueryError:  # the law has no free kappa
             continue
+        name = in_sentence(name_of[label])
+        kappa = replace(found, model=name, runs=table_name(fit.runs))
         # The probabilities, which end the text, are shown in a table.
         sentence, _, _ = kappa.sentence(ci_prob).partition(" Posterior probability")
         sentences.append(sentence)
@@ -72,7 +91,7 @@ def _coupling_table(kappa: Coupling) -> Table:
     return Table(caption, ("law", "posterior", "prior"), tuple(rows))
 
 
-def _scores(comparison: Comparison) -> Table:
+def _scores(comparison: Comparison, name_of: Mapping[str, str]) -> Table:
     """Return the leave-one-out scores of the models, best first."""
     rows = []
     for label, row in comparison.table.iterrows():
@@ -81,7 +100,7 @@ def _scores(comparison: Comparison) -> Table:
             behind = f"{-row['elpd_diff']:.1f} (s.e. {row['dse']:.1f})"
         rows.append(
             (
-                Cell(str(label)),
+                Cell(name_of.get(str(label), str(label))),
                 Cell(f"{row['elpd']:.1f} (s.e. {row['se']:.1f})", float(row["elpd"])),
                 Cell(behind, float(-row["elpd_diff"])),
                 Cell(f"{row['stacking']:.2f}", float(row["stacking"])),
@@ -98,7 +117,9 @@ def _scores(comparison: Comparison) -> Table:
     return Table("Leave-one-out scores (higher is better)", headings, tuple(rows))
 
 
-def _differences(comparison: Comparison, budgets: np.ndarray, ci_prob: float) -> Table | None:
+def _differences(
+    comparison: Comparison, name_of: Mapping[str, str], budgets: np.ndarray, ci_prob: float
+) -> Table | None:
     """Return the differences of the decision between models; None where one has no optimum."""
     try:
         difference = comparison.difference(C=budgets)
@@ -112,7 +133,7 @@ def _differences(comparison: Comparison, budgets: np.ndarray, ci_prob: float) ->
     for _, row in table.iterrows():
         rows.append(
             (
-                Cell(f"{row['model']} against {row['against']}"),
+                Cell(f"{name_of[row['model']]} against {name_of[row['against']]}"),
                 Cell(format_quantity(row["C"]), float(row["C"])),
                 Cell(words[row["quantity"]]),
                 as_cell(row, ci_prob),

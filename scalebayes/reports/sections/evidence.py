@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from scalebayes.display.numbers import number
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.plots import posterior
-from scalebayes.posterior.diagnostics import diagnose
+from scalebayes.plots.names import in_sentence, runs_in_words
+from scalebayes.posterior.diagnostics import Diagnosis
 from scalebayes.posterior.fit import Fit, draws
 from scalebayes.reports.answers import as_cell, spoken
 from scalebayes.reports.contract import Cell, Drawing, Section, Table
@@ -34,8 +35,8 @@ MEANINGS = {
     "sigma": "noise scale of the log loss of a run",
     "nu": "degrees of freedom of the noise (smaller means heavier tails)",
     "eta": "size of the discrepancy on log loss",
-    "tau": "drift of local exponents along an input (log, after a decade)",
-    "tau_loss": "drift of the loss's own exponent (log, after a decade of the reducible loss)",
+    "tau": "how far local exponents drift over a decade of an input (s.d. of their log)",
+    "tau_loss": "the same for the exponent of the loss, over a decade of the reducible loss",
     "a_opt": "exponent of N* ~ C^a",
     "b_opt": "exponent of D* ~ C^b",
 }
@@ -54,9 +55,12 @@ Interval = dict[str, float]
 """Median and ends of an interval, under the names of `interval_columns`."""
 
 
-def data_section(runs: Runs, fits: Mapping[str, Fit]) -> Section:
-    """Return the section on the runs: their number, source and ranges, and remarks about them."""
-    sentence = f"{len(runs)} runs of {runs.name}"
+def data_section(runs: Runs, diagnoses: Iterable[Diagnosis]) -> Section:
+    """Return the section on the runs: their number, source and ranges, and remarks about them.
+
+    diagnoses : of the fits (`diagnose`), whose warnings and notes are the remarks.
+    """
+    sentence = runs_in_words(runs)
     if "group" in runs.table:
         sentence += f" in {runs.table['group'].nunique()} groups"
     sentences = [f"{sentence}."]
@@ -69,7 +73,7 @@ def data_section(runs: Runs, fits: Mapping[str, Fit]) -> Section:
         "Data",
         tuple(sentences),
         tables=(_ranges(runs),),
-        messages=_remarks(fits),
+        messages=_remarks(diagnoses),
     )
 
 
@@ -89,11 +93,11 @@ def _ranges(runs: Runs) -> Table:
     return Table("Range of the runs", ("quantity", "minimum", "median", "maximum"), tuple(rows))
 
 
-def _remarks(fits: Mapping[str, Fit]) -> tuple[Message, ...]:
+def _remarks(diagnoses: Iterable[Diagnosis]) -> tuple[Message, ...]:
     """Return the warnings and notes of all fits, each once."""
     found: list[Message] = []
-    for fit in fits.values():
-        for message in diagnose(fit).messages:
+    for diagnosis in diagnoses:
+        for message in diagnosis.messages:
             # Failed convergence checks are among the verdicts of the report.
             if message.level != "failed" and message not in found:
                 found.append(message)
@@ -121,10 +125,17 @@ def posterior_section(fits: Mapping[str, Fit], main: str, ci_prob: float) -> Sec
     return Section(
         "posterior",
         "Posterior, prior and published values",
-        (f"The law of {main} is L = {fits[main].spec.law_object.formula}.",),
+        _law_in_words(main, fits[main]),
         tuple(drawings),
         tuple(tables),
     )
+
+
+def _law_in_words(name: str, fit: Fit) -> tuple[str, ...]:
+    """Return the formula of a law, with the internal name of the model where it has another."""
+    internal = fit.spec.name
+    called = "" if name == internal else f" (called {internal} in commands)"
+    return (f"The law of {in_sentence(name)}{called} is L = {fit.spec.law_object.formula}.",)
 
 
 def _prior_intervals(fit: Fit, ci_prob: float) -> dict[str, Interval]:
@@ -262,7 +273,7 @@ def fit_section(label: str, fit: Fit, ci_prob: float) -> Section:
         f"{covered} of {len(fit.runs)} runs ({share}) lie inside the {kind_of_interval(ci_prob)} "
         f"interval of a new run with the same inputs. A share near {100 * ci_prob:g}% is expected, "
         "because the model was fitted to these runs. It does not test forecasts of other runs.",
-        f"Half of the runs lie within {typical:.2%} of the curve of {label}. "
+        f"Half of the runs lie within {typical:.2%} of the curve of {in_sentence(label)}. "
         f"Largest residuals: {named}.",
     )
 

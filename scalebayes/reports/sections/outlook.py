@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ import pandas as pd
 from scalebayes import plots
 from scalebayes.datasets.measured import coverage, describe_choice
 from scalebayes.errors import QueryError
+from scalebayes.plots.names import for_people, name_in_words
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import HASH_DIGITS, keys_of_table
 from scalebayes.queries.frontier import frontier
 from scalebayes.reports.answers import as_cell
 from scalebayes.reports.contract import Cell, Drawing, Section, Table
-from scalebayes.reports.figures import drawing
+from scalebayes.reports.figures import DrawnFrontier, drawing
 from scalebayes.summaries.intervals import intervals
 from scalebayes.summaries.text import kind_of_interval
 from scalebayes.units import format_quantity
@@ -27,15 +29,16 @@ SUBSTITUTES = ("chinchilla", "coupled")
 
 
 def frontier_section(
-    fits: Mapping[str, Fit], budgets: np.ndarray, ci_prob: float
+    fits: Mapping[str, Fit], budgets: np.ndarray, ci_prob: float, drawn: DrawnFrontier | None
 ) -> Section | None:
     """Return the section on compute-optimal N with published lines; None without an optimum.
 
-    budgets : shape (budgets,), in FLOP.
+    budgets : shape (budgets,), in FLOP. drawn : the figure, or None without an optimum.
     """
+    if drawn is None:
+        return None
     optima = {}
     try:
-        figure = plots.frontier(fits, ci_prob=ci_prob)
         for label, fit in fits.items():
             optima[label] = intervals(frontier(fit, C=budgets)[["N"]], ci_prob)
     except QueryError:
@@ -59,7 +62,7 @@ def frontier_section(
         "frontier",
         "Compute-optimal frontier",
         (sentence,),
-        (drawing("frontier", figure, alt),),
+        (replace(drawn.drawing, alt=alt),),
         (table,),
     )
 
@@ -103,7 +106,8 @@ def extrapolation_section(
             f"The table shows the share of the losses of held-out runs that intervals of "
             f"{subject_in_words} covered, by distance beyond the training runs."
         )
-        table = _coverage_table(own)
+        name = next(iter(fits)) if isinstance(subject, Fit) else "average"
+        table = _coverage_table(own.assign(method=name))
     else:
         sentence = (
             f"The coverage of intervals of {subject_in_words} beyond the runs was not measured. "
@@ -152,18 +156,18 @@ def _coverage_table(measured: pd.DataFrame) -> Table:
             distance = f"{row['low']:g} to {row['high']:g}"
         rows.append(
             (
-                Cell(str(row["method"])),
+                Cell(name_in_words(str(row["method"]))),
                 Cell(distance),
                 _share_with_interval(row, "cover90"),
                 Cell(f"{row['cover90_worst']:.0%}", float(row["cover90_worst"])),
                 _share_with_interval(row, "cover50"),
-                Cell(f"{row['runs']} / {row['trainings']}", float(row["runs"])),
+                Cell(f"{row['runs']} ({row['trainings']})", float(row["runs"])),
                 Cell(f"{row['tables']}", float(row["tables"])),
             )
         )
     caption = "Share of held-out losses of public tables inside 90% and 50% equal-tailed intervals"
     shares = ("inside 90%", "worst table", "inside 50%")
-    headings = ("model", "decades beyond", *shares, "runs / trainings", "tables")
+    headings = ("model", "decades beyond", *shares, "runs (trainings)", "tables")
     note = (
         "Shares are means over tables, with 90% intervals between tables. Distinct runs and "
         "trainings are counted. Only losses were tested: no public table measures N* beyond its "
@@ -171,7 +175,7 @@ def _coverage_table(measured: pd.DataFrame) -> Table:
     )
     if len(measured):
         choice = describe_choice(measured.iloc[0])
-        note += f" {choice[0].upper()}{choice[1:]}."
+        note += f" {choice[0].upper()}{for_people(choice[1:], [])}."
     return Table(caption, headings, tuple(rows), (note,))
 
 
