@@ -15,10 +15,11 @@ An output stands below its example, behind a comment:
 
 `<!-- pasted output, first 12 lines -->` cuts a long output. An output is what a `scalebayes`
 command or a Python block prints on stdout, at 100 columns. With several commands in a block, each
-output follows its command. The examples of a page run in order, in a folder of their own; a command that
-several pages have runs once. Outputs agree if their words are equal and their numbers differ by at
-most 2% or by one in the last printed digit, because draws differ from machine to machine.
-`<!-- pasted output, within 30% -->` allows larger differences, for diagnostics such as the ESS.
+output follows its command. The examples of a page run in order, in a folder of their own; a
+command that several pages have runs once. Outputs agree if their words are equal and their numbers
+differ by at most 2% or by one in the last printed digit, because draws differ from machine to
+machine. `<!-- pasted output, within 30% -->` allows larger differences, for diagnostics such as
+the ESS.
 
 `tests/project/test_docs.py` reads and runs the same examples.
 """
@@ -191,7 +192,7 @@ def saved_file(call: dict[str, Any]) -> Path | None:
 
 
 def digest(name: str, arguments: list[str], call: dict[str, Any]) -> str:
-    """Return a hash of a command's options, except the file it writes, and of the files it reads."""
+    """Return a hash of the options of a command, and of the files that it reads."""
     options = sorted((key, value) for key, value in call.items() if key not in OUTPUTS)
     hashed = hashlib.sha256(repr((name, options)).encode())
     for word in arguments:
