@@ -183,7 +183,8 @@ def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> 
 
     Examples
     --------
-    >>> len(load_runs("hoffmann2022")), len(load_runs("hoffmann2022", keep_outliers=True))
+    >>> runs = sb.load_runs("hoffmann2022")
+    >>> len(runs), len(sb.load_runs("hoffmann2022", keep_outliers=True))
     (240, 245)
     """
     about = _find(name)
@@ -240,6 +241,14 @@ def list_runs() -> pd.DataFrame:
     pandas.DataFrame
         One row for each table, indexed by name: rows (without outliers), at_hand ("embedded";
         "yes" if the file was downloaded; "no" if `load_runs` will download it), title, source.
+
+    Examples
+    --------
+    >>> sb.list_runs().loc[["hoffmann2022", "pile2023"], ["rows", "at_hand"]]
+                  rows   at_hand
+    name
+    hoffmann2022   240  embedded
+    pile2023        15  embedded
     """
     rows = []
     for name, about in TABLES.items():

@@ -231,12 +231,12 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
     assert done.returncode == 0, done.stderr
     site = folder / "site"
     assert {page.stem for page in PAGES[1:]} <= {path.stem for path in site.glob("*.html")}
-    reference = (site / "reference.html").read_text()
     for name in set(sb.__all__) - {"plots", "__version__"}:
-        assert f'id="scalebayes.{name}"' in reference, name
+        page = (site / "reference" / f"{name.lower()}.html").read_text()
+        assert f'id="scalebayes.{name}"' in page, name
     drawn = re.findall(r'<img alt="([^"]+)" class="drawn', (site / "gallery.html").read_text())
     assert len(drawn) >= 11
-    for path in site.glob("*.html"):
+    for path in site.rglob("*.html"):
         fetched = re.findall(
             r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text()
         )
