@@ -51,7 +51,8 @@ CALLS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
 PASTED = re.compile(
-    r"\s*<!-- pasted output(?:, first (?P<first>\d+) lines)?(?:, within (?P<percent>\d+)%)? -->\n+"
+    r"\s*<!-- pasted output(?:, first (?P<first>\d+) lines)?"
+    r"(?:, within (?P<percent>\d+)%)? -->\n+"
     r"```text\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -217,12 +218,10 @@ def run_example(example: Example, commands: Commands, namespace: dict[str, Any])
         with contextlib.redirect_stdout(printed):
             exec(source, namespace)
         return printed.getvalue()
-    several = len(example.commands) > 1
-    parts = []
-    for words in example.commands:
-        heading = f"$ {shlex.join(words)}\n" if several else ""
-        parts.append(heading + commands.run(words).strip("\n"))
-    return "\n\n".join(parts)
+    printed_by = [(words, commands.run(words).strip("\n")) for words in example.commands]
+    if len(printed_by) == 1:
+        return printed_by[0][1]
+    return "\n\n".join(f"$ {shlex.join(words)}\n{printed}" for words, printed in printed_by)
 
 
 def write_runs(folder: Path) -> None:

@@ -59,7 +59,8 @@ def run_once(tmp_path_factory):
 
 
 SLOW_PAGES = (
-    "choosing-a-law.md", "decisions.md", "gallery.md", "questions.md", "reports.md", "tutorial.md",
+    "choosing-a-law.md", "decisions.md", "engineer.md", "gallery.md", "questions.md", "reports.md",
+    "researcher.md", "statistician.md",
 )  # fmt: skip
 """Pages whose examples take ten seconds to two minutes; those of all others run in `make test`."""
 
@@ -92,6 +93,14 @@ def test_most_examples_are_run():
     assert len(left_out) <= len(ALL) / 5, (
         f"{len(left_out)} of {len(ALL)} examples are not run: {', '.join(left_out)}"
     )
+
+
+def test_a_newcomer_meets_few_commands_and_names():
+    first = [ROOT / "README.md", ROOT / "docs" / "engineer.md"]
+    commands = {words[1] for page in first for e in examples(page) for words in e.commands}
+    names = {name for page in first for name in re.findall(r"\bsb\.([\w.]+)", page.read_text())}
+    assert len(commands) <= 12, sorted(commands)
+    assert len(names) <= 20, sorted(names)
 
 
 def test_every_marker_stands_before_an_example():
