@@ -304,7 +304,9 @@ def main() -> int:
     parser.add_argument("pages", nargs="*", type=Path, metavar="PAGE", help="default: every page")
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     parser.add_argument(
-        "--keep", type=Path, help="folder with results of commands, reused by later calls"
+        "--keep",
+        type=Path,
+        help="folder for results of commands, which later calls reuse: empty it when the code changes",
     )
     given = parser.parse_args()
     pages = [page.resolve() for page in given.pages] or PAGES
