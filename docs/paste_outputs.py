@@ -306,7 +306,7 @@ def main() -> int:
     parser.add_argument(
         "--keep",
         type=Path,
-        help="folder for results of commands, which later calls reuse: empty it when the code changes",
+        help="folder of results for later calls; stale when the code changes",
     )
     given = parser.parse_args()
     pages = [page.resolve() for page in given.pages] or PAGES
