@@ -320,9 +320,10 @@ def main() -> int:
             write_runs(folder)
             with contextlib.chdir(folder):
                 faults += work_on(page, Commands(kept), given.check)
-    if given.check:
+    if given.check and faults:
         print(*faults, sep="\n")
-    return 1 if given.check and faults else 0
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
