@@ -13,13 +13,16 @@ An output stands below its example, behind a comment:
     ```text
     ```
 
-`<!-- pasted output, first 12 lines -->` cuts a long output. An output is what a `scalebayes`
-command or a Python block prints on stdout, at 100 columns. With several commands in a block, each
-output follows its command. The examples of a page run in order, in a folder of their own; a
-command that several pages have runs once. Outputs agree if their words are equal and their numbers
-differ by at most 2% or by one in the last printed digit, because draws differ from machine to
-machine. `<!-- pasted output, within 30% -->` allows larger differences, for diagnostics such as
-the ESS.
+`<!-- pasted output, first 12 lines -->` cuts a long output. `<!-- pasted output, from "N*", first
+12 lines -->` is an excerpt that begins at the first line with that text. Several excerpts may
+stand below one example, with prose between them.
+
+An output is what a `scalebayes` command or a Python block prints on stdout, at 100 columns. With
+several commands in a block, each output follows its command. The examples of a page run in order,
+in a folder of their own; a command that several pages have runs once. Outputs agree if their words
+are equal and their numbers differ by at most 2% or by one in the last printed digit, because draws
+differ from machine to machine. `<!-- pasted output, within 30% -->` allows larger differences, for
+diagnostics such as the ESS.
 
 `tests/project/test_docs.py` reads and runs the same examples.
 """
@@ -51,7 +54,7 @@ CALLS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
 PASTED = re.compile(
-    r"\s*<!-- pasted output(?:, first (?P<first>\d+) lines)?"
+    r"^<!-- pasted output(?:, from \"(?P<from>[^\"]+)\")?(?:, first (?P<first>\d+) lines)?"
     r"(?:, within (?P<percent>\d+)%)? -->\n+"
     r"```text\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -75,12 +78,19 @@ class Output:
     end: int
     line: int
     text: str
+    begins_with: str = ""
+    """Text of the first line of an excerpt; empty for an output from its beginning."""
     first: int | None = None
     percent: float = PERCENT
 
     def cut(self, printed: str) -> str:
         """Return what of `printed` belongs into the page."""
         lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+        if self.begins_with:
+            found = [number for number, line in enumerate(lines) if self.begins_with in line]
+            if not found:
+                return f"no line of the output contains {self.begins_with!r}\n"
+            return "".join(f"{line}\n" for line in lines[found[0] :][: self.first])
         if self.first is not None and len(lines) > self.first:
             lines = [*lines[: self.first], "..."]
         return "".join(f"{line}\n" for line in lines)
@@ -96,7 +106,7 @@ class Example:
     text: str
     reason: str = ""
     """Why the example is not run; empty if it is run."""
-    output: Output | None = field(default=None, compare=False)
+    outputs: tuple[Output, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -115,7 +125,9 @@ class Example:
 def examples(page: Path) -> Iterator[Example]:
     """Yield the examples of a page in their order."""
     text = page.read_text("utf-8")
-    for block in FENCE.finditer(text):
+    blocks = [block for block in FENCE.finditer(text) if block[1] != "text"]
+    for number, block in enumerate(blocks, 1):
+        end = blocks[number].start() if number < len(blocks) else len(text)
         before = NOT_RUN.search(text[: block.start()])
         example = Example(
             page.name,
@@ -123,24 +135,23 @@ def examples(page: Path) -> Iterator[Example]:
             block[1],
             block[2],
             before[1] if before else "",
-            output_below(text, block.end()),
+            tuple(outputs_between(text, block.end(), end)),
         )
         if example.language == "python" or example.commands:
             yield example
 
 
-def output_below(text: str, end: int) -> Output | None:
-    """Return the pasted output below the block that ends at `end`."""
-    found = PASTED.match(text, end)
-    if found is None:
-        return None
-    return Output(
-        *found.span("text"),
-        line_of(text, found.start("text")),
-        found["text"],
-        int(found["first"]) if found["first"] else None,
-        float(found["percent"] or PERCENT),
-    )
+def outputs_between(text: str, start: int, end: int) -> Iterator[Output]:
+    """Yield the pasted outputs between a block of code and the next one."""
+    for found in PASTED.finditer(text, start, end):
+        yield Output(
+            *found.span("text"),
+            line_of(text, found.start("text")),
+            found["text"],
+            found["from"] or "",
+            int(found["first"]) if found["first"] else None,
+            float(found["percent"] or PERCENT),
+        )
 
 
 def line_of(text: str, position: int) -> int:
@@ -262,7 +273,7 @@ def value_and_unit(match: re.Match[str]) -> tuple[float, float]:
 def work_on(page: Path, commands: Commands, check: bool) -> list[str]:
     """Run the examples of a page down to its last output; paste outputs, or return differences."""
     todo = list(examples(page))
-    while todo and todo[-1].output is None:
+    while todo and not todo[-1].outputs:
         todo.pop()
     text = page.read_text("utf-8")
     faults, replaced = [], []
@@ -271,14 +282,12 @@ def work_on(page: Path, commands: Commands, check: bool) -> list[str]:
         if example.reason:
             continue
         printed = run_example(example, commands, namespace)
-        output = example.output
-        if output is None:
-            continue
-        new = output.cut(printed)
-        if not agree(output.text, new, output.percent):
-            place = f"{page.relative_to(ROOT)}:{output.line}"
-            faults.append(f"{place}: the output differs, it is now\n{new}")
-        replaced.append((output, new))
+        for output in example.outputs:
+            new = output.cut(printed)
+            if not agree(output.text, new, output.percent):
+                place = f"{page.relative_to(ROOT)}:{output.line}"
+                faults.append(f"{place}: the output differs, it is now\n{new}")
+            replaced.append((output, new))
     if not check:
         for output, new in reversed(replaced):
             text = text[: output.start] + new + text[output.end :]

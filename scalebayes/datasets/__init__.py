@@ -244,11 +244,8 @@ def list_runs() -> pd.DataFrame:
 
     Examples
     --------
-    >>> sb.list_runs().loc[["hoffmann2022", "pile2023"], ["rows", "at_hand"]]
-                  rows   at_hand
-    name
-    hoffmann2022   240  embedded
-    pile2023        15  embedded
+    >>> sb.list_runs()["rows"].loc[["hoffmann2022", "pile2023"]].to_dict()
+    {'hoffmann2022': 240, 'pile2023': 15}
     """
     rows = []
     for name, about in TABLES.items():

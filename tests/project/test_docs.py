@@ -112,9 +112,10 @@ def test_every_pasted_output_stands_below_an_example_that_is_run():
     """Blocks of the language `text` are pasted outputs, and nothing else is."""
     for page in PAGES:
         text = page.read_text()
-        pasted = [example for example in examples(page) if example.output is not None]
-        assert text.count("<!-- pasted output") == len(pasted), page.name
-        assert len(re.findall("^```text$", text, re.MULTILINE)) == len(pasted), page.name
+        pasted = [example for example in examples(page) if example.outputs]
+        count = sum(len(example.outputs) for example in pasted)
+        assert text.count("<!-- pasted output") == count, page.name
+        assert len(re.findall("^```text$", text, re.MULTILINE)) == count, page.name
         for example in pasted:
             assert not example.reason, f"{example} is not run, so nothing can be pasted below it"
 
@@ -311,19 +312,17 @@ def test_outputs_are_pasted_below_commands_and_python(tmp_path, monkeypatch):
         "```python\nprint('one')\n```\n\n<!-- pasted output -->\n```text\nold\n```\n\n"
         "```python\nprint(*'abc', sep='\\n')\n```\n"
         "<!-- pasted output, first 2 lines -->\n```text\n```\n\nWords.\n\n"
+        '<!-- pasted output, from "b", first 5 lines -->\n```text\n```\n\n'
         "```sh\nscalebayes models kaplan --json\nscalebayes runs hoffmann2022\n```\n"
         "<!-- pasted output, within 30% -->\n```text\n```\n"
     )
     commands = Commands(tmp_path)
     faults = work_on(page, commands, check=True)
-    assert [fault.partition(": ")[0] for fault in faults] == [
-        "page.md:7",
-        "page.md:15",
-        "page.md:25",
-    ]
+    places = [fault.partition(": ")[0] for fault in faults]
+    assert places == ["page.md:7", "page.md:15", "page.md:21", "page.md:29"]
     work_on(page, commands, check=False)
     assert work_on(page, commands, check=True) == []
-    one, abc, both = [example.output.text for example in examples(page)]
-    assert (one, abc) == ("one\n", "a\nb\n...\n")
+    one, abc, excerpt, both = [o.text for example in examples(page) for o in example.outputs]
+    assert (one, abc, excerpt) == ("one\n", "a\nb\n...\n", "b\nc\n")
     assert both.startswith("$ scalebayes models kaplan --json\n{")
     assert "\n\n$ scalebayes runs hoffmann2022\nRuns 'hoffmann2022': 240 runs" in both
