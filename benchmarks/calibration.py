@@ -135,31 +135,43 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def sections(result: bt.Backtest) -> Iterator[str]:
-    """Sections of the page in Markdown."""
+def page_sections(result: bt.Backtest) -> Iterator[str]:
+    """Sections of the page in Markdown: what was tried, the targets, and what was left out."""
     own = result.scores[result.scores["method"] == DEFAULT]
     splits = own.groupby("table", sort=False)["split"].nunique()
-    counts = ", ".join(f"{table}: {count} splits" for table, count in splits.items())
     yield (
-        f"{len(splits)} tables ({counts}), {len(own)} forecasts a method. "
-        f"{result.sentence(DEFAULT, ADDITIVE)}. {result.sentence(ADDITIVE, ADDITIVE)}. "
-        "All tables were in sight when the default was chosen."
+        f"{len(splits)} tables and {splits.sum()} splits, {len(own)} forecasts for each method. "
+        "All tables were used when the default was chosen."
     )
+    yield f"{result.sentence(DEFAULT, ADDITIVE)}."
+    yield f"{result.sentence(ADDITIVE, ADDITIVE)}."
     yield "### Against the targets\n\n" + markdown(targets(result))
-    yield "### Every method, all distances\n\n" + markdown(
-        bt.readable(result.table(baseline=ADDITIVE)).reset_index()
-    )
-    yield "### By decades beyond the training runs\n\n" + markdown(
-        bt.readable(result.table(["decades"], ADDITIVE)).reset_index()
-    )
-    yield "### By table\n\n" + markdown(
-        bt.readable(result.table(["table"], ADDITIVE)).reset_index()
-    )
-    yield "### Warning signs\n\n" + markdown(signals(result))
     if result.notes:
         yield "### Splits not made, and splits to read with care\n\n" + "\n".join(
             f"- {note}" for note in result.notes
         )
+
+
+def further_sections(result: bt.Backtest) -> Iterator[str]:
+    """Sections in Markdown that are printed and are not on the page."""
+    tables = {
+        "Splits of each table": splits_of_tables(result),
+        "Every method, all distances": bt.readable(result.table(baseline=ADDITIVE)).reset_index(),
+        "By decades beyond the training runs": bt.readable(
+            result.table(["decades"], ADDITIVE)
+        ).reset_index(),
+        "By table": bt.readable(result.table(["table"], ADDITIVE)).reset_index(),
+        "Warning signs": signals(result),
+    }
+    for heading, table in tables.items():
+        yield f"### {heading}\n\n{markdown(table)}"
+
+
+def splits_of_tables(result: bt.Backtest) -> pd.DataFrame:
+    """Return the number of splits of each table."""
+    own = result.scores[result.scores["method"] == DEFAULT]
+    counts = own.groupby("table", sort=False)["split"].nunique()
+    return counts.rename("splits").reset_index()
 
 
 def signals(result: bt.Backtest) -> pd.DataFrame:
@@ -239,8 +251,8 @@ def main() -> None:
     measured = {name: measure(name, arguments.keep, arguments.workers) for name in TABLES}
     there = [one for one in measured.values() if one is not None]
     result = bt.combine(there)
-    text = "\n\n".join(sections(result))
-    print(text)
+    text = "\n\n".join(page_sections(result))
+    print(text, *further_sections(result), sep="\n\n")
     if len(there) == len(TABLES):
         write_page(text)
         write_coverage(result)

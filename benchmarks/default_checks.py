@@ -115,7 +115,7 @@ def _least_ess(fit: sb.Fit) -> float:
 
 def _steps_a_draw(fit: sb.Fit) -> float:
     """Return the mean number of leapfrog steps of a draw."""
-    return float(fit.tree["sample_stats"]["n_steps"].values.mean())
+    return float(fit.stored["sample_stats"]["n_steps"].values.mean())
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ LARGEST_OF_LADDER = 2e9
 
 def load(name: str) -> sb.Runs | None:
     """Read a table of one sweep as a user would fit it; None if its file is missing."""
-    if name in sb.list_runs().query("at_hand == 'embedded'").index:
+    if name in sb.list_runs().query("available == 'embedded'").index:
         return sb.load_runs(name)
     table = read(name)
     if table is None:

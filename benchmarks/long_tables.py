@@ -35,8 +35,8 @@ def measure(runs: sb.Runs, backend: str, **settings: int) -> sb.Fit:
     started = time.perf_counter()
     fit = sb.fit(runs, MODEL, backend=backend, progress=False, **settings)
     seconds = time.perf_counter() - started
-    least = float(azs.ess(fit.tree["posterior"].to_dataset()).to_array().min())
-    steps = int(fit.tree["sample_stats"]["n_steps"].sum())
+    least = float(azs.ess(fit.stored["posterior"].to_dataset()).to_array().min())
+    steps = int(fit.stored["sample_stats"]["n_steps"].sum())
     where = fit.metadata.get("device", "cpu")
     print(
         f"{len(runs):>9,} {backend:>7} {where:>4} {seconds:>9.1f} {least:>9.0f} "
@@ -62,8 +62,8 @@ def main() -> None:
     )
     for rows in [int(float(n)) for n in arguments.rows.split(",")]:
         runs = table(rows)
-        ours = measure(runs, "nutpie", **settings).tree["posterior"].to_dataset()
-        other = measure(runs, "jax", **settings).tree["posterior"].to_dataset()
+        ours = measure(runs, "nutpie", **settings).stored["posterior"].to_dataset()
+        other = measure(runs, "jax", **settings).stored["posterior"].to_dataset()
         differences = abs(ours.mean() - other.mean()) / ours.std()
         largest = float(differences.to_array().max())
         assert largest < 0.3, f"the posteriors differ by {largest:.2f} sd"

@@ -111,7 +111,7 @@ def measure(model: str, replicates: int, workers: int) -> str:
     metadata = []
     for job, fit in fit_all(jobs, workers):
         truth, far, _ = simulated[job.name]
-        posterior = fit.tree["posterior"].to_dataset()
+        posterior = fit.stored["posterior"].to_dataset()
         for name, value in truth.items():
             low, high = np.quantile(posterior[name].values, [0.05, 0.95], axis=(0, 1))
             covered[kind_of(name)] += list(np.ravel((low <= value) & (value <= high)))

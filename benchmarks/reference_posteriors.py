@@ -170,7 +170,7 @@ if (length(arguments) > 2) {
 
 def public_runs(name: str) -> sb.Runs:
     """A table of the comparison: without repeated data, and with the best run of each sweep."""
-    if name in sb.list_runs().query("at_hand == 'embedded'").index:
+    if name in sb.list_runs().query("available == 'embedded'").index:
         return sb.load_runs(name)
     import pandas as pd
 
@@ -268,7 +268,7 @@ def from_stan(draws: xr.Dataset, model: str) -> xr.Dataset:
 
 def from_fit(fit: sb.Fit) -> xr.Dataset:
     """Logs of the parameters of a fit by the package."""
-    return with_decisions(np.log(fit.tree["posterior"].to_dataset()))
+    return with_decisions(np.log(fit.stored["posterior"].to_dataset()))
 
 
 def with_decisions(logs: xr.Dataset) -> xr.Dataset:

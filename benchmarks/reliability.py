@@ -100,7 +100,7 @@ def same_fit(fit: sb.Fit) -> Callable[[Path], Any]:
 
     def read(path: Path) -> None:
         loaded = sb.load(path)
-        is_same = loaded.tree.identical(fit.tree) and loaded.spec == fit.spec
+        is_same = loaded.stored.identical(fit.stored) and loaded.spec == fit.spec
         if not is_same or loaded.metadata != fit.metadata or loaded.runs.hash != fit.runs.hash:
             raise BrokenError("another fit was read")
 

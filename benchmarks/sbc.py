@@ -239,7 +239,7 @@ def log_likelihood(
 
 def thin(fit: sb.Fit) -> sb.Fit:
     """Keep `THINNED` draws, evenly spaced over the chains."""
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     every = np.linspace(0, posterior["sigma"].size, THINNED, endpoint=False).astype(int)
     kept = {
         n: (("chain", "draw"), v.transpose("chain", "draw").values.reshape(1, -1)[:, every])
@@ -247,19 +247,19 @@ def thin(fit: sb.Fit) -> sb.Fit:
     }
     labels = {"chain": [0], "draw": np.arange(THINNED)}
     groups = {"posterior": xr.Dataset(kept, labels)}
-    if GROUP in fit.tree.children:
+    if GROUP in fit.stored.children:
         groups[GROUP] = thinned_paths(fit, every, labels)
     elif fit.spec.observation.traits.samples_discrepancy:
         delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
         groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = fit.tree.attrs
+    tree.attrs = fit.stored.attrs
     return sb.Fit(fit.spec, fit.runs, tree)
 
 
 def thinned_paths(fit: sb.Fit, every: np.ndarray, labels: dict[str, Any]) -> xr.Dataset:
     """The paths of the draws that are kept."""
-    drawn = fit.tree[GROUP].to_dataset()
+    drawn = fit.stored[GROUP].to_dataset()
     variables = {}
     for name, paths in drawn.items():
         knots = drawn.sizes[paths.dims[-1]]
@@ -271,9 +271,9 @@ def thinned_paths(fit: sb.Fit, every: np.ndarray, labels: dict[str, Any]) -> xr.
 def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
     """The quantities of `simulate` from a fit by the package's queries, each of shape (draws,)."""
     spec = fit.spec
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     values = {str(name): variable.values.ravel() for name, variable in posterior.items()}
-    delta = spec.observation.delta_at_runs(fit.tree, fit.runs)
+    delta = spec.observation.delta_at_runs(fit.stored, fit.runs)
     if np.ndim(delta):
         delta = delta[0]  # the only chain
     values["log_likelihood"] = log_likelihood(spec, fit.runs, values, delta)

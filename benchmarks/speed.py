@@ -124,7 +124,7 @@ def route_refits() -> dict[str, float]:
         fit = sb.fit(sb.Runs(rows, "rows"), "chinchilla", seed=seed)
         seconds.append(time.perf_counter() - started)
         cpu.append(time.process_time() - used)
-        ess.append(quality(fit.tree)["ess_bulk"])
+        ess.append(quality(fit.stored)["ess_bulk"])
         failed += bool(fit.gate_failures)
     rng = np.random.default_rng(0)
     tables = []

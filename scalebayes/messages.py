@@ -19,11 +19,18 @@ class Message:
         reader should know.
     text
         The finding in words.
+    brief
+        The same in one line, for below an answer; empty where the text is one line already.
     """
 
     code: str
     level: Literal["failed", "warning", "note"]
     text: str
+    brief: str = ""
+
+    def in_brief(self) -> str:
+        """Return level, code and the finding in one line, where it has one."""
+        return f"{self.level} [{self.code}] {self.brief or self.text}"
 
     def __str__(self) -> str:
         return f"{self.level} [{self.code}] {self.text}"

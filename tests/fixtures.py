@@ -273,6 +273,47 @@ def likely_weights(spec, runs, draws):
     return size * rotated / total + np.sqrt(variance / total) * chance
 
 
+def pooled_fit(runs, seed, share_of_prior=()):
+    """Return a fit of chinchilla-pooled of draws around Chinchilla's values.
+
+    share_of_prior: width of the draws of a spread over its prior's, by name.
+    """
+    rng, spec, shape = np.random.default_rng(seed), sb.read_model("chinchilla-pooled"), (4, 300)
+    names = list(dict.fromkeys(runs.table["group"]))
+    values = {
+        "L_inf": 1.6,
+        "N_c": 5e7,
+        "alpha_N": 0.35,
+        "D_c": 1.2e9,
+        "alpha_D": 0.37,
+        "sigma": 0.01,
+    }
+    made = {"nu": 5 + rng.random(shape)}
+    for name, value in values.items():
+        tau = 0.05 * np.exp(0.3 * rng.standard_normal(shape))
+        if name in share_of_prior:
+            prior = spec.spread[name]
+            drawn = prior.median * np.exp(prior.sigma * rng.standard_normal(shape))
+            tau = drawn.mean() + share_of_prior[name] * (drawn - drawn.mean())
+        mu = np.log(value) + 0.02 * rng.standard_normal(shape)
+        made[f"{name}_spread"], made[f"{name}_population"] = tau, np.exp(mu)
+        made[name] = np.exp(
+            mu[..., None] + tau[..., None] * rng.standard_normal((*shape, len(names)))
+        )
+    dims = ("chain", "draw", "some_dim")
+    coords = {"chain": np.arange(4), "draw": np.arange(300)}
+    posterior = xr.Dataset({n: (dims[: v.ndim], v) for n, v in made.items()}, coords)
+    calm = xr.Dataset({theirs: (dims[:2], np.zeros(shape)) for theirs in STATS.values()}, coords)
+    calm["energy"] = (dims[:2], rng.standard_normal(shape))
+    raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
+    tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
+    hashes = {"spec": spec.hash, "runs": runs.hash}
+    tree.attrs[METADATA] = json.dumps(
+        {"partial": False, "gate_failures": [], "hashes": hashes, "seed": 0}
+    )
+    return sb.Fit(spec, runs, tree)
+
+
 def bare_fit(spec, runs, values):
     """Return a fit of draws, each of shape (chain, draw), whose tree has the posterior alone."""
     chains, draws = next(iter(values.values())).shape

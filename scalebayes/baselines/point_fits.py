@@ -17,6 +17,7 @@ from scalebayes.summaries.intervals import CI_PROB, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import LABELS, align, beyond, cell
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -107,6 +108,7 @@ class PointFits:
         return out
 
 
+@shows_progress("point estimates")
 def point_fits(
     runs: Runs,
     *,

@@ -139,8 +139,9 @@ def _print_comparison(comparison: sb.Comparison, points: PointsOrBudgets, ci_pro
     answers = dict(comparison.answers(**points.given()))
     answers["equal pool"] = _pooled_answer(comparison, points)
     typer.echo(f"\n{interval_line(ci_prob)}")
+    said: set[sb.Message] = set()
     for label, answer in answers.items():
-        typer.echo(f"\n{label}\n{draws_table(answer, ci_prob)}")
+        typer.echo(f"\n{label}\n{draws_table(answer, ci_prob, said=said)}")
     typer.echo(f"\nDifferences of the curves\n{difference_table(difference, ci_prob)}")
     if difference.attrs["notes"]:
         typer.echo(paragraph(f"note: {difference.attrs['notes']}"))
@@ -174,7 +175,7 @@ def coupling(*, saved: SavedFit, output: Output) -> None:
     kappa = sb.coupling(fit)
     sentence = kappa.sentence(output.ci_prob)
     if output.as_json:
-        said = {"sentence": sentence, "chances": records(kappa.chances)}
+        said = {"sentence": sentence, "probabilities": records(kappa.probabilities)}
         said |= describe_answers(fit.gate_failures)
         table = sb.intervals(kappa.draws, output.ci_prob)
         print_json(said, table, ci_prob=output.ci_prob)
@@ -189,7 +190,7 @@ def _named_laws(kappa: sb.Coupling) -> str:
     from scalebayes.summaries.text import align
 
     rows = []
-    for name, law in kappa.chances.iterrows():
+    for name, law in kappa.probabilities.iterrows():
         rows.append(
             {
                 "kappa is close to": str(name),
@@ -309,9 +310,10 @@ def _print_answers(answers: dict[str, xr.Dataset], output: Output) -> None:
         tables = [sb.intervals(answer, output.ci_prob) for answer in answers.values()]
         print_json(said, *tables, ci_prob=output.ci_prob)
     else:
+        caveats_said: set[sb.Message] = set()
         for title, answer in answers.items():
             typer.echo(f"{title} {about['baseline']}\n{interval_line(output.ci_prob)}\n")
-            typer.echo(f"{draws_table(answer, output.ci_prob)}\n")
+            typer.echo(f"{draws_table(answer, output.ci_prob, said=caveats_said)}\n")
     if about.get("joint"):
         say_notes(["the groups of one pooled fit are compared draw by draw"])
     else:

@@ -21,37 +21,12 @@ from scalebayes.cli.options import (
     option,
 )
 from scalebayes.cli.printing import print_draws, records
+from scalebayes.summaries.headings import LABELS
 
 DECISIONS = "Decisions"
 
-# Headings of columns by quantity. An equals sign marks a quantity that identifies a row.
-HEADINGS = {
-    "loss=": "target loss",
-    "chance=": "probability",
-    "margin": "target loss - loss",
-    "total": "cost",
-    "loss": "loss (curve)",
-    "law": "loss (law alone)",
-    "nats_lost": "excess loss",
-    "compute_factor": "compute used / compute needed",
-    "data_ratio": "D / optimal D",
-    "next_tenfold": "gain from 10x the data",
-    "pays_from": "break-even, tokens served",
-    "gain": "loss at b - a (curve)",
-    "gain_law": "loss at b - a (law alone)",
-    "gain_new_run": "loss at b - a (new runs)",
-    "a_better=": "a better",
-    "a_better_new_run=": "a better, new runs",
-    "expected_loss=": "expected loss",
-    "expected_nats_lost=": "expected excess loss",
-    "expected_waste=": "expected waste",
-    "N": "N*",
-    "N_lower": "lowest N",
-    "N_upper": "highest N",
-    "N_from=": "N from",
-    "N_to=": "N to",
-    "N_safest=": "safest N",
-}
+# Headings that differ from those of other answers.
+HEADINGS = LABELS | {"data_ratio": "D / optimal D"}
 
 ASKED_LOSSES = {
     "new_run": "a new run",

@@ -113,7 +113,10 @@ def fit(
     """Fit a scaling law to a table of runs; print its posterior, a forecast and its sensitivity."""
     if saved is not None:
         check_netcdf_path(saved)
-        check_output(saved, force)
+        read: list[str | Path] = [runs]
+        if prior_from is not None:
+            read.append(prior_from)
+        check_output(saved, force, inputs=read)
     if inflate is not None and prior_from is None:
         raise typer.BadParameter(
             "widens the priors of --prior-from, which is not given", param_hint="--inflate"
@@ -266,7 +269,7 @@ def fit_scores(
     """Fit benchmark accuracy as a function of loss: the stage that `downstream` uses."""
     if saved is not None:
         check_netcdf_path(saved)
-        check_output(saved, force)
+        check_output(saved, force, inputs=[scores])
     table = sb.read_scores(
         scores,
         loss=loss,
@@ -313,7 +316,7 @@ def convert(
         )
     if target.suffix != ".csv":
         raise typer.BadParameter(f"got {target}; write to a .csv file", param_hint="--output")
-    check_output(target, force)
+    check_output(target, force, inputs=files)
     settings = columns.settings()
     source = files[0] if len(files) == 1 else files
     if layout == "checkpoints":

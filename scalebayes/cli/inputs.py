@@ -175,14 +175,29 @@ def parse_weights(text: str | None) -> Any:
     return weights
 
 
-def check_output(path: Path, force: bool) -> None:
+def check_output(path: Path, force: bool, *, inputs: Iterable[str | Path] = ()) -> None:
     """Check that a result can be written, before minutes are spent on it.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    force
+        Whether an existing file may be replaced.
+    inputs
+        Files that the command reads, which are never replaced, and names of published tables.
 
     Raises
     ------
     ScaleBayesError
-        When the file cannot be written (`check_target`), or exists without `force`.
+        When the file cannot be written (`check_target`), is one of the inputs, or exists without
+        `force`.
     """
+    for read in map(Path, inputs):
+        if path.exists() and read.exists() and path.samefile(read):
+            raise ScaleBayesError(
+                f"{path} is a file that this command reads: write the result elsewhere"
+            )
     try:
         check_target(path)
     except OSError as error:

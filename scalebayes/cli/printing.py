@@ -103,10 +103,11 @@ def _print_forecasts(fit: sb.Fit, ci_prob: float) -> None:
     from scalebayes.summaries.text import draws_table
 
     views = [sb.group(fit, name) for name in fit.groups] or [fit]
+    said: set[sb.Message] = set()
     for view in views:
         of_group = f" of {view.view}" if view.view is not None else ""
         typer.echo(f"\nAt ten times the largest run{of_group}")
-        typer.echo(draws_table(ahead(view), ci_prob))
+        typer.echo(draws_table(ahead(view), ci_prob, in_full=True, said=said))
 
 
 def print_sensitivity(fit: sb.Fit, point: Mapping[str, Any], output: Output) -> None:
@@ -159,7 +160,9 @@ def describe_answers(failures: Sequence[str], *answers: xr.Dataset) -> dict[str,
 
 def as_dicts(messages: Iterable[sb.Message]) -> list[dict[str, Any]]:
     """Return messages as JSON objects."""
-    return [vars(message) for message in messages]
+    return [
+        {"code": message.code, "level": message.level, "text": message.text} for message in messages
+    ]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

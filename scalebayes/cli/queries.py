@@ -26,48 +26,22 @@ from scalebayes.cli.options import (
 )
 from scalebayes.cli.printing import print_draws
 from scalebayes.data.metrics import capitalised, loss_in_words
+from scalebayes.summaries.headings import LABELS
 
 QUERIES = "Queries"
 
-# Headings of columns by quantity. An equals sign marks a quantity that identifies a row.
-REACH_HEADINGS = {
-    "loss=": "target loss",
-    "reachable=": "reached in draws",
-    "N": "N",
-    "D": "D",
-    "C": "C = 6 N D",
-    "total": "cost",
-    "hours": "accelerator hours",
-    "money": "money",
-    "loss": "loss (curve)",
-}
-DOWNSTREAM_HEADINGS = {
-    "N": "N*",
-    "D": "D*",
-    "tokens_per_param": "tokens/parameter",
-    "loss": "loss (curve)",
-    "accuracy": "accuracy (curve)",
-    "error": "error (curve)",
-    "new_accuracy": "accuracy of a new model",
-}
-RETURNS_HEADINGS = {
-    "factor=": "factor",
+# Headings that differ from those of other answers.
+REACH_HEADINGS = LABELS | {"N": "N", "D": "D", "C": "C = 6 N D"}
+RETURNS_HEADINGS = LABELS | {
     "loss": "loss there (curve)",
+    "loss=": "loss",
     "N": "N",
     "D": "D",
     "C": "C = 6 N D",
-    "gain_N": "gain from more N",
-    "gain_D": "gain from more D",
-    "gain_C": "gain from more C",
-    "gain_all": "loss above the floor",
     "data_ratio": "D over the run's",
     "compute_ratio": "C over the run's",
     "N_like=": "run's N",
     "D_like=": "run's D",
-    "loss=": "loss",
-    "reachable=": "reached in draws",
-    "above_converged": "share above converged",
-    "nats_above": "loss above converged",
 }
 
 
@@ -154,7 +128,7 @@ def downstream(
     title = f"Accuracy by '{scored.spec.name}' of {scored.runs.name}, at the loss of the curve"
     # Failed convergence checks of the stage are reported before those of the losses.
     weakest = scored if scored.gate_failures else fit
-    print_draws(weakest, answer, title, output, headings=DOWNSTREAM_HEADINGS)
+    print_draws(weakest, answer, title, output)
 
 
 @command(QUERIES)

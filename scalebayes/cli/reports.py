@@ -53,7 +53,7 @@ def report(
         raise typer.BadParameter(
             f"got {chosen or str(target)!r}; allowed: {', '.join(FORMATS)}", param_hint="--output"
         )
-    check_output(target, force)
+    check_output(target, force, inputs=fits)
     subject = _load_subject(fits)
     written = sb.report(
         subject,

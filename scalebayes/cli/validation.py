@@ -67,7 +67,7 @@ def backtest(
     if figure is not None:
         from scalebayes.plots.style import read_format
 
-        check_output(figure, force)
+        check_output(figure, force, inputs=[runs])
         read_format(figure)
     names = models.split(",")
     baseline = names[-1]

@@ -11,12 +11,15 @@ import numpy as np
 from scalebayes.comparison.forward_weights import forward_weights
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, named_fits
+from scalebayes.posterior.derived.pointwise import loo_tree
 from scalebayes.posterior.fit import Fit
+from scalebayes.utils.progress import shows_progress
 
 type Weights = Literal["equal", "stacking", "forward"] | Mapping[str, float]
 """A rule by its name, or a number for each label."""
 
 
+@shows_progress("weights of the fits")
 def average(
     fits: Mapping[str, Fit] | Sequence[Fit],
     weights: Weights = "equal",
@@ -102,11 +105,11 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
     """Return the weights that maximise the leave-one-out score of the mixture."""
     from scalebayes.utils.arviz import azs
 
-    missing = [label for label, fit in fits.items() if "log_likelihood" not in fit.tree.children]
+    missing = [label for label, fit in fits.items() if fit.log_likelihood is None]
     if missing:
         raise QueryError(
-            f"the fits {', '.join(missing)} have no log likelihood, which is not kept for very "
-            "long tables: give weights by label"
+            f"the fits {', '.join(missing)} have no log likelihood, which is not computed for "
+            "very long tables: give weights by label"
         )
     if len(fits) == 1:
         return dict.fromkeys(fits, 1.0)
@@ -114,7 +117,7 @@ def _stacking_weights(fits: Mapping[str, Fit]) -> dict[str, float]:
         # ArviZ warns of high Pareto k; `compare` reports them with their numbers.
         warnings.simplefilter("ignore")
         table = azs.compare(
-            {label: fit.tree for label, fit in fits.items()},
+            {label: loo_tree(fit) for label, fit in fits.items()},
             method="stacking",
             var_name="log_loss",
             round_to="none",

@@ -17,6 +17,7 @@ from scalebayes.display.numbers import percent
 from scalebayes.display.terminal import align
 from scalebayes.errors import QueryError, RunsError
 from scalebayes.posterior.average import Average, by_weight, named_fits
+from scalebayes.posterior.derived.pointwise import RESPONSE, loo_tree
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.provenance import combine, with_provenance
 from scalebayes.queries.frontier import at_budget
@@ -26,8 +27,8 @@ from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
-RESPONSE = "log_loss"
 """Name of the response of every spec, the log of the loss."""
 MOST_REFITS = 10
 """Runs of one fit with a high Pareto k up to which refits are made by default."""
@@ -152,6 +153,7 @@ class Comparison:
         )
 
 
+@shows_progress("scores on runs left out one at a time")
 def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = None) -> Comparison:
     r"""Comparison by leave-one-out, elpd = :math:`\sum_i \log p(\log L_i \mid \log L_{-i})`.
 
@@ -199,7 +201,7 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
             f"'{next(iter(named))}' alone compares with nothing: give two fits or more"
         )
     for label, fit in named.items():
-        _check_response(label, fit)
+        _check_log_likelihood(label, fit)
     loo = {}
     high = {}
     notes = []
@@ -215,25 +217,12 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
     return Comparison(named, _table(loo, high), loo, tuple(notes))
 
 
-def _check_response(label: str, fit: Fit) -> None:
-    """Refuse log likelihoods that are missing, of another response, or of other rows."""
-    tree, rows = fit.tree, list(fit.runs.table.index)
-    if "log_likelihood" not in tree.children:
+def _check_log_likelihood(label: str, fit: Fit) -> None:
+    """Refuse a fit without a pointwise log likelihood."""
+    if fit.log_likelihood is None:
         raise QueryError(
-            f"no pointwise log likelihood was kept of '{label}' (very long tables): "
-            "nothing to compare"
-        )
-    if RESPONSE not in tree["log_likelihood"]:
-        got = ", ".join(map(str, tree["log_likelihood"].data_vars)) or "nothing"
-        raise QueryError(
-            f"'{label}' scores {got}, not {RESPONSE}: densities of different responses "
-            "do not compare; one on the loss itself needs log(loss) added to each run's"
-        )
-    density = tree["log_likelihood"][RESPONSE]
-    if density.dims != ("chain", "draw", "run") or list(density["run"].values) != rows:
-        raise QueryError(
-            f"the pointwise log likelihood of '{label}' is not one value "
-            f"for each of its {len(rows)} runs"
+            f"the table of '{label}' is too long for a pointwise log likelihood, or it is a view "
+            "without runs: nothing to compare"
         )
 
 
@@ -244,7 +233,7 @@ def _leave_one_out(fit: Fit) -> Any:
     with warnings.catch_warnings():
         # About high Pareto k, which the table and the notes report.
         warnings.simplefilter("ignore", UserWarning)
-        return azs.loo(fit.tree, pointwise=True, var_name=RESPONSE)
+        return azs.loo(loo_tree(fit), pointwise=True, var_name=RESPONSE)
 
 
 def _refit_where_high(label: str, fit: Fit, loo: Any, reloo: bool | None) -> tuple[Any, list[str]]:

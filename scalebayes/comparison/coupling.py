@@ -19,6 +19,7 @@ from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.intervals import CI_PROB, interval_columns, intervals
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import cell, kind_of_interval
+from scalebayes.utils.progress import shows_progress
 
 NEAR = 0.1
 """Kappa is near a value within this relative distance: |log ratio| at most log(1 + NEAR)."""
@@ -87,7 +88,7 @@ class Coupling:
         ``kappa``; ``kappa_over_alpha_D``, 1 in Kaplan's law; ``floor_share``, L_inf over the lowest
         observed loss; dims (chain, draw), for `scalebayes.intervals`, whose ``p_below`` is the
         probability of being below 1.
-    chances : pandas.DataFrame
+    probabilities : pandas.DataFrame
         By neighbourhood (`NEIGHBOURHOODS`): ``posterior`` and ``prior`` probability, and
         ``meaning``. A narrow neighbourhood has a small probability under both; their ratio shows
         what the runs say.
@@ -103,7 +104,7 @@ class Coupling:
     """
 
     draws: xr.Dataset
-    chances: Table
+    probabilities: Table
     prior: xr.Dataset
     model: str
     runs: str
@@ -125,7 +126,7 @@ class Coupling:
         )
         probabilities = [
             f"{name} {percent(row['posterior'])} (prior {percent(row['prior'])})"
-            for name, row in self.chances.iterrows()
+            for name, row in self.probabilities.iterrows()
         ]
         subject = f"kappa of {self.model} on {self.runs}"
         if self.discrepancy:
@@ -139,12 +140,13 @@ class Coupling:
         )
 
     def __repr__(self) -> str:
-        return f"{self.sentence()}\n{self.chances!r}"
+        return f"{self.sentence()}\n{self.probabilities!r}"
 
     def _repr_html_(self) -> str:
-        return html.panel(self.sentence(), html.Html(self.chances._repr_html_()))
+        return html.panel(self.sentence(), html.Html(self.probabilities._repr_html_()))
 
 
+@shows_progress("coupling of the terms")
 def coupling(fit: Fit) -> Coupling:
     """Summary of kappa, the coupling between the N and D terms.
 
@@ -190,12 +192,12 @@ def coupling(fit: Fit) -> Coupling:
             "prior": float(is_inside(prior).mean()),
             "meaning": meaning,
         }
-    chances = Table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("neighbourhood"))
-    chances.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
+    probabilities = Table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("neighbourhood"))
+    probabilities.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
     record = Provenance(models=(fit.spec.name,), failures=fit.gate_failures)
     return Coupling(
         draws=with_provenance(posterior, record),
-        chances=chances,
+        probabilities=probabilities,
         prior=prior,
         model=fit.spec.name,
         runs=fit.runs.name,

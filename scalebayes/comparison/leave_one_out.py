@@ -14,7 +14,8 @@ import xarray as xr
 from arviz_stats import SamplingWrapper
 
 from scalebayes.errors import GateWarning
-from scalebayes.fitting.fit import fit, log_likelihood
+from scalebayes.fitting.fit import fit
+from scalebayes.posterior.derived.pointwise import loo_tree, pointwise
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.curves import curve_of
 
@@ -32,7 +33,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
     """
 
     def __init__(self, whole: Fit) -> None:
-        super().__init__(model=whole.spec, idata_orig=whole.tree)
+        super().__init__(model=whole.spec, idata_orig=loo_tree(whole))
         self.whole = whole
         self.failed: list[str] = []
 
@@ -57,7 +58,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
 
     def get_inference_data(self, fitted_model: Fit) -> xr.DataTree:
         """The tree of a refit."""
-        return fitted_model.tree
+        return fitted_model.stored
 
     def log_likelihood__i(self, excluded_obs: int, idata__i: xr.DataTree) -> Any:
         """Log density of the run left out, given the draws of its refit.
@@ -73,7 +74,7 @@ class LeaveOneOut(SamplingWrapper):  # type: ignore[misc]
             refit = Fit(spec, kept, idata__i)
             shape = (*posterior["sigma"].shape, len(runs))
             delta = _drawn_at(refit, runs, excluded_obs).reshape(shape)
-        density = log_likelihood(posterior, spec, runs, delta)
+        density = pointwise(posterior, spec, runs, delta)
         return density["log_loss"].isel(run=excluded_obs)
 
 

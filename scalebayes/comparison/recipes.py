@@ -32,6 +32,7 @@ from scalebayes.queries.inputs import has_frontier, is_budget, quantities
 from scalebayes.queries.predict import predict
 from scalebayes.specs.defaults import DEFAULT, choose_model
 from scalebayes.summaries.monte_carlo import share_error
+from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
     from scalebayes.data.runs import Runs
@@ -113,6 +114,7 @@ def fit_groups(
     return fit_all({name: (part, spec) for name, part in parts.items()}, workers=workers, **options)
 
 
+@shows_progress("comparing recipes")
 def contrast(
     fits: Mapping[str, Arm],
     *,
@@ -179,6 +181,7 @@ def contrast(
     return _about(out, fits, base).transpose("chain", "draw", "target", "arm")
 
 
+@shows_progress("compute multiplier")
 def multiplier(
     fits: Mapping[str, Arm], *, baseline: str | None = None, C: Any, seed: int = 0
 ) -> xr.Dataset:
@@ -332,7 +335,7 @@ def _origins(fits: Mapping[str, Arm]) -> dict[str, str]:
     origins = {}
     for name, arm in fits.items():
         if isinstance(arm, Fit) and arm.view is not None:
-            origins[name] = f"pooled {arm.tree.attrs['pooled']}"
+            origins[name] = f"pooled {arm.stored.attrs['pooled']}"
         else:
             origins[name] = f"arm {name}"
     return origins

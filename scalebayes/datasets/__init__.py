@@ -239,7 +239,7 @@ def list_runs() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row for each table, indexed by name: rows (without outliers), at_hand ("embedded";
+        One row for each table, indexed by name: rows (without outliers), available ("embedded";
         "yes" if the file was downloaded; "no" if `load_runs` will download it), title, source.
 
     Examples
@@ -253,7 +253,7 @@ def list_runs() -> pd.DataFrame:
             {
                 "name": name,
                 "rows": about.rows,
-                "at_hand": _availability(about),
+                "available": _availability(about),
                 "title": about.title,
                 "source": about.source,
             }

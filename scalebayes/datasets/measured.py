@@ -112,7 +112,7 @@ def describe_tables(row: pd.Series) -> str:
 
 def describe_choice(row: pd.Series) -> str:
     """Return the sentence that qualifies a row of `coverage`: what was known, what is left out."""
-    text = "these tables were in sight when the default model was chosen"
+    text = "these tables were used when the default model was chosen"
     if row["left_out"]:
         text += f"; your own table, {row['left_out']}, is not among them"
     return text

@@ -13,6 +13,7 @@ from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
 from scalebayes.data.metrics import NATS_PER_TOKEN, short_amount
 from scalebayes.decisions.regret import regret_at_budgets
 from scalebayes.errors import QueryError
+from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.answers import to_dataset
@@ -21,6 +22,7 @@ from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.optimum import numeric_optimum
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.monte_carlo import mean_error
+from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import check_probability, check_share
 
 LEAST = "least expected loss"
@@ -35,6 +37,7 @@ REFINEMENTS, GRID = 4, 33
 """Passes of the search for the least expected loss, and sizes tried in each."""
 
 
+@shows_progress("sizes near the optimum")
 def near_optimum(
     fit: Fit | Average,
     *,
@@ -75,7 +78,7 @@ def near_optimum(
     xarray.Dataset
         ``N_lower``, ``N`` (the optimum) and ``N_upper`` with dims (chain, draw, budget).
         Coordinates along budget: ``C``; ``N_from`` and ``N_to``, the safe sizes (NaN where there is
-        none); ``N_safest``, the size in most ranges, and ``chance``, the share of ranges that
+        none); ``N_safest``, the size in most ranges, and ``probability``, the share of ranges that
         contain it; and ``decades_beyond``.
 
     Raises
@@ -110,7 +113,7 @@ def near_optimum(
     N_from, N_to, N_safest, share = (
         ("budget", np.array(column)) for column in zip(*safe, strict=True)
     )
-    out = out.assign_coords(N_from=N_from, N_to=N_to, N_safest=N_safest, chance=share)
+    out = out.assign_coords(N_from=N_from, N_to=N_to, N_safest=N_safest, probability=share)
     return out.assign_attrs(prob=prob, within=tolerance)
 
 
@@ -186,7 +189,7 @@ def _near(fit: Fit, *, C: Any, within: float, nats: float, cost: Cost, seed: int
     for name, values in {"N_lower": lower, "N": N, "N_upper": upper}.items():
         variables[name] = (("chain", "draw", "budget"), values.reshape(best["N"].shape))
     coords = {name: best[name] for name in ("C", "decades_beyond", "chain", "draw")}
-    return xr.Dataset(variables).assign_coords(coords).assign_attrs(best.attrs)
+    return Answer(variables).assign_coords(coords).assign_attrs(best.attrs)
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ def _ends(along: _Budget, centre: np.ndarray) -> np.ndarray:
     return ends
 
 
+@shows_progress("choosing N and D")
 def decide(
     fit: Fit | Average,
     *,
@@ -278,10 +282,10 @@ def decide(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, option): ``loss`` of the curve as in `predict`, and ``nats_lost``,
+        With dims (chain, draw, option): ``loss`` of the curve as in `predict`, and ``excess_loss``,
         ``compute_factor`` and ``data_ratio`` as in `regret`. Coordinates along option: ``C``;
         ``choice`` in words; ``N``; ``D``; ``decades_beyond``; and the means over the draws
-        ``expected_loss``, ``expected_nats_lost`` and ``expected_waste``, the share of the compute
+        ``expected_loss``, ``expected_excess_loss`` and ``expected_waste``, the share of the compute
         that the optimum would save. With a price also ``hours`` of one accelerator, ``money`` for
         the budget, and ``expected_money_wasted``. The attribute ``mcse`` of a mean is its largest
         Monte Carlo standard error.
@@ -314,13 +318,13 @@ def decide(
     lost = regret_at_budgets(fit, **inputs, budgets=C_option, cost=rule, seed=seed)
     expected = _expected(fit, **inputs, seed=seed)["loss"].transpose("chain", "draw", ...).values
     out = lost.assign(loss=predict(fit, **inputs, new_run=False, seed=seed)["loss"])
-    out = out[["loss", "nats_lost", "compute_factor", "data_ratio"]]
+    out = out[["loss", "excess_loss", "compute_factor", "data_ratio"]]
     out = out.drop_vars("C").rename(target="option")
     # The share that the optimum would save: its mean exists, where that of the factor may not.
     waste = 1.0 - 1.0 / lost["compute_factor"].values
     means = {
         "expected_loss": expected,
-        "expected_nats_lost": lost["nats_lost"].values,
+        "expected_excess_loss": lost["excess_loss"].values,
         "expected_waste": waste,
     }
     out = out.assign_coords(C=("option", C_option), choice=("option", np.array(choices)))

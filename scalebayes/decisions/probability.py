@@ -9,11 +9,13 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
+from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import BASIC, Budgets, quantities, read_inputs, read_question
 from scalebayes.queries.predict import predict
+from scalebayes.utils.progress import shows_progress
 
 KINDS = {"new_run": "new_run", "curve": "loss", "law": "law"}
 """Readings of the loss -> variables in an answer of `predict`."""
@@ -21,6 +23,7 @@ GAINS = {"law": "gain_law", "loss": "gain", "new_run": "gain_new_run"}
 """Variables in an answer of `predict` -> the gains of `prefer`."""
 
 
+@shows_progress("probability of a loss")
 def probability(
     fit: Fit | Average,
     *,
@@ -56,8 +59,8 @@ def probability(
     -------
     xarray.Dataset
         ``margin``, loss asked for minus the loss that comes about, with dims (chain, draw, target);
-        along target the inputs, ``loss``, ``chance``, the share of draws with a margin of zero or
-        more, and ``decades_beyond``.
+        along target the inputs, ``loss``, ``probability``, the share of draws with a margin of zero
+        or more, and ``decades_beyond``.
 
     Raises
     ------
@@ -91,8 +94,8 @@ def probability(
     margin = (asked - values).transpose("chain", "draw", "target")
     margin.attrs = {"long_name": "loss asked for minus loss", "units": fit.runs.metric}
     share = (margin.values >= 0).mean(axis=(0, 1))
-    return xr.Dataset({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
-        loss=asked, chance=("target", share)
+    return Answer({"margin": margin}, attrs=answer.attrs | {"of": of}).assign_coords(
+        loss=asked, probability=("target", share)
     )
 
 
@@ -108,6 +111,7 @@ def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
     return best[kept].assign(new_run=best["loss"] * np.exp(noise))
 
 
+@shows_progress("comparing two runs")
 def prefer(
     fit: Fit | Average, *, a: Mapping[str, Any], b: Mapping[str, Any], seed: int = 0
 ) -> xr.Dataset:
@@ -157,7 +161,7 @@ def prefer(
         joined[x] = np.concatenate([sides["a"][x], sides["b"][x]])
     both = predict(fit, **joined, seed=seed)
     of_a, of_b = both.isel(target=slice(None, n)), both.isel(target=slice(n, None))
-    out = xr.Dataset(coords={name: both[name] for name in ("chain", "draw")}, attrs=both.attrs)
+    out = Answer(coords={name: both[name] for name in ("chain", "draw")}, attrs=both.attrs)
     for name, gain in GAINS.items():
         if name in both:
             difference = of_b[name].values - of_a[name].values

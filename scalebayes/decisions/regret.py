@@ -19,11 +19,13 @@ from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import has_frontier, read_inputs
 from scalebayes.queries.optima.frontier_path import optimal_path
 from scalebayes.queries.predict import predict
+from scalebayes.utils.progress import shows_progress
 
-IN_METRIC = ("nats_lost", "next_tenfold")
+IN_METRIC = ("excess_loss", "next_tenfold")
 """Quantities in the metric of the runs."""
 
 
+@shows_progress("excess loss of a run")
 @over_average
 def regret(
     fit: Fit,
@@ -55,9 +57,9 @@ def regret(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, target): ``nats_lost``, loss at (N, D) minus loss at the optimum of
-        the same cost; ``compute_factor``, its cost over the least that reaches the same loss, 1 at
-        the optimum; ``data_ratio``, D over the optimal D of the same cost, above 1 for an
+        With dims (chain, draw, target): ``excess_loss``, loss at (N, D) minus loss at the optimum
+        of the same cost; ``compute_factor``, its cost over the least that reaches the same loss, 1
+        at the optimum; ``data_ratio``, D over the optimal D of the same cost, above 1 for an
         overtrained run and below 1 for an undertrained one.
 
     Raises
@@ -89,13 +91,14 @@ def regret_at_budgets(
 
 
 @over_average
-def nats_lost(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
-    """Return the excess loss alone, ``nats_lost`` of `regret`, in a fraction of its time."""
+def excess_loss(fit: Fit, *, N: np.ndarray, D: np.ndarray, cost: Cost, seed: int = 0) -> xr.Dataset:
+    """Return the excess loss alone, ``excess_loss`` of `regret`, in a fraction of its time."""
     inputs = _read(fit, N, D, None)
     compared = _compare(fit, inputs, _cost_of(inputs, cost), cost, seed)
-    return _answer(fit, {"nats_lost": compared.excess_loss}, inputs, cost)
+    return _answer(fit, {"excess_loss": compared.excess_loss}, inputs, cost)
 
 
+@shows_progress("gain and cost of more data")
 @over_average
 def overtrain(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, seed: int = 0
@@ -253,7 +256,7 @@ def _against_frontier(
     # than it. It is not.
     log_C = np.minimum(log_C, np.log(budgets))
     values = {
-        "nats_lost": compared.excess_loss,
+        "excess_loss": compared.excess_loss,
         "compute_factor": budgets / np.exp(log_C),
         "data_ratio": inputs["D"] / compared.best["D"].values.reshape(here.shape),
     }

@@ -16,6 +16,8 @@ from scalebayes.units import format_quantity
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scalebayes.messages import Message
+
 MOST_ROWS = 12
 """Rows of a table that are shown; the middle of a longer one is left out."""
 
@@ -50,6 +52,19 @@ def entries(texts: Iterable[object]) -> Html:
     return Html(f'<ul style="margin:0.25em 0;max-width:60em">{"".join(items)}</ul>')
 
 
+def messages(found: Iterable[Message]) -> Html:
+    """Return messages as an HTML list: each in brief, and in full once it is opened."""
+    items = []
+    for message in found:
+        brief = escape(message.in_brief())
+        if message.brief:
+            brief = f"<details><summary>{brief}</summary>{escape(message.text)}</details>"
+        items.append(f"<li>{brief}</li>")
+    if not items:
+        return Html("")
+    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{"".join(items)}</ul>')
+
+
 def facts(pairs: Mapping[str, object]) -> Html:
     """Return facts by name, in two columns."""
     import pandas as pd
@@ -58,15 +73,24 @@ def facts(pairs: Mapping[str, object]) -> Html:
 
 
 def table(
-    frame: pd.DataFrame, *, index: bool = True, header: bool = True, most: int = MOST_ROWS
+    frame: pd.DataFrame,
+    *,
+    index: bool = True,
+    header: bool = True,
+    most: int = MOST_ROWS,
+    breaks: bool = True,
 ) -> Html:
-    """Return a table as wide as it needs to be, which scrolls by itself."""
+    """Return a table that scrolls by itself where it is wider than the page.
+
+    breaks: whether cells may be broken into lines.
+    """
     import pandas as pd
 
     plain = pd.DataFrame(frame).map(written)
     with pd.option_context("display.max_colwidth", None):
         text = plain.to_html(index=index, header=header, max_rows=most, border=0, justify="left")
-    return Html(f'<div style="overflow-x:auto">{text}</div>')
+    whole_lines = "" if breaks else ";white-space:nowrap"
+    return Html(f'<div style="overflow-x:auto{whole_lines}">{text}</div>')
 
 
 def fold(label: str, html: str) -> Html:

@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,11 @@ from scalebayes.specs.defaults import DEFAULT, choose_model, reason_for_default
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec, with_trainings
 from scalebayes.specs.table_units import normalise, to_table
-from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import Progress
 
 ATTEMPTS = 3
 """How often a fit is tried, each time more carefully, before a failed gate is reported."""
 PRIOR_DRAWS = 2000
-LOG_LIKELIHOOD_VALUES = 20_000_000
-"""Above this many values (160 MB) the pointwise log likelihood is not kept in the tree."""
 
 
 def fit(
@@ -168,6 +166,7 @@ def _fit(
         "attempts": kept.attempt,
         "partial": kept.partial,
         "gate_failures": failed_checks,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 2),
     }
     metadata = what_was_fitted | how_it_was_sampled | how_it_went
@@ -254,8 +253,7 @@ def _seed_of(seed: int, attempt: int) -> int:
 
 
 def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
-    """Return the draws with prior, data and, unless the table is very long, the log likelihood."""
-    posterior = sampled["posterior"].to_dataset()
+    """Return the draws with the prior and the data."""
     table = xr.Dataset.from_dataframe(runs.table)
     log_loss = table["loss"].copy(data=spec.law_object.log_response(runs))
 
@@ -265,46 +263,4 @@ def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTre
     groups["prior"] = to_table(prior, spec, normalised.units)
     groups["observed_data"] = xr.Dataset({"log_loss": log_loss})
     groups["constant_data"] = table
-    values = len(runs) * posterior.sizes["chain"] * posterior.sizes["draw"]
-    if values <= LOG_LIKELIHOOD_VALUES:
-        delta = spec.observation.delta_at_runs(sampled, runs)
-        groups["log_likelihood"] = log_likelihood(posterior, spec, runs, delta)
     return xr.DataTree.from_dict(groups)
-
-
-def log_likelihood(
-    posterior: xr.Dataset, spec: Spec, runs: Runs, delta: np.ndarray | float = 0.0
-) -> xr.Dataset:
-    """Return the log density of each run's log loss under each draw, (chain, draw, run).
-
-    With a discrepancy that is integrated out it is that given the other runs; with one that is
-    sampled, that given its draws.
-
-    Parameters
-    ----------
-    delta
-        Draws of a sampled discrepancy at the runs, (chain, draw, run).
-    """
-    law, observation = spec.law_object, spec.observation
-    chains, draws, rows = posterior.sizes["chain"], posterior.sizes["draw"], len(runs)
-    density = np.empty((chains * draws, rows))
-    off = np.broadcast_to(delta, (chains, draws, rows)).reshape(density.shape)
-    flat = {}
-    for name, values in posterior.items():
-        flat[str(name)] = values.values.reshape(len(density), -1)
-    parameters = pooling_of(spec).for_runs(flat, runs)
-
-    def fill(part: slice) -> None:
-        values = parameters.of(part)
-        residual = law.log_residual(runs, values) - off[part]
-        density[part] = observation.pointwise(residual, values, runs)
-
-    side_by_side(fill, parts_of(*density.shape))
-    dims = ("chain", "draw", "run")
-    coords = {
-        "chain": posterior["chain"],
-        "draw": posterior["draw"],
-        "run": runs.table.index.to_numpy(),
-    }
-    log_loss = density.reshape(chains, draws, rows)
-    return xr.Dataset({"log_loss": (dims, log_loss)}, coords=coords)

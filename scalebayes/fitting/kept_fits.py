@@ -67,7 +67,7 @@ def recall(path: Path, spec: Spec, runs: Runs) -> Fit | None:
     if found.metadata["hashes"] != {"spec": spec.hash, "runs": runs.hash}:
         return None
     metadata = found.metadata | {"cached": str(path)}
-    found.tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True)
+    found.stored.attrs[METADATA] = json.dumps(metadata, sort_keys=True)
     return replace(found, spec=spec, runs=runs)  # title, reasons and notes as they are now
 
 

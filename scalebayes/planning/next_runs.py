@@ -22,12 +22,14 @@ from scalebayes.queries.inputs import quantities
 from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 NEGLIGIBLE = 0.01
 """Share of the target's variance below which the variance that remains is not mentioned."""
 APPROXIMATE = (
     "widths are expectations by a linear-Gaussian update of the posterior draws under the fitted "
-    "model: the losses of the new runs decide, and an error of the model itself remains"
+    "model: the actual widths depend on the losses of the new runs, and an error of the model "
+    "itself is not reduced"
 )
 COLUMNS = [
     "N",
@@ -76,6 +78,7 @@ class Need:
         return html.panel(self.message, rows, html.entries(self.notes))
 
 
+@shows_progress("choosing runs")
 def next_runs(
     fit: Fit | Average,
     *,
@@ -197,6 +200,7 @@ def _runs_in_order(question: Question, chosen: list[int], ci_prob: float) -> Tab
     return Table(runs[COLUMNS])
 
 
+@shows_progress("number of runs")
 def runs_needed(
     fit: Fit | Average,
     *,

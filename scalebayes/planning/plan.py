@@ -22,6 +22,7 @@ from scalebayes.specs.spec import Spec, prior_draws, read_model
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import align
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 MIN_SIZES = 5
 """Fewest sizes at a budget: a parabola has three coefficients, and two further runs give its
@@ -84,6 +85,7 @@ def rows_as_text(table: Table) -> str:
     return align(rows)
 
 
+@shows_progress("designing sweeps")
 def plan(
     C: Any,
     *,

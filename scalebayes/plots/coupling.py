@@ -169,8 +169,8 @@ def _write_probabilities(axes: Axes, answer: Coupling) -> None:
     """Write the probability of each neighbourhood as a table to the right of the axes."""
     _write_row(axes, 0, ("Probability", "posterior", "prior"), QUIET)
     for line, (name, label) in enumerate(LABELS.items(), start=1):
-        posterior = _format_probability(float(answer.chances["posterior"][name]))
-        prior = _format_probability(float(answer.chances["prior"][name]))
+        posterior = _format_probability(float(answer.probabilities["posterior"][name]))
+        prior = _format_probability(float(answer.probabilities["prior"][name]))
         _write_row(axes, line, (label, posterior, prior), INK)
 
 

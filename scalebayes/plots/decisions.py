@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.data.metrics import capitalised
 from scalebayes.decisions.decide import LEAST, decide, near_optimum
-from scalebayes.decisions.regret import nats_lost
+from scalebayes.decisions.regret import excess_loss
 from scalebayes.errors import QueryError
 from scalebayes.planning.plan import Plan
 from scalebayes.plots.labels import label_points
@@ -122,7 +122,7 @@ def regret(
         options = chosen.sel(option=chosen["C"].values == budget)
         sizes = _sizes_to_draw(near_here, options)
         sizes_drawn.append(sizes)
-        excess = nats_lost(fit, N=sizes, D=cost.affordable_tokens(sizes, budget), cost=cost)
+        excess = excess_loss(fit, N=sizes, D=cost.affordable_tokens(sizes, budget), cost=cost)
         _draw_excess_loss(above, excess, sizes, format_quantity(budget, 2), colour, ci_prob)
         _draw_probability(below, near_here, sizes, prob, colour)
         _mark_choices(above, below, near_here, options)
@@ -167,7 +167,7 @@ def _draw_excess_loss(
     axes: Axes, excess: xr.Dataset, N: np.ndarray, label: str, colour: Colour, ci_prob: float
 ) -> None:
     """Draw the excess loss along N with its interval, labelled at the right end."""
-    band = interval_band(excess, "nats_lost", ci_prob)
+    band = interval_band(excess, "excess_loss", ci_prob)
     draw_band(axes, N, band, LineStyle(colour, "-"), alpha=0.22)
     end = (N[-1], band.median[-1])
     annotate_beside(axes, label, end, (4, 0), size=SIZE, color=colour, va="center")
@@ -197,7 +197,7 @@ def _probability_near(near: xr.Dataset, N: np.ndarray) -> np.ndarray:
 def _mark_choices(above: Axes, below: Axes, near: xr.Dataset, options: xr.Dataset) -> None:
     """Mark the choices of one budget at their N, excess loss and probability of being near."""
     sizes = options["N"].values
-    losses = options["expected_nats_lost"].values
+    losses = options["expected_excess_loss"].values
     for N, choice, loss in zip(sizes, options["choice"].values, losses, strict=True):
         style: dict[str, Any] = {"color": INK, "mew": 1.0, "zorder": 5, "clip_on": False}
         if choice == LEAST:

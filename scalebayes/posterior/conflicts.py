@@ -73,7 +73,7 @@ def _prior_conflicts(fit: Fit) -> Iterator[Message]:
 
     There are none where the tree has no draws of the prior.
     """
-    if "prior" not in fit.tree.children:
+    if "prior" not in fit.stored.children:
         return
     posterior, prior = normalised_draws(fit), normalised_draws(fit, "prior")
     spec = stated_spec(fit)
@@ -90,7 +90,7 @@ def _prior_conflicts(fit: Fit) -> Iterator[Message]:
         text = (
             f"{name}: the posterior median lies {side} the central 98% of its prior "
             f"(prior probability beyond it {share:.1%}). The prior and the runs disagree, and the "
-            "answers are a compromise: check the columns of the table, runs that stray, and the "
+            "answers are a compromise: check the columns of the table, outliers, and the "
             "reason of the prior"
         )
         yield Message("PRIOR_CONFLICT", "warning", text)
@@ -173,7 +173,8 @@ def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     if not misses:
         return ()
     worst = min(misses, key=lambda miss: miss.p_value)
-    return (Message("ONE_SIDED", "warning", _say_one_sided(worst, law)),)
+    text = _say_one_sided(worst, law)
+    return (Message("ONE_SIDED", "warning", text, _say_one_sided_in_brief(worst)),)
 
 
 def _say_one_sided(miss: Miss, law: Law) -> str:
@@ -192,6 +193,15 @@ def _say_one_sided(miss: Miss, law: Law) -> str:
         f"Beyond all runs the loss may lie {loss} the forecast too: compare models by `backtest`"
     )
     return f"{what_was_tried}: {what_was_seen}. {what_follows}"
+
+
+def _say_one_sided_in_brief(miss: Miss) -> str:
+    """Return the text of a ONE_SIDED warning in one line."""
+    forecast, loss = ("low", "higher") if miss.mean > 0 else ("high", "lower")
+    return (
+        f"of the runs with the largest {miss.along}, losses forecast from the others are "
+        f"{abs(miss.mean):.1%} too {forecast}: this loss may be {loss} too"
+    )
 
 
 @dataclass(frozen=True)

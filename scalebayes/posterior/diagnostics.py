@@ -26,6 +26,7 @@ from scalebayes.posterior.stated import (
 )
 from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,7 @@ class Diagnosis:
         return f"Convergence checks {verdict}: R-hat at most {r_hat:.3f}, ESS at least {ess:.0f}."
 
 
+@shows_progress("diagnostics")
 def diagnose(fit: Fit) -> Diagnosis:
     """Return the convergence checks (the gate) and warnings where the runs do not identify the law.
 
@@ -305,7 +307,7 @@ def _group_warnings(fit: Fit) -> Iterator[Message]:
         )
         yield Message("THIN_GROUPS", "warning", text)
 
-    posterior, prior = fit.tree["posterior"].to_dataset(), fit.tree["prior"].to_dataset()
+    posterior, prior = fit.stored["posterior"].to_dataset(), fit.stored["prior"].to_dataset()
     unknown = []
     for name in fit.spec.spread:
         spread = f"{name}_spread"
@@ -365,7 +367,7 @@ def residuals_at_median(fit: Fit) -> np.ndarray:
     law, median = fit.spec.law_object, draws(fit).median()
     parameters = {name: float(median[name]) for name in law.parameter_names}
     residual = law.log_residual(fit.runs, parameters)
-    return residual - fit.spec.observation.expected_at_runs(fit.tree, fit.runs, residual)
+    return residual - fit.spec.observation.expected_at_runs(fit.stored, fit.runs, residual)
 
 
 def _prior_warnings(fit: Fit) -> Iterator[Message]:

@@ -59,16 +59,44 @@ class Fit:
         The model.
     runs
         The runs that it was fitted to.
-    tree
-        DataTree that ArviZ's summary, loo, compare and plots accept: posterior and sample_stats
-        (chain, draw), prior, log_likelihood of log loss (chain, draw, run) unless the table is very
-        long, observed_data, constant_data; and, where the discrepancy was sampled, a group with its
-        draws at the runs.
+    stored
+        DataTree of what files keep: posterior and sample_stats (chain, draw), prior, observed_data,
+        constant_data; and, where drift, discrepancy or offsets of trainings were sampled, a group
+        of their draws.
     """
 
     spec: Spec
     runs: Runs
-    tree: xr.DataTree
+    stored: xr.DataTree
+
+    @functools.cached_property
+    def tree(self) -> xr.DataTree:
+        """DataTree for ArviZ: the stored groups, and those that follow from them.
+
+        log_likelihood has the log density of each run's log loss, (chain, draw, run), and
+        posterior_predictive and prior_predictive have replicated log losses; the first two are left
+        out of very long tables. log_prior has the log prior density by parameter, (chain, draw), of
+        the log of the quantity on which the prior is stated. Groups have the attributes that ArviZ
+        gives: created_at, inference_library and its version, sampling_time, and the model.
+
+        Where a discrepancy is integrated out, the values of log_likelihood and posterior_predictive
+        are each given all other runs, as leave-one-out needs them. The former then do not add up to
+        the log likelihood of the table: power-scaling of the likelihood is in
+        `scalebayes.power_scaling`.
+
+        ArviZ's summaries have 89% intervals by default, those of scalebayes 90%: pass
+        ``ci_prob=0.9`` to compare them.
+        """
+        from scalebayes.posterior.derived.tree import arviz_tree  # which imports this module
+
+        return arviz_tree(self)
+
+    @functools.cached_property
+    def log_likelihood(self) -> xr.Dataset | None:
+        """Pointwise log likelihood, (chain, draw, run), or None (`posterior.derived.pointwise`)."""
+        from scalebayes.posterior.derived.pointwise import log_likelihood
+
+        return log_likelihood(self)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -78,7 +106,7 @@ class Fit:
         ...); ``sampler`` those of the last attempt, which differ after failed convergence checks.
         Files of earlier versions have no ``asked``.
         """
-        return json.loads(self.tree.attrs[METADATA])
+        return json.loads(self.stored.attrs[METADATA])
 
     @property
     def partial(self) -> bool:
@@ -93,7 +121,7 @@ class Fit:
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups of a pooled fit; empty for other fits and for views of a group."""
-        posterior = self.tree["posterior"]
+        posterior = self.stored["posterior"]
         if "group" not in posterior.dims:
             return ()
         return tuple(str(name) for name in posterior.to_dataset()["group"].values)
@@ -108,7 +136,7 @@ class Fit:
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
         """The discrepancy given the runs, draws along one axis; None where the spec has none."""
-        return self.spec.observation.conditional(self.tree, self.runs, lambda: residuals(self))
+        return self.spec.observation.conditional(self.stored, self.runs, lambda: residuals(self))
 
     @functools.cached_property
     def conflicts(self) -> tuple[Message, ...]:
@@ -120,10 +148,10 @@ class Fit:
     @functools.cached_property
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
-        return self.spec.observation.drift(self.tree, self.runs, self.metadata.get("seed", 0))
+        return self.spec.observation.drift(self.stored, self.runs, self.metadata.get("seed", 0))
 
     def __repr__(self) -> str:
-        sizes = self.tree["posterior"].sizes
+        sizes = self.stored["posterior"].sizes
         size = f"{sizes['chain']} x {sizes['draw']} draws"
         if self.groups:
             size = f"{len(self.groups)} groups, {size}"
@@ -134,7 +162,7 @@ class Fit:
         return f"<Fit of {self.spec.name} to {self.runs.name}: {len(self.runs)} runs, {size}>"
 
     def _repr_html_(self) -> str:
-        sizes = self.tree["posterior"].sizes
+        sizes = self.stored["posterior"].sizes
         count = f"{sizes['chain']} chains of {sizes['draw']}"
         if self.partial:
             count += ", partial: interrupted"
@@ -148,9 +176,24 @@ class Fit:
             "draws": count,
             "convergence checks": checks,
             "seed": self.metadata.get("seed", "unknown"),
+            "questions": self._questions(),
         }
-        draws = html.fold("tree: the draws, for ArviZ", cast("Any", self.tree)._repr_html_())
+        draws = html.fold("tree: the draws, for ArviZ", cast("Any", self.stored)._repr_html_())
         return html.panel(f"Fit of {self.spec.name} to {self.runs.name}", html.facts(about), draws)
+
+    def _questions(self) -> str:
+        """Return the functions that a newcomer asks first, with what they take."""
+        if self.groups:
+            return (
+                f"of one group: sb.group(fit, {self.groups[0]!r}); of a new one: sb.new_group(fit)"
+            )
+        inputs = self.spec.law_object.inputs
+        given = ", ".join(f"{x}=..." for x in inputs)
+        questions = ["sb.summary(fit)", "sb.diagnose(fit)", f"sb.predict(fit, {given})"]
+        if {"N", "D"} <= set(inputs):
+            questions += ["sb.frontier(fit, C=...)", "sb.decide(fit, C=...)"]
+        questions.append('sb.report(fit, "report.html")')
+        return ", ".join(questions)
 
 
 def draws(fit: Fit, group: str = "posterior") -> xr.Dataset:
@@ -174,7 +217,7 @@ def draws(fit: Fit, group: str = "posterior") -> xr.Dataset:
             f"{', '.join(fit.groups)} with sb.group(fit, {fit.groups[0]!r}) (--group), or a group "
             "without runs with sb.new_group(fit) (--new-group)"
         )
-    return fit.tree[group].to_dataset()
+    return fit.stored[group].to_dataset()
 
 
 def refuse_view(fit: Fit, what: str, *, of_a_group: bool = True) -> None:

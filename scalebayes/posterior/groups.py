@@ -57,11 +57,11 @@ def group(fit: Fit, name: str) -> Fit:
     parameters = [*pooled_names(fit.spec), *shared_names(fit.spec)]
     parts = {}
     for part in ("posterior", "prior"):
-        values = fit.tree[part].to_dataset()[parameters]
+        values = fit.stored[part].to_dataset()[parameters]
         parts[part] = values.sel(group=name, drop=True)
-    for part in ("observed_data", "constant_data", "log_likelihood"):
-        if part in fit.tree.children:
-            parts[part] = fit.tree[part].to_dataset().isel(run=rows)
+    for part in ("observed_data", "constant_data"):
+        if part in fit.stored.children:
+            parts[part] = fit.stored[part].to_dataset().isel(run=rows)
     return _view(replace(fit, runs=runs), parts, View(name))
 
 
@@ -106,7 +106,7 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
         of_group = xr.Dataset(variables, labels).assign(shared)
         parts[part] = to_table(of_group, spec, fitted_units(fit))
     for part in ("observed_data", "constant_data"):
-        parts[part] = fit.tree[part].to_dataset()
+        parts[part] = fit.stored[part].to_dataset()
     return _view(fit, parts, View(None))
 
 
@@ -127,11 +127,11 @@ def _check_pooled(fit: Fit) -> None:
 
 def _view(fit: Fit, parts: dict[str, xr.Dataset], view: View) -> Fit:
     """Return a fit of these parts, with the view and a hash of the pooled draws in its tree."""
-    tree = xr.DataTree.from_dict({**parts, "sample_stats": fit.tree["sample_stats"].to_dataset()})
+    tree = xr.DataTree.from_dict({**parts, "sample_stats": fit.stored["sample_stats"].to_dataset()})
     # Views of one pooled fit share this hash, by which queries know that their draws are paired.
-    population = fit.tree["posterior"].to_dataset()["sigma_population"]
+    population = fit.stored["posterior"].to_dataset()["sigma_population"]
     tree.attrs = {
         METADATA: json.dumps(fit.metadata | {"view": asdict(view)}, sort_keys=True),
         "pooled": hashlib.sha256(population.values.tobytes()).hexdigest(),
     }
-    return replace(fit, tree=tree)
+    return replace(fit, stored=tree)

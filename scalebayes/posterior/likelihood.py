@@ -28,7 +28,7 @@ import numpy as np
 
 from scalebayes.posterior.fit import Fit, noise_parameters, refuse_view
 from scalebayes.posterior.fit import residuals as residuals
-from scalebayes.specs.discrepancy import Basis, Conditional
+from scalebayes.specs.discrepancy import Basis, Conditional, given_others
 from scalebayes.specs.noise import NOISES, Noise
 
 VALUES = 4_000_000
@@ -175,11 +175,9 @@ class DependentRuns(Likelihood):
 
     def standardised(self) -> np.ndarray:
         """Return the residual of each row given all others over its standard deviation."""
-        basis, eta, sigma, rotated = self._process
-        shrinkage = basis.values / (basis.values + (sigma / eta)[:, None] ** 2)
-        precision = 1.0 - shrinkage @ (basis.vectors**2).T
-        surprise = self.residual - (rotated * shrinkage) @ basis.vectors.T
-        return surprise / (sigma[:, None] * np.sqrt(precision))
+        basis, eta, sigma, _ = self._process
+        mean, deviation = given_others(basis, self.residual, sigma, eta)
+        return (self.residual - mean) / deviation
 
     def tail(self) -> np.ndarray:
         """Return the probability of a residual at least as large, given all other rows."""
@@ -253,8 +251,8 @@ def make_likelihood(fit: Fit) -> Likelihood:
     refuse_view(fit, "a new group has no runs that could be weighed: ask a group", of_a_group=False)
     observation = fit.spec.observation
     # One row a draw; a discrepancy that is not sampled is zero for all.
-    shape = (*fit.tree["posterior"]["sigma"].shape, len(fit.runs))
-    delta = np.broadcast_to(observation.delta_at_runs(fit.tree, fit.runs), shape)
+    shape = (*fit.stored["posterior"]["sigma"].shape, len(fit.runs))
+    delta = np.broadcast_to(observation.delta_at_runs(fit.stored, fit.runs), shape)
     residual, known = residuals(fit), fit.discrepancy
     residual = residual - delta.reshape(residual.shape)
     if not observation.traits.runs_are_independent:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.messages import Message
+from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.fit import Fit, noise_parameters
 
 if TYPE_CHECKING:
@@ -102,9 +103,10 @@ def provenance(answer: xr.Dataset) -> Provenance:
     return Provenance.from_json(answer.attrs[ATTRIBUTE])
 
 
-def with_provenance(answer: xr.Dataset, record: Provenance) -> xr.Dataset:
+def with_provenance(answer: xr.Dataset, record: Provenance) -> Answer:
     """The answer with its provenance replaced."""
-    return answer.assign_attrs({ATTRIBUTE: record.to_json()})
+    attrs = answer.attrs | {ATTRIBUTE: record.to_json()}
+    return Answer(answer.data_vars, answer.coords, attrs)
 
 
 def provenance_of_fit(fit: Fit, span: float) -> Provenance:

@@ -29,7 +29,7 @@ def fitted_units(fit: Fit) -> Units:
 
 def normalised_draws(fit: Fit, group: str = "posterior") -> xr.Dataset:
     """Return the draws of a part of a fit's tree, in normalised units."""
-    return to_normalised(fit.tree[group].to_dataset(), fit.spec, fitted_units(fit))
+    return to_normalised(fit.stored[group].to_dataset(), fit.spec, fitted_units(fit))
 
 
 def stated_spec(fit: Fit) -> Spec:
@@ -39,7 +39,7 @@ def stated_spec(fit: Fit) -> Spec:
 
 def normalised_tree(fit: Fit) -> xr.DataTree:
     """Return the tree of a fit with its posterior in normalised units."""
-    tree = fit.tree.copy()
+    tree = fit.stored.copy()
     tree["posterior"] = xr.DataTree(normalised_draws(fit))
     return tree
 

@@ -66,7 +66,7 @@ def save(fit: Fit, path: str | Path) -> Path:
         "notes": fit.runs.notes,
         "metric": fit.runs.metric,
     }
-    tree = fit.tree.copy()
+    tree = fit.stored.copy()
     tree.attrs |= {
         FORMAT_KEY: FORMAT,
         SPEC_KEY: fit.spec.model_dump_json(),
@@ -138,7 +138,7 @@ def read_fit(path: str | Path) -> Fit:
     digest = digest_of(tree, COVERED)
     fit = _assemble(path, tree, has_digest)
     if not has_digest:
-        fit.tree.attrs[METADATA] = _metadata_with_all_failures(fit)
+        fit.stored.attrs[METADATA] = _metadata_with_all_failures(fit)
     elif recorded != digest:
         raise FitError(_damaged(path, "its content differs from the digest that was saved with it"))
     return fit
@@ -200,6 +200,8 @@ def _assemble(path: Path, tree: xr.DataTree, has_digest: bool) -> Fit:
 def _fit_of(tree: xr.DataTree, has_digest: bool) -> Fit:
     """Return the fit of a stored tree, after a check of its form."""
     spec = Spec.model_validate_json(tree.attrs.pop(SPEC_KEY))
+    # Earlier versions stored it; it follows from the draws.
+    tree = tree.drop_nodes("log_likelihood", errors="ignore")
     about = json.loads(tree.attrs.pop(RUNS_KEY))
     del tree.attrs[FORMAT_KEY]
     table = tree["constant_data"].to_dataset().to_dataframe()
@@ -218,12 +220,12 @@ def _fit_of(tree: xr.DataTree, has_digest: bool) -> Fit:
 
 def _metadata_with_all_failures(fit: Fit) -> str:
     """Return the metadata of a fit as JSON, with convergence failures that were not recorded."""
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     if sum(values.size for values in posterior.values()) > CHECKED_VALUES:
-        return fit.tree.attrs[METADATA]
+        return fit.stored.attrs[METADATA]
     gate = convergence(normalised_tree(fit), partial=fit.partial)
     unrecorded = [each.code for each in gate.messages if each.code not in fit.gate_failures]
     if not unrecorded:
-        return fit.tree.attrs[METADATA]
+        return fit.stored.attrs[METADATA]
     metadata = fit.metadata | {"gate_failures": [*fit.gate_failures, *unrecorded]}
     return json.dumps(metadata, sort_keys=True)

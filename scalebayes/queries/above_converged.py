@@ -12,8 +12,10 @@ from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.frontier import frontier
+from scalebayes.utils.progress import shows_progress
 
 
+@shows_progress("loss above the converged one")
 @over_average
 def above_converged(
     fit: Fit, *, C: Any, cost: Cost | Callable[[Any, Any], Any] = SIX_ND, seed: int = 0
@@ -42,8 +44,8 @@ def above_converged(
     Returns
     -------
     xarray.Dataset
-        With dims (chain, draw, budget): ``above_converged``, a share; ``nats_above``, the same
-        difference in the metric of the runs; ``N``, ``D``.
+        With dims (chain, draw, budget): ``above_converged``, a share; ``loss_above_converged``, the
+        same difference in the metric of the runs; ``N``, ``D``.
 
     Raises
     ------
@@ -70,5 +72,5 @@ def above_converged(
     dims = ("chain", "draw", "budget")
     return best[["N", "D"]].assign(
         above_converged=(dims, stopped / converged - 1),
-        nats_above=(dims, stopped - converged, {"units": fit.runs.metric}),
+        loss_above_converged=(dims, stopped - converged, {"units": fit.runs.metric}),
     )

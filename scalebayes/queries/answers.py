@@ -51,7 +51,7 @@ def to_dataset(
         compute where runs and points have it, else in the input of the law that lies furthest
         out. Its attribute ``of`` names that input.
     """
-    sizes = fit.tree["posterior"].sizes
+    sizes = fit.stored["posterior"].sizes
     points = len(next(iter(reached.values())))
     shape = (sizes["chain"], sizes["draw"], points)
     variables = {}

@@ -12,6 +12,7 @@ from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
 from scalebayes.posterior.provenance import provenance, with_provenance
+from scalebayes.utils.progress import shows_progress
 
 KEPT = ("N", "D", "tokens_per_param", "epochs")
 """Variables of an answer that are kept beside the accuracy and the loss."""
@@ -22,6 +23,7 @@ LONG_NAMES = {
 }
 
 
+@shows_progress("benchmark accuracy")
 @over_average
 def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Dataset:
     """Return the posterior of the accuracy a(e^L) at the losses L of an answer.

@@ -18,11 +18,13 @@ from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.kept_optima import kept_optimal_sizes
 from scalebayes.queries.predict import predict
 from scalebayes.utils.parallel import side_by_side
+from scalebayes.utils.progress import shows_progress
 
 FLAT = 1e-9
 """Relative change of the loss at half or twice the size below which a draw counts as flat."""
 
 
+@shows_progress("compute-optimal N and D")
 @over_average
 def frontier(
     fit: Fit,

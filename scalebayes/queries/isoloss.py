@@ -16,8 +16,10 @@ from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import curve_of
 from scalebayes.queries.inputs import BASIC, has_frontier, quantities, read_inputs
 from scalebayes.queries.reach import along_input
+from scalebayes.utils.progress import shows_progress
 
 
+@shows_progress("tokens for equal loss")
 def isoloss(
     fit: Fit | Average,
     *,

@@ -13,8 +13,10 @@ from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.inputs import read_inputs
 from scalebayes.utils.parallel import parts_of, side_by_side
+from scalebayes.utils.progress import shows_progress
 
 
+@shows_progress("predicting losses")
 @over_average
 def predict(
     fit: Fit,

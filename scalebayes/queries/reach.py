@@ -10,6 +10,7 @@ import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, Price, as_cost
 from scalebayes.data.metrics import short_amount
+from scalebayes.display.numbers import percent
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
@@ -19,11 +20,13 @@ from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.frontier_path import CEILING, optimal_path
 from scalebayes.queries.optima.newton import columns
 from scalebayes.units import format_quantity, share_in_words
+from scalebayes.utils.progress import shows_progress
 
 NODES = 161
 """Values of an input, evenly spaced in its log up to `CEILING`, that bracket a root: 4 a decade."""
 
 
+@shows_progress("reaching a loss")
 def reach(
     fit: Fit | Average,
     *,
@@ -111,15 +114,16 @@ def _median(values: np.ndarray, axis: int | tuple[int, int]) -> np.ndarray:
 
 def _out_of_reach(loss: float, share: float, answer: xr.Dataset, metric: str) -> str:
     """Return a note on a loss that only a share of the draws reach."""
-    limit = "L_inf"
-    for x in ("N", "D"):
+    limit, unit = "L_inf", UNITS["C"]
+    solved_for = {"N": "D", "D": "N"}
+    for x, other in solved_for.items():
         if x in answer.coords:
-            limit = f"the limit at that {x}"
-    draws = share_in_words(1 - share)
+            limit, unit = f"the limit at that {x}", UNITS[other]
+    draws = percent(1 - share)
     goal = short_amount(f"{loss:.4g}", metric)
     return (
         f"a loss of {goal} is not reachable in {draws} of draws: it is at or below "
-        f"{limit}, or would take more than {format_quantity(CEILING)}"
+        f"{limit}, or would take more than {format_quantity(CEILING)} {unit}"
     )
 
 

@@ -23,6 +23,7 @@ from scalebayes.queries.inputs import (
     read_question,
 )
 from scalebayes.queries.predict import predict
+from scalebayes.utils.progress import shows_progress
 
 GAINS = {
     "gain_N": "loss saved by growing N by the factor",
@@ -32,6 +33,7 @@ GAINS = {
 }
 
 
+@shows_progress("reduction in loss")
 @over_average
 def returns(
     fit: Fit,

@@ -134,7 +134,7 @@ def _how_sure(near: xr.Dataset, choice: xr.Dataset, ci_prob: float) -> str:
         )
     else:
         safest = format_quantity(near["N_safest"].item(), DIGITS)
-        chance = percent(near["chance"].item())
+        chance = percent(near["probability"].item())
         near_best = (
             f"the safest size is {safest}: with probability {chance} it needs at most "
             f"{100 * WITHIN:g}% more compute than the best"

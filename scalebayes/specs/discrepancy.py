@@ -313,20 +313,29 @@ class Conditional:
         return expected + self.eta * np.sqrt(unseen) * z
 
 
-def loo_logpdf(
+def given_others(
     basis: Basis, residual: np.ndarray, sigma: np.ndarray, eta: np.ndarray
-) -> np.ndarray:
-    """Return the log density of each row given all others and a draw's parameters, (S, rows).
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each row given all others and a draw's parameters.
 
-    These are the pointwise log likelihoods where rows are not independent (Buerkner et al. 2021).
     With Q the inverse of sigma^2 I + eta^2 K, row i is Normal around
-    residual_i - (Q residual)_i / Q_ii with variance 1 / Q_ii.
+    residual_i - (Q residual)_i / Q_ii with variance 1 / Q_ii (Buerkner et al. 2021).
 
-    residual: (S, rows); sigma, eta: (S,).
+    Parameters
+    ----------
+    residual
+        Log loss minus log law, (S, rows).
+    sigma, eta
+        Noise scale and amplitude of the discrepancy, (S,).
+
+    Returns
+    -------
+    tuple
+        Mean and standard deviation, (S, rows) each.
     """
     variance = sigma[:, None] ** 2
     shrinkage = basis.values / (basis.values + (sigma / eta)[:, None] ** 2)
     smooth = ((residual @ basis.vectors) * shrinkage) @ basis.vectors.T
     precision = (1.0 - shrinkage @ (basis.vectors**2).T) / variance  # Q_ii
     surprise = (residual - smooth) / variance  # (Q residual)_i
-    return 0.5 * (np.log(precision) - np.log(2 * np.pi) - surprise**2 / precision)
+    return residual - surprise / precision, 1.0 / np.sqrt(precision)

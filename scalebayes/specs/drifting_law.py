@@ -279,16 +279,35 @@ class DriftingLaw(Observation):
     def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return g at the knots, (chain, draw, knot), from the sampler's draws."""
         data = self.data(runs)
-        coords: dict[str, Any] = {"chain": posterior["chain"], "draw": posterior["draw"]}
+        motions = {}
+        for name in self.knots(runs):
+            z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
+            motions[name] = z @ data[f"turned_{name}"].T
+        return {GROUP: self._paths_at_knots(motions, posterior, runs)}
+
+    def draw_prior(
+        self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
+    ) -> dict[str, xr.Dataset]:
+        """Return g at the knots, (chain, draw, knot), drawn from the prior."""
+        motions = {}
+        for name, knots in self.knots(runs).items():
+            brownian = knots.brownian()
+            z = rng.standard_normal((*prior["tau"].shape, brownian.shape[1]))
+            motions[name] = z @ brownian.T
+        return {GROUP: self._paths_at_knots(motions, prior, runs)}
+
+    def _paths_at_knots(
+        self, motions: Mapping[str, np.ndarray], parameters: xr.Dataset, runs: Runs
+    ) -> xr.Dataset:
+        """Return g at the knots, (chain, draw, knot), from g over tau, of the same shape."""
+        coords: dict[str, Any] = {"chain": parameters["chain"], "draw": parameters["draw"]}
         variables = {}
         for name, knots in self.knots(runs).items():
             dim = f"knot_{name}"
             coords[dim] = knots.numbers * STEP
-            z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values
-            turned = data[f"turned_{name}"]
-            g = _tau(posterior, name)[..., None] * (z @ turned.T)
+            g = _tau(parameters, name)[..., None] * motions[name]
             variables[f"g_{name}"] = (("chain", "draw", dim), g)
-        return {GROUP: xr.Dataset(variables, coords)}
+        return xr.Dataset(variables, coords)
 
     def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift:
         """Return the paths of a fit's draws, continued beyond the runs."""

@@ -29,7 +29,7 @@ from scalebayes.specs.discrepancy import (
     LN_10,
     Basis,
     Conditional,
-    loo_logpdf,
+    given_others,
     make_basis,
     padded,
 )
@@ -201,6 +201,28 @@ class Observation(ABC):
         own = {name: parameters[name] for name in self.noise.priors}
         return self.noise.logpdf(residual, **own)
 
+    def replicate(
+        self, rng: np.random.Generator, residual: np.ndarray, parameters: Draws, runs: Runs
+    ) -> np.ndarray:
+        """Return a random residual of each run, distributed as `pointwise` says, (draws, runs).
+
+        The parameters are those of `pointwise`.
+        """
+        own = {name: parameters[name] for name in self.noise.priors}
+        return self.noise.draw(rng, residual.shape, **own)
+
+    def draw_prior(
+        self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
+    ) -> dict[str, xr.Dataset]:
+        """Return the groups that `groups_from_trace` gives, drawn from the prior.
+
+        Parameters
+        ----------
+        prior
+            Draws of the parameters from the prior, (chain, draw).
+        """
+        return {}
+
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
     ) -> Conditional | None:
@@ -282,6 +304,43 @@ class WithDiscrepancy(Observation):
         basis = self.basis(runs)
         return {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
 
+    def draw_prior(
+        self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
+    ) -> dict[str, xr.Dataset]:
+        """Return the discrepancy at the runs, drawn from the prior."""
+        rank = len(self.basis(runs).values)
+        weights = rng.standard_normal((*prior["eta"].shape, rank))
+        return {SAMPLED: self.delta_of(weights, prior, runs)}
+
+    def delta_of(self, weights: np.ndarray, parameters: xr.Dataset, runs: Runs) -> xr.Dataset:
+        """Return the discrepancy at the runs, (chain, draw, run).
+
+        Parameters
+        ----------
+        weights
+            Standard Normal weights of the eigenvectors, (chain, draw, rank).
+        parameters
+            Draws of the parameters, (chain, draw).
+        """
+        basis = self.basis(runs)
+        unit = (weights * np.sqrt(basis.values)) @ basis.vectors.T
+        delta = parameters["eta"].values[..., None] * unit
+        coords = {
+            "chain": parameters["chain"],
+            "draw": parameters["draw"],
+            "run": runs.table.index.to_numpy(),
+        }
+        return xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, coords)
+
+    def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray | float:
+        """Return the discrepancy at the runs from a tree that holds it, (chain, draw, run), or 0.
+
+        The prior's draws hold it always, those of a posterior only where it is sampled.
+        """
+        if SAMPLED not in tree.children:
+            return 0.0
+        return tree[SAMPLED].to_dataset()["delta"].values
+
 
 @dataclass(frozen=True)
 class IntegratedDiscrepancy(WithDiscrepancy):
@@ -321,7 +380,16 @@ class IntegratedDiscrepancy(WithDiscrepancy):
     def pointwise(self, residual: np.ndarray, parameters: Draws, runs: Runs) -> np.ndarray:
         """Return the log density of each run given all other runs, (draws, runs)."""
         sigma, eta = parameters["sigma"].ravel(), parameters["eta"].ravel()
-        return loo_logpdf(self.basis(runs), residual, sigma, eta)
+        mean, deviation = given_others(self.basis(runs), residual, sigma, eta)
+        return self.noise.logpdf(residual - mean, sigma=deviation)
+
+    def replicate(
+        self, rng: np.random.Generator, residual: np.ndarray, parameters: Draws, runs: Runs
+    ) -> np.ndarray:
+        """Return a random residual of each run given all other runs, (draws, runs)."""
+        sigma, eta = parameters["sigma"].ravel(), parameters["eta"].ravel()
+        mean, deviation = given_others(self.basis(runs), residual, sigma, eta)
+        return mean + self.noise.draw(rng, residual.shape, sigma=deviation)
 
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
@@ -407,21 +475,9 @@ class SampledDiscrepancy(WithDiscrepancy):
 
     def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return the discrepancy at the runs, (chain, draw, run), from the sampler's weights."""
-        basis = self.basis(runs)
-        weights = posterior["weights"].transpose("chain", "draw", ...).values
-        weights = weights[..., : len(basis.values)]
-        unit = (weights * np.sqrt(basis.values)) @ basis.vectors.T
-        delta = posterior["eta"].values[..., None] * unit
-        coords = {
-            "chain": posterior["chain"],
-            "draw": posterior["draw"],
-            "run": runs.table.index.to_numpy(),
-        }
-        return {SAMPLED: xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, coords)}
-
-    def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
-        """Return the discrepancy at the runs from a fit's tree, (chain, draw, run)."""
-        return tree[SAMPLED].to_dataset()["delta"].values
+        rank = len(self.basis(runs).values)  # the graph's weights are filled up with zeros
+        weights = posterior["weights"].transpose("chain", "draw", ...).values[..., :rank]
+        return {SAMPLED: self.delta_of(weights, posterior, runs)}
 
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
@@ -429,7 +485,7 @@ class SampledDiscrepancy(WithDiscrepancy):
         """Return what the draws tell of the discrepancy: its values at the runs, without noise."""
         basis = self.basis(runs)
         eta = tree["posterior"].to_dataset()["eta"].values.ravel()
-        delta = self.delta_at_runs(tree, runs).reshape(-1, len(runs))
+        delta = np.reshape(self.delta_at_runs(tree, runs), (-1, len(runs)))
         return Conditional(basis, eta, np.zeros_like(eta), delta @ basis.vectors)
 
     def expected_at_runs(self, tree: xr.DataTree, runs: Runs, residual: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 r"""The population of a pooled spec: each group's parameters are distributed around shared ones.
 
-With u the log of what a prior is stated on (a parameter, or for a scale the size in nats of its
-term at the reference),
+With u the log of what a prior is stated on (a parameter, or for a scale the size of its term at
+the reference input),
 
     u_gj = mu_j + tau_j z_gj,    z_gj ~ Normal(0, 1),
     exp(mu_j) ~ the prior of parameter j,    tau_j ~ the prior of its spread,

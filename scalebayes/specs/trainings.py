@@ -217,14 +217,17 @@ class SharedTrainings(Observation):
         """Return the groups of a fit's tree that hold the discrepancy and the offsets."""
         names = read_trainings(runs).names
         weights = posterior[WEIGHTS].transpose("chain", "draw", ...).values[..., : len(names)]
-        offset = posterior["omega"].values[..., None] * weights
-        coords = {
-            "chain": posterior["chain"],
-            "draw": posterior["draw"],
-            "training": list(names),
-        }
-        own = xr.Dataset({"offset": (("chain", "draw", "training"), offset)}, coords)
+        own = _offsets(weights, posterior, names)
         return self.given_offsets.groups_from_trace(posterior, runs) | {OFFSETS: own}
+
+    def draw_prior(
+        self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
+    ) -> dict[str, xr.Dataset]:
+        """Return the groups that hold the discrepancy and the offsets, drawn from the prior."""
+        names = read_trainings(runs).names
+        weights = rng.standard_normal((*prior["omega"].shape, len(names)))
+        own = _offsets(weights, prior, names)
+        return self.given_offsets.draw_prior(prior, runs, rng) | {OFFSETS: own}
 
     def offsets_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the offset of each run's training, (chain, draw, run)."""
@@ -243,6 +246,12 @@ class SharedTrainings(Observation):
         """Return the log density of each run given the offsets, (draws, runs)."""
         return self.given_offsets.pointwise(residual, parameters, runs)
 
+    def replicate(
+        self, rng: np.random.Generator, residual: np.ndarray, parameters: Draws, runs: Runs
+    ) -> np.ndarray:
+        """Return a random residual of each run given the offsets, (draws, runs)."""
+        return self.given_offsets.replicate(rng, residual, parameters, runs)
+
     def conditional(
         self, tree: xr.DataTree, runs: Runs, residual: Callable[[], np.ndarray]
     ) -> Conditional | None:
@@ -257,3 +266,17 @@ class SharedTrainings(Observation):
         """Return the expected discrepancy and offset at the runs, (runs,)."""
         offset = self.offsets_at_runs(tree, runs).mean(axis=(0, 1))
         return offset + self.given_offsets.expected_at_runs(tree, runs, residual - offset)
+
+
+def _offsets(weights: np.ndarray, parameters: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:
+    """Return the offset of each training, (chain, draw, training).
+
+    weights: offsets over omega, (chain, draw, training).
+    """
+    offset = parameters["omega"].values[..., None] * weights
+    coords = {
+        "chain": parameters["chain"],
+        "draw": parameters["draw"],
+        "training": list(names),
+    }
+    return xr.Dataset({"offset": (("chain", "draw", "training"), offset)}, coords)

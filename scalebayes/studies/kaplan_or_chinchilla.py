@@ -147,7 +147,7 @@ def advice(fit: Fit, models: pd.DataFrame) -> xr.Dataset:
         N_best=best["N"].variable,
         D_best=best["D"].variable,
         tokens_per_param=best["tokens_per_param"].variable,
-        regret=regret(fit, N=N, D=D)["nats_lost"].variable,
+        regret=regret(fit, N=N, D=D)["excess_loss"].variable,
     )
     return out.assign_coords(model=("target", models.index.to_numpy(str)))
 

@@ -10,10 +10,11 @@ import xarray as xr
 
 from scalebayes.data.metrics import LOSS, short_amount
 from scalebayes.datasets.measured import coverage, describe_choice, describe_tables
+from scalebayes.display.numbers import percent
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
 from scalebayes.posterior.provenance import Provenance, provenance
-from scalebayes.units import format_quantity, share_in_words
+from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +209,7 @@ def _flat_warnings(answer: xr.Dataset) -> Iterator[Message]:
     share = answer.attrs.get("flat", 0.0)
     if share > 0:
         text = (
-            f"in {share_in_words(share)} of the draws half of N* or twice N* reaches the same "
+            f"in {percent(share)} of the draws half of N* or twice N* reaches the same "
             "loss: the unique tokens, and the parameters that they support, are used up, and more "
             "compute does not lower the loss"
         )
@@ -264,20 +265,27 @@ def _measured_coverage(answer: xr.Dataset) -> Iterator[Message]:
     record = provenance(answer)
     if furthest == 0 or not record.models:
         return
-    yield Message("CALIBRATION", "note", _coverage_in_words(furthest, record))
+    in_words, in_brief = _coverage_in_words(furthest, record)
+    yield Message("CALIBRATION", "note", in_words, in_brief)
     if record.noise_scale < SMALL_NOISE_SCALE:
         text = (
             f"the noise scale of the fit is only {record.noise_scale:.1%}, but a close fit does "
-            "not imply a good forecast: on public tables, smaller residuals of laws alone went "
-            "with worse coverage beyond the runs"
+            "not imply a good forecast: on public tables, laws without drift covered less beyond "
+            "the runs the smaller their residuals were"
         )
-        yield Message("SMALL_RESIDUALS", "note", text)
+        brief = f"a close fit (noise scale {record.noise_scale:.1%}) does not imply a good forecast"
+        yield Message("SMALL_RESIDUALS", "note", text, brief)
 
 
-def _coverage_in_words(furthest: float, record: Provenance) -> str:
+def _coverage_in_words(furthest: float, record: Provenance) -> tuple[str, str]:
     """Return the measured coverage of this model, or of other models where it was not measured.
 
     The table that the answer's own fit was made from is left out.
+
+    Returns
+    -------
+    tuple
+        The text, and the same in one line.
     """
     table = coverage(record.tables)
     here = table[(table["low"] < furthest) & (furthest <= table["high"])]
@@ -288,14 +296,19 @@ def _coverage_in_words(furthest: float, record: Provenance) -> str:
         sentences.append(
             f"the coverage of intervals of {record.name} beyond the runs was not measured"
         )
+    where_to_read = "see docs/calibration.md"
+    brief = f"the coverage of these intervals was not measured; {where_to_read}"
     shares = [_share_in_words(row) for _, row in own.iterrows()]
     if shares:
         # All rows are of one distance, which is stated once.
-        shares[0] = f"at {_distance_in_words(own.iloc[0])} decades beyond the runs, {shares[0]}"
+        distance = f"at {_distance_in_words(own.iloc[0])} decades beyond the runs"
+        shares[0] = f"{distance}, {shares[0]}"
+        covered = "; ".join(_share_in_brief(row) for _, row in own.iterrows())
+        brief = f"{distance}, 90% intervals of {covered}; {where_to_read}"
         sentences += shares
         sentences.append(describe_choice(own.iloc[0]))
-    sentences.append("see docs/calibration.md")
-    return "; ".join(sentences)
+    sentences.append(where_to_read)
+    return "; ".join(sentences), brief
 
 
 def _distance_in_words(row: pd.Series) -> str:
@@ -308,6 +321,12 @@ def _distance_in_words(row: pd.Series) -> str:
 def _share_in_words(row: pd.Series) -> str:
     """Return the coverage in a row of the table of measured coverage as a sentence."""
     return f"90% intervals of {row['method']} covered {describe_tables(row)}"
+
+
+def _share_in_brief(row: pd.Series) -> str:
+    """Return the coverage in a row of the table of measured coverage in few words."""
+    tables = "public table" if row["tables"] == 1 else "public tables"
+    return f"{row['method']} covered {row['cover90']:.0%} ({row['tables']:.0f} {tables})"
 
 
 def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:
@@ -330,7 +349,7 @@ def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:
     share = float((answer["accuracy"] >= 1).mean(("chain", "draw")).max())
     if share > 0:
         text = (
-            f"in {share_in_words(share)} of the draws the accuracy exceeds 1 and is clipped to 1; "
+            f"in {percent(share)} of the draws the accuracy exceeds 1 and is clipped to 1; "
             "downstream-logistic stays below 1"
         )
         yield Message("PAST_ONE", "warning", text)

@@ -22,9 +22,11 @@ from scalebayes.summaries.intervals import (
     quantiles_of_draws,
 )
 from scalebayes.summaries.table import Table
+from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import tail_probability
 
 
+@shows_progress("summary of the posterior")
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Return the posterior of the parameters and derived quantities, with published values.
 
@@ -151,7 +153,7 @@ def with_derived(fit: Fit) -> xr.Dataset:
 
 def _with_derived_by_group(fit: Fit) -> xr.Dataset:
     """Return `with_derived` of a pooled fit."""
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     law = fit.spec.law_object
     derived = law.derive({name: posterior[name] for name in law.parameter_names})
     # The variables of a pooled fit begin with the law's parameters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,6 +11,9 @@ from scalebayes.display import html
 from scalebayes.display.numbers import known
 from scalebayes.display.terminal import WIDTH, align, wrap
 from scalebayes.laws import INPUTS
+
+if TYPE_CHECKING:
+    from scalebayes.messages import Message
 
 ERRORS = "mcse_"
 """Start of the names of columns with Monte Carlo errors of the column whose name follows."""
@@ -28,12 +32,13 @@ class Table(pd.DataFrame):
 
     def __repr__(self) -> str:
         """Return every column as text, to four significant digits, large numbers such as 70B."""
-        parts = [self._kind(), self._text(), *map(wrap, self._caveats())]
+        caveats = [wrap(message.in_brief()) for message in self._caveats()]
+        parts = [self._kind(), self._text(), *caveats]
         return "\n".join(part for part in parts if part)
 
     def _repr_html_(self) -> str:
         table = html.table(self._cells(), index=False, most=60)
-        return html.panel(self._kind(), table, html.entries(self._caveats()))
+        return html.panel(self._kind(), table, html.messages(self._caveats()))
 
     def _kind(self) -> str:
         """Return the probability and kind of the intervals; empty where there are none."""
@@ -41,7 +46,7 @@ class Table(pd.DataFrame):
             return ""
         return f"{100 * self.attrs['ci_prob']:g}% equal-tailed intervals"
 
-    def _caveats(self) -> Sequence[object]:
+    def _caveats(self) -> Sequence[Message]:
         return self.attrs.get("caveats", ())
 
     def _cells(self) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,32 +14,17 @@ from scalebayes.display.terminal import align as align
 from scalebayes.display.terminal import wrap as wrap
 from scalebayes.posterior.fit import Fit
 from scalebayes.summaries.caveats import caveats
+from scalebayes.summaries.headings import LABELS as LABELS
 from scalebayes.summaries.intervals import CI_PROB, error_column, interval_columns, intervals
 from scalebayes.summaries.summary import exponents, summary
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scalebayes.messages import Message
     from scalebayes.specs.parts import Published
 
-LABELS = {
-    # Quantities and coordinates whose names are not their headings; "U=" is U as a coordinate.
-    "law": "loss (law alone)",
-    "N": "N*",
-    "D": "D*",
-    "tokens_per_param": "tokens/parameter",
-    "loss": "loss (curve)",
-    "new_run": "new run",
-    "difference": "difference (curve)",
-    "law_difference": "difference (law alone)",
-    "p_best": "P(best)",
-    "multiplier": "compute multiplier",
-    "p_saves": "P(saves)",
-    "p_never": "P(never reached)",
-    "U=": "unique tokens",
-}
-"""Headings of columns, by name of the quantity or, with a final =, of the coordinate."""
-SHARES = {"reachable", "chance", "a_better", "a_better_new_run", "expected_waste"}
+SHARES = {"reachable", "probability", "a_better", "a_better_new_run", "expected_waste"}
 SHARES |= {"p_best", "p_saves", "p_never"}
 """Coordinates and quantities that are shares, written as percentages."""
 LARGE = 1e5
@@ -82,6 +67,7 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
         return number(median, scale)
 
     scale = scale or abs(median) >= LARGE
+    errors[0] = _error_within(median, errors[0], low, high)
     rounded = [known(*each) for each in zip(values, errors, strict=True)]
     if scale or not np.isfinite(high):
         return _bracket(*(number(value, scale and np.isfinite(value)) for value in rounded))
@@ -93,6 +79,16 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     of_median = min(of_width, decimals_known(errors[0]))
     decimals = [int(max(each, 0)) for each in (of_median, of_ends, of_ends)]
     return _bracket(*(f"{x:.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
+
+
+def _error_within(median: float, error: float, low: float, high: float) -> float:
+    """Return the error by which a median is rounded so that it stays within its interval.
+
+    A median between two modes may be known less well than the ends of its interval.
+    """
+    while low < median < high and not low <= known(median, error) <= high:
+        error /= 10
+    return error
 
 
 def _short(value: float) -> str:
@@ -123,7 +119,12 @@ def beyond(decades: float, limit: bool = False) -> str:
 
 
 def draws_table(
-    dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS
+    dataset: xr.Dataset,
+    ci_prob: float = CI_PROB,
+    labels: Mapping[str, str] = LABELS,
+    *,
+    in_full: bool = False,
+    said: set[Message] | None = None,
 ) -> str:
     """Return an answer as text: one line a target, coordinates first, then a column a quantity.
 
@@ -135,7 +136,20 @@ def draws_table(
         Probability of the intervals.
     labels
         Headings as in `LABELS`; other headings are the names.
+    in_full, said
+        Whether the caveats below are in full, and which were printed above (`caveat_lines`).
     """
+    parts = [align(*draws_rows(dataset, ci_prob, labels))]
+    lines = caveat_lines(caveats(dataset), in_full=in_full, said=said)
+    if lines:
+        parts += ["", *lines]
+    return "\n".join(parts)
+
+
+def draws_rows(
+    dataset: xr.Dataset, ci_prob: float = CI_PROB, labels: Mapping[str, str] = LABELS
+) -> tuple[list[dict[str, str]], int]:
+    """Return an answer as rows of text by heading, one a target, and how many columns name it."""
     table = intervals(dataset, ci_prob)
     names = [str(x) for x in table.index.names if x != "quantity"]
     table = table.reset_index()
@@ -158,11 +172,36 @@ def draws_table(
             row[labels.get(name, name)] = _of_quantity(name, quantity, ci_prob)
         rows.append(row)
 
-    parts = [align(rows, max(1, len(keys)))]
-    found = caveats(dataset)
-    if found:
-        parts += ["", *(wrap(message) for message in found)]
-    return "\n".join(parts)
+    return rows, max(1, len(keys))
+
+
+def caveat_lines(
+    found: Iterable[Message], *, in_full: bool = False, said: set[Message] | None = None
+) -> list[str]:
+    """Return caveats as lines of text, each in brief unless asked for in full.
+
+    Parameters
+    ----------
+    found
+        The caveats of an answer.
+    in_full
+        Whether to give the full text of each.
+    said
+        Caveats that were printed above, to which these are added. Of those only the codes are
+        printed again.
+    """
+    before = set() if said is None else said
+    lines = []
+    repeated = []
+    for message in found:
+        if message in before:
+            repeated.append(message.code)
+            continue
+        lines.append(wrap(message if in_full else message.in_brief()))
+    if repeated:
+        lines.append(wrap(f"as above: {', '.join(repeated)}"))
+    before.update(found)
+    return lines
 
 
 def _of_quantity(name: str, row: Any, ci_prob: float) -> str:

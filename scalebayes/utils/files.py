@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 import stat
 import tempfile
@@ -165,7 +166,8 @@ def _check_writable(folder: Path) -> None:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a temporary file, then rename it to ``path``.
 
-    A link is followed: the file that it points to is replaced, and the link stays.
+    A link is followed: the file that it points to is replaced, and the link stays. A file that is
+    replaced keeps its permissions.
 
     Raises
     ------
@@ -185,6 +187,8 @@ def _write_and_replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{start}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         write(temporary)
+        if path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,12 +5,17 @@ Nothing is ever written to stdout, which is for results.
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from scalebayes.utils.waiting import STEPS, Step, remove, reported_waits
+
+PATIENCE = 2.0
+"""Seconds that a call takes before its progress is shown."""
 
 SPEED_PERIOD = 3600.0
 """Seconds over which the speed is averaged for the time left: one step, a fit, may take minutes."""
@@ -29,9 +34,11 @@ class Progress:
     show
         Whether to show bars; by default only if stderr is a terminal or in a notebook. With false
         there are no lines either.
+    stays
+        Whether the bars stay there when the work is done.
     """
 
-    def __init__(self, show: bool | None = None) -> None:
+    def __init__(self, show: bool | None = None, *, stays: bool = True) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
@@ -45,12 +52,14 @@ class Progress:
             _time_left_column(),
             console=console,
             disable=not visible,
+            transient=not stays,
             speed_estimate_period=SPEED_PERIOD,
         )
         self._has_lines = show is None and not visible
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        _LateBar.end_all()
         self._bars.start()
         if self._has_lines:
             self._open.enter_context(reported_waits())
@@ -131,6 +140,82 @@ class Progress:
             step.label, step.done, step.total = description, done, total
 
         return update
+
+
+class _LateBar:
+    """Progress of a call without counted steps, shown once the call has taken `PATIENCE`.
+
+    Only the outermost call has one. It gives way to a `Progress` that begins within the call.
+    """
+
+    _outermost = threading.Lock()
+    _shown: _LateBar | None = None
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._open = ExitStack()
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.daemon = True
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            progress = Progress(stays=False)
+            progress._bars.start()
+            self._open.callback(progress._bars.stop)
+            if progress._has_lines:
+                self._open.enter_context(reported_waits())
+            progress._bars.add_task(self._label, total=None)
+            self._open.callback(remove, progress._begin(self._label, None))
+
+    def end(self) -> None:
+        """Take the bar away, or do not show it."""
+        self._timer.cancel()
+        with self._lock:
+            self._is_over = True
+            self._open.close()
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Take away the bar of the call that is under way, if any."""
+        if cls._shown is not None:
+            cls._shown.end()
+
+    @classmethod
+    @contextmanager
+    def during(cls, label: str) -> Iterator[None]:
+        """Show a bar while the block runs, unless a call around it has one."""
+        if not cls._outermost.acquire(blocking=False):
+            yield
+            return
+        cls._shown = cls(label)
+        cls._shown._timer.start()
+        try:
+            yield
+        finally:
+            cls._shown.end()
+            cls._shown = None
+            cls._outermost.release()
+
+
+def shows_progress[**P, R](label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator of functions that may take longer than `PATIENCE`.
+
+    label: what the function does, as shown beside the bar.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _LateBar.during(label):
+                return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def _time_left_column() -> Any:

@@ -488,7 +488,7 @@ def _predicted(fit_of: Callable[[Split, str], Fit], split: Split, name: str, see
         warnings.simplefilter("ignore", GateWarning)  # counted in the scores instead
         fitted = fit_of(split, name)
     losses = predict(fitted, N=held_out.N, D=held_out.D, seed=seed)["new_run"].values
-    scatter = float(fitted.tree["posterior"]["sigma"].median())
+    scatter = float(fitted.stored["posterior"]["sigma"].median())
     return Drawn(losses.reshape(-1, len(held_out)), bool(fitted.gate_failures), scatter)
 
 

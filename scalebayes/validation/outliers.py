@@ -25,6 +25,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.specs.noise import NOISES
+from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import check_share
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ IDENTICAL = "identical"
 DISAGREE = "losses disagree"
 
 
+@shows_progress("outliers")
 def find_outliers(fit: Fit) -> pd.DataFrame:
     """Runs with the probability of their residuals under the noise of a fit.
 
@@ -105,6 +107,7 @@ def find_outliers(fit: Fit) -> pd.DataFrame:
     return table.sort_values("tail", kind="stable")
 
 
+@shows_progress("duplicate runs")
 def find_duplicates(
     runs: Runs, same: float = SAME_INPUT, different: float = DIFFERENT_LOSS
 ) -> pd.DataFrame:

@@ -9,23 +9,8 @@ by importance weights on the draws. The sensitivity is the rate at which a margi
 moves away from the posterior, a cumulative Jensen-Shannon distance per doubling of a (Kallioinen
 et al. 2024). A sensitivity below 0.05 counts as none.
 
-The result of raising a density to a power depends on the parametrisation, because the Jacobian is
-raised too. Here the prior is the density of the *logarithm* of the quantity on which the spec
-states it: of L_inf, of the exponents, of the size of a term at its reference input (not of N_c), of
-sigma, of nu - 2; all in the units of the normalised table (`scalebayes.specs.table_units`). All of
-these are positive scales, which are judged by factors. A LogNormal of median m and log width s then
-becomes one of median m and width s/sqrt(a), and a Gamma
-keeps its mean: the prior becomes more or less sure of the same value. In the density of the value
-itself, the median of a LogNormal would move too, by a factor exp(s^2 (1 - a)/a).
-
-The drift, the discrepancy and the offsets of trainings are Normal given the parameter of their size
-s (tau, eta, omega). Their density to a power a, normalised, is that of a size s / sqrt(a). So the
-power moves the prior p of log s by half its log, which to first order in log a weighs a draw by
-
-    exp(log a / 2 * d log p(log s) / d log s).
-
-This is the effect on everything that follows from the draw, also beyond the runs, and has none of
-the noise of the density itself, a sum over some hundred steps.
+The prior is the density of the *logarithm* of the quantity on which the spec states it
+(`scalebayes.posterior.derived.log_prior` says why, and how the drift is raised to a power).
 
 With a discrepancy, the likelihood is that of all runs together, with the discrepancy integrated
 out. The pointwise values of `Fit.tree`, each given all other runs, do not add up to it. Where the
@@ -46,29 +31,30 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import Average
-from scalebayes.posterior.fit import Fit, draw_labels, refuse_view
+from scalebayes.posterior.derived.log_prior import log_prior, stated_logs
+from scalebayes.posterior.derived.pointwise import RESPONSE
+from scalebayes.posterior.fit import Fit
 from scalebayes.posterior.likelihood import make_likelihood
-from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import Budgets, read_question
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.table import Table
 from scalebayes.units import format_quantity
+from scalebayes.utils.progress import shows_progress
 
 THRESHOLD = 0.05
 """Sensitivity below which a distribution counts as unmoved (Kallioinen et al. 2024)."""
-STEP = 1e-4
-"""Step in the log of a size, of a central difference."""
 WORDS = {
     (True, True): "both: prior and data may conflict",
-    (True, False): "prior: the data say little",
+    (True, False): "prior: weak data",
     (False, True): "data",
-    (False, False): "neither moves it",
+    (False, False): "neither",
 }
 """Meaning by (whether the prior moves the quantity, whether the data do)."""
 
 
+@shows_progress("sensitivity to prior and data")
 def power_scaling(
     fit: Fit, *, N: Any = None, D: Any = None, C: Any = None, threshold: float = THRESHOLD
 ) -> Table:
@@ -97,7 +83,8 @@ def power_scaling(
     ------
     QueryError
         For an average, whose fits have different priors, for a group of a pooled fit, and as
-        `scalebayes.predict` and `scalebayes.frontier`.
+        `scalebayes.predict` and `scalebayes.frontier`. A pooled fit itself can be asked without a
+        decision: for its population, its spreads and its shared parameters.
 
     Examples
     --------
@@ -122,9 +109,11 @@ def power_scaling(
             "power-scaling is of one prior and one likelihood: "
             "ask each fit of the average by itself"
         )
-    refuse_view(
-        fit, "power-scaling is not supported: the prior of a group depends on the other groups"
-    )
+    if fit.view is not None:
+        raise QueryError(
+            "power-scaling of one group is not supported: its prior depends on the other groups. "
+            "Ask the pooled fit, whose population, spreads and shared parameters have priors"
+        )
     tree = scaling_tree(fit, _decisions(fit, N, D, C))
     names = [str(name) for name in tree["posterior"].data_vars]
     table = Table(index=names)
@@ -148,51 +137,36 @@ def power_scaling(
 
 
 def scaling_tree(fit: Fit, decisions: dict[str, np.ndarray]) -> xr.DataTree:
-    """Posterior, log_prior and log_likelihood, (chain, draw) each, for `arviz_stats.psense`.
+    """Return posterior, log_prior and log_likelihood, (chain, draw) each, for `arviz_stats.psense`.
 
     The posterior holds the logs of the quantities on which the priors are stated, and the
     decisions.
     """
-    stated = stated_logs(fit)
-    shape = next(iter(stated.values())).shape
-    log_prior = {name: log_density(fit, name, value) for name, value in stated.items()}
-    for name in fit.spec.observation.traits.amplitudes:
-        # A column for what the parameter is the size of.
-        log_prior[f"given {name}"] = power_of_size(fit, name, stated[name])
+    dims = ("chain", "draw")
+    posterior = xr.Dataset(stated_logs(fit))
+    posterior = posterior.assign({name: (dims, values) for name, values in decisions.items()})
+    labels = {dim: posterior[dim] for dim in dims}
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    log_loss = (dims, _log_likelihood(fit).reshape(shape))
     groups = {
-        "posterior": stated | decisions,
-        "log_prior": log_prior,
-        "log_likelihood": {"log_loss": make_likelihood(fit).joint().reshape(shape)},
+        "posterior": posterior,
+        "log_prior": log_prior(fit),
+        "log_likelihood": xr.Dataset({"log_loss": log_loss}, labels),
     }
-    datasets = {}
-    for group, values in groups.items():
-        variables = {name: (("chain", "draw"), value) for name, value in values.items()}
-        datasets[group] = xr.Dataset(variables, draw_labels(fit))
-    return xr.DataTree.from_dict(datasets)
+    return xr.DataTree.from_dict(groups)
 
 
-def stated_logs(fit: Fit) -> dict[str, np.ndarray]:
-    """Log of the quantity on which each prior is stated, above its shift, (chain, draw)."""
-    posterior = normalised_draws(fit)
-    spec = stated_spec(fit)
-    return {name: log_stated(posterior, name, spec).values for name in spec.priors}
-
-
-def log_density(fit: Fit, name: str, log_value: np.ndarray) -> np.ndarray:
-    """Log prior density of the log of the quantity on which a prior is stated."""
-    prior = stated_spec(fit).priors[name]
-    log_jacobian = log_value
-    return prior.logpdf(prior.shift + np.exp(log_value)) + log_jacobian
-
-
-def power_of_size(fit: Fit, name: str, log_size: np.ndarray) -> np.ndarray:
-    """Return what stands for the log density of Normal variables of a size, given their size.
-
-    Its powers have the effect of theirs (see the top of this module). log_size : (chain, draw).
-    """
-    above = log_density(fit, name, log_size + STEP)
-    below = log_density(fit, name, log_size - STEP)
-    return (above - below) / (4 * STEP)
+def _log_likelihood(fit: Fit) -> np.ndarray:
+    """Return the log density of all runs together, (draws,), chains one after the other."""
+    if not fit.groups:
+        return make_likelihood(fit).joint()
+    if fit.log_likelihood is None:
+        raise QueryError(
+            f"{fit.runs.name} is too long a table for the pointwise log likelihood of a pooled "
+            "fit, and power-scaling needs it"
+        )
+    # Runs of a pooled fit are independent given a draw.
+    return fit.log_likelihood[RESPONSE].sum("run").values.ravel()
 
 
 def _decisions(fit: Fit, N: Any, D: Any, C: Any) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ def shifts_table(shifts: pd.DataFrame) -> str:
 def _method(shift: pd.Series) -> str:
     """Return how a shift was found."""
     if not shift["refitted"]:
-        return "by weights"
+        return "by importance weights"
     if shift["gate_failed"]:
         return "by refit, checks FAILED"
     return "by refit"

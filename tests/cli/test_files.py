@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import re
 import subprocess
 import sys
 
@@ -160,7 +161,7 @@ def renamed(saved, path):
     fit = sb.load(saved)
     runs = sb.read_runs(path, strict=False)
     assert runs.hash == fit.runs.hash
-    return sb.Fit(fit.spec, runs, fit.tree)
+    return sb.Fit(fit.spec, runs, fit.stored)
 
 
 CHECKED = """
@@ -205,3 +206,17 @@ def test_an_interrupted_fit_leaves_the_good_one(tmp_path, monkeypatch):
     assert good.read_bytes() == before
     with pytest.warns(sb.GateWarning, match="PARTIAL"):
         assert sb.load(partial).partial
+
+
+def test_force_never_replaces_a_file_that_the_command_reads(table, saved):
+    cases = {
+        table: (["fit", table, "-o", table], ["convert", table, "-o", table]),
+        saved: (["report", saved, "-o", saved, "--format", "html"],),
+    }
+    for path, commands in cases.items():
+        before = path.read_bytes()
+        for words in commands:
+            result = run(*words, "--force")
+            told = re.sub(r"\s+", " ", result.stderr)
+            assert "is a file that this command reads: write the result elsewhere" in told
+            assert path.read_bytes() == before

@@ -76,7 +76,7 @@ def test_one_fit_gets_all_weight_without_refits(fits):
 
 def test_runs_that_cannot_be_split_are_refused(fits):
     few = sb.Runs(fits["kaplan"].runs.table.iloc[:8], "eight")
-    refits = {name: sb.Fit(one.spec, few, one.tree) for name, one in fits.items()}
+    refits = {name: sb.Fit(one.spec, few, one.stored) for name, one in fits.items()}
     with pytest.raises(sb.RunsError, match=r"eight \(8 runs\) cannot be backtested"):
         sb.average(refits, "forward")
 

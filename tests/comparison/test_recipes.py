@@ -242,7 +242,7 @@ def test_a_loss_that_some_draws_of_the_baseline_reach_is_never_reached_by_the_ot
     """Three draws of ten of the baseline have a floor above any loss of the arm."""
     floor = np.where(np.arange(SHAPE[1]) % 10 < 3, 2.5, 1.8) * np.ones(SHAPE)
     base = additive("A")
-    base.tree["posterior"]["L_inf"].values[:] = floor
+    base.stored["posterior"]["L_inf"].values[:] = floor
     m = sb.multiplier({"A": base, "B": additive("B", 2.0, shift=0.1)}, C=[1e22, 1e24])
     np.testing.assert_allclose(m["p_never"].values, 0.3)
     np.testing.assert_allclose(m["p_saves"].values, 1.0)

@@ -160,7 +160,7 @@ def test_the_frontier_under_a_rule_is_the_best_of_a_grid(fit):
 
 def test_every_query_with_a_cost_takes_them(fit):
     cost = sb.with_inference("1T", sparse_cost(0.5, transformer_cost("palm")))
-    assert (sb.regret(fit, N="70B", D="1.4T", cost=cost)["nats_lost"] >= 0).all()
+    assert (sb.regret(fit, N="70B", D="1.4T", cost=cost)["excess_loss"] >= 0).all()
     assert sb.decide(fit, C=1e22, cost=cost).attrs["cost"] == cost.name
     assert (sb.near_optimum(fit, C=1e22, cost=cost)["N_lower"] > 0).all()
     reached = sb.reach(fit, loss=2.1, cost=cost)

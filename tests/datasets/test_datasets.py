@@ -17,7 +17,7 @@ def test_every_table_loads_with_its_origin(name):
     assert set(TABLES[name].notes) <= set(runs.notes)
     assert list_runs().loc[name].to_dict() == {
         "rows": len(runs),
-        "at_hand": "embedded",
+        "available": "embedded",
         "title": TABLES[name].title,
         "source": TABLES[name].source,
     }

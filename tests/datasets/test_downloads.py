@@ -188,8 +188,8 @@ def test_upstream_is_a_fixed_commit_and_the_folder_is_the_users_cache(monkeypatc
 
 def test_the_list_asks_no_network_and_says_what_is_at_hand(offline):
     listed = sb.list_runs()
-    assert listed.loc["hoffmann2022", "at_hand"] == "embedded"
-    assert (listed.loc[FETCHED, "at_hand"] == "no").all()
+    assert listed.loc["hoffmann2022", "available"] == "embedded"
+    assert (listed.loc[FETCHED, "available"] == "no").all()
     assert not offline.exists()
     shown = json.loads(CliRunner().invoke(app, ["runs", "--json"]).stdout)
     assert {row["name"]: row["rows"] for row in shown}["clark2022"] == 223
@@ -211,7 +211,7 @@ def test_published_files_are_fetched_and_read(published, name):
     assert (runs.name, len(runs)) == (name, TABLES[name].rows)
     assert runs.source.startswith(TABLES[name].source)
     assert set(TABLES[name].notes) <= set(runs.notes)
-    assert sb.list_runs().loc[name, "at_hand"] == "yes"
+    assert sb.list_runs().loc[name, "available"] == "yes"
     assert (published / TABLES[name].upstream.file).is_file()
 
 

@@ -212,11 +212,13 @@ def test_within_a_budget_the_discrepant_curve_reaches_as_often_as_it_lies_below(
         loss = float(best["loss"].median()) * 1.002
         share = float((sb.reach(discrepant, loss=loss)["C"] <= C).mean())
         assert 0.2 < share < 0.8
-        below = float(sb.probability(discrepant, loss=loss, C=C, of="curve", seed=7)["chance"][0])
+        below = float(
+            sb.probability(discrepant, loss=loss, C=C, of="curve", seed=7)["probability"][0]
+        )
         assert share == pytest.approx(below, abs=1.5 * four_errors(share))
     D = float(np.median(sb.reach(discrepant, loss=2.3, N=4e9)["D"]))
     assert float(
-        sb.probability(discrepant, loss=2.3, N=4e9, D=D, of="curve")["chance"][0]
+        sb.probability(discrepant, loss=2.3, N=4e9, D=D, of="curve")["probability"][0]
     ) == pytest.approx(0.5, abs=four_errors(0.5))
 
 
@@ -374,30 +376,32 @@ def test_the_first_of_several_crossings_counts():
 def test_the_chance_of_a_run_is_that_of_its_noise_around_the_curve(fit):
     out = sb.probability(fit, loss=[2.0, 2.1, 2.2], N=2e10, D=2e11)
     curve = sb.predict(fit, N=2e10, D=2e11)["loss"].values
-    sigma, nu = (fit.tree["posterior"][x].values[..., None] for x in ("sigma", "nu"))
+    sigma, nu = (fit.stored["posterior"][x].values[..., None] for x in ("sigma", "nu"))
     for i, loss in enumerate((2.0, 2.1, 2.2)):
         expected = stats.t.cdf(np.log(loss / curve) / sigma, nu).mean()
-        assert float(out["chance"][i]) == pytest.approx(expected, abs=four_errors(expected))
-    assert out["chance"].values[0] < out["chance"].values[1] < out["chance"].values[2]
+        assert float(out["probability"][i]) == pytest.approx(expected, abs=four_errors(expected))
     assert (
-        float(sb.probability(fit, loss=2.1, N=2e10, D=2e11, of="curve")["chance"][0])
+        out["probability"].values[0] < out["probability"].values[1] < out["probability"].values[2]
+    )
+    assert (
+        float(sb.probability(fit, loss=2.1, N=2e10, D=2e11, of="curve")["probability"][0])
         == (curve <= 2.1).mean()
     )
     np.testing.assert_allclose(out["margin"].isel(target=1) - out["margin"].isel(target=0), 0.1)
-    assert "chance" in sb.intervals(out).index.names
+    assert "probability" in sb.intervals(out).index.names
 
 
 def test_the_chance_within_a_budget_is_the_share_that_reaches_it(fit, pair):
     for one in (fit, pair):
         loss = float(sb.frontier(one, C=1e23)["loss"].median())
         chances = sb.probability(one, loss=loss, C=["1e22", 1e23, 1e24], of="curve")[
-            "chance"
+            "probability"
         ].values
         needed = sb.reach(one, loss=loss)["C"].values
         assert chances == pytest.approx(
             [(needed <= C).mean() for C in (1e22, 1e23, 1e24)], abs=1e-12
         )
-        noisy = sb.probability(one, loss=loss, C=1e23)["chance"].values
+        noisy = sb.probability(one, loss=loss, C=1e23)["probability"].values
         assert 0.3 < noisy[0] < 0.7
 
 
@@ -412,7 +416,7 @@ def test_the_better_allocation_by_the_law_itself(fit):
     assert float(back["a_better"][0]) == pytest.approx(1 - float(out["a_better"][0]), abs=1e-12)
     np.testing.assert_allclose(out["decades_beyond"], np.log10(5.88e23 / RUNS.C.max()), rtol=1e-9)
     spread = float(out["gain_new_run"].std())
-    sigma = float(fit.tree["posterior"]["sigma"].median()) * np.sqrt(
+    sigma = float(fit.stored["posterior"]["sigma"].median()) * np.sqrt(
         6 / 4
     )  # of a Student t with 6 degrees of freedom
     assert spread == pytest.approx(np.sqrt(2) * 1.95 * sigma, rel=0.3)
@@ -487,21 +491,21 @@ def test_regret_is_the_distance_to_the_best_of_a_grid(fit):
             losses = fit.spec.law_object(grid, N * D / grid, **p)
             lost = fit.spec.law_object(N, D, **p) - losses.min()
             here = out.isel(chain=chain, draw=draw, target=i)
-            assert float(here["nats_lost"]) == pytest.approx(lost, rel=1e-4)
+            assert float(here["excess_loss"]) == pytest.approx(lost, rel=1e-4)
             assert float(here["data_ratio"]) == pytest.approx(
                 D / (N * D / grid[losses.argmin()]), rel=2e-3
             )
         _, A, B, alpha, beta, _, K, gamma, _ = hoffmann(fit)
         needed = 6 * (K / (A / N**alpha + B / D**beta)) ** (1 / gamma)
         np.testing.assert_allclose(out["compute_factor"][..., i], 6 * N * D / needed, rtol=1e-6)
-    assert (out["nats_lost"] >= 0).all()
+    assert (out["excess_loss"] >= 0).all()
 
 
 def test_at_the_optimum_nothing_is_lost(fit, discrepant):
     for one in (fit, handmade("kaplan"), handmade("chinchilla-discrepancy", width=0.0)):
         best = sb.frontier(one, C=1e23).isel(chain=0, draw=0, budget=0)
         out = sb.regret(one, N=float(best["N"]), D=float(best["D"])).isel(chain=0, draw=0, target=0)
-        assert float(out["nats_lost"]) == pytest.approx(0.0, abs=1e-9)
+        assert float(out["excess_loss"]) == pytest.approx(0.0, abs=1e-9)
         assert float(out["compute_factor"]) == pytest.approx(1.0, abs=1e-4)
         assert float(out["data_ratio"]) == pytest.approx(1.0, rel=1e-6)
 
@@ -514,7 +518,7 @@ def test_no_run_is_better_or_cheaper_than_the_optimum_of_its_cost(discrepant, co
     keep = D > 0
     out = sb.regret(discrepant, N=near[keep], D=D[keep], cost=cost)
     assert keep.sum() >= 5
-    assert float(out["nats_lost"].min()) >= 0.0
+    assert float(out["excess_loss"].min()) >= 0.0
     assert float(out["compute_factor"].min()) >= 1.0
     assert float(out["compute_factor"].max()) < 2.0
 
@@ -525,7 +529,7 @@ def test_regret_counts_serving_where_the_cost_does(fit):
     out = sb.regret(fit, N=float(best["N"]), D=float(best["D"]), cost=cost).isel(
         chain=0, draw=0, target=0
     )
-    assert float(out["nats_lost"]) == pytest.approx(0.0, abs=1e-8)
+    assert float(out["excess_loss"]) == pytest.approx(0.0, abs=1e-8)
     assert float(out["compute_factor"]) == pytest.approx(1.0, abs=1e-3)
     assert out.attrs["cost"] == cost.name
 
@@ -615,7 +619,7 @@ def test_a_near_optimal_range_states_its_probability_and_tolerance(fit):
     safest = float(by_loss["N_safest"][0])
     lower, upper = by_loss["N_lower"].values[..., 0], by_loss["N_upper"].values[..., 0]
     agree = np.mean((lower <= safest) & (safest <= upper))
-    assert float(by_loss["chance"][0]) == pytest.approx(agree, abs=0.01)
+    assert float(by_loss["probability"][0]) == pytest.approx(agree, abs=0.01)
     assert by_loss.attrs["within"] == "0.02 nats"
     runs = sb.Runs(fit.runs.table, "speech", metric="word error rate")
     speech = fit_of(fit.spec, runs, **draws_around(fit.spec, (CHAINS, 20)))
@@ -657,7 +661,7 @@ def expected_loss(fit, N, D):
 def test_trusting_one_law_costs_what_the_other_says(fit, pair):
     out = sb.decide(pair, C=1e25)
     at = {choice: i for i, choice in enumerate(out["choice"].values.tolist())}
-    lost = out["expected_nats_lost"].values
+    lost = out["expected_excess_loss"].values
     assert lost[at[LEAST]] == lost.min()
     medians = {k: np.median(v) for k, v in law_parameters(fit).items()}
     assert float(out["N"][at["plug-in additive"]]) == pytest.approx(
@@ -667,7 +671,7 @@ def test_trusting_one_law_costs_what_the_other_says(fit, pair):
     assert sizes[0] < float(out["N"][at[LEAST]]) < sizes[1]
     assert ((out["expected_waste"] > 0) & (out["expected_waste"] < 1)).all()
     alone = sb.decide(fit, C=1e25)
-    assert float(alone["expected_nats_lost"].max()) < lost.min()
+    assert float(alone["expected_excess_loss"].max()) < lost.min()
 
 
 def test_the_noise_of_a_new_run_at_the_optimum_is_no_part_of_the_discrepancy():
@@ -706,10 +710,10 @@ def test_a_decision_with_a_price_says_what_it_costs_and_what_is_wasted(fit):
 
 def test_expected_values_come_with_their_monte_carlo_errors(fit):
     out = sb.decide(fit, C=1e24)
-    lost = out["nats_lost"].values
+    lost = out["excess_loss"].values
     error = lost.std(axis=(0, 1)) / np.sqrt(lost.shape[0] * lost.shape[1])
-    assert out["expected_nats_lost"].attrs["mcse"] == pytest.approx(error.max(), rel=0.5)
-    assert out["expected_nats_lost"].attrs["mcse"] >= error.max()
+    assert out["expected_excess_loss"].attrs["mcse"] == pytest.approx(error.max(), rel=0.5)
+    assert out["expected_excess_loss"].attrs["mcse"] >= error.max()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.standard
 
 
 def posterior(fit):
-    return fit.tree["posterior"].to_dataset()
+    return fit.stored["posterior"].to_dataset()
 
 
 def test_same_seed_same_draws(fitted, load_public):
@@ -69,8 +69,8 @@ def test_tree_has_the_groups_arviz_expects(fitted):
     import arviz_stats as azs
 
     fit = fitted("hoffmann2022", "chinchilla")
-    assert set(fit.tree.children) == {
-        "posterior", "sample_stats", "prior", "observed_data", "constant_data", "log_likelihood",
+    assert set(fit.stored.children) == {
+        "posterior", "sample_stats", "prior", "observed_data", "constant_data",
     }  # fmt: skip
     assert list(posterior(fit)) == ["L_inf", "N_c", "alpha_N", "D_c", "alpha_D", "sigma", "nu"]
     loo = azs.loo(fit.tree)
@@ -95,7 +95,7 @@ def test_log_likelihood_is_pymcs(fitted):
         pm.StudentT.dist(nu=float(point["nu"]), mu=mu, sigma=float(point["sigma"])),
         np.log(fit.runs.loss),
     ).eval()
-    ours = fit.tree["log_likelihood"]["log_loss"].isel(chain=0, draw=0)
+    ours = fit.log_likelihood["log_loss"].isel(chain=0, draw=0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     assert [rv.name for rv in graph.observed_RVs] == ["log_loss"]
 

@@ -53,7 +53,7 @@ def test_the_same_fit_is_made_once_and_says_where_it_is_from(made, runs):
     assert "cached" not in first.metadata
     assert again.metadata["cached"].endswith(".nc")
     xr.testing.assert_identical(
-        again.tree["posterior"].to_dataset(), fit.tree["posterior"].to_dataset()
+        again.stored["posterior"].to_dataset(), fit.stored["posterior"].to_dataset()
     )
     assert again.runs is runs
     sb.fit(runs, "kaplan-size")
@@ -108,14 +108,14 @@ def test_a_damaged_or_foreign_file_is_not_taken(made, runs, tmp_path):
 
 def test_an_interrupted_fit_is_not_kept(made, tmp_path):
     fit, _ = made
-    fit.tree.attrs[METADATA] = json.dumps(fit.metadata | {"partial": True})
+    fit.stored.attrs[METADATA] = json.dumps(fit.metadata | {"partial": True})
     keep(fit, tmp_path / "fit.nc")
     assert not (tmp_path / "fit.nc").exists()
 
 
 def test_a_failed_gate_is_told_again(made, runs):
     fit, _ = made
-    fit.tree.attrs[METADATA] = json.dumps(fit.metadata | {"gate_failures": ["ESS_BULK"]})
+    fit.stored.attrs[METADATA] = json.dumps(fit.metadata | {"gate_failures": ["ESS_BULK"]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sb.GateWarning)
         sb.fit(runs, "kaplan-size", cache=True)

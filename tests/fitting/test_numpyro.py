@@ -40,7 +40,7 @@ def test_the_posterior_is_nutpies_within_monte_carlo_error(by_jax, fitted):
     import arviz_stats as azs
 
     ours, theirs = (
-        fit.tree["posterior"].to_dataset() for fit in (by_jax, fitted("pile2023", "kaplan-size"))
+        fit.stored["posterior"].to_dataset() for fit in (by_jax, fitted("pile2023", "kaplan-size"))
     )
     assert list(ours) == list(theirs)
     for name in ours:
@@ -56,13 +56,15 @@ def test_the_posterior_is_nutpies_within_monte_carlo_error(by_jax, fitted):
 @pytest.mark.slow
 def test_the_result_is_a_fit_like_any_other(by_jax, fitted, tmp_path):
     other = fitted("pile2023", "kaplan-size")
-    assert set(by_jax.tree.children) == set(other.tree.children)
-    assert set(by_jax.tree["sample_stats"].data_vars) == set(other.tree["sample_stats"].data_vars)
+    assert set(by_jax.stored.children) == set(other.stored.children)
+    assert set(by_jax.stored["sample_stats"].data_vars) == set(
+        other.stored["sample_stats"].data_vars
+    )
     assert by_jax.metadata["backend"] == "jax"
     assert by_jax.metadata["device"] == "cpu"
     assert {"jax", "numpyro"} <= by_jax.metadata["versions"].keys()
     assert other.metadata["backend"] == "nutpie"
-    assert by_jax.tree["posterior"]["alpha_N"].dtype == np.float64
+    assert by_jax.stored["posterior"]["alpha_N"].dtype == np.float64
     assert sb.diagnose(by_jax).ok
     loaded = sb.load(sb.save(by_jax, tmp_path / "jax.nc"))
     asked = {"N": "1e10"}
@@ -74,8 +76,8 @@ def test_lp_is_the_log_density_of_the_graph_up_to_a_constant(by_jax, fitted):
     """As with nutpie, larger at high density: the energy check and ArviZ's plots need that."""
     both = []
     for fit in (by_jax, fitted("pile2023", "kaplan-size")):
-        density = fit.tree["log_likelihood"]["log_loss"].sum("run").values.ravel()
-        both.append(np.corrcoef(density, fit.tree["sample_stats"]["lp"].values.ravel())[0, 1])
+        density = fit.log_likelihood["log_loss"].sum("run").values.ravel()
+        both.append(np.corrcoef(density, fit.stored["sample_stats"]["lp"].values.ravel())[0, 1])
     assert both[0] == pytest.approx(both[1], abs=0.1)
     assert both[0] > 0.3
 

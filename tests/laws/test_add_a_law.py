@@ -67,5 +67,5 @@ def test_the_skeleton_is_fitted_and_predicts(declared):
     assert row["eti90_lb"] < LAWS["slow"](1e11, **truth) < row["eti90_ub"]
     assert row["decades_beyond"] == pytest.approx(1.0)
     for name, value in truth.items():
-        low, high = np.quantile(fit.tree["posterior"][name], [0.005, 0.995])
+        low, high = np.quantile(fit.stored["posterior"][name], [0.005, 0.995])
         assert low < value < high

@@ -398,7 +398,7 @@ def test_a_sweep_is_laid_out_as_asked():
 def test_bracketed_minima_are_those_of_the_law_in_the_sweep(additive):
     fit = additive(width=0.3)
     table = sb.plan([1e22, 1e24], around=fit, span=3, strict=False).table
-    posterior = fit.tree["posterior"]
+    posterior = fit.stored["posterior"]
     parameters = {
         k: posterior[k].values.reshape(-1, 1) for k in fit.spec.law_object.parameter_names
     }

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 import scalebayes as sb
 from scalebayes.comparison.coupling import NEIGHBOURHOODS
 from scalebayes.costs.cost import SIX_ND
-from scalebayes.decisions.regret import nats_lost
+from scalebayes.decisions.regret import excess_loss
 from scalebayes.plots.decisions import _number_ranges
 from scalebayes.summaries.summary import exponents
 from tests.fixtures import report_fit
@@ -87,9 +87,11 @@ def test_kappa_tells_every_neighbourhood_its_probability(fit, figures):
     assert len(shown) == 2 * len(NEIGHBOURHOODS)
     row = told.index("Chinchilla's sum")
     assert float(told[row + 1]) == pytest.approx(
-        read.chances.loc["additive", "posterior"], abs=0.005
+        read.probabilities.loc["additive", "posterior"], abs=0.005
     )
-    assert float(told[row + 2]) == pytest.approx(read.chances.loc["additive", "prior"], abs=0.005)
+    assert float(told[row + 2]) == pytest.approx(
+        read.probabilities.loc["additive", "prior"], abs=0.005
+    )
     (bar,) = (line for line in above.lines if len(line.get_xdata()) == 2)
     np.testing.assert_allclose(bar.get_xdata(), np.quantile(read.draws["kappa"], [0.05, 0.95]))
     posterior = below.lines[1].get_data()
@@ -107,11 +109,11 @@ def test_regret_shows_the_query_and_the_decision(law):
     above, below = figure.axes
     curve = next(line for line in above.lines if len(line.get_xdata()) > 10)
     N = np.array(curve.get_xdata())[[0, 20, 40]]
-    expected = sb.intervals(sb.regret(law, N=N, D=1e24 / 6 / N)[["nats_lost"]])["median"]
+    expected = sb.intervals(sb.regret(law, N=N, D=1e24 / 6 / N)[["excess_loss"]])["median"]
     np.testing.assert_allclose(np.array(curve.get_ydata())[[0, 20, 40]], expected, rtol=1e-9)
     best = sb.decide(law, C="1e24")
     (diamond,), (circle,) = drawn(above, "D"), drawn(above, "o")
-    np.testing.assert_allclose(diamond, [best["N"][0], best["expected_nats_lost"][0]])
+    np.testing.assert_allclose(diamond, [best["N"][0], best["expected_excess_loss"][0]])
     assert circle[0] == float(
         best["N"].values[[str(c).startswith("plug-in") for c in best["choice"].values]][0]
     )
@@ -125,8 +127,8 @@ def test_regret_shows_the_query_and_the_decision(law):
 def test_the_lost_nats_alone_are_those_of_regret(fit):
     N = np.array([1e9, 1e10])
     D = SIX_ND.affordable_tokens(N, 1e22)
-    alone, whole = nats_lost(fit, N=N, D=D, cost=SIX_ND), sb.regret(fit, N=N, D=D)
-    np.testing.assert_array_equal(alone["nats_lost"], whole["nats_lost"])
+    alone, whole = excess_loss(fit, N=N, D=D, cost=SIX_ND), sb.regret(fit, N=N, D=D)
+    np.testing.assert_array_equal(alone["excess_loss"], whole["excess_loss"])
 
 
 def test_regret_says_how_far_its_budgets_lie_beyond_the_runs(figures):
@@ -207,7 +209,7 @@ def test_parameters_by_plotly_hold_the_draws_and_the_published_values(law):
         for trace in figure.data
         if trace.x is not None and len(trace.x) > 10
     }
-    assert min(abs(np.array([*peaks]) - float(law.tree["posterior"]["alpha_N"].median()))) < 0.02
+    assert min(abs(np.array([*peaks]) - float(law.stored["posterior"]["alpha_N"].median()))) < 0.02
     lines = [shape.x0 for shape in figure.layout.shapes]
     assert any(abs(x - 0.3478) < 1e-3 for x in lines)
     assert all(

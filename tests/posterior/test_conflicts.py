@@ -80,7 +80,7 @@ def test_a_median_conflicts_beyond_the_central_98_percent(side, quantile, is_fou
     if is_found:
         (text,) = texts
         assert text.startswith(f"alpha_N: the posterior median lies {side} the central 98%")
-        drawn, middle = fit.tree["prior"]["alpha_N"], fit.tree["posterior"]["alpha_N"].median()
+        drawn, middle = fit.stored["prior"]["alpha_N"], fit.stored["posterior"]["alpha_N"].median()
         beyond = drawn < middle if side == "below" else drawn >= middle
         assert f"(prior probability beyond it {float(beyond.mean()):.1%})" in text
 
@@ -89,8 +89,8 @@ def test_a_fit_without_draws_of_its_prior_has_no_conflict_with_it():
     prior = {"dist": "LogNormal", "median": 5.0, "sigma": 0.1, "reason": "planted"}
     fit = fit_around({}, alpha_N=prior)
     assert of(fit, "PRIOR_CONFLICT")
-    del fit.tree["prior"]
-    bare = sb.Fit(fit.spec, fit.runs, fit.tree)
+    del fit.stored["prior"]
+    bare = sb.Fit(fit.spec, fit.runs, fit.stored)
     assert of(bare, "PRIOR_CONFLICT") == []
 
 

@@ -320,7 +320,7 @@ def test_a_posterior_is_said_to_be_as_wide_as_its_prior(share, is_said):
     """The prior of the ratio of exponents is LogNormal of scale 0.35."""
     ratio = 0.35 * share * np.random.default_rng(5).standard_normal(SHAPE)
     fit = known_fit(runs_of(*grid_of_sizes()))
-    alpha_N = fit.tree["posterior"]["alpha_N"].values
+    alpha_N = fit.stored["posterior"]["alpha_N"].values
     alpha_D = alpha_N * np.exp(ratio)
     # The size of the term at the centre of the runs stays known, whatever its exponent.
     centre = np.exp(np.log(fit.runs.D).mean())

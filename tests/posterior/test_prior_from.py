@@ -21,7 +21,7 @@ def test_priors_are_the_posterior_and_as_much_wider_as_asked(planted, inflate):
     spec = sb.prior_from(planted, inflate)
     assert spec.name == "chinchilla-from-pile2023"
     made = prior_draws(spec, 20_000)
-    posterior = planted.tree["posterior"].to_dataset()
+    posterior = planted.stored["posterior"].to_dataset()
     for name in ("L_inf", "alpha_N", "alpha_D", "sigma"):
         logs, ours = np.log(posterior[name].values), np.log(made[name])
         assert np.median(ours) == pytest.approx(np.median(logs), abs=0.02 * inflate)

@@ -63,7 +63,7 @@ def test_a_damaged_file_is_the_same_fit_or_an_error(fit, saved, tmp_path):
             continue
         assert loaded.metadata == fit.metadata
         assert loaded.spec == fit.spec
-        xr.testing.assert_identical(loaded.tree, fit.tree)
+        xr.testing.assert_identical(loaded.stored, fit.stored)
     assert len(messages) > DAMAGES / 2  # most bytes of the file hold draws
     assert all(str(path) in message for message in messages)
     assert "Errno" not in "".join(messages)
@@ -87,7 +87,7 @@ def edit_statistics(tree):
 
 
 def edit_density(tree):
-    tree["log_likelihood"]["log_loss"].values[0, 0, 0] += 1e-6
+    tree["observed_data"]["log_loss"].values[0] += 1e-6
 
 
 def edit_prior(tree):
@@ -105,7 +105,7 @@ def edit_seed(tree):
 
 
 def remove_density(tree):
-    del tree["log_likelihood"]
+    del tree["observed_data"]
 
 
 def remove_digest(tree):
@@ -176,7 +176,7 @@ def test_without_a_digest_the_form_of_the_draws_is_checked(saved, tmp_path, remo
 @pytest.mark.parametrize("name", ["posterior", "sample_stats", "prior", "drift"])
 def test_every_group_of_the_tree_is_needed(name):
     fit = report_fit("coupled-drift", chains=1, draws=4)
-    tree = fit.tree.copy()
+    tree = fit.stored.copy()
     check_tree(tree, fit.spec, finite=True, whole=True)
     del tree[name]
     with pytest.raises(ValueError, match=f"no group {name}"):
@@ -338,7 +338,7 @@ def test_every_answer_says_that_its_fit_failed(failed, fit, answer):
 
 def test_tables_of_parameters_say_that_the_fit_failed(failed):
     kappa = sb.coupling(report_fit("coupled", chains=2, draws=30, gate_failures=["R_HAT"]))
-    for table in (sb.summary(failed), kappa.chances, sb.intervals(kappa.draws)):
+    for table in (sb.summary(failed), kappa.probabilities, sb.intervals(kappa.draws)):
         assert "failed [NOT_CONVERGED]" in repr(table)
 
 
@@ -370,7 +370,7 @@ def test_damage_is_found_before_netcdf_opens_the_file(saved, tmp_path, monkeypat
 def test_a_file_without_its_seal_is_judged_by_its_digest(fit, saved, tmp_path):
     path = tmp_path / "fit.nc"
     path.write_bytes(saved.read_bytes()[:-SIZE])
-    xr.testing.assert_identical(sb.load(path).tree, fit.tree)
+    xr.testing.assert_identical(sb.load(path).stored, fit.stored)
     assert not is_broken(path)
     seal(path)
     assert path.read_bytes() == saved.read_bytes()

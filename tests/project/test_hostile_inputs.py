@@ -107,7 +107,7 @@ def test_saved_fits(tmp_path, saved, strategy):
         ending, content = data.draw(strategy(saved))
         loaded = read_or_refuse(tmp_path, f"fit{ending}", content, sb.load, FitError)
         if loaded is not None:
-            assert loaded.tree.identical(fit.tree)
+            assert loaded.stored.identical(fit.stored)
             assert (loaded.spec, loaded.runs.hash) == (fit.spec, fit.runs.hash)
             assert loaded.metadata == fit.metadata
 

@@ -120,7 +120,8 @@ def test_laws_of_compute_say_the_loss_at_a_budget_and_that_they_have_no_size(mak
     assert {pair[:2] for pair in ratio.index[ratio["median"].notna()]} == {("chinchilla", "kaplan")}
     assert ratio.loc[("chinchilla", "compute"), "p_below"].isna().all()
     p = {
-        name: fits["compute"].tree["posterior"][name].values for name in ("L_inf", "C_c", "alpha_C")
+        name: fits["compute"].stored["posterior"][name].values
+        for name in ("L_inf", "C_c", "alpha_C")
     }
     alone = np.median(p["L_inf"] + (p["C_c"] / 1e23) ** p["alpha_C"])
     best = np.median(sb.frontier(fits["chinchilla"], C=1e23)["loss"])

@@ -272,7 +272,7 @@ def test_each_draw_of_the_loss_meets_a_draw_of_the_stage(stages, losses, name):
     assert list(out) == ["loss", "accuracy", "error", "new_accuracy"]
     assert set(out.coords) == set(answer.coords)
     xr.testing.assert_allclose(out["accuracy"], 1 - out["error"])
-    posterior = stage.tree["posterior"].to_dataset().stack(sample=("chain", "draw"))
+    posterior = stage.stored["posterior"].to_dataset().stack(sample=("chain", "draw"))
     law, parameters = stage.spec.law_object, stage.spec.law_object.parameter_names
     for chain, draw in ((0, 0), (1, 399)):  # each is the curve of exactly one draw of the stage
         loss = answer["loss"].values[chain, draw]
@@ -293,7 +293,7 @@ def test_draws_are_paired_at_random_and_used_alike():
 def test_the_chain_has_the_spread_of_both_stages(stages, losses):
     """Against simulation: every loss with every curve, in all pairs rather than in one pairing."""
     stage, answer = stages["downstream"], sb.predict(losses, N="10B", D="200B")
-    posterior = stage.tree["posterior"].to_dataset()
+    posterior = stage.stored["posterior"].to_dataset()
     values = {
         p: posterior[p].values.ravel()[None, :] for p in stage.spec.law_object.parameter_names
     }
@@ -473,7 +473,7 @@ def test_a_planted_curve_is_found_again(name):
         warnings.simplefilter("error")
         fit = sb.fit(runs, name, seed=0, progress=False)
     assert sb.diagnose(fit).ok, sb.diagnose(fit)
-    rows = sb.intervals(fit.tree["posterior"].to_dataset(), ci_prob=0.99)
+    rows = sb.intervals(fit.stored["posterior"].to_dataset(), ci_prob=0.99)
     for parameter, value in truth.items():
         assert rows.loc[parameter, "eti99_lb"] < value < rows.loc[parameter, "eti99_ub"], parameter
 

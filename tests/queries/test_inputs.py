@@ -257,5 +257,5 @@ def test_the_posterior_of_the_papers_routed_runs_holds_its_constants(clark):
     fit = sb.fit(clark, "routed", progress=False)
     assert sb.diagnose(fit).ok
     for name, value in LAWS["routed"].from_notation(S_BASE).items():
-        low, high = np.quantile(fit.tree["posterior"][name], [0.05, 0.95])
+        low, high = np.quantile(fit.stored["posterior"][name], [0.05, 0.95])
         assert low < value < high, name

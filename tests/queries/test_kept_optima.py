@@ -85,7 +85,7 @@ def test_another_seed_is_answered_as_by_a_fit_that_was_never_asked():
 def test_draws_that_were_changed_in_place_are_searched_anew(searches):
     fit = made()
     before = sb.frontier(fit, C=1e22)["N"].values
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     posterior["alpha_N"].values[:] *= 1.1
     after = sb.frontier(fit, C=1e22)["N"].values
     assert len(searches) == 2

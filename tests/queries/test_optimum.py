@@ -203,7 +203,7 @@ def test_a_kink_that_newton_cannot_settle_at_is_solved_from_scratch(make):
 
 
 def noise_scale(fit):
-    return fit.tree["posterior"]["sigma"]
+    return fit.stored["posterior"]["sigma"]
 
 
 @pytest.mark.parametrize("model", ["chinchilla", "coupled-discrepancy"])

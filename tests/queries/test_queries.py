@@ -144,7 +144,7 @@ def test_a_new_run_scatters_as_the_noise_says(noise):
     sigma = np.geomspace(0.001, 0.3, CHAINS * DRAWS).reshape(CHAINS, DRAWS)
     fit = make_fit(noise=noise, priors=laws_own, posterior={"sigma": sigma})
     out = sb.predict(fit, N=[1e9, 7e10, 1e12], D=1e12)
-    posterior = fit.tree["posterior"]
+    posterior = fit.stored["posterior"]
     z = np.log(out["new_run"] / out["loss"]) / posterior["sigma"]
     nu = posterior["nu"].values[..., None] if noise == "student_t" else np.inf
     levels = stats.t.cdf(z.values, nu)
@@ -237,7 +237,7 @@ def test_the_frontier_is_the_closed_form(fit):
     at = sb.predict(fit, N=float(out["N"][0, 0, 1]), D=float(out["D"][0, 0, 1]))
     assert float(out["loss"][0, 0, 1]) == pytest.approx(float(at["loss"][0, 0, 0]), rel=1e-12)
     slope = np.log(out["N"].isel(budget=1) / out["N"].isel(budget=0)) / np.log(576)
-    parameters = fit.tree["posterior"]
+    parameters = fit.stored["posterior"]
     np.testing.assert_allclose(
         slope, parameters["alpha_D"] / (parameters["alpha_N"] + parameters["alpha_D"])
     )
@@ -338,9 +338,9 @@ def test_intervals_of_a_frontier_and_of_plain_draws(fit):
     assert list(table) == ["median", *ends, "decades_beyond", *errors]
     assert (table["eti50_lb"] < table["median"]).all()
     assert (table["median"] < table["eti50_ub"]).all()
-    draws = sb.intervals(fit.tree["posterior"].to_dataset())
+    draws = sb.intervals(fit.stored["posterior"].to_dataset())
     assert draws.index.names == ["quantity"]
-    assert list(draws.index) == list(fit.tree["posterior"].data_vars)
+    assert list(draws.index) == list(fit.stored["posterior"].data_vars)
     assert list(draws)[:3] == ["median", "eti90_lb", "eti90_ub"]
 
 
@@ -386,7 +386,7 @@ def test_the_summary_puts_published_values_beside_ours(fit):
     assert theirs["A"] == pytest.approx(BESIROGLU["A"])
     assert theirs["a_opt"] == pytest.approx(0.3658 / (0.3478 + 0.3658))
     assert theirs[["sigma", "nu"]].isna().all()
-    alpha = fit.tree["posterior"]["alpha_N"].values
+    alpha = fit.stored["posterior"]["alpha_N"].values
     assert table.loc["alpha_N", "median"] == pytest.approx(np.median(alpha))
     assert table.loc["alpha_N", "mean"] == pytest.approx(alpha.mean())
     np.testing.assert_allclose(
@@ -406,25 +406,24 @@ def test_the_summary_of_a_law_nobody_published():
 
 
 def test_the_tree_has_what_arviz_needs(fit):
-    assert set(fit.tree.children) == {
+    assert set(fit.stored.children) == {
         "posterior",
         "sample_stats",
         "prior",
         "observed_data",
         "constant_data",
-        "log_likelihood",
     }
-    density = fit.tree["log_likelihood"]["log_loss"]
+    density = fit.log_likelihood["log_loss"]
     assert density.dims == ("chain", "draw", "run")
-    posterior = fit.tree["posterior"].sel(chain=1, draw=7)
+    posterior = fit.stored["posterior"].sel(chain=1, draw=7)
     curve = fit.spec.law_object(RUNS.N[3], RUNS.D[3], **of_draw(fit, 1, 7))
     expected = stats.t(float(posterior["nu"]), scale=float(posterior["sigma"])).logpdf(
         np.log(RUNS.loss[3] / curve)
     )
     assert float(density[1, 7, 3]) == pytest.approx(expected, rel=1e-10)
-    np.testing.assert_allclose(fit.tree["observed_data"]["log_loss"], np.log(RUNS.loss))
+    np.testing.assert_allclose(fit.stored["observed_data"]["log_loss"], np.log(RUNS.loss))
     assert {"diverging", "energy", "reached_max_treedepth"} <= set(
-        fit.tree["sample_stats"].data_vars
+        fit.stored["sample_stats"].data_vars
     )
 
 
@@ -443,8 +442,8 @@ def stored(tmp_path_factory, fit):
 
 def test_a_stored_fit_is_the_same(fit, stored):
     loaded = sb.load(str(stored))
-    xr.testing.assert_identical(loaded.tree, fit.tree)
-    assert loaded.tree.attrs == fit.tree.attrs
+    xr.testing.assert_identical(loaded.stored, fit.stored)
+    assert loaded.stored.attrs == fit.stored.attrs
     assert loaded.spec == fit.spec
     assert loaded.spec.hash == fit.spec.hash
     assert loaded.runs.hash == fit.runs.hash
@@ -467,21 +466,21 @@ def test_ids_and_groups_are_stored(tmp_path):
     assert loaded.runs.hash == runs.hash
     assert list(loaded.runs.table["group"]) == ["a", "é"] * 6
     assert list(loaded.runs.table.index) == names
-    assert loaded.tree["log_likelihood"]["run"].values.tolist() == names
+    assert loaded.log_likelihood["run"].values.tolist() == names
 
 
 def test_a_loaded_fit_can_be_stored_again(fit, stored, tmp_path):
     again = sb.load(sb.save(sb.load(stored), tmp_path / "again.nc"))
-    xr.testing.assert_identical(again.tree, fit.tree)
+    xr.testing.assert_identical(again.stored, fit.stored)
 
 
 def test_saving_replaces_a_file_and_leaves_the_fit_alone(fit, tmp_path):
     path = tmp_path / "fit.nc"
     path.write_text("old")
-    before = dict(fit.tree.attrs)
+    before = dict(fit.stored.attrs)
     assert sb.save(fit, path) == path
     assert sb.load(path).spec == fit.spec
-    assert fit.tree.attrs == before
+    assert fit.stored.attrs == before
 
 
 @pytest.mark.parametrize(
@@ -516,8 +515,8 @@ def test_files_that_are_no_fits_are_told(fit, stored, tmp_path):
     (tmp_path / "text.nc").write_text("not netCDF")
     with pytest.raises(sb.FitError, match=r"text\.nc is not a netCDF file"):
         sb.load(tmp_path / "text.nc")
-    fit.tree["posterior"].to_dataset().to_netcdf(tmp_path / "other.nc")
-    fit.tree.to_netcdf(tmp_path / "bare.nc")  # our tree, but not our file: the spec is not in it
+    fit.stored["posterior"].to_dataset().to_netcdf(tmp_path / "other.nc")
+    fit.stored.to_netcdf(tmp_path / "bare.nc")  # our tree, but not our file: the spec is not in it
     for name in ("other", "bare"):
         with pytest.raises(
             sb.FitError, match=rf"{name}\.nc is a netCDF file, but not a fit that scalebayes saved"
@@ -574,7 +573,7 @@ def codes(fit):
 
 
 def draws_of(fit, name):
-    return fit.tree["posterior"][name].values.copy()
+    return fit.stored["posterior"][name].values.copy()
 
 
 def test_a_calm_fit_passes(fit):
@@ -666,7 +665,7 @@ def test_a_partial_fit_fails():
 
 
 def test_one_chain_cannot_pass(fit):
-    one = replace(fit, tree=fit.tree.isel(chain=[0]))
+    one = replace(fit, stored=fit.stored.isel(chain=[0]))
     found = sb.diagnose(one)
     assert not found.ok
     told = " ".join(message.text for message in found.messages)

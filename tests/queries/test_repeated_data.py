@@ -250,7 +250,7 @@ def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers
         sb.read_runs(papers_runs, name="paper", strict=False), as_paper, seed=0, progress=False
     )
     assert sb.diagnose(fit).ok, sb.diagnose(fit)
-    rows = sb.intervals(fit.tree["posterior"].to_dataset()[["R_D", "R_N"]])
+    rows = sb.intervals(fit.stored["posterior"].to_dataset()[["R_D", "R_N"]])
     assert rows.loc["R_D", "eti90_lb"] < STARS["R_D_star"] < rows.loc["R_D", "eti90_ub"]
     # A grid over R_N, R_D, sigma and nu, with the other values fixed, gives 30.4 [14.4, 68.2].
     assert rows.loc["R_D"].tolist()[:3] == pytest.approx([30.4, 14.4, 68.2], rel=0.06)

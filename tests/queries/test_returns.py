@@ -102,7 +102,7 @@ def test_more_compute_is_spent_at_the_median_optimum(made):
 def test_off_the_optimum_more_compute_repairs_it_too(made):
     fit = made("chinchilla")
     out = sb.returns(fit, N="175B", D="300B", factor=1.0001)
-    lost = sb.regret(fit, N="175B", D="300B")["nats_lost"]
+    lost = sb.regret(fit, N="175B", D="300B")["excess_loss"]
     assert (out["gain_N"] < 1e-4).all()
     np.testing.assert_allclose(out["gain_C"], lost, atol=1e-3)
 
@@ -260,7 +260,9 @@ def test_the_reducible_loss_is_a_constant_ratio_above_the_converged_one(made, mo
         # The optimum is flat: an N that is off by a thousandth, as with a discrepancy, changes the
         # ratio little.
         close = 5e-3 if "discrepancy" in model else 1e-7
-        np.testing.assert_allclose(out["nats_above"][..., i], n * (constant - 1), rtol=close)
+        np.testing.assert_allclose(
+            out["loss_above_converged"][..., i], n * (constant - 1), rtol=close
+        )
         np.testing.assert_allclose(
             out["above_converged"][..., i], n * (constant - 1) / (floor + n), rtol=close
         )

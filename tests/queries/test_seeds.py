@@ -15,7 +15,7 @@ QUERIES = {
     "frontier": (lambda fit, seed: sb.frontier(fit, C=1e24, seed=seed), ["N", "D", "loss"]),
     "reach": (lambda fit, seed: sb.reach(fit, loss=2.1, seed=seed), ["C"]),
     "isoloss": (lambda fit, seed: sb.isoloss(fit, N=5e10, like=RUN, seed=seed), ["D"]),
-    "decide": (lambda fit, seed: sb.decide(fit, C=1e24, seed=seed), ["N", "loss", "nats_lost"]),
+    "decide": (lambda fit, seed: sb.decide(fit, C=1e24, seed=seed), ["N", "loss", "excess_loss"]),
     "near_optimum": (lambda fit, seed: sb.near_optimum(fit, C=1e24, seed=seed), ["N", "N_lower"]),
     "probability": (
         lambda fit, seed: sb.probability(fit, loss=2.1, **RUN, seed=seed),
@@ -31,11 +31,11 @@ QUERIES = {
     ),
     "regret": (
         lambda fit, seed: sb.regret(fit, **RUN, seed=seed),
-        ["nats_lost", "compute_factor", "data_ratio"],
+        ["excess_loss", "compute_factor", "data_ratio"],
     ),
     "overtrain": (
         lambda fit, seed: sb.overtrain(fit, **RUN, seed=seed),
-        ["loss", "next_tenfold", "nats_lost", "compute_factor", "data_ratio"],
+        ["loss", "next_tenfold", "excess_loss", "compute_factor", "data_ratio"],
     ),
     "returns": (lambda fit, seed: sb.returns(fit, **RUN, seed=seed), ["gain_N", "gain_D"]),
     "contrast": (
@@ -73,7 +73,7 @@ def test_losses_within_one_answer_have_one_seed(fit):
         for name in ("loss", "law"):
             np.testing.assert_array_equal(found[name], expected[name])
         regret = sb.regret(fit, **RUN, seed=seed)
-        for name in ("nats_lost", "compute_factor", "data_ratio"):
+        for name in ("excess_loss", "compute_factor", "data_ratio"):
             np.testing.assert_array_equal(found[name], regret[name])
         near, best = (query(fit, C=1e24, seed=seed) for query in (sb.near_optimum, sb.frontier))
         np.testing.assert_array_equal(near["N"], best["N"])

@@ -53,8 +53,8 @@ def test_losses_of_answers_are_in_the_metric(one):
         "new_run": [predicted],
         "difference": [sb.contrast(recipes, N=1e9, D=2e10)],
         "gain_N": [sb.returns(fit, N=1e9, D=2e10)],
-        "nats_lost": [sb.regret(fit, N=1e9, D=2e10)],
-        "nats_above": [sb.above_converged(fit, C=1e21)],
+        "excess_loss": [sb.regret(fit, N=1e9, D=2e10)],
+        "loss_above_converged": [sb.above_converged(fit, C=1e21)],
         "margin": [sb.probability(fit, loss=2.5, N=1e9, D=2e10)],
         "gain": [sb.prefer(fit, a={"N": 1e9, "D": 2e10}, b={"N": 2e9, "D": 1e10})],
     }

@@ -69,7 +69,7 @@ def test_where_no_size_is_safe_the_safest_is_named_with_its_probability():
     assert np.isnan(near["N_from"].item())
     text = recommendation(uncertain, 6e22, 0.9).how_sure
     safest = format_quantity(near["N_safest"].item(), 2)
-    chance = percent(near["chance"].item())
+    chance = percent(near["probability"].item())
     assert (
         f"the safest size is {safest}: with probability {chance} it needs at most 10% more" in text
     )

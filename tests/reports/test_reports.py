@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from typer.testing import CliRunner
 
 import scalebayes as sb
@@ -187,7 +186,7 @@ def test_the_posterior_table_is_the_summary(fit, told):
 def test_the_prior_column_holds_the_prior(fit, told):
     (table,) = next(s for s in told.sections if s.key == "posterior").tables
     row = next(row for row in table.rows if row[0].text == "alpha_N")
-    prior = fit.tree["prior"]["alpha_N"].values
+    prior = fit.stored["prior"]["alpha_N"].values
     assert row[1].value == pytest.approx(float(np.median(prior)), rel=0.01)
     assert (row[1].low, row[1].high) == pytest.approx(
         tuple(np.quantile(prior, [0.05, 0.95])), rel=0.05
@@ -220,9 +219,9 @@ def test_how_it_was_made_says_hashes_seed_and_commands(fit, told):
 
 def command_of(fit, about):
     """The command that makes a fit again, where its metadata says so."""
-    tree = fit.tree.copy()
+    tree = fit.stored.copy()
     tree.attrs = tree.attrs | {METADATA: json.dumps(fit.metadata | about)}
-    made = replace(fit, tree=tree)
+    made = replace(fit, stored=tree)
     section = making_section({fit.spec.name: made}, {}, 0.9)
     return section.listings[0].text.splitlines()[0]
 
@@ -331,9 +330,7 @@ def test_a_comparison_answers_as_the_average_and_shows_both():
     fits = {"sum": report_fit(), "kappa": report_fit("coupled")}
     for one in fits.values():  # of made-up draws: what matters here is that it is told
         loglik = np.random.default_rng(2).normal(3.0, 0.1, (4, 250, 24))
-        one.tree["log_likelihood"] = xr.Dataset(
-            {"log_loss": (("chain", "draw", "run"), loglik)}, {"run": one.runs.table.index}
-        )
+        one.log_likelihood["log_loss"].values[:] = loglik
     comparison = sb.compare(fits, reloo=False)
     content = content_of(comparison, C="1e23")
     best = sb.intervals(sb.frontier(sb.average(fits), C="1e23"))

@@ -125,8 +125,8 @@ def test_the_table_of_parameters_is_the_summary_with_priors_and_published_values
         "R-hat",
         "ESS",
     ]
-    prior = fit.tree["prior"].to_dataset()
-    posterior = fit.tree["posterior"].to_dataset()
+    prior = fit.stored["prior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     for row in table.rows:
         name = row[0].text
         own = summary.loc[name]
@@ -157,7 +157,7 @@ def test_tables_of_several_fits_are_named(parameters):
 
 
 def test_the_figure_of_parameters_states_widths_over_those_of_the_priors(fit, parameters):
-    prior, posterior = (fit.tree[name].to_dataset() for name in ("prior", "posterior"))
+    prior, posterior = (fit.stored[name].to_dataset() for name in ("prior", "posterior"))
     stated = parameters.drawings[0].alt.partition("prior interval: ")[2].rstrip(".").split(", ")
     shares = dict(words.split(" ", 1) for words in stated)
     assert list(shares) == list(fit.spec.law_object.parameter_names)
@@ -170,7 +170,7 @@ def test_the_figure_of_parameters_states_widths_over_those_of_the_priors(fit, pa
 
 def test_exponents_are_stated_for_laws_that_have_one(fit, parameters):
     assert [drawing.name for drawing in parameters.drawings] == ["parameters", "exponents"]
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     share = posterior["alpha_D"] / (posterior["alpha_N"] + posterior["alpha_D"])
     stated = re.search(
         r"frontier: sum (\S+) \((\S+) to (\S+)\)\. Published values", parameters.drawings[1].alt
@@ -188,7 +188,7 @@ def test_the_fit_section_counts_runs_in_their_intervals_and_names_the_largest_re
     changed = fit_of(
         fit.spec,
         sb.Runs(table, "grid"),
-        **{name: fit.tree["posterior"][name].values for name in fit.spec.priors},
+        **{name: fit.stored["posterior"][name].values for name in fit.spec.priors},
     )
     section = fit_section("law", changed, CI_PROB)
     answer = sb.predict(changed, N=changed.runs.N, D=changed.runs.D)
@@ -271,7 +271,7 @@ def test_the_coverage_of_two_laws_stands_in_for_a_model_that_was_not_measured(fi
     stated = fit.spec.model_dump()
     stated["priors"]["L_inf"]["alpha"] = 2.5
     spec = sb.Spec.model_validate(stated | {"name": "mine"})
-    draws = {name: fit.tree["posterior"][name].values for name in fit.spec.priors}
+    draws = {name: fit.stored["posterior"][name].values for name in fit.spec.priors}
     own = fit_of(spec, sb.load_runs("hoffmann2022"), **draws)
     # Only the fits beside it are drawn, and a law of size alone is not.
     section = extrapolation_section({"size": of_size}, own, CI_PROB)

@@ -75,14 +75,14 @@ def test_draws_with_a_discrepancy_are_those_expected_with_the_unseen_part_beside
     assert found.unseen.max() > 0.9
     assert found.unseen.min() < 0.1
     # q is eta times a standard Normal.
-    eta = fit.tree["posterior"]["eta"].values.ravel()[rows]
+    eta = fit.stored["posterior"]["eta"].values.ravel()[rows]
     assert abs((found.level / eta).mean()) < 4 / np.sqrt(len(rows))
     assert (found.level / eta).std() == pytest.approx(1.0, abs=0.25)
 
 
 def test_the_noise_of_a_new_run_is_that_of_its_own_draw():
     fit = report_fit(draws=250)
-    sigma = fit.tree["posterior"]["sigma"]
+    sigma = fit.stored["posterior"]["sigma"]
     sigma.values[:2] *= 10.0
     found = surfaces.draws_on(fit, GRID, np.arange(1000))
     wide, narrow = found.noise[:500], found.noise[500:]

@@ -83,13 +83,13 @@ def test_it_is_fitted_and_predicts_new_runs(noise, runs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sb.GateWarning)
         fit = sb.fit(runs, laplace("chinchilla"), draws=100, tune=300, chains=2)
-    sigma = fit.tree["posterior"]["sigma"].values
+    sigma = fit.stored["posterior"]["sigma"].values
     pointwise = make_likelihood(fit).pointwise
-    values = {n: fit.tree["posterior"][n].values.reshape(-1, 1) for n in LAW}
+    values = {n: fit.stored["posterior"][n].values.reshape(-1, 1) for n in LAW}
     residual = fit.spec.law_object.log_residual(runs, values)
     theirs = stats.laplace.logpdf(residual, scale=sigma.reshape(-1, 1))
     np.testing.assert_allclose(pointwise, theirs)
-    kept = fit.tree["log_likelihood"]["log_loss"].values.reshape(theirs.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(theirs.shape)
     np.testing.assert_allclose(kept, theirs)
     assert set(sb.find_outliers(fit).columns) >= {"sds", "tail"}
 

@@ -275,7 +275,7 @@ def test_the_loss_falls_in_both_inputs_towards_the_floor_under_every_draw(fit):
     for N, D in ((centre[0] * along, centre[1] * fixed), (centre[0] * fixed, centre[1] * along)):
         assert (np.diff(log_loss(fit, N, D), axis=1) <= 0).all()
     at_limit = np.exp(log_loss(fit, np.inf, np.inf))[:, 0]
-    floor = fit.tree["posterior"]["L_inf"].values.ravel()
+    floor = fit.stored["posterior"]["L_inf"].values.ravel()
     np.testing.assert_allclose(at_limit, floor, rtol=1e-6)
 
 
@@ -283,7 +283,7 @@ def test_uncertainty_grows_with_the_distance_from_the_runs(fit):
     centre = np.exp([np.log(fit.runs.N).mean(), np.log(fit.runs.D).mean()])
     away = 10.0 ** np.array([1.0, 3.0, 5.0])
     draws = np.exp(log_loss(fit, centre[0] * away, centre[1] * away))
-    floor = fit.tree["posterior"]["L_inf"].values.reshape(-1, 1)
+    floor = fit.stored["posterior"]["L_inf"].values.reshape(-1, 1)
     widths = np.log(draws - floor).std(axis=0)
     assert (np.diff(widths) > 0).all()
 
@@ -305,7 +305,7 @@ def test_an_answer_is_a_function_of_the_draw_alone(fit):
 
 
 def _law(fit, N, D):
-    values = {name: fit.tree["posterior"][name].values.ravel() for name in TRUTH}
+    values = {name: fit.stored["posterior"][name].values.ravel() for name in TRUTH}
     return np.log(sb.LAWS["coupled"](N, D, **values))
 
 
@@ -330,9 +330,9 @@ def test_regret_is_that_of_joint_draws_on_a_grid(fit):
     expected_regret = (loss - loss.min(axis=1, keepdims=True)).mean(axis=0)
     choices = sb.decide(fit, C=budget)
     best = choices.isel(option=0)
-    assert float(best["expected_nats_lost"]) == pytest.approx(expected_regret.min(), rel=0.01)
+    assert float(best["expected_excess_loss"]) == pytest.approx(expected_regret.min(), rel=0.01)
     assert float(best["N"]) == pytest.approx(grid[loss.mean(axis=0).argmin()], rel=0.02)
-    asked = sb.regret(fit, N=2e10, C=budget)["nats_lost"].mean()
+    asked = sb.regret(fit, N=2e10, C=budget)["excess_loss"].mean()
     assert float(asked) == pytest.approx(np.interp(2e10, grid, expected_regret), rel=0.01)
 
 
@@ -349,7 +349,7 @@ def test_log_likelihood_residuals_and_curves_are_of_the_bent_law(fit):
     curve = log_loss(fit, fit.runs.N, fit.runs.D)
     expected = stats.t(6.0, scale=0.005).logpdf(np.log(fit.runs.loss) - curve)
     np.testing.assert_allclose(likelihood.pointwise, expected, rtol=1e-9)
-    kept = fit.tree["log_likelihood"]["log_loss"].values.reshape(expected.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(expected.shape)
     np.testing.assert_allclose(kept, expected, rtol=1e-9)
     residual = sb.diagnose(fit)
     assert residual is not None
@@ -372,9 +372,9 @@ def again(fit, seed):
     made = fit_of(SPEC, runs, **values, **sizes)
     # Other paths too: those of the same draws, in another order.
     order = np.random.default_rng(seed).permutation(shape[1])
-    for name in made.tree["drift"].data_vars:
-        paths = made.tree["drift"][name]
-        made.tree["drift"][name] = paths.copy(data=paths.values[:, order])
+    for name in made.stored["drift"].data_vars:
+        paths = made.stored["drift"][name]
+        made.stored["drift"][name] = paths.copy(data=paths.values[:, order])
     return made
 
 

@@ -15,18 +15,15 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.fitting.fit import _tree
 from scalebayes.fitting.graph import build_model, pymc_model, sampler_data, structure
 from scalebayes.fitting.pilot import make_pilot
 from scalebayes.fitting.preflight import least_noise_scale
-from scalebayes.fitting.samplers import STATS, named
 from scalebayes.laws import LAWS
-from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.posterior.provenance import provenance
 from scalebayes.specs.pooling import read_grouping, variable_names
 from scalebayes.specs.population import pooled_prior_draws, turn, turn_back
-from tests.fixtures import data_of, fit_of, normalised, pooled_spec
+from tests.fixtures import data_of, fit_of, normalised, pooled_fit, pooled_spec
 
 PILE = sb.load_runs("pile2023")
 EVERY = {
@@ -284,45 +281,7 @@ def test_a_table_without_groups_or_with_one_is_refused():
 @pytest.fixture(scope="module")
 def pooled():
     """A pooled fit made by hand: draws around Chinchilla's values, the two groups 5% apart."""
-    return make_pooled(PILE, seed=0)
-
-
-def make_pooled(runs, seed, share_of_prior=()):
-    """A fit by hand. share_of_prior: width of the draws of a spread over its prior's, by name."""
-    rng, spec, shape = np.random.default_rng(seed), sb.read_model("chinchilla-pooled"), (4, 300)
-    names = list(dict.fromkeys(runs.table["group"]))
-    values = {
-        "L_inf": 1.6,
-        "N_c": 5e7,
-        "alpha_N": 0.35,
-        "D_c": 1.2e9,
-        "alpha_D": 0.37,
-        "sigma": 0.01,
-    }
-    made = {"nu": 5 + rng.random(shape)}
-    for name, value in values.items():
-        tau = 0.05 * np.exp(0.3 * rng.standard_normal(shape))
-        if name in share_of_prior:
-            prior = spec.spread[name]
-            drawn = prior.median * np.exp(prior.sigma * rng.standard_normal(shape))
-            tau = drawn.mean() + share_of_prior[name] * (drawn - drawn.mean())
-        mu = np.log(value) + 0.02 * rng.standard_normal(shape)
-        made[f"{name}_spread"], made[f"{name}_population"] = tau, np.exp(mu)
-        made[name] = np.exp(
-            mu[..., None] + tau[..., None] * rng.standard_normal((*shape, len(names)))
-        )
-    dims = ("chain", "draw", "some_dim")
-    coords = {"chain": np.arange(4), "draw": np.arange(300)}
-    posterior = xr.Dataset({n: (dims[: v.ndim], v) for n, v in made.items()}, coords)
-    calm = xr.Dataset({theirs: (dims[:2], np.zeros(shape)) for theirs in STATS.values()}, coords)
-    calm["energy"] = (dims[:2], rng.standard_normal(shape))
-    raw = xr.DataTree.from_dict({"posterior": posterior, "sample_stats": calm})
-    tree = _tree(named(raw, spec, runs), spec, runs, seed=0)
-    hashes = {"spec": spec.hash, "runs": runs.hash}
-    tree.attrs[METADATA] = json.dumps(
-        {"partial": False, "gate_failures": [], "hashes": hashes, "seed": 0}
-    )
-    return sb.Fit(spec, runs, tree)
+    return pooled_fit(PILE, seed=0)
 
 
 def test_the_measured_coverage_of_a_group_leaves_out_the_table_of_all_groups(pooled):
@@ -333,7 +292,7 @@ def test_the_measured_coverage_of_a_group_leaves_out_the_table_of_all_groups(poo
 
 def test_a_group_answers_with_its_own_parameters_and_runs(pooled):
     view = sb.group(pooled, "pythia")
-    draws = pooled.tree["posterior"].to_dataset().sel(group="pythia")
+    draws = pooled.stored["posterior"].to_dataset().sel(group="pythia")
     loss = sb.predict(view, N="7B", D="300B")["loss"].isel(target=0)
     law = (
         draws["L_inf"]
@@ -371,22 +330,22 @@ def with_group_renamed(fit, old, new):
     """The pooled fit, one of its groups under another name."""
     table = fit.runs.table.assign(group=fit.runs.table["group"].astype(str).replace(old, new))
     parts = {}
-    for name, part in fit.tree.children.items():
+    for name, part in fit.stored.children.items():
         dataset = part.to_dataset()
         if "group" in dataset.coords:
             names = [new if one == old else one for one in map(str, dataset["group"].values)]
             dataset = dataset.assign_coords(group=names)
         parts[name] = dataset
     tree = xr.DataTree.from_dict(parts)
-    tree.attrs = dict(fit.tree.attrs)
+    tree.attrs = dict(fit.stored.attrs)
     return sb.Fit(fit.spec, replace(fit.runs, table=table), tree)
 
 
 def test_log_likelihoods_are_of_each_runs_own_group(pooled):
-    kept = pooled.tree["log_likelihood"]["log_loss"]
+    kept = pooled.log_likelihood["log_loss"]
     for name in pooled.groups:
         view = sb.group(pooled, name)
-        draw = view.tree["posterior"].to_dataset().isel(chain=1, draw=7)
+        draw = view.stored["posterior"].to_dataset().isel(chain=1, draw=7)
         run = view.runs.table.iloc[2]
         curve = view.spec.law_object(
             run.N, run.D, **{p: float(draw[p]) for p in view.spec.law_object.parameter_names}
@@ -395,14 +354,14 @@ def test_log_likelihoods_are_of_each_runs_own_group(pooled):
             np.log(run.loss / curve)
         )
         assert float(kept.sel(run=run.name).isel(chain=1, draw=7)) == pytest.approx(expected)
-        assert list(view.tree["log_likelihood"]["run"].values) == list(view.runs.table.index)
+        assert list(view.log_likelihood["run"].values) == list(view.runs.table.index)
 
 
 def test_a_new_group_scatters_around_the_population_and_repeats_with_its_seed(pooled):
     view, again, other = (sb.new_group(pooled, seed=seed) for seed in (1, 1, 2))
-    draws, whole = view.tree["posterior"].to_dataset(), pooled.tree["posterior"].to_dataset()
-    assert draws.equals(again.tree["posterior"].to_dataset())
-    assert not draws.equals(other.tree["posterior"].to_dataset())
+    draws, whole = view.stored["posterior"].to_dataset(), pooled.stored["posterior"].to_dataset()
+    assert draws.equals(again.stored["posterior"].to_dataset())
+    assert not draws.equals(other.stored["posterior"].to_dataset())
     z = np.log(draws["L_inf"] / whole["L_inf_population"]) / whole["L_inf_spread"]
     assert stats.kstest(z.values.ravel(), "norm").pvalue > 1e-3
     size = draws["alpha_N"] * np.log(draws["N_c"] / 1e9)
@@ -447,7 +406,7 @@ def test_what_a_view_cannot_answer_is_said(pooled, tmp_path):
         sb.sensitivity(view)
     with pytest.raises(
         sb.QueryError,
-        match="power-scaling is not supported: the prior of a group depends on the other groups",
+        match="power-scaling of one group is not supported: its prior depends on the other groups",
     ):
         sb.power_scaling(view)
     with pytest.raises(sb.QueryError, match="a new group has no runs"):
@@ -463,7 +422,7 @@ def test_a_pooled_fit_is_saved_and_loaded_whole(pooled, tmp_path):
     assert again.groups == pooled.groups == ("cerebras-gpt", "pythia")
     assert again.spec == pooled.spec
     xr.testing.assert_equal(
-        again.tree["posterior"].to_dataset(), pooled.tree["posterior"].to_dataset()
+        again.stored["posterior"].to_dataset(), pooled.stored["posterior"].to_dataset()
     )
     one, two = (sb.predict(sb.group(f, "pythia"), N="7B", D="300B") for f in (pooled, again))
     xr.testing.assert_equal(one, two)
@@ -479,14 +438,14 @@ def test_groups_of_one_fit_are_contrasted_draw_by_draw(pooled):
     saved = sb.multiplier(arms, C=1e21)
     assert saved["multiplier"].shape[1] == 1200
     separate = sb.contrast(
-        {"a": arms["pythia"], "b": sb.group(make_pooled(PILE, 1), "cerebras-gpt")}, N="7B", D="300B"
+        {"a": arms["pythia"], "b": sb.group(pooled_fit(PILE, 1), "cerebras-gpt")}, N="7B", D="300B"
     )
     assert separate.attrs["joint"] == 0
 
 
 def test_the_summary_has_groups_population_and_spreads(pooled):
     table = sb.summary(pooled)
-    draws = pooled.tree["posterior"].to_dataset()
+    draws = pooled.stored["posterior"].to_dataset()
     assert table.loc["L_inf[pythia]", "median"] == pytest.approx(
         float(draws["L_inf"].sel(group="pythia").median())
     )
@@ -502,7 +461,7 @@ def test_the_summary_has_groups_population_and_spreads(pooled):
 
 def test_thin_groups_are_named():
     few = sb.Runs(PILE.table.iloc[[*range(7), 7, 9, 12]], "few")
-    (message,) = [m for m in sb.diagnose(make_pooled(few, 0)).messages if m.code == "THIN_GROUPS"]
+    (message,) = [m for m in sb.diagnose(pooled_fit(few, 0)).messages if m.code == "THIN_GROUPS"]
     assert message.text == (
         "groups with fewer than 6 runs, whose parameters depend much on the other groups and the "
         "prior: pythia (3)"
@@ -512,12 +471,12 @@ def test_thin_groups_are_named():
 @pytest.mark.parametrize(("rows", "thin"), [(5, ["pythia (5)"]), (6, [])])
 def test_a_group_is_thin_below_one_run_more_than_parameters(rows, thin):
     few = sb.Runs(PILE.table.iloc[[*range(7), *range(7, 7 + rows)]], "few")
-    texts = [m.text for m in sb.diagnose(make_pooled(few, 0)).messages if m.code == "THIN_GROUPS"]
+    texts = [m.text for m in sb.diagnose(pooled_fit(few, 0)).messages if m.code == "THIN_GROUPS"]
     assert [text.partition("the prior: ")[2] for text in texts] == thin
 
 
 def test_spreads_as_wide_as_their_prior_are_named():
-    wide = make_pooled(PILE, 0, {"L_inf": 0.9, "alpha_D": 0.95, "alpha_N": 0.65})
+    wide = pooled_fit(PILE, 0, {"L_inf": 0.9, "alpha_D": 0.95, "alpha_N": 0.65})
     (message,) = [m for m in sb.diagnose(wide).messages if m.code == "SPREAD_FROM_PRIOR"]
     assert message.level == "warning"
     assert message.text == (

@@ -48,15 +48,15 @@ def fit():
 
 
 def test_the_discrepancy_at_the_runs_is_kept_apart_from_the_parameters(fit):
-    assert fit.tree[SAMPLED]["delta"].shape == (2, 300, 30)
-    assert set(fit.tree["posterior"].data_vars) == set(SPEC.priors)
+    assert fit.stored[SAMPLED]["delta"].shape == (2, 300, 30)
+    assert set(fit.stored["posterior"].data_vars) == set(SPEC.priors)
     assert "delta" in sb.diagnose(fit).table.index
 
 
 def test_a_curve_at_a_run_is_the_law_with_the_discrepancy_drawn_there(fit):
     found = sb.predict(fit, N=fit.runs.N, D=fit.runs.D)
     delta = np.log(found["loss"] / found["law"]).values
-    drawn = fit.spec.observation.delta_at_runs(fit.tree, fit.runs)
+    drawn = fit.spec.observation.delta_at_runs(fit.stored, fit.runs)
     assert drawn.std() == pytest.approx(0.03, rel=0.05)
     # The part that the leading vectors omit.
     np.testing.assert_allclose(delta, drawn, atol=5 * 0.03 * np.sqrt(1e-4))
@@ -91,12 +91,12 @@ def test_far_from_the_runs_the_discrepancy_is_as_wide_as_its_prior(fit):
 
 def test_runs_are_independent_given_the_draws(fit):
     table = make_likelihood(fit)
-    posterior = {name: fit.tree["posterior"][name].values[..., None] for name in SPEC.priors}
+    posterior = {name: fit.stored["posterior"][name].values[..., None] for name in SPEC.priors}
     law = sb.LAWS["coupled"](fit.runs.N, fit.runs.D, **{name: posterior[name] for name in TRUTH})
-    delta = fit.spec.observation.delta_at_runs(fit.tree, fit.runs)
+    delta = fit.spec.observation.delta_at_runs(fit.stored, fit.runs)
     residual = np.log(fit.runs.loss) - np.log(law) - delta
     expected = stats.t(5.0, scale=0.01).logpdf(residual)
-    np.testing.assert_allclose(fit.tree["log_likelihood"]["log_loss"], expected, rtol=1e-9)
+    np.testing.assert_allclose(fit.log_likelihood["log_loss"], expected, rtol=1e-9)
     np.testing.assert_allclose(table.joint(), expected.sum(axis=-1).ravel(), rtol=1e-9)
     points = table.known.basis.scale((np.array([7e10]), np.array([1.4e12])))
     density, mean, variance = table.left_out(np.array([3]), points)
@@ -113,7 +113,7 @@ def test_every_decision_takes_it(fit):
     best = sb.frontier(fit, C=[1e21, 1e24])
     assert best.attrs["optimised"] == "expected curve"
     assert np.isfinite(best["N"]).all()
-    assert np.isfinite(sb.regret(fit, N=1e10, D=2e11)["nats_lost"]).all()
+    assert np.isfinite(sb.regret(fit, N=1e10, D=2e11)["excess_loss"]).all()
     assert len(sb.influence(fit, C=1e23, refit=False, progress=False)) == 30
     assert set(sb.find_outliers(fit)["verdict"]) <= {"outlier", "heavy tail", ""}
 
@@ -141,7 +141,7 @@ def test_with_hardly_any_tail_it_agrees_with_the_way_that_integrates(load_public
         assert sb.diagnose(one).ok
         found = sb.predict(one, N=1e11, D=1e12)["loss"].values.ravel()
         values = {
-            name: np.log(one.tree["posterior"][name].values.ravel()) for name in normal.priors
+            name: np.log(one.stored["posterior"][name].values.ravel()) for name in normal.priors
         }
         asked.append(
             values

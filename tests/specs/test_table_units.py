@@ -133,7 +133,7 @@ def test_draws_and_answers_follow_a_change_of_units(model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sb.GateWarning)
         fits = [sb.fit(runs, model, draws=200, tune=300, chains=2) for runs in tables]
-    one, other = (fit.tree["posterior"].to_dataset() for fit in fits)
+    one, other = (fit.stored["posterior"].to_dataset() for fit in fits)
     for name in ("alpha_N", "alpha_D", "sigma"):
         np.testing.assert_array_equal(one[name], other[name])
     np.testing.assert_allclose(other["L_inf"], one["L_inf"] * 0.31, rtol=1e-7)

@@ -97,8 +97,8 @@ def test_the_density_of_a_new_run_under_heavy_tails_is_a_convolution():
 @pytest.mark.standard
 def test_offsets_follow_their_distribution_given_the_other_parameters(fit):
     """Under Normal noise an offset given all else is Normal, of mean and variance known."""
-    posterior = fit.tree["posterior"].to_dataset()
-    offset = fit.tree["trainings"]["offset"].values.reshape(-1, 14)
+    posterior = fit.stored["posterior"].to_dataset()
+    offset = fit.stored["trainings"]["offset"].values.reshape(-1, 14)
     sigma, omega = (posterior[name].values.reshape(-1, 1) for name in ("sigma", "omega"))
     mean_residual = residuals(fit).reshape(-1, 14, 6).mean(axis=2)
     precision = 6 / sigma**2 + 1 / omega**2
@@ -116,7 +116,7 @@ def test_parameters_follow_the_density_with_offsets_integrated_out(fit):
 
     On the grid the law is held at its medians, hence the tolerances.
     """
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     assert sb.diagnose(fit).ok
     sigma, omega = float(posterior["sigma"].median()), float(posterior["omega"].median())
     runs = fit.runs
@@ -147,7 +147,7 @@ def test_parameters_follow_the_density_with_offsets_integrated_out(fit):
 def test_a_new_run_has_the_error_of_a_new_training(fit):
     answer = sb.predict(fit, N=1e9, D=2e10)
     error = np.log(answer["new_run"] / answer["loss"])
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     expected = float(np.sqrt((posterior["sigma"] ** 2 + posterior["omega"] ** 2).mean()))
     assert float(error.std()) == pytest.approx(expected, rel=0.06)
     assert float(np.log(answer["loss"]).std()) < expected
@@ -155,10 +155,10 @@ def test_a_new_run_has_the_error_of_a_new_training(fit):
 
 @pytest.mark.standard
 def test_densities_and_residuals_are_those_given_the_offsets(fit):
-    offsets = fit.spec.observation.offsets_at_runs(fit.tree, fit.runs).reshape(-1, len(fit.runs))
-    sigma = fit.tree["posterior"]["sigma"].values.reshape(-1, 1)
+    offsets = fit.spec.observation.offsets_at_runs(fit.stored, fit.runs).reshape(-1, len(fit.runs))
+    sigma = fit.stored["posterior"]["sigma"].values.reshape(-1, 1)
     expected = stats.norm.logpdf(residuals(fit) - offsets, scale=sigma)
-    kept = fit.tree["log_likelihood"]["log_loss"].values.reshape(expected.shape)
+    kept = fit.log_likelihood["log_loss"].values.reshape(expected.shape)
     np.testing.assert_allclose(kept, expected, rtol=1e-8)
     np.testing.assert_allclose(make_likelihood(fit).joint(), expected.sum(axis=1), rtol=1e-8)
     assert residuals_at_median(fit).std() == pytest.approx(SIGMA, rel=0.25)
@@ -182,6 +182,6 @@ def test_a_saved_fit_keeps_its_offsets(fit, tmp_path):
 def test_other_models_take_offsets_too(model):
     made = sb.fit(checkpoints(), model, draws=300, chains=4, progress=False)
     assert made.metadata["engine"] == {"route": "kernel"}
-    omega = float(made.tree["posterior"]["omega"].median())
+    omega = float(made.stored["posterior"]["omega"].median())
     assert 0.5 * OMEGA < omega < 2 * OMEGA
     assert "omega" in sb.power_scaling(made).index

@@ -34,7 +34,7 @@ def interval(values):
 
 
 def parameters(fit):
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     return {name: interval(values) for name, values in posterior.items()}
 
 

@@ -37,7 +37,7 @@ def sound(fitted):
 
 def planted(fit, fault):
     """The gate on a copy of a fit's tree after a fault was planted in it."""
-    tree = fit.tree.copy(deep=True)
+    tree = fit.stored.copy(deep=True)
     fault(tree)
     return convergence(tree)
 
@@ -85,7 +85,7 @@ def test_a_trace_padded_with_nan_is_caught_and_trimmed(sound):
 
     assert "NAN" in codes(planted(sound, pad))
     sampled = {
-        group: sound.tree[group].to_dataset().copy(deep=True)
+        group: sound.stored[group].to_dataset().copy(deep=True)
         for group in ("posterior", "sample_stats")
     }
     pad(tree := xr.DataTree.from_dict(sampled))
@@ -115,7 +115,7 @@ def test_a_millionth_of_noise_is_noise_enough(fitted):
     fitted("pile2023", "chinchilla")  # compiles the sampler
     fit = sb.fit(sb.read_runs(simulated(1e-6), name="quiet"), "chinchilla", draws=500)
     assert sb.diagnose(fit).ok
-    assert float(fit.tree["posterior"]["sigma"].median()) == pytest.approx(1e-6, rel=0.5)
+    assert float(fit.stored["posterior"]["sigma"].median()) == pytest.approx(1e-6, rel=0.5)
 
 
 @pytest.mark.parametrize(

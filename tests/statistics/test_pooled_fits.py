@@ -67,9 +67,9 @@ def test_groups_that_cannot_differ_are_the_stacked_table():
         simulate("rich", 40, 1), simulate("rich", 30, 2).assign(group="other"), name="stacked"
     )
     pooled = fit(runs, spread(1e-3))
-    alone = fit(runs, "chinchilla").tree["posterior"].to_dataset()
+    alone = fit(runs, "chinchilla").stored["posterior"].to_dataset()
     for name in pooled.groups:
-        off = z_between(sb.group(pooled, name).tree["posterior"].to_dataset(), alone)
+        off = z_between(sb.group(pooled, name).stored["posterior"].to_dataset(), alone)
         assert max(off.values()) < 0.2, off
 
 
@@ -78,8 +78,8 @@ def test_groups_without_anything_in_common_are_separate_fits():
     parts = {"rich": simulate("rich", 40, 3), "other": simulate("other", 30, 4)}
     pooled = fit(table(*parts.values(), name="both"), spread(2.0))
     for name, part in parts.items():
-        alone = fit(table(part, name=name), "chinchilla").tree["posterior"].to_dataset()
-        off = z_between(sb.group(pooled, name).tree["posterior"].to_dataset(), alone)
+        alone = fit(table(part, name=name), "chinchilla").stored["posterior"].to_dataset()
+        off = z_between(sb.group(pooled, name).stored["posterior"].to_dataset(), alone)
         assert max(off.values()) < 0.35, off
 
 

@@ -49,7 +49,7 @@ def test_runs_simulated_from_a_prior_pass_the_gate_and_give_back_what_was_plante
         )
         fit = sb.fit(runs, spec, seed=seed, progress=False)
         assert sb.diagnose(fit).ok, f"seed {seed}: {sb.diagnose(fit)}"
-        posterior = fit.tree["posterior"]
+        posterior = fit.stored["posterior"]
         below += [float((posterior[p] < truth[p]).mean()) for p in law.parameter_names]
     inside = np.mean([0.05 < share < 0.95 for share in below])
     assert inside > 0.65  # 90% of 20 to 30 values that come in correlated sets of one fit
@@ -100,7 +100,7 @@ def test_chinchilla_budget_holds_chinchillas_size(fitted):
 @pytest.mark.standard
 def test_kappa_of_the_chinchilla_points(fitted):
     row = sb.intervals(
-        fitted("hoffmann2022", "coupled").tree["posterior"].to_dataset()[["kappa"]]
+        fitted("hoffmann2022", "coupled").stored["posterior"].to_dataset()[["kappa"]]
     ).iloc[0]
     assert (row["median"], row["eti90_lb"], row["eti90_ub"]) == pytest.approx(
         (0.81, 0.76, 0.87), abs=0.01
@@ -118,7 +118,7 @@ def test_posterior_agrees_with_quadrature():
     fit = sb.fit(runs, spec, seed=0, draws=2000)
     grid, weights = quadrature(runs)
     logs = np.log(
-        fit.tree["posterior"].to_dataset()
+        fit.stored["posterior"].to_dataset()
     )  # on this scale the tails are light enough for sds to compare
     effective = sb.diagnose(fit).table["ess_bulk"]
     for name, values in grid.items():
@@ -170,7 +170,7 @@ def test_planted_parameters_are_recovered():
         "planted",
     )
     fit = sb.fit(runs, "chinchilla", seed=0)
-    rows = sb.intervals(fit.tree["posterior"].to_dataset(), ci_prob=0.99)
+    rows = sb.intervals(fit.stored["posterior"].to_dataset(), ci_prob=0.99)
     for name, value in truth.items():
         assert rows.loc[name, "eti99_lb"] < value < rows.loc[name, "eti99_ub"], name
     far = (

@@ -185,7 +185,7 @@ def test_a_planted_error_in_the_fit_is_seen(sbc):
 
     def halved(*arguments, **options):
         fit = sb.fit(*arguments, **options)
-        fit.tree["posterior"]["sigma"] = fit.tree["posterior"]["sigma"] * 0.5
+        fit.stored["posterior"]["sigma"] = fit.stored["posterior"]["sigma"] * 0.5
         return fit
 
     table = run(sbc, sb.read_model("kaplan-size"), 40, fit=halved)

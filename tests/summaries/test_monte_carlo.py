@@ -1,5 +1,7 @@
 """Monte Carlo errors of quantiles, and the digits that are printed by them."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,3 +144,24 @@ def test_errors_of_a_table_are_those_of_its_draws_and_not_printed():
     np.testing.assert_allclose(errors, quantile_errors(draws, quantiles, LEVELS))
     assert table.loc["p", ["mcse_median"]].isna().all()
     assert "mcse" not in repr(table) + table._repr_html_()
+
+
+def test_a_median_between_two_modes_is_printed_within_its_interval():
+    """Its Monte Carlo error may exceed the distance to the ends, which are known well."""
+    row = {
+        "median": 1.75,
+        "eti90_lb": 1.62,
+        "eti90_ub": 1.98,
+        "mcse_median": 0.3,
+        "mcse_eti90_lb": 0.002,
+        "mcse_eti90_ub": 0.002,
+    }
+    median, low, high = map(float, re.findall(r"[\d.]+", cell(row, 0.9)))
+    assert low <= median <= high
+    assert len(cell(row, 0.9).split(" ")[0]) <= 4  # and with no more digits than that needs
+
+
+def test_a_share_and_its_complement_are_rounded_alike():
+    for share in np.random.default_rng(0).uniform(0.02, 0.98, 100):
+        both = int(percent(share).rstrip("%")) + int(percent(1 - share).rstrip("%"))
+        assert both == 100

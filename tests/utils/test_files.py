@@ -113,3 +113,12 @@ def test_a_folder_in_which_no_file_can_be_made_is_refused(tmp_path):
 
 def test_what_has_no_encoding_is_replaced():
     assert printable(os.fsdecode(b"caf\xe9, caf\xc3\xa9")) == "caf\N{REPLACEMENT CHARACTER}, café"
+
+
+def test_a_replaced_file_keeps_its_permissions(tmp_path):
+    target = tmp_path / "text"
+    target.write_text("before")
+    target.chmod(0o640)
+    write_whole(target, lambda temporary: temporary.write_text("after"))
+    assert target.read_text() == "after"
+    assert target.stat().st_mode & 0o777 == 0o640

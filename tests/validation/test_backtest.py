@@ -460,7 +460,7 @@ def test_forecasts_of_a_model_are_those_of_predict_and_carry_its_checks(monkeypa
     answer = sb.predict(fit, N=split.held_out.N, D=split.held_out.D, seed=5)
     median = answer["new_run"].median(("chain", "draw")).values
     np.testing.assert_allclose(scores.loc["law", "median"], median)
-    sigma = float(fit.tree["posterior"]["sigma"].median())
+    sigma = float(fit.stored["posterior"]["sigma"].median())
     np.testing.assert_allclose(scores.loc["law", "scatter"], sigma)
     assert scores.loc["knows", "scatter"].isna().all()
     failed = scores.groupby("method")["gate_failed"].agg(["min", "max"])

@@ -210,7 +210,7 @@ def chinchilla():
 def test_log_size_is_reweighted_by_the_likelihood_of_the_runs(chinchilla):
     """Against plain importance weights from SciPy; Pareto smoothing changes light tails little."""
     out = sb.influence(chinchilla, C="1e23", by="size", refit=False, progress=False)
-    posterior = chinchilla.tree["posterior"].to_dataset()
+    posterior = chinchilla.stored["posterior"].to_dataset()
     log_N = np.log(sb.frontier(chinchilla, C=1e23)["N"].values.ravel())
     law = chinchilla.spec.law_object
     flat = {name: value.ravel() for name, value in law_parameters(chinchilla).items()}
@@ -238,7 +238,7 @@ def test_weights_are_those_of_arviz_loo(chinchilla):
     density = table.pointwise.reshape(CHAINS, DRAWS, -1)
     tree = xr.DataTree.from_dict(
         {
-            "posterior": chinchilla.tree["posterior"].to_dataset(),
+            "posterior": chinchilla.stored["posterior"].to_dataset(),
             "log_likelihood": xr.Dataset({"log_loss": (("chain", "draw", "run"), density)}),
         }
     )
@@ -328,11 +328,11 @@ def refits(monkeypatch, chinchilla):
 
     def refit(runs, spec, **settings):
         calls.append((runs, spec, settings))
-        posterior = chinchilla.tree["posterior"].to_dataset()
+        posterior = chinchilla.stored["posterior"].to_dataset()
         values = {str(name): values.values for name, values in posterior.data_vars.items()}
         again = make_fit(spec, runs, values | {"L_inf": 1.01 * values["L_inf"]})
         failures = ["R_HAT"] if len(calls) == 1 else []
-        again.tree.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": failures})
+        again.stored.attrs[METADATA] = json.dumps({"partial": False, "gate_failures": failures})
         return again
 
     monkeypatch.setattr(influence_module, "sample", refit)

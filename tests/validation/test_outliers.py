@@ -33,7 +33,7 @@ def all_runs():
 def test_tail_probabilities_are_scipys(all_runs, noise):
     fit = make_fit(all_runs, noise=noise)
     out = sb.find_outliers(fit)
-    posterior = fit.tree["posterior"].to_dataset()
+    posterior = fit.stored["posterior"].to_dataset()
     sigma = posterior["sigma"].values.ravel()
     nu = posterior["nu"].values.ravel() if noise == "student_t" else np.full(sigma.shape, np.inf)
     residual = residuals(fit)
@@ -78,7 +78,7 @@ def test_with_a_discrepancy_residuals_are_those_from_the_other_rows(all_runs):
     table = make_likelihood(fit)
     dense = table.known.basis.project(table.known.basis.points) @ table.known.basis.vectors.T
     posterior = (
-        fit.tree["posterior"].to_dataset().stack(sample=("chain", "draw"), create_index=False)
+        fit.stored["posterior"].to_dataset().stack(sample=("chain", "draw"), create_index=False)
     )
     for run in (out.index[0], out.index[15]):
         i = runs.table.index.get_loc(run)

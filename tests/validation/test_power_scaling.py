@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
+from scalebayes.posterior.derived.log_prior import log_density, stated_logs
 from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.stated import stated_spec
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
-from scalebayes.validation.power_scaling import log_density, scaling_tree, stated_logs
+from scalebayes.validation.power_scaling import scaling_tree
 from tests.fixtures import BESIROGLU_PARAMETERS, INTEGRATED, around, bare_fit, in_nats, prior_of
 
 SHAPE = (4, 1000)
@@ -84,18 +85,20 @@ def test_every_distribution_is_tried():
 @pytest.mark.parametrize("model", MODELS)
 def test_log_prior_is_the_density_of_the_log_of_what_is_stated(model):
     fit = from_prior(model)
-    spec, posterior = fit.spec, fit.tree["posterior"].isel(chain=0, draw=slice(0, 5)).to_dataset()
+    spec, posterior = fit.spec, fit.stored["posterior"].isel(chain=0, draw=slice(0, 5)).to_dataset()
     stated = stated_logs(fit)
     assert list(stated) == list(spec.priors)
     for parameter in spec.law_object.parameters:
         size = stated_on(fit, parameter.name, posterior)
         expected = pymc_logpdf(spec.priors[parameter.name], size) + np.log(size)
-        ours = log_density(fit, parameter.name, stated[parameter.name])[0, :5]
+        prior = stated_spec(fit).priors[parameter.name]
+        ours = log_density(prior, stated[parameter.name].values)[0, :5]
         np.testing.assert_allclose(ours, expected, rtol=1e-8)
     for name in spec.scatter_names:
         above = posterior[name].values - spec.priors[name].shift
         expected = pymc_logpdf(spec.priors[name], posterior[name].values) + np.log(above)
-        np.testing.assert_allclose(log_density(fit, name, stated[name])[0, :5], expected, rtol=1e-8)
+        ours = log_density(stated_spec(fit).priors[name], stated[name].values)[0, :5]
+        np.testing.assert_allclose(ours, expected, rtol=1e-8)
 
 
 def test_a_prior_raised_to_a_power_stays_around_the_same_value():
@@ -103,8 +106,8 @@ def test_a_prior_raised_to_a_power_stays_around_the_same_value():
     stated = stated_logs(fit)
     a = 1.2
     for name, prior in stated_spec(fit).priors.items():
-        log = stated[name].ravel()
-        weights = np.exp((a - 1) * log_density(fit, name, stated[name]).ravel())
+        log = stated[name].values.ravel()
+        weights = np.exp((a - 1) * log_density(prior, stated[name].values).ravel())
         if prior.dist == "LogNormal":
             assert np.average(log, weights=weights) == pytest.approx(
                 np.log(prior.arguments["median"]), abs=0.04
@@ -205,7 +208,7 @@ def chinchilla():
 
 def test_the_table_is_arviz_psense_on_a_tree_by_hand(chinchilla):
     best = sb.frontier(chinchilla, C=1e23)
-    p = chinchilla.tree["posterior"].to_dataset()
+    p = chinchilla.stored["posterior"].to_dataset()
     size = lambda scale, exponent, at: p[exponent] * np.log(p[scale] / at)  # noqa: E731
     posterior = xr.Dataset(
         {
@@ -265,7 +268,7 @@ def test_decisions_come_after_the_parameters(chinchilla):
 def test_with_a_discrepancy_the_likelihood_is_that_of_all_runs_together():
     """Not the sum of the pointwise densities, each given all other runs."""
     fit = from_prior(INTEGRATED)
-    one = replace(fit, tree=fit.tree.isel(chain=slice(0, 1), draw=slice(0, 4)))
+    one = replace(fit, stored=fit.stored.isel(chain=slice(0, 1), draw=slice(0, 4)))
     tree = scaling_tree(one, {})
     from scalebayes.posterior.likelihood import make_likelihood
 
@@ -293,12 +296,12 @@ def stored(chinchilla, tmp_path_factory):
 
 def store(chinchilla, path, failures=()):
     """Save a fit with the rest of the tree that `save` and `load` want."""
-    tree = chinchilla.tree.copy()
+    tree = chinchilla.stored.copy()
     tree["constant_data"] = xr.DataTree(xr.Dataset.from_dataframe(chinchilla.runs.table))
     metadata = {"partial": False, "gate_failures": list(failures)}
     metadata["hashes"] = {"spec": chinchilla.spec.hash, "runs": chinchilla.runs.hash}
     tree.attrs[METADATA] = json.dumps(metadata)
-    return sb.save(replace(chinchilla, tree=tree), path)
+    return sb.save(replace(chinchilla, stored=tree), path)
 
 
 @pytest.mark.parametrize("command", ["influence", "power-scaling"])

@@ -114,8 +114,8 @@ def planted(monkeypatch):
 
     monkeypatch.setattr(sensitivity, "sample", refit)
     base = make("chinchilla", 1.8)
-    base.tree.attrs["scalebayes"] = json.dumps(
-        json.loads(base.tree.attrs["scalebayes"]) | {"seed": 0}
+    base.stored.attrs["scalebayes"] = json.dumps(
+        json.loads(base.stored.attrs["scalebayes"]) | {"seed": 0}
     )
     return base
 
@@ -219,7 +219,7 @@ def test_a_refit_without_an_answer_is_told_and_the_others_stand(planted, monkeyp
 
 def replace_spec(fit, spec, wide):
     """Return the refit under its own spec if that is the wide one; refits here are made by hand."""
-    return sb.Fit(spec, fit.runs, fit.tree) if spec.name == wide.name else fit
+    return sb.Fit(spec, fit.runs, fit.stored) if spec.name == wide.name else fit
 
 
 def test_a_wrong_question_is_refused_before_anything_is_refitted(planted, monkeypatch):

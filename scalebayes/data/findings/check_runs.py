@@ -9,8 +9,10 @@ from scalebayes.data.findings.small_losses import small_loss_messages
 from scalebayes.data.findings.trainings import replicate_messages, shared_training_messages
 from scalebayes.data.runs import Runs
 from scalebayes.messages import Message
+from scalebayes.utils.progress import shows_progress
 
 
+@shows_progress("checking the table")
 def check_runs(runs: Runs) -> tuple[Message, ...]:
     """Return warnings and notes of a table of runs that hold whatever model is fitted to it.
 

@@ -115,5 +115,5 @@ def make_fit(job: Job) -> Fit:
         warnings.simplefilter("ignore", GateWarning)  # kept in the metadata; `fit_many` warns once
         made = fit(job.runs, job.spec, seed=job.seed, progress=False, **job.settings)
     metadata = made.metadata | {"job": job.record}
-    made.tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
+    made.stored.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
     return made

@@ -189,7 +189,7 @@ def _mixed(whole: Fit | Average) -> list[tuple[Fit, np.ndarray]]:
         fits, weights = [*whole.fits.values()], [*whole.weights.values()]
     counts = []
     for fit in fits:
-        sizes = fit.tree["posterior"].sizes
+        sizes = fit.stored["posterior"].sizes
         counts.append(sizes["chain"] * sizes["draw"])
     return list(zip(fits, by_weight(counts, weights), strict=True))
 

@@ -64,7 +64,7 @@ def comparison_section(
 def _coupling_table(kappa: Coupling) -> Table:
     """Return the posterior and prior probability that a fit is close to each named law."""
     rows = []
-    for _, row in kappa.chances.iterrows():
+    for _, row in kappa.probabilities.iterrows():
         after, before = float(row["posterior"]), float(row["prior"])
         law = Cell(str(row["meaning"]))
         rows.append((law, Cell(percent(after), after), Cell(percent(before), before)))

@@ -68,7 +68,7 @@ def _facts_table(fits: Mapping[str, Fit]) -> Table:
 def _facts(fit: Fit) -> dict[str, str]:
     """Return hashes, settings and versions of a fit as text by name."""
     about = fit.metadata
-    sizes = fit.tree["posterior"].sizes
+    sizes = fit.stored["posterior"].sizes
     known = {
         "spec": fit.spec.name,
         "spec, SHA-256": fit.spec.hash,

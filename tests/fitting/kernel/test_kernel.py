@@ -460,7 +460,7 @@ import sys, scalebayes as sb
 fit = sb.fit(sb.load_runs("pile2023"), "kaplan-size", draws=500)
 heavy = {"pymc", "pytensor", "matplotlib"} & set(sys.modules)
 print(fit.metadata["engine"]["route"], *heavy, sep=",")
-print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
+print(float(fit.stored["posterior"]["alpha_N"].sum()).hex())
 """
     environment = os.environ | {"SCALEBAYES_CACHE_DIR": str(tmp_path)}
     first, second = (
@@ -483,7 +483,7 @@ def test_threads_of_the_linear_algebra_do_not_change_the_draws():
     code = """
 import scalebayes as sb
 fit = sb.fit(sb.load_runs("hoffmann2022"), "coupled-discrepancy", draws=500, tune=500, chains=2)
-print(float(fit.tree["posterior"]["alpha_N"].sum()).hex())
+print(float(fit.stored["posterior"]["alpha_N"].sum()).hex())
 """
     said = []
     for threads in ("1", "2"):
@@ -523,8 +523,8 @@ def test_posteriors_of_both_routes_agree(name, load_public, fitted, monkeypatch,
     by_kernel = fitted(name, "chinchilla")
     assert by_numba.metadata["engine"] == {"route": "numba", "reason": "asked not to"}
     assert by_kernel.metadata["engine"] == {"route": "kernel"}
-    for variable in by_kernel.tree["posterior"].data_vars:
-        a, b = (np.log(fit.tree["posterior"][variable]) for fit in (by_numba, by_kernel))
+    for variable in by_kernel.stored["posterior"].data_vars:
+        a, b = (np.log(fit.stored["posterior"][variable]) for fit in (by_numba, by_kernel))
         for method, value in (("mean", np.mean), ("sd", np.std)):
             error = np.hypot(*(float(azs.mcse(x.values, method=method)) for x in (a, b)))
             assert abs(float(value(a.values)) - float(value(b.values))) < 5 * error, (

@@ -66,7 +66,7 @@ def by_hand(monkeypatch):
             "seed": seed,
             "partial": settings.get("tune") == 130,
         }
-        out.tree.attrs[METADATA] = json.dumps(about)
+        out.stored.attrs[METADATA] = json.dumps(about)
         return out
 
     monkeypatch.setattr(dispatch, "fit", fit)
@@ -86,9 +86,9 @@ def test_fits_are_files_that_are_read_when_asked_for(tmp_path, by_hand):
     assert list(made) == ["kaplan-size 1", "kaplan-size 2"]
     again = sb.load(tmp_path / "new" / "fits" / "kaplan-size 2.nc")
     assert (
-        again.tree["posterior"]
+        again.stored["posterior"]
         .to_dataset()
-        .identical(made["kaplan-size 2"].tree["posterior"].to_dataset())
+        .identical(made["kaplan-size 2"].stored["posterior"].to_dataset())
     )
     assert made["kaplan-size 1"].metadata["job"] == jobs(1)[0].record
     assert made.table["state"].tolist() == ["fitted", "fitted"]
@@ -400,7 +400,7 @@ def pretend(job, record):
         before.touch()
         signal.raise_signal(signal.SIGKILL)
     made = sb.load(job.settings["file"])
-    made.tree.attrs[METADATA] = json.dumps(made.metadata | {"job": record})
+    made.stored.attrs[METADATA] = json.dumps(made.metadata | {"job": record})
     with tempfile.TemporaryDirectory() as folder:
         return sb.save(made, Path(folder) / "fit.nc").read_bytes(), ""
 
@@ -507,7 +507,7 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
     assert list(made) == [job.name for job in short]
     # Five fits on the remaining worker.
     assert max(client.run(preparations).values()) == 1
-    ours = sb.fit(RUNS, "kaplan-size", seed=3).tree["posterior"].to_dataset()
-    theirs = made["kaplan-size 3"].tree["posterior"]
+    ours = sb.fit(RUNS, "kaplan-size", seed=3).stored["posterior"].to_dataset()
+    theirs = made["kaplan-size 3"].stored["posterior"]
     for name, values in ours.items():
         np.testing.assert_allclose(theirs[name], values, rtol=1e-6)
