@@ -74,5 +74,5 @@ lowest:
 	.venv-lowest/bin/python -m pytest
 
 clean:
-	rm -rf .venv .venv-lowest demo build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest demo build dist docs/_build docs/reference .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find scalebayes tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

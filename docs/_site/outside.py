@@ -28,7 +28,8 @@ def follow(text, origin, page):
 
     def rewrite(match):
         target = Path(os.path.normpath(origin.parent / match[2]))
-        link = names.get(target) or os.path.relpath(target, DOCS)
+        shown = DOCS / names[target] if target in names else target
+        link = os.path.relpath(shown, (DOCS / page).parent)
         return f"{match[1]}{link}{match[3] or ''}{match[4]}"
 
     return LINK.sub(rewrite, text)

@@ -1,4 +1,9 @@
-"""The reference page: each public object of its blocks gets a row of a table and an entry."""
+"""The reference: a row of a table for each public name of its blocks, and a page for each name.
+
+The pages are written into `docs/reference/` while the site is built and are not committed. A class
+shares the page of the function of the same name (`Fit` and `fit`), because some file systems do not
+tell their cases apart.
+"""
 
 import ast
 import inspect
@@ -77,23 +82,45 @@ def link(text):
 
 
 def expand(match):
+    """Replace a block of names by a table of links and a hidden table of contents."""
     names = match[1].split()
     table = [".. list-table::", "   :widths: 25 75", "   :class: public", "", *map(line, names)]
-    return "\n".join(
-        [
-            "```{eval-rst}",
-            ".. py:currentmodule:: scalebayes",
-            "",
-            *table,
-            "",
-            *(f"{entry(n)}\n" for n in names),
-            "```",
-        ]
-    )
+    pages = list(dict.fromkeys(f"   reference/{name.lower()}" for name in names))
+    contents = [".. toctree::", "   :hidden:", "", *pages]
+    return "\n".join(["```{eval-rst}", *table, "", *contents, "```"])
 
 
 def read(app, docname, source):
-    source[0] = BLOCK.sub(expand, source[0])
+    if docname == "reference":
+        source[0] = BLOCK.sub(expand, source[0])
+
+
+def write_pages(app):
+    """Write the pages of all public names; leave files as they are whose text is unchanged."""
+    folder = Path(app.srcdir) / "reference"
+    folder.mkdir(exist_ok=True)
+    blocks = BLOCK.findall((Path(app.srcdir) / "reference.md").read_text("utf-8"))
+    by_page = {}
+    for name in " ".join(blocks).split():
+        by_page.setdefault(name.lower(), []).append(name)
+    for old in folder.glob("*.md"):
+        if old.stem not in by_page:
+            old.unlink()
+    for stem, names in by_page.items():
+        path, text = folder / f"{stem}.md", page_of(names)
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+
+
+def page_of(names):
+    """Return the text of the page of one name, or of a function and its class."""
+    lines = [f"# {', '.join(names)}", ""]
+    if any('.nc"' in (inspect.getdoc(getattr(sb, name)) or "") for name in names):
+        lines += ["The example loads [a saved fit](../reference.md#examples).", ""]
+    lines += ["```{eval-rst}", ".. py:currentmodule:: scalebayes", ""]
+    for name in names:
+        lines += [entry(name), ""]
+    return "\n".join([*lines, "```", ""])
 
 
 KEPT = {}
@@ -113,6 +140,7 @@ def after(app, what, name, thing, options, lines):
 
 def setup(app):
     own_names()
+    app.connect("builder-inited", write_pages)
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", before, priority=1)
     app.connect("autodoc-process-docstring", after, priority=900)

@@ -142,6 +142,17 @@ def point_fits(
     ----------
     Hoffmann et al. (2022), Training compute-optimal large language models, arXiv:2203.15556.
     Besiroglu et al. (2024), Chinchilla scaling: a replication attempt, arXiv:2404.10102.
+
+    Examples
+    --------
+    >>> runs = sb.load_runs("hoffmann2022")
+    >>> table = sb.point_fits(runs, C="5.76e23", draws=100).table()
+    >>> table.xs("N", level="quantity")[["median", "eti90_lb", "eti90_ub"]]
+    90% equal-tailed intervals
+          C                 method median eti90_lb eti90_ub
+    5.76e23 log-huber (approach 3) 76.48B   55.46B   104.9B
+    5.76e23  envelope (approach 1) 68.08B   30.78B   106.6B
+    5.76e23   isoflop (approach 2) 69.25B   59.75B   88.87B
     """
     C = budgets(C)
     answers = {}

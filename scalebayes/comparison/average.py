@@ -61,6 +61,13 @@ def average(
     ----------
     Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive
     distributions, doi:10.1214/17-BA1091.
+
+    Examples
+    --------
+    >>> fits = {name: sb.load(f"{name}.nc") for name in ("chinchilla", "coupled")}
+    >>> loss = sb.predict(sb.average(fits), N="70B", D="1.4T")["loss"]
+    >>> f"{loss.median():.2f}"
+    '1.96'
     """
     named = named_fits(fits)
     raw = _raw_weights(named, weights, seed, progress)

@@ -187,6 +187,13 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
     Vehtari, Gelman and Gabry (2017), Practical Bayesian model evaluation using leave-one-out
     cross-validation and WAIC, doi:10.1007/s11222-016-9696-4. Yao et al. (2018),
     doi:10.1214/17-BA1091. Buerkner et al. (2021), doi:10.1007/s00180-020-01045-4.
+
+    Examples
+    --------
+    >>> fits = {name: sb.load(f"{name}.nc") for name in ("chinchilla", "coupled")}
+    >>> comparison = sb.compare(fits)
+    >>> list(comparison.table.index)
+    ['coupled', 'chinchilla']
     """
     named = named_fits(fits)
     if len(named) == 1:

@@ -167,6 +167,12 @@ def coupling(fit: Fit) -> Coupling:
     ----------
     Kaplan et al. (2020), arXiv:2001.08361, eq. 1.5. Hoffmann et al. (2022), arXiv:2203.15556, eq.
     2. Videau et al. (2026), arXiv:2608.07222.
+
+    Examples
+    --------
+    >>> kappa = sb.coupling(sb.load("coupled.nc")).draws["kappa"]
+    >>> f"{kappa.median():.2f}"
+    '0.81'
     """
     if not isinstance(fit, Fit):
         raise QueryError(f"kappa is read from one fit at a time; got {type(fit).__name__}")

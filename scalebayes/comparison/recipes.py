@@ -86,6 +86,12 @@ def fit_groups(
         When the table has no such column, or groups have too few runs for the law; all are named.
     FitError
         With several workers: when a fit fails, naming its group.
+
+    Examples
+    --------
+    >>> fits = sb.fit_groups(sb.load_runs("pile2023"), "chinchilla", seed=0)
+    >>> {name: len(fit.runs) for name, fit in fits.items()}
+    {'cerebras-gpt': 7, 'pythia': 8}
     """
     if "group" not in runs.table:
         raise RunsError(
@@ -149,6 +155,14 @@ def contrast(
     QueryError
         When there are fewer than two arms, two of them were fitted to the same runs, the metrics of
         the runs differ, the baseline is not among them, or `predict` or `frontier` raise it.
+
+    Examples
+    --------
+    >>> pooled = sb.load("pooled.nc")
+    >>> recipes = {name: sb.group(pooled, name) for name in ("cerebras-gpt", "pythia")}
+    >>> answer = sb.contrast(recipes, N="7B", D="300B")
+    >>> answer["p_best"].sel(arm="pythia").values.round(2)
+    array([0.49])
     """
     base = _baseline(fits, baseline)
     answers = {name: _losses(arm, seed, N=N, D=D, C=C) for name, arm in fits.items()}
@@ -199,6 +213,14 @@ def multiplier(
     ------
     QueryError
         As `contrast`; also when a law has no optimum, or C is infinite.
+
+    Examples
+    --------
+    >>> pooled = sb.load("pooled.nc")
+    >>> recipes = {name: sb.group(pooled, name) for name in ("cerebras-gpt", "pythia")}
+    >>> answer = sb.multiplier(recipes, C="1e22")
+    >>> answer["p_saves"].values.round(2)
+    array([[0.4]])
     """
     base = _baseline(fits, baseline)
     budgets = quantities(C, "C")

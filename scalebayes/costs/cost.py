@@ -113,6 +113,13 @@ def with_inference(tokens: float | str, training: Cost = SIX_ND) -> Cost:
     ----------
     Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference
     in language model scaling laws, arXiv:2401.00448.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> best = sb.frontier(fit, C="1e24", cost=sb.with_inference("10T"))
+    >>> f"{best['N'].median():.2g}", f"{sb.frontier(fit, C='1e24')['N'].median():.2g}"
+    ('2.5e+10', '9.4e+10')
     """
     T = positive("tokens", tokens)
     name = f"{training.name} + serving"
@@ -142,6 +149,12 @@ class Price:
         The symbol printed before amounts.
     utilisation
         The share of those FLOP/s that training achieves; 1 if they are sustained.
+
+    Examples
+    --------
+    >>> price = sb.Price(per_hour=2.5, flop_per_second=4e14)
+    >>> f"{price.hours(1e24):,.0f} hours, {price.currency}{price.of(1e24):,.0f}"
+    '694,444 hours, $1,736,111'
     """
 
     per_hour: float

@@ -32,6 +32,11 @@ def total_parameters(N: Any, embedding: float = EMBEDDING) -> Any:
     ----------
     Pearce and Song (2024), Reconciling Kaplan and Chinchilla scaling laws, arXiv:2406.12907,
     section 3.
+
+    Examples
+    --------
+    >>> f"{sb.total_parameters(52.9e6):.3g}"
+    '7.07e+07'
     """
     return N + embedding * np.cbrt(N)
 
@@ -47,6 +52,11 @@ def non_embedding_parameters(N_total: Any, embedding: float = EMBEDDING) -> Any:
         Total parameters, a number or an array.
     embedding
         The constant w.
+
+    Examples
+    --------
+    >>> f"{sb.non_embedding_parameters(70e6):.3g}"
+    '5.22e+07'
     """
     return depressed_cubic_root(embedding, N_total) ** 3
 

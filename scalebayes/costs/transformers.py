@@ -177,8 +177,9 @@ def forward_flop(shape: Shape, rule: str = "palm") -> Numeric:
 
     Examples
     --------
-    >>> f"{3 * forward_flop(Shape(layers=80, width=8192)):.3g}"  # Chinchilla, a token of training
-    '4.04e+11'
+    >>> chinchilla = sb.Shape(layers=80, width=8192)
+    >>> f"{3 * sb.forward_flop(chinchilla):.3g} FLOP for a token of training"
+    '4.04e+11 FLOP for a token of training'
     """
     if rule not in RULES:
         raise QueryError(
@@ -214,6 +215,12 @@ def shape_of(
     ------
     QueryError
         When the vocabulary, context or aspect is not positive.
+
+    Examples
+    --------
+    >>> shape = sb.shape_of(70e9)
+    >>> f"{float(shape.layers):.0f} layers of width {float(shape.width):.0f}"
+    '156 layers of width 6109'
     """
     V = positive("vocabulary", vocabulary)
     tokens = positive("context", context)
@@ -244,6 +251,12 @@ def transformer_cost(rule: str = "palm", **family: Any) -> Cost:
     ------
     QueryError
         As `forward_flop` and `shape_of`.
+
+    Examples
+    --------
+    >>> cost = sb.transformer_cost("palm", context=4096)
+    >>> f"{cost.flop(7e9, 140e9):.2e}", f"{sb.SIX_ND.flop(7e9, 140e9):.2e}"
+    ('7.28e+21', '5.88e+21')
     """
     # Any size will do: this checks the arguments and reads the vocabulary and context.
     shape = shape_of(1e9, **family)
@@ -285,6 +298,12 @@ def sparse_cost(active: float | str, training: Cost = SIX_ND) -> Cost:
     References
     ----------
     Clark et al. (2022), Unified scaling laws for routed language models, arXiv:2202.01169.
+
+    Examples
+    --------
+    >>> cost = sb.sparse_cost(active=0.25)
+    >>> f"{cost.flop(280e9, 1e12):.2e}", f"{sb.SIX_ND.flop(280e9, 1e12):.2e}"
+    ('4.20e+23', '1.68e+24')
     """
     share = positive("active", active)
     check_share("active", share, "the share of the parameters that a token uses")

@@ -95,7 +95,7 @@ def read_scores(
     --------
     >>> errors = [0.66, 0.60, 0.49]
     >>> table = pd.DataFrame({"val_loss": [3.4, 2.9, 2.5], "top1_error": errors})
-    >>> read_scores(table, name="three")
+    >>> sb.read_scores(table, name="three")
     Runs 'three': 3 runs, loss 2.5 to 3.4, accuracy 0.34 to 0.51
     """
     frame, raw = open_table(source, FileFormat(sep, decimal))

@@ -77,6 +77,16 @@ def read_wandb(
     ------
     RunsError
         As `read_runs`, or when no run is in that state.
+
+    Examples
+    --------
+    >>> export = pd.DataFrame({
+    ...     "Name": ["a", "b", "c"], "State": ["finished", "finished", "crashed"],
+    ...     "config.n_params": [70e6, 160e6, 410e6], "config.tokens": [1.4e9, 3.2e9, 8.2e9],
+    ...     "summary.eval/loss": [3.31, 2.98, 4.02],
+    ... })
+    >>> sb.read_wandb(export, name="export")
+    Runs 'export': 2 runs, N 70M to 160M, D 1.4B to 3.2B, C 5.88e17 to 3.07e18, loss 2.98 to 3.31
     """
     frame, raw = open_table(source, FileFormat(sep, decimal, name_pattern))
     refuse_logs(raw, name_pattern)
@@ -188,6 +198,15 @@ def read_checkpoints(
     ----------
     Hoffmann et al. (2022), arXiv:2203.15556. Haegele et al. (2024), Scaling laws and
     compute-optimal training beyond fixed training durations, arXiv:2405.18392.
+
+    Examples
+    --------
+    >>> log = pd.DataFrame({
+    ...     "run": ["a", "a", "b", "b"], "step": [1000, 2000, 1000, 2000],
+    ...     "params": ["70M", "70M", "160M", "160M"], "loss": [3.80, 3.42, 3.45, 3.07],
+    ... })
+    >>> sb.read_checkpoints(log, tokens_per_step="0.5M", name="log")
+    Runs 'log': 2 runs, N 70M to 160M, D 1B, C 4.2e17 to 9.6e17, loss 3.07 to 3.42
     """
     if keep not in ("final", "annealed", "all"):
         raise RunsError(f"keep is 'final', 'annealed' or 'all'; got {keep!r}")

@@ -45,6 +45,14 @@ class Runs:
         (`scalebayes.data.metrics.guess_metric`).
     reading : scalebayes.data.reading.Reading, optional
         The call that read the table; None for a table of other origin or of an earlier version.
+
+    Examples
+    --------
+    >>> runs = sb.load_runs("pile2023")
+    >>> len(runs), runs.metric
+    (15, 'nats per token')
+    >>> list(runs.table.columns)
+    ['N', 'D', 'C', 'loss', 'group']
     """
 
     table: pd.DataFrame
@@ -276,7 +284,7 @@ def read_runs(
     Examples
     --------
     >>> sizes = {"params": ["70M", "1B"], "tokens": ["3B", "20B"]}
-    >>> read_runs(pd.DataFrame(sizes | {"val_loss": [3.4, 2.6]}), name="two")
+    >>> sb.read_runs(pd.DataFrame(sizes | {"val_loss": [3.4, 2.6]}), name="two")
     Runs 'two': 2 runs, N 70M to 1B, D 3B to 20B, C 1.26e18 to 1.2e20, loss 2.6 to 3.4
     """
     raw = read_source(source, FileFormat(sep, decimal, name_pattern))

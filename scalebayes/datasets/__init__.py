@@ -185,7 +185,8 @@ def load_runs(name: str, *, keep_outliers: bool = False, best: bool = False) -> 
 
     Examples
     --------
-    >>> len(load_runs("hoffmann2022")), len(load_runs("hoffmann2022", keep_outliers=True))
+    >>> runs = sb.load_runs("hoffmann2022")
+    >>> len(runs), len(sb.load_runs("hoffmann2022", keep_outliers=True))
     (240, 245)
     """
     about = _find(name)
@@ -242,6 +243,11 @@ def list_runs() -> pd.DataFrame:
     pandas.DataFrame
         One row for each table, indexed by name: rows (without outliers), available ("embedded";
         "yes" if the file was downloaded; "no" if `load_runs` will download it), title, source.
+
+    Examples
+    --------
+    >>> sb.list_runs()["rows"].loc[["hoffmann2022", "pile2023"]].to_dict()
+    {'hoffmann2022': 240, 'pile2023': 15}
     """
     rows = []
     for name, about in TABLES.items():

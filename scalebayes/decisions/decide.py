@@ -85,6 +85,13 @@ def near_optimum(
     ------
     QueryError
         As `frontier`, or when `within`, `nats` or `prob` are out of range.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> sizes = sb.near_optimum(fit, C="1e22")
+    >>> f"{sizes['N_from'].item():.2g} to {sizes['N_to'].item():.2g} parameters"
+    '6.1e+09 to 1.5e+10 parameters'
     """
     if nats is not None and nats <= 0:
         raise QueryError(f"nats must be positive; got {nats}")
@@ -287,6 +294,14 @@ def decide(
     ------
     QueryError
         As `frontier`.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.decide(fit, C="5.76e23")
+    >>> best = answer.isel(option=0)
+    >>> print(f"{best['choice'].item()}: {best['N']:.2g} parameters, {best['D']:.2g} tokens")
+    least expected loss: 7.1e+10 parameters, 1.3e+12 tokens
     """
     rule = as_cost(cost)
     best = frontier(fit, C=C, cost=rule, seed=seed)

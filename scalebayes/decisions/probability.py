@@ -66,6 +66,13 @@ def probability(
     ------
     QueryError
         As `predict` and `frontier`, or when losses and inputs differ in number.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.probability(fit, loss=1.96, C="1e24", of="curve")
+    >>> f"{(answer['margin'] > 0).mean():.1f}"
+    '0.8'
     """
     if of not in KINDS:
         raise QueryError(f"of is one of {', '.join(KINDS)}; got {of!r}")
@@ -136,6 +143,13 @@ def prefer(
     ------
     QueryError
         As `predict`, or when a and b ask for different numbers of runs.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> a, b = {"N": "70B", "D": "1.4T"}, {"N": "280B", "D": "300B"}
+    >>> sb.prefer(fit, a=a, b=b)["a_better"].values
+    array([1.])
     """
     sides = {"a": _read_side(fit, a), "b": _read_side(fit, b)}
     n, other = (len(next(iter(side.values()))) for side in sides.values())

@@ -66,6 +66,13 @@ def regret(
     ------
     QueryError
         As `predict` and `frontier`.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.regret(fit, N="280B", C="5.76e23")
+    >>> f"{answer['compute_factor'].median():.1f} times the compute that was needed"
+    '1.9 times the compute that was needed'
     """
     rule = as_cost(cost)
     inputs = _read(fit, N, D, C)
@@ -132,6 +139,13 @@ def overtrain(
     ----------
     Sardana, Portes, Doubov and Frankle (2023), Beyond Chinchilla-optimal: accounting for inference
     in language model scaling laws, arXiv:2401.00448.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.overtrain(fit, N="8B", D="15T")
+    >>> f"pays from {answer['pays_from'].median():.2g} tokens served"
+    'pays from 1.1e+13 tokens served'
     """
     inputs = _read(fit, N, D, C)
     N_run, D_run = inputs["N"], inputs["D"]

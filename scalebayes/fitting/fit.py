@@ -99,6 +99,13 @@ def fit(
         its parameters.
     FitError
         When no draw could be made.
+
+    Examples
+    --------
+    >>> runs = sb.load_runs("pile2023")
+    >>> fit = sb.fit(runs, "chinchilla", seed=0)  # without a name, the default model
+    >>> f"{fit.tree['posterior']['L_inf'].median():.2f}"
+    '0.89'
     """
     spec = with_trainings(choose_model(runs, model), runs)
     check_table(runs, spec)

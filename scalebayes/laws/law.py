@@ -72,7 +72,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Law:
-    """A scaling law: a function of inputs (`INPUTS`) and parameters, and its metadata."""
+    """A scaling law: a function of inputs (`INPUTS`) and parameters, and its metadata.
+
+    Examples
+    --------
+    >>> law = sb.LAWS["additive"]
+    >>> constants = {"L_inf": 1.82, "N_c": 52e6, "alpha_N": 0.35, "D_c": 1.2e9, "alpha_D": 0.37}
+    >>> f"{law.function(70e9, 1.4e12, **constants):.2f}"
+    '1.97'
+    """
 
     name: str
     title: str

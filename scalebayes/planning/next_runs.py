@@ -141,6 +141,16 @@ def next_runs(
     ------
     QueryError
         When the target or the candidates cannot be read, or the budget pays for no run.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> plan = sb.next_runs(fit, budget="3e22", target={"N": "70B", "D": "1.4T"}, batch=2)
+    >>> plan.table[["N", "D", "width"]]
+    90% equal-tailed intervals
+    run      N      D   width
+      1 7.304B 342.3B  0.0237
+      2 7.304B 342.3B 0.02241
     """
     allowed = _finite(budget, "budget")
     if batch < 1:
@@ -229,6 +239,13 @@ def runs_needed(
     ------
     QueryError
         As `next_runs`, and if the width is not above 0 (for a loss) or 1 (for N*).
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> need = sb.runs_needed(fit, target={"N": "70B", "D": "1.4T"}, width=0.02, run_budget="1e22")
+    >>> need.runs
+    6
     """
     allowed = _finite(run_budget, "run_budget")
     question = ask(fit, target, candidates, allowed, cost, seed)

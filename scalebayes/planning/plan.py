@@ -139,6 +139,15 @@ def plan(
     QueryError
         With every reason: fewer than five sizes, less than a decade of compute, a minimum that is
         bracketed with a probability under 0.8, a budget exceeded; or a guess that cannot be read.
+
+    Examples
+    --------
+    >>> plan = sb.plan(["1e18", "1e20"], levels=3, sizes=5)
+    >>> plan.table[["C", "N", "D"]].head(3)
+    run    C      N      D
+      1 1e18 22.82M 7.303B
+      2 1e18 45.64M 3.651B
+      3 1e18 91.29M 1.826B
     """
     budgets = _read_budgets(C, levels)
     if sizes < 2 or not span > 1:

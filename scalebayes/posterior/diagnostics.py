@@ -103,6 +103,13 @@ def diagnose(fit: Fit) -> Diagnosis:
     References
     ----------
     Vehtari et al. (2021), doi:10.1214/20-BA1221. Betancourt (2016), arXiv:1604.00695.
+
+    Examples
+    --------
+    >>> print(sb.diagnose(sb.load("pooled.nc")))
+    Convergence checks passed: R-hat at most 1.004, ESS at least 1062.
+      warning [SPREAD_FROM_PRIOR] 2 groups say little about how far groups differ in L_inf, N_c,
+          alpha_N, D_c, alpha_D, sigma: those spreads depend on their priors
     """
     gate = convergence(normalised_tree(fit), partial=fit.partial)
     if fit.groups:

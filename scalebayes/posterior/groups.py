@@ -36,6 +36,15 @@ def group(fit: Fit, name: str) -> Fit:
     ------
     QueryError
         When the fit is not pooled, or has no such group.
+
+    Examples
+    --------
+    >>> pooled = sb.load("pooled.nc")
+    >>> pythia = sb.group(pooled, "pythia")
+    >>> len(pooled.runs), len(pythia.runs)
+    (15, 8)
+    >>> f"{sb.predict(pythia, N='12B', D='300B')['loss'].median():.2f}"
+    '1.58'
     """
     _check_pooled(fit)
     if name not in fit.groups:
@@ -75,6 +84,13 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
     ------
     QueryError
         When the fit is not pooled.
+
+    Examples
+    --------
+    >>> pooled = sb.load("pooled.nc")
+    >>> loss = sb.predict(sb.new_group(pooled), N="12B", D="300B")["loss"]
+    >>> f"{loss.median():.1f}"
+    '1.6'
     """
     _check_pooled(fit)
     rng = np.random.default_rng([seed, NEW_GROUP_STREAM])

@@ -37,6 +37,12 @@ def prior_from(fit: Fit, inflate: float = 2.0) -> Spec:
     QueryError
         When `inflate` is below 1 (other runs cannot say more about these runs than about
         themselves), or for a pooled fit, whose groups each have parameters of their own.
+
+    Examples
+    --------
+    >>> spec = sb.prior_from(sb.load("chinchilla.nc"), inflate=3)
+    >>> print(spec.priors["L_inf"].reason)
+    posterior of chinchilla on 240 runs of hoffmann2022, 3 times as wide
     """
     if not (np.isfinite(inflate) and inflate >= 1):
         raise QueryError(f"inflate must be 1 or more; got {inflate:g}")

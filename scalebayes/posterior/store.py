@@ -48,6 +48,12 @@ def save(fit: Fit, path: str | Path) -> Path:
     ------
     FitError
         When the folder does not exist or cannot be written, or the fit is a view of a pooled one.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> sb.save(fit, "copy.nc").name
+    'copy.nc'
     """
     if fit.view is not None:
         raise FitError(
@@ -103,6 +109,12 @@ def load(path: str | Path) -> Fit:
     -----
     GateWarning
         When the fit failed its convergence checks.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> fit.spec.name, len(fit.runs)
+    ('chinchilla', 240)
     """
     fit = read_fit(path)
     if fit.gate_failures:

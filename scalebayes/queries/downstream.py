@@ -57,6 +57,17 @@ def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Datase
     QueryError
         When the first is not a fit of accuracies, or the second has no draws of the loss, or they
         are in another metric than the losses of the stage.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({
+    ...     "loss": [3.9, 3.5, 3.2, 2.9, 2.7, 2.5],
+    ...     "accuracy": [0.29, 0.34, 0.39, 0.46, 0.50, 0.55],
+    ... })
+    >>> stage = sb.fit(sb.read_scores(scores), "downstream", seed=0)
+    >>> loss = sb.predict(sb.load("chinchilla.nc"), N="7B", D="300B")
+    >>> f"{sb.downstream(stage, loss)['accuracy'].median():.2f}"
+    '0.67'
     """
     law = stage.spec.law_object
     if law.response != "odds":

@@ -77,6 +77,13 @@ def frontier(
     QueryError
         When the law has no N or no D, or no interior optimum at a budget; when U is missing, or the
         law has no U.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> best = sb.frontier(fit, C="5.76e23")
+    >>> f"{best['N'].median():.2g} parameters, {best['D'].median():.2g} tokens"
+    '7.1e+10 parameters, 1.3e+12 tokens'
     """
     rule = as_cost(cost)
     budgets, unique = _read(fit, C, U)

@@ -68,6 +68,13 @@ def isoloss(
     References
     ----------
     Kaplan et al. (2020), Scaling laws for neural language models, arXiv:2001.08361.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.isoloss(fit, N=["40B", "140B"], like={"N": "70B", "D": "1.4T"})
+    >>> answer["data_ratio"].median(["chain", "draw"]).values.round(2)
+    array([2.04, 0.57])
     """
     if (loss is None) == (like is None):
         raise QueryError(

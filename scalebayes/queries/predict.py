@@ -62,6 +62,13 @@ def predict(
     ------
     QueryError
         When inputs are missing, not positive, or of different lengths.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> loss = sb.predict(fit, N="70B", D=["1.4T", "15T"])
+    >>> loss["new_run"].median(["chain", "draw"]).values.round(2)
+    array([1.97, 1.92])
     """
     law, name = fit.spec.law_object, fit.spec.name
     if law.response != "loss":

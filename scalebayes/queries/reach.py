@@ -80,6 +80,13 @@ def reach(
     ------
     QueryError
         When inputs do not fit the law, or a loss is so high that no training is needed.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.reach(fit, loss=2.0)
+    >>> f"{answer['C'].median():.1e} FLOP"
+    '2.2e+23 FLOP'
     """
     out = _reach(fit, loss=loss, N=N, D=D, cost=as_cost(cost), price=price, of=of, seed=seed)
     sought = next(iter(out.data_vars))

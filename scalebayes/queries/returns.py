@@ -81,6 +81,13 @@ def returns(
     QueryError
         As `predict` and `frontier`, or when factors are not above 1 or differ in number from the
         inputs.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> answer = sb.returns(fit, N="70B", D="1.4T")
+    >>> [f"{answer[name].median():.2f}" for name in ("gain_N", "gain_D", "gain_C")]
+    ['0.05', '0.04', '0.05']
     """
     if not has_frontier(fit):
         raise QueryError(

@@ -76,6 +76,12 @@ def report(
     ------
     QueryError
         If the path names no format, or under the same conditions as `predict` and `frontier`.
+
+    Examples
+    --------
+    >>> path = sb.report(sb.load("chinchilla.nc"), "report.md", C="5.76e23")
+    >>> print(path.read_text("utf-8").splitlines()[0])
+    # Scaling laws of hoffmann2022
     """
     path = Path(path)
     chosen = format or path.suffix.lower().lstrip(".")

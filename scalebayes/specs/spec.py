@@ -65,6 +65,12 @@ class Spec(BaseModel):
     ------
     pydantic.ValidationError
         In Python, listing every fault with its path; `read_model` turns it into a `SpecError`.
+
+    Examples
+    --------
+    >>> spec = sb.read_model("chinchilla")
+    >>> spec.law, spec.noise
+    ('additive', 'student_t')
     """
 
     model_config = FROZEN
@@ -340,6 +346,14 @@ def read_model(model: str | Path | Spec) -> Spec:
     ------
     SpecError
         Naming the file and every fault in it with its path, or the nearest known name.
+
+    Examples
+    --------
+    >>> spec = sb.read_model("chinchilla")
+    >>> spec.title
+    'Additive law of Hoffmann et al. (2022)'
+    >>> list(spec.priors)
+    ['L_inf', 'N_c', 'alpha_N', 'D_c', 'alpha_D', 'sigma', 'nu']
     """
     if isinstance(model, Spec):
         return model
@@ -367,7 +381,16 @@ def _read_file(path: Path) -> Spec:
 
 
 def list_models() -> pd.DataFrame:
-    """Return a table of the specs in ``models/``: title, law, inputs and noise by name."""
+    """Return a table of the specs in ``models/``: title, law, inputs and noise by name.
+
+    Examples
+    --------
+    >>> sb.list_models().loc[["chinchilla", "kaplan"], ["law", "noise"]]
+                     law      noise
+    model
+    chinchilla  additive  student_t
+    kaplan        kaplan  student_t
+    """
     import pandas as pd
 
     rows = {}

@@ -56,6 +56,12 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         PRIOR_CONFLICT, a posterior in the tail of the prior; ONE_SIDED, forecasts of the last runs
         from the others that miss to one side. Empty for an answer within the runs of a fit without
         conflicts.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> [message.code for message in sb.caveats(sb.predict(fit, N="70B", D="15T"))]
+    ['NOT_VALIDATED', 'PRIOR_CONFLICT', 'ONE_SIDED', 'CALIBRATION', 'SMALL_RESIDUALS']
     """
     record = provenance(answer)
     failures = failure_messages(record.name, record.failures)

@@ -46,6 +46,14 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
         median and the ends (``mcse_median``, ``mcse_eti90_lb``, ``mcse_eti90_ub``), by which
         printed numbers are rounded. ``attrs`` hold ``ci_prob``, ``ci_kind`` and the `caveats`,
         which are printed below the table.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> table = sb.intervals(sb.predict(fit, N="7B", D="140B"))
+    >>> row = table.xs("loss", level="quantity").iloc[0]
+    >>> f"{row['median']:.2f} [{row['eti90_lb']:.2f}, {row['eti90_ub']:.2f}]"
+    '2.17 [2.17, 2.18]'
     """
     columns = ["median", *interval_columns(ci_prob)]
     tail = tail_probability(ci_prob)

@@ -39,6 +39,15 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
         ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd); the Monte Carlo errors of the median and
         the ends as in `intervals`; then one a published source, in our notation. ``attrs`` hold
         ``ci_prob``, ``ci_kind`` and failed convergence checks as ``caveats``.
+
+    Examples
+    --------
+    >>> table = sb.summary(sb.load("chinchilla.nc"))
+    >>> table.loc[["alpha_N", "alpha_D"], ["median", "eti90_lb", "eti90_ub"]].round(2)
+    90% equal-tailed intervals
+    parameter median eti90_lb eti90_ub
+      alpha_N   0.35     0.33     0.36
+      alpha_D   0.36     0.34     0.38
     """
     from scalebayes.utils.arviz import azs
 

@@ -360,6 +360,15 @@ def backtest(
     QueryError
         When a share or a distance is out of range, or a forecast is not finite or does not have the
         shape (draws, targets).
+
+    Examples
+    --------
+    >>> runs = sb.load_runs("hoffmann2022")
+    >>> scores = sb.backtest(runs, ["log-huber"], shares=(0.8,))
+    >>> scores.table()[["forecasts", "cover90"]]
+               forecasts  cover90
+    method
+    log-huber         48      0.5
     """
     chosen = _methods(methods)
     fewest = MIN_TRAINING_RUNS

@@ -208,6 +208,16 @@ def influence(
     ----------
     Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
     arXiv:1507.02646.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> table = sb.influence(fit, N="70B", D="1.4T", refit=False)
+    >>> table[["N", "D", "shift_sd"]].head(2)
+                    N             D  shift_sd
+    run
+    245  6.795610e+09  3.177542e+11  0.328554
+    48   1.429230e+09  1.133519e+09 -0.289518
     """
     if isinstance(fit, Average):
         raise QueryError(

@@ -72,6 +72,15 @@ def find_outliers(fit: Fit) -> pd.DataFrame:
     ------
     QueryError
         For an average, whose fits have different noises.
+
+    Examples
+    --------
+    >>> runs = sb.find_outliers(sb.load("chinchilla.nc"))
+    >>> runs[["N", "loss", "verdict"]].head(2)
+                    N     loss     verdict
+    run
+    34   1.730540e+09  3.39574  heavy tail
+    30   1.793810e+09  3.40593  heavy tail
     """
     if isinstance(fit, Average):
         raise QueryError(
@@ -125,6 +134,14 @@ def find_duplicates(
     ------
     QueryError
         When a share is not positive or above 1.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"N": [1e8, 1e8, 1e9], "D": [2e9, 2e9, 2e10], "loss": [3.4, 3.5, 2.6]})
+    >>> runs = sb.read_runs(table, strict=False)
+    >>> sb.find_duplicates(runs)[["first", "second", "kind"]]
+      first second             kind
+    0     1      2  losses disagree
     """
     import pandas as pd
     from scipy.spatial import cKDTree

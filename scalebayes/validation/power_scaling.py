@@ -85,6 +85,22 @@ def power_scaling(
         For an average, whose fits have different priors, for a group of a pooled fit, and as
         `scalebayes.predict` and `scalebayes.frontier`. A pooled fit itself can be asked without a
         decision: for its population, its spreads and its shared parameters.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> sb.power_scaling(fit, C="5.76e23")["decides"]
+    quantity
+    L_inf                                           data
+    N_c                                             data
+    alpha_N                                         data
+    D_c                                             data
+    alpha_D                                         data
+    sigma              both: prior and data may conflict
+    nu                 both: prior and data may conflict
+    N* at 5.76e23                                   data
+    loss at 5.76e23                                 data
+    Name: decides, dtype: str
     """
     from scalebayes.utils.arviz import azs
 

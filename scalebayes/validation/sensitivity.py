@@ -125,6 +125,18 @@ def sensitivity(
     ------
     QueryError
         As `predict` and `frontier`.
+
+    Examples
+    --------
+    >>> fit = sb.load("chinchilla.nc")
+    >>> moved = sb.sensitivity(fit, C="1e24")
+    >>> moved.table.xs("loss", level="quantity")["median"].round(2)
+    C             assumed
+    1.000000e+24  as fitted                  1.95
+                  law alone, Normal noise    1.98
+                  with drift                 1.88
+                  priors twice as wide       1.95
+    Name: median, dtype: float64
     """
     refuse_view(
         fit, "sensitivity is not supported: refit with another pooled model and compare the fits"

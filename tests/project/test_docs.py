@@ -9,62 +9,25 @@ import doctest
 import inspect
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 import scalebayes as sb
-from scalebayes.cli import app
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MARKER = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
-CALLS = typer.main.get_command(app).commands
-OUTPUTS = ("saved", "output")
-"""Parameters of commands that name the file to write."""
-FEWER_DRAWS = ["--draws", "400"]
-"""For fits of the default model, whose queries are slow with many draws: no digits are compared."""
-
-
-@dataclass(frozen=True)
-class Example:
-    page: str
-    line: int
-    language: str
-    text: str
-    reason: str = ""
-
-    def __str__(self):
-        return f"{self.page}:{self.line}"
-
-    @property
-    def commands(self):
-        """Return the `scalebayes` commands of a shell block as lists of words; skip others."""
-        if self.language not in ("sh", "console"):
-            return []
-        joined = self.text.replace("\\\n", " ")
-        lines = [line.removeprefix("$ ") for line in joined.splitlines()]
-        words = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
-        return [command for command in words if command[:1] == ["scalebayes"]]
-
-
-def examples(page):
-    text = page.read_text()
-    for block in FENCE.finditer(text):
-        before = MARKER.search(text[: block.start()])
-        line = text.count("\n", 0, block.start()) + 1
-        example = Example(page.name, line, block[1], block[2], before[1] if before else "")
-        if example.language == "python" or example.commands:
-            yield example
-
+from docs.paste_outputs import (
+    CALLS,
+    FENCE,
+    PAGES,
+    ROOT,
+    Commands,
+    agree,
+    examples,
+    run_example,
+    work_on,
+    write_runs,
+)
 
 ALL = [example for page in PAGES for example in examples(page)]
 
@@ -82,10 +45,9 @@ def check_session(example, namespace):
 
 
 @pytest.fixture
-def folder(tmp_path, load_public, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """A folder for each page, with the table that some pages assume the reader has."""
-    table = load_public("hoffmann2022").table.sort_values("C")
-    table[["N", "D", "loss"]].iloc[::4].to_csv(tmp_path / "runs.csv", index=False)
+    write_runs(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -93,43 +55,12 @@ def folder(tmp_path, load_public, monkeypatch):
 @pytest.fixture(scope="session")
 def run_once(tmp_path_factory):
     """Run a command once a session, however it is spelt; copy its files to other pages' folders."""
-    done = {}
-
-    def run(words):
-        _, name, *arguments = words
-        call = CALLS[name].make_context(name, [*arguments]).params
-        output = next((call[name] for name in OUTPUTS if call.get(name) is not None), None)
-        saved = [] if output is None or not output.suffix else [output]  # a folder stays in place
-        for word in arguments:
-            made_here = not word.endswith(".nc") or Path(word) in saved or Path(word).exists()
-            assert made_here, f"{shlex.join(words)}: no line above it on the page makes {word}"
-        key = (
-            name,
-            repr(
-                [(option, value) for option, value in sorted(call.items()) if option not in OUTPUTS]
-            ),
-        )
-        if key not in done:
-            heavy = (
-                name == "fit"
-                and call["model"] in (None, "coupled-discrepancy")
-                and call["prior_from"] is None
-            )
-            result = CliRunner().invoke(app, [name, *arguments, *(FEWER_DRAWS if heavy else [])])
-            assert result.exit_code == 0, (
-                f"{shlex.join(words)}\n{result.output}\n{result.exception!r}"
-            )
-            done[key] = tmp_path_factory.mktemp("kept") / "fit.nc"
-            for path in saved:
-                shutil.copy(path, done[key])
-        for path in saved:
-            shutil.copy(done[key], path)
-
-    return run
+    return Commands(tmp_path_factory.mktemp("kept"), fewer_draws=True)
 
 
 SLOW_PAGES = (
-    "choosing-a-law.md", "decisions.md", "gallery.md", "questions.md", "reports.md", "tutorial.md",
+    "choosing-a-law.md", "decisions.md", "engineer.md", "gallery.md", "questions.md", "reports.md",
+    "researcher.md", "statistician.md",
 )  # fmt: skip
 """Pages whose examples take ten seconds to two minutes; those of all others run in `make test`."""
 
@@ -145,12 +76,10 @@ def test_the_examples_of_a_page_run(page, folder, run_once):
     for example in examples(page):
         if example.reason:
             continue
-        for command in example.commands:
-            run_once(command)
         if ">>>" in example.text:
             check_session(example, namespace)
-        elif example.language == "python":
-            exec(compile("\n" * example.line + example.text, page.name, "exec"), namespace)
+        else:
+            run_example(example, run_once, namespace)
 
 
 @pytest.mark.parametrize("example", [example for example in ALL if example.reason], ids=str)
@@ -166,9 +95,37 @@ def test_most_examples_are_run():
     )
 
 
+def test_a_newcomer_meets_few_commands_and_names():
+    first = [ROOT / "README.md", ROOT / "docs" / "engineer.md"]
+    commands = {words[1] for page in first for e in examples(page) for words in e.commands}
+    names = {name for page in first for name in re.findall(r"\bsb\.([\w.]+)", page.read_text())}
+    assert len(commands) <= 12, sorted(commands)
+    assert len(names) <= 20, sorted(names)
+
+
 def test_every_marker_stands_before_an_example():
     markers = sum(page.read_text().count("<!-- not run") for page in PAGES)
     assert markers == sum(bool(example.reason) for example in ALL)
+
+
+def test_every_pasted_output_stands_below_an_example_that_is_run():
+    """Blocks of the language `text` are pasted outputs, and nothing else is."""
+    for page in PAGES:
+        text = page.read_text()
+        pasted = [example for example in examples(page) if example.outputs]
+        count = sum(len(example.outputs) for example in pasted)
+        assert text.count("<!-- pasted output") == count, page.name
+        assert len(re.findall("^```text$", text, re.MULTILINE)) == count, page.name
+        for example in pasted:
+            assert not example.reason, f"{example} is not run, so nothing can be pasted below it"
+
+
+@pytest.mark.slow
+def test_the_outputs_of_every_page_are_what_its_examples_print():
+    """Fits with as many draws as users have, so nothing of `run_once` is reused."""
+    command = [sys.executable, ROOT / "docs" / "paste_outputs.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def inline_commands(text):
@@ -268,7 +225,7 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
         pytest.importorskip(tool, reason="the site needs the extra 'docs'")
     for example in examples(ROOT / "docs" / "gallery.md"):
         for command in example.commands:
-            run_once(command)
+            run_once.run(command)
     options = ["-W", "--keep-going", "-q", "-E", "-D", f"figures_folder={folder}"]
     command = [
         sys.executable,
@@ -284,12 +241,12 @@ def test_the_site_is_built_without_a_warning_and_without_the_network(folder, run
     assert done.returncode == 0, done.stderr
     site = folder / "site"
     assert {page.stem for page in PAGES[1:]} <= {path.stem for path in site.glob("*.html")}
-    reference = (site / "reference.html").read_text()
     for name in set(sb.__all__) - {"plots", "__version__"}:
-        assert f'id="scalebayes.{name}"' in reference, name
+        page = (site / "reference" / f"{name.lower()}.html").read_text()
+        assert f'id="scalebayes.{name}"' in page, name
     drawn = re.findall(r'<img alt="([^"]+)" class="drawn', (site / "gallery.html").read_text())
     assert len(drawn) >= 11
-    for path in site.glob("*.html"):
+    for path in site.rglob("*.html"):
         fetched = re.findall(
             r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?:[^"]*)"', path.read_text()
         )
@@ -322,3 +279,50 @@ def test_blocks_markers_and_commands_are_read_from_a_page(tmp_path):
     assert inline_commands("of `scalebayes\npoint-fits RUNS` and ```x```") == [
         ["scalebayes", "point-fits", "RUNS"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("got", "percent", "same"),
+    [
+        ("loss  1.91 [1.82,  1.97] at 70B", 2, True),
+        ("loss 1.92 [1.79, 1.99] at 71B\n", 2, True),
+        ("loss 1.97 [1.82, 1.97] at 70B", 2, False),
+        ("loss 1.97 [1.82, 1.97] at 70B", 5, True),
+        ("loss 1.91 [1.82, 1.97] at 70M", 2, False),
+        ("loss -1.91 [1.82, 1.97] at 70B", 2, False),
+        ("gain 1.91 [1.82, 1.97] at 70B", 2, False),
+        ("loss 1.91 [1.82, 1.97]", 2, False),
+    ],
+)
+def test_outputs_agree_in_words_and_nearly_in_numbers(got, percent, same):
+    assert agree("loss 1.91 [1.82, 1.97] at 70B", got, percent) is same
+
+
+def test_numbers_agree_to_one_in_the_last_digit():
+    assert agree("3 runs, 0.8e-3, 20B", "4 runs, 0.9e-3, 21B")
+    assert not agree("3 runs, 0.8e-3, 20B", "5 runs, 0.9e-3, 21B")
+    assert not agree("hoffmann2022", "hoffmann2023")
+
+
+def test_outputs_are_pasted_below_commands_and_python(tmp_path, monkeypatch):
+    monkeypatch.setattr("docs.paste_outputs.ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nprint('one')\n```\n\n<!-- pasted output -->\n```text\nold\n```\n\n"
+        "```python\nprint(*'abc', sep='\\n')\n```\n"
+        "<!-- pasted output, first 2 lines -->\n```text\n```\n\nWords.\n\n"
+        '<!-- pasted output, from "b", first 5 lines -->\n```text\n```\n\n'
+        "```sh\nscalebayes models kaplan --json\nscalebayes runs hoffmann2022\n```\n"
+        "<!-- pasted output, within 30% -->\n```text\n```\n"
+    )
+    commands = Commands(tmp_path)
+    faults = work_on(page, commands, check=True)
+    places = [fault.partition(": ")[0] for fault in faults]
+    assert places == ["page.md:7", "page.md:15", "page.md:21", "page.md:29"]
+    work_on(page, commands, check=False)
+    assert work_on(page, commands, check=True) == []
+    one, abc, excerpt, both = [o.text for example in examples(page) for o in example.outputs]
+    assert (one, abc, excerpt) == ("one\n", "a\nb\n...\n", "b\nc\n")
+    assert both.startswith("$ scalebayes models kaplan --json\n{")
+    assert "\n\n$ scalebayes runs hoffmann2022\nRuns 'hoffmann2022': 240 runs" in both

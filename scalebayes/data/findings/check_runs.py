@@ -26,6 +26,13 @@ def check_runs(runs: Runs) -> tuple[Message, ...]:
         vary together, so that their effects cannot be told apart. SHARED_TRAINING: rows look like
         checkpoints of the same trainings, and no column says so. REPLICATES: the standard deviation
         of the loss between runs of equal inputs, a warning above 5%.
+
+    Examples
+    --------
+    >>> [message.code for message in sb.check_runs(sb.load_runs("hoffmann2022"))]
+    []
+    >>> [message.code for message in sb.check_runs(sb.load_runs("pile2023"))]
+    []
     """
     return (
         *monotone_messages(runs),

@@ -78,7 +78,7 @@ def to_nats(value: Any, unit: str, *, tokens_per_byte: float | None = None) -> A
 
     Examples
     --------
-    >>> round(float(to_nats(0.8, "bits_per_byte", tokens_per_byte=0.25)), 4)
+    >>> round(float(sb.to_nats(0.8, "bits_per_byte", tokens_per_byte=0.25)), 4)
     2.2181
     """
     if unit == "percent":

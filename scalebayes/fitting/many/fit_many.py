@@ -201,6 +201,13 @@ def fit_many(
     -----
     GateWarning
         Once, naming the fits that failed convergence checks.
+
+    Examples
+    --------
+    >>> jobs = sb.grid(sb.load_runs("pile2023"), ["chinchilla"])
+    >>> batch = sb.fit_many(jobs, "fits")
+    >>> list(batch)
+    ['pile2023-chinchilla']
     """
     jobs = list(jobs)
     folder = Path(folder)

@@ -135,7 +135,6 @@ def grid(
 
     Examples
     --------
-    >>> import scalebayes as sb
     >>> [job.name for job in sb.grid(sb.load_runs("pile2023"), ["kaplan", "chinchilla"])]
     ['pile2023-kaplan', 'pile2023-chinchilla']
     """
