@@ -338,6 +338,7 @@ def point_fits(
 ) -> None:
     """Compute-optimal N and D by log-Huber fit, lower envelope and isoFLOP parabolas."""
     from scalebayes.baselines.point_fits import METHODS, point_fits_table
+    from scalebayes.datasets.names import runs_in_words
     from scalebayes.summaries.text import kind_of_interval
 
     table = reading.read(runs)
@@ -355,7 +356,7 @@ def point_fits(
         print_json(said, found.table(output.ci_prob), ci_prob=output.ci_prob)
         return
     typer.echo(
-        f"Compute-optimal allocation at C = 6 N D, {len(table)} runs of {table.name}\n"
+        f"Compute-optimal allocation at C = 6 N D, {runs_in_words(table)}\n"
         f"Median of {draws} resamples (of a fit: of its posterior) "
         f"with {kind_of_interval(output.ci_prob)} interval\n"
     )

@@ -46,6 +46,7 @@ def print_draws(
     extra
         Further entries of the JSON.
     """
+    from scalebayes.display.terminal import paragraph
     from scalebayes.summaries.text import LABELS, draws_table
 
     if output.as_json:
@@ -56,7 +57,7 @@ def print_draws(
             said |= extra
         print_json(said, sb.intervals(answer, output.ci_prob), ci_prob=output.ci_prob)
     else:
-        typer.echo(f"{title}\n{interval_line(output.ci_prob)}\n")
+        typer.echo(f"{paragraph(title)}\n{interval_line(output.ci_prob)}\n")
         if headings is None:
             headings = LABELS
         typer.echo(draws_table(answer, output.ci_prob, headings))
@@ -74,6 +75,7 @@ def interval_line(ci_prob: float) -> str:
 
 def print_summary(fit: sb.Fit, output: Output) -> None:
     """Print the posterior beside published values, the convergence checks, and a forecast."""
+    from scalebayes.datasets.names import runs_in_words
     from scalebayes.summaries.text import summary_table
 
     gate = sb.diagnose(fit)
@@ -89,7 +91,7 @@ def print_summary(fit: sb.Fit, output: Output) -> None:
         parameters = sb.summary(fit, ci_prob).rename_axis("parameter")
         print_json(said, parameters, ci_prob=ci_prob)
         return
-    typer.echo(f"{fit.spec.title}, fitted to {len(fit.runs)} runs of {fit.runs.name}")
+    typer.echo(f"{fit.spec.title}, fitted to {runs_in_words(fit.runs)}")
     published = "; published values on the right" if fit.spec.published else ""
     typer.echo(f"{interval_line(ci_prob)}{published}\n")
     typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")

@@ -87,7 +87,7 @@ def backtest(
         }
         print_json(said, *tables, ci_prob=0.9)
         return
-    typer.echo(f"{result.sentence()}.\n")
+    typer.echo(paragraph(f"{result.sentence()}.") + "\n")
     for table in tables:
         print_frame(readable(table), as_json)
     for message in result.messages:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.comparison.average import Weights, average
+from scalebayes.datasets.names import runs_in_words
 from scalebayes.display import html
 from scalebayes.display.numbers import percent
 from scalebayes.display.terminal import align
@@ -138,7 +139,7 @@ class Comparison:
         behind = [_distance_from_best(str(label), row) for label, row in others]
         weights = [f"{label} {weight:.2f}" for label, weight in self.table["stacking"].items()]
         return (
-            f"Leaving out one of the {len(runs)} runs of {runs.name} at a time, {best} predicts it "
+            f"Leaving out one of the {runs_in_words(runs)} at a time, {best} predicts it "
             f"best; {'; '.join(behind)}. Stacking weights: {', '.join(weights)}. "
             "This scores predictions of runs like those made, not of runs beyond them."
         )

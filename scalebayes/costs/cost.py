@@ -201,6 +201,21 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def positive_numbers(name: str, value: Any) -> Any:
+    """Return positive numbers given as text such as "70B", a list of such, numbers or an array.
+
+    Raises
+    ------
+    QueryError
+        When they are not; the message begins with the name.
+    """
+    if isinstance(value, str):
+        return positive(name, value)
+    if isinstance(value, list | tuple):
+        return np.array([positive(name, one) for one in value])
+    return value
+
+
 def size_for(cost: Cost, tokens_per_param: float, C: float) -> float:
     """Return the N with cost(N, tokens_per_param N) = C."""
     from scipy.optimize import brentq

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scalebayes.costs.cost import Cost
+from scalebayes.costs.cost import Cost, positive_numbers
 
 EMBEDDING = 47491.0
 """Embedding parameters per cube root of the non-embedding parameters.
@@ -24,7 +24,7 @@ def total_parameters(N: Any, embedding: float = EMBEDDING) -> Any:
     Parameters
     ----------
     N
-        Non-embedding parameters, a number or an array.
+        Non-embedding parameters: a number, text such as "52.9M", a list or an array.
     embedding
         The constant w; 47491 for Chinchilla's models.
 
@@ -35,9 +35,10 @@ def total_parameters(N: Any, embedding: float = EMBEDDING) -> Any:
 
     Examples
     --------
-    >>> f"{sb.total_parameters(52.9e6):.3g}"
+    >>> f"{sb.total_parameters('52.9M'):.3g}"
     '7.07e+07'
     """
+    N = positive_numbers("N", N)
     return N + embedding * np.cbrt(N)
 
 
@@ -49,7 +50,7 @@ def non_embedding_parameters(N_total: Any, embedding: float = EMBEDDING) -> Any:
     Parameters
     ----------
     N_total
-        Total parameters, a number or an array.
+        Total parameters: a number, text such as "70M", a list or an array.
     embedding
         The constant w.
 
@@ -58,7 +59,7 @@ def non_embedding_parameters(N_total: Any, embedding: float = EMBEDDING) -> Any:
     >>> f"{sb.non_embedding_parameters(70e6):.3g}"
     '5.22e+07'
     """
-    return depressed_cubic_root(embedding, N_total) ** 3
+    return depressed_cubic_root(embedding, positive_numbers("N_total", N_total)) ** 3
 
 
 def depressed_cubic_root(p: Any, q: Any) -> Any:

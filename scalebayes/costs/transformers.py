@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from scalebayes.costs.cost import SIX_ND, Cost, positive
+from scalebayes.costs.cost import SIX_ND, Cost, positive, positive_numbers
 from scalebayes.costs.counting import depressed_cubic_root
 from scalebayes.errors import QueryError
 from scalebayes.utils.shares import check_share
@@ -189,7 +189,7 @@ def forward_flop(shape: Shape, rule: str = "palm") -> Numeric:
 
 
 def shape_of(
-    N: Numeric,
+    N: Numeric | str | Sequence[float | str],
     *,
     non_embedding: bool = False,
     vocabulary: float | str = VOCABULARY,
@@ -205,7 +205,7 @@ def shape_of(
     Parameters
     ----------
     N
-        Parameters, a number or an array.
+        Parameters: a number, text such as "70B", a list or an array.
     non_embedding
         Whether N excludes embeddings.
     vocabulary, context, aspect, tied
@@ -218,14 +218,14 @@ def shape_of(
 
     Examples
     --------
-    >>> shape = sb.shape_of(70e9)
+    >>> shape = sb.shape_of("70B")
     >>> f"{float(shape.layers):.0f} layers of width {float(shape.width):.0f}"
     '156 layers of width 6109'
     """
     V = positive("vocabulary", vocabulary)
     tokens = positive("context", context)
     ratio = positive("aspect", aspect)
-    cube = np.asarray(N, float) * ratio / 12.0
+    cube = np.asarray(positive_numbers("N", N), float) * ratio / 12.0
     if non_embedding:
         width = np.cbrt(cube)
     else:

@@ -1,18 +1,19 @@
-"""Names of models and tables as people say them, for titles, legends and reports."""
+"""Names of models as people say them, for titles, legends and reports."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from scalebayes.data.runs import Runs
-from scalebayes.data.tables.sources import is_table, short_name
 from scalebayes.datasets import TABLES
+from scalebayes.datasets.names import runs_in_words as runs_in_words
+from scalebayes.datasets.names import table_name as table_name
+from scalebayes.datasets.names import table_name_in_words as table_name_in_words
+from scalebayes.datasets.names import table_names as table_names
 from scalebayes.errors import SpecError
 from scalebayes.posterior.fit import Fit
 from scalebayes.specs.defaults import default_model
-from scalebayes.utils.files import printable
 
 DEFAULT_MODEL = "default model"
 LAWS = {
@@ -115,36 +116,3 @@ def in_sentence(name: str) -> str:
     if has_article and "'s " not in name:
         return f"the {name}"
     return name
-
-
-def table_name(runs: Runs) -> str:
-    """Return the name of a table: that of its file, or the authors and year of a published one."""
-    if runs.name in TABLES:
-        return table_name_in_words(runs.name)
-    if runs.source is not None:
-        path = Path(runs.source)
-        if is_table(path) and short_name(path.name) == runs.name:
-            return printable(path.name)
-    return runs.name
-
-
-def table_name_in_words(name: str) -> str:
-    """Return the authors and year of a published table."""
-    source = re.sub(r" \([^)]*\)", "", TABLES[name].source)
-    return source.partition(",")[0]
-
-
-def runs_in_words(runs: Runs) -> str:
-    """Return the number and origin of runs: "40 runs in runs.csv"."""
-    name = table_name(runs)
-    if runs.name in TABLES:
-        return f"{len(runs)} runs of {name}"
-    if name == runs.name:
-        return f"{len(runs)} runs of the table {name}"
-    return f"{len(runs)} runs in {name}"
-
-
-def table_names(tables: Iterable[Runs]) -> str:
-    """Return the names and numbers of runs of some tables, each once."""
-    named = dict.fromkeys(f"{table_name(runs)} ({len(runs)} runs)" for runs in tables)
-    return ", ".join(named)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import xarray as xr
 
+from scalebayes.datasets.names import runs_in_words
 from scalebayes.display import html
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
@@ -178,8 +179,9 @@ class Fit:
             "seed": self.metadata.get("seed", "unknown"),
             "questions": self._questions(),
         }
+        title = f"Fit of {self.spec.name} to {runs_in_words(self.runs)}"
         draws = html.fold("tree: the draws, for ArviZ", cast("Any", self.stored)._repr_html_())
-        return html.panel(f"Fit of {self.spec.name} to {self.runs.name}", html.facts(about), draws)
+        return html.panel(title, html.facts(about), draws)
 
     def _questions(self) -> str:
         """Return the functions that a newcomer asks first, with what they take."""

@@ -19,6 +19,7 @@ from scalebayes.comparison.compare import Comparison, compare, comparison_table
 from scalebayes.comparison.coupling import Coupling, coupling
 from scalebayes.costs.cost import SIX_ND
 from scalebayes.datasets import allocations, known_models
+from scalebayes.datasets.names import runs_in_words
 from scalebayes.decisions.regret import regret
 from scalebayes.display.terminal import paragraph
 from scalebayes.laws import Law
@@ -211,7 +212,7 @@ def describe(result: Study) -> str:
     comparison = comparison_table(result.comparison)
     sentence = paragraph(result.comparison.sentence())
     parts = [
-        f"Kaplan or Chinchilla, on the same {len(runs)} runs of {runs.name}",
+        f"Kaplan or Chinchilla, on the same {runs_in_words(runs)}",
         f"Posterior median with {kind_of_interval(ci_prob)} interval. "
         "The intervals of a law alone do not include\n"
         "its misfit. Those of a law whose exponents drift do: losses, N* and regret are of the "

@@ -262,10 +262,8 @@ def test_a_density_of_the_loss_compares_after_the_jacobian(fits):
 def test_the_sentence_names_the_best_and_what_is_not_clear(compared):
     text = compared.sentence()
     best, second = compared.table.index[:2]
-    assert (
-        f"Leaving out one of the 24 runs of grid at a time, {best} predicts it best; {second} is "
-        in text
-    )
+    tried = "Leaving out one of the 24 runs of the table grid at a time"
+    assert f"{tried}, {best} predicts it best; {second} is " in text
     assert "not of runs beyond them" in text
     same = sb.compare({"a": make_fit(seed=1), "b": make_fit(seed=2)}, reloo=False).sentence()
     assert "behind in log score, no clear difference" in same
@@ -650,7 +648,7 @@ def test_saved_fits_are_compared(saved, compared):
 
 def test_a_table_is_fitted_and_compared(no_sampling):
     text = run("compare", "pile2023", "--models", "kaplan,chinchilla", "--C", "1e22").stdout
-    assert "Leaving out one of the 15 runs of pile2023" in text
+    assert "Leaving out one of the 15 runs of Dey et al. 2023 and Biderman et al. 2023" in text
     assert "kaplan against chinchilla" in text
 
 
@@ -673,7 +671,7 @@ def test_the_coupling_of_a_saved_fit(saved):
 
 def test_the_study_in_one_command(no_sampling, tmp_path):
     result = run("kaplan-or-chinchilla", "--out", tmp_path / "out")
-    assert "Kaplan or Chinchilla, on the same 240 runs of hoffmann2022" in result.stdout
+    assert "Kaplan or Chinchilla, on the same 240 runs of Hoffmann et al. 2022" in result.stdout
     assert "wrote" in result.stderr
     assert (tmp_path / "out" / "frontier.png").stat().st_size > 20_000
     assert (

@@ -262,3 +262,12 @@ def test_the_command_line_counts_as_told(fit, tmp_path):
         "one of total, kaplan"
         in run("regret", path, "--N", "7B", "--D", "2T", "--count", "x", code=1).stderr
     )
+
+
+def test_parameters_may_be_text_a_list_or_an_array():
+    for function in (sb.total_parameters, sb.non_embedding_parameters):
+        assert function("70M") == function(70e6)
+        np.testing.assert_array_equal(function(["70M", 1e9]), function(np.array([70e6, 1e9])))
+        with pytest.raises(sb.QueryError, match="must be positive; got -1"):
+            function(["-1"])
+    assert sb.shape_of("70B").width == sb.shape_of(70e9).width
