@@ -100,7 +100,7 @@ def probability(
     answer = sb.probability(fit, loss=loss, **points.given(), of=of)
     at_optimum = ""
     if points.is_budget:
-        at_optimum = ", at each draw's own optimum of the budget"
+        at_optimum = ", at the optimum of each draw"
     title = f"Probability that the loss is at most a target: {ASKED_LOSSES[of]}{at_optimum}"
     print_draws(fit, answer, title, output, headings=HEADINGS)
 
@@ -141,8 +141,5 @@ def overtrain(*, points: Points, fits: SavedFits, output: Output) -> None:
     """
     fit = fits.load()
     answer = sb.overtrain(fit, **points.given())
-    title = (
-        "Training longer, compared with the compute-optimal run of equal compute "
-        "and with that of equal loss when served"
-    )
+    title = "Training longer than is compute-optimal: excess loss, and when serving pays for it"
     print_draws(fit, answer, title, output, headings=HEADINGS)

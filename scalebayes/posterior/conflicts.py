@@ -173,17 +173,16 @@ def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     if not misses:
         return ()
     worst = min(misses, key=lambda miss: miss.p_value)
-    text = _say_one_sided(worst, law)
+    text = _say_one_sided(worst)
     return (Message("ONE_SIDED", "warning", text, _say_one_sided_in_brief(worst)),)
 
 
-def _say_one_sided(miss: Miss, law: Law) -> str:
+def _say_one_sided(miss: Miss) -> str:
     """Return the text of a ONE_SIDED warning."""
     forecast, loss = ("low", "above") if miss.mean > 0 else ("high", "below")
     what_was_tried = (
-        f"fitted by least squares to the {miss.fitted} runs up to {miss.along} = "
-        f"{format_quantity(miss.largest)}, {law.name} predicts the {miss.predicted} runs beyond "
-        f"too {forecast}"
+        f"the law, fitted by least squares to the {miss.fitted} runs up to {miss.along} = "
+        f"{format_quantity(miss.largest)}, predicts the {miss.predicted} runs beyond too {forecast}"
     )
     what_was_seen = (
         f"{miss.share:.0%} of the losses lie {loss} the forecast, by {abs(miss.mean):.1%} on "
