@@ -778,7 +778,7 @@ def test_decisions_from_several_files_are_from_their_average(files):
         (["probability", "--loss", "2.0", "--N", "70B", "--D", "1.4T"], "a new run"),
         (
             ["probability", "--loss", "2.0", "--C", "1e24", "--of", "curve"],
-            "at each draw's own optimum of the budget",
+            "at the optimum of each draw",
         ),
         (["prefer", "--a", "N=70B,D=1.4T", "--b", "N=140B,D=0.7T"], "positive where a is better"),
         (["regret", "--N", "280B", "--D", "300B"], "D / optimal D"),
