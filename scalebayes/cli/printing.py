@@ -96,16 +96,18 @@ def print_summary(fit: sb.Fit, output: Output) -> None:
     typer.echo(f"{interval_line(ci_prob)}{published}\n")
     typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
     if fit.spec.law_object.response == "loss":
-        _print_forecasts(fit, ci_prob)
+        _print_forecasts(fit, ci_prob, set(gate.messages))
 
 
-def _print_forecasts(fit: sb.Fit, ci_prob: float) -> None:
-    """Print the forecast at ten times the largest run, for each group of a pooled fit."""
+def _print_forecasts(fit: sb.Fit, ci_prob: float, said: set[sb.Message]) -> None:
+    """Print the forecast at ten times the largest run, for each group of a pooled fit.
+
+    said: messages that were printed above, of which only the codes are printed again.
+    """
     from scalebayes.queries.ahead import ahead
     from scalebayes.summaries.text import draws_table
 
     views = [sb.group(fit, name) for name in fit.groups] or [fit]
-    said: set[sb.Message] = set()
     for view in views:
         of_group = f" of {view.view}" if view.view is not None else ""
         typer.echo(f"\nAt ten times the largest run{of_group}")

@@ -90,6 +90,7 @@ def backtest(
     typer.echo(paragraph(f"{result.sentence()}.") + "\n")
     for table in tables:
         print_frame(readable(table), as_json)
+        typer.echo()
     for message in result.messages:
         typer.echo(wrap(message))
     typer.echo(paragraph(f"{result.recommendation()}."))

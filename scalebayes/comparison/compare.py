@@ -198,9 +198,7 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], *, reloo: bool | None = Non
     """
     named = named_fits(fits)
     if len(named) == 1:
-        raise QueryError(
-            f"'{next(iter(named))}' alone compares with nothing: give two fits or more"
-        )
+        raise QueryError(f"a comparison needs two fits or more; got one, '{next(iter(named))}'")
     for label, fit in named.items():
         _check_log_likelihood(label, fit)
     loo = {}

@@ -111,4 +111,4 @@ def paragraph(text: str) -> str:
 def frame(table: pd.DataFrame) -> str:
     """Return a table of texts, such as that of `list_models`, as lines for a terminal."""
     rows: Any = table.reset_index().astype(str).to_dict("records")
-    return align(rows)
+    return align(rows, keys=table.index.nlevels)

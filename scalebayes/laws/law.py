@@ -109,8 +109,15 @@ class Law:
     @property
     def formula(self) -> str:
         """Return the formula for a terminal: LaTeX without its commands."""
-        text = self.latex.replace(r"\infty", "inf").replace(r"\cdot", "*").replace(r"\,", " ")
-        return re.sub(r"[{}]|\\left|\\right|\\", "", text)
+        text = self.latex.replace(r"\infty", "inf").replace(r"\cdot", " *")
+        text = re.sub(r"\\[,;]", " ", text)  # spaces
+        text = re.sub(r"\\hat{(\w+)}", r"\1_hat", text)
+        text = re.sub(r"_{(\w+)}", r"_\1", text)
+        # Braces group an exponent; without parentheses x^{a/b} would read as (x^a)/b.
+        text = re.sub(r"\^{(\\?\w+)}", r"^\1", text)
+        text = re.sub(r"\^{([^{}]*)}", r"^(\1)", text)
+        text = re.sub(r"[{}]|\\left|\\right|\\", "", text)
+        return re.sub(r" +", " ", text)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

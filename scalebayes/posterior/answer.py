@@ -68,7 +68,8 @@ class Answer(xr.Dataset):
         """Return the sizes and names of the draws in one line."""
         names = ", ".join(map(str, self.data_vars))
         chains, draws = (self.sizes.get(dim, 1) for dim in DRAWS)
-        return f"xarray.Dataset, {chains} chains x {draws} draws of {names}"
+        noun = "chain" if chains == 1 else "chains"
+        return f"xarray.Dataset, {chains} {noun} x {draws} draws of {names}"
 
 
 def _shortened(answer: Answer) -> Answer:

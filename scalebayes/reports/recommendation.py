@@ -185,7 +185,7 @@ def _pilots(whole: Fit | Average, budget: float) -> str:
     if not len(table):
         return ""
     now, then = table.attrs["width_now"], float(table["width"].iloc[-1])
-    narrower = percent(1 - np.log(then) / np.log(now))
+    narrower = f"{1 - np.log(then) / np.log(now):.0%}"  # as `next_runs` says it
     runs = "; ".join(
         f"{format_quantity(run['N'], DIGITS)} parameters on {format_quantity(run['D'], DIGITS)} "
         "tokens"

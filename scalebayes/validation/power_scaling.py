@@ -76,8 +76,9 @@ def power_scaling(
         Indexed by quantity: ``prior`` and ``likelihood``, the sensitivity to each; ``strongest``,
         the parameter whose prior alone moves the quantity most, and ``strongest_prior``, the
         sensitivity to it; ``decides``, the conclusion in words. The sensitivities are those of
-        `arviz_stats.psense`. Sizes are compared by their logs, scales such as N_c by the log size
-        of their term at the reference input.
+        `arviz_stats.psense`, for the logs of the quantities on which the priors are stated; for a
+        scale such as N_c that is its term at the reference input. Sizes are compared by their logs,
+        too.
 
     Raises
     ------

@@ -218,7 +218,7 @@ def test_leave_one_out_is_brute_force_on_a_small_table(fitted):
 
 def test_one_fit_compares_with_nothing(fits):
     with pytest.raises(
-        sb.QueryError, match="'kaplan' alone compares with nothing: give two fits or more"
+        sb.QueryError, match="a comparison needs two fits or more; got one, 'kaplan'"
     ):
         sb.compare([fits["kaplan"]])
 
@@ -734,4 +734,4 @@ def test_wrong_commands_are_told(arguments, code, words):
 
 
 def test_one_saved_fit_is_not_compared(saved):
-    assert "alone compares with nothing" in run("compare", saved[0], code=1).stderr
+    assert "needs two fits or more; got one" in run("compare", saved[0], code=1).stderr

@@ -1,5 +1,6 @@
 """Laws without sampling: backends, limits, monotonicity, nested laws, optima."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -694,3 +695,19 @@ def test_a_law_with_an_undeclared_unit_has_no_free_units():
     additive = LAWS["additive"]
     undeclared = (Parameter("L_inf", "L", "floor"), *additive.parameters[1:])
     assert not replace(additive, parameters=undeclared).has_free_units
+
+
+def test_formulas_for_a_terminal_keep_the_grouping_of_exponents():
+    values = {"N": 1e9, "D": 2e10, "N_c": 1e8, "D_c": 1e9, "L_inf": 1.7}
+    values |= {"alpha_N": 0.3, "alpha_D": 0.4, "kappa": 0.7}
+    for name in ("coupled", "kaplan", "kaplan-floor", "additive"):
+        law = LAWS[name]
+        as_python = law.formula.replace("^", "**").replace("[", "(").replace("]", ")")
+        found = eval(as_python, {}, dict(values))
+        assert found == pytest.approx(law.evaluate(values, values), rel=1e-12)
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_formulas_for_a_terminal_have_nothing_left_of_latex(law):
+    assert not re.search(r"[\\\\{};]|hat[A-Z]|  ", law.formula)
+    assert law.formula.count("(") == law.formula.count(")")

@@ -8,6 +8,8 @@ import pytest
 from scipy import stats
 
 import scalebayes as sb
+from scalebayes.cli.options import Output
+from scalebayes.cli.printing import print_summary
 from scalebayes.laws.least_squares import least_squares
 from scalebayes.posterior import conflicts
 from scalebayes.posterior.conflicts import one_sided
@@ -19,6 +21,7 @@ from tests.fixtures import (
     fit_of,
     grid_of_sizes,
     grid_runs,
+    report_fit,
 )
 
 LAW = sb.LAWS["additive"]
@@ -268,3 +271,12 @@ def test_equal_losses_among_replicates_are_no_repeated_runs():
     fit = fit_around({}, runs)
     (message,) = [m for m in sb.diagnose(fit).messages if m.code == "REPEATED_RUNS"]
     assert message.text.endswith("run 8, run 9")
+
+
+def test_a_summary_prints_a_warning_of_the_checks_once(capsys):
+    fit = report_fit(runs=bent(-0.06))
+    print_summary(fit, Output(ci_prob=0.9, as_json=False))
+    printed = capsys.readouterr().out
+    assert printed.count("[ONE_SIDED]") == 1
+    again = printed.partition("as above: ")[2].replace(",", " ").split()
+    assert "ONE_SIDED" in again

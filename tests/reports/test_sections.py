@@ -171,6 +171,12 @@ def test_the_figure_of_parameters_states_widths_over_those_of_the_priors(fit, pa
         _, *prior_ends = bounds(prior[name])
         share = (ends[1] - ends[0]) / (prior_ends[1] - prior_ends[0])
         assert float(shares[name].rstrip("%")) == pytest.approx(100 * share, abs=1)
+    # Scales are drawn on a logarithmic axis.
+    for name in ("N_c", "D_c"):
+        _, *ends = np.log(bounds(posterior[name]))
+        _, *prior_ends = np.log(bounds(prior[name]))
+        share = (ends[1] - ends[0]) / (prior_ends[1] - prior_ends[0])
+        assert float(shares[name].rstrip("%")) == pytest.approx(100 * share, abs=1)
 
 
 def test_exponents_are_stated_for_laws_that_have_one(fit, parameters):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -215,24 +215,35 @@ def _meanings(fit: Fit, posteriors: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
+def _width(ends: Sequence[float], logarithmic: bool) -> float:
+    """Return the width of an interval along a linear or a logarithmic axis."""
+    # The ends of a wide prior may be 0 or infinite, and the width is then not finite.
+    with np.errstate(all="ignore"):
+        low, high = np.log(ends) if logarithmic else np.asarray(ends)
+        return float(high - low)
+
+
 def _densities(
     fit: Fit, posteriors: pd.DataFrame, priors: Mapping[str, Interval], ci_prob: float
 ) -> Drawing:
     """Return the prior and posterior densities of the law's parameters."""
-    lower, upper = interval_columns(ci_prob)
-    widths = (posteriors[upper] - posteriors[lower]).to_dict()
+    ends = interval_columns(ci_prob)
     parts = []
-    for name in fit.spec.law_object.parameter_names:
+    for parameter in fit.spec.law_object.parameters:
+        name = parameter.name
+        # Scales such as N_c are drawn on a logarithmic axis.
+        logarithmic = parameter.scale_of is not None
+        width = _width([float(posteriors[end][name]) for end in ends], logarithmic)
         prior_width = np.inf
         if name in priors:
-            prior_width = priors[name][upper] - priors[name][lower]
+            prior_width = _width([priors[name][end] for end in ends], logarithmic)
         if not np.isfinite(prior_width):
             parts.append(f"{name} (prior interval not finite)")
             continue
-        parts.append(f"{name} {share_in_words(widths[name] / prior_width)}")
+        parts.append(f"{name} {share_in_words(width / prior_width)}")
     alt = (
-        "Prior and posterior densities of each parameter. Width of the posterior interval as a "
-        f"share of the prior interval: {', '.join(parts)}."
+        "Prior and posterior densities of each parameter. Width of the posterior interval, along "
+        f"the axis drawn, as a share of the prior interval: {', '.join(parts)}."
     )
     return drawing("parameters", posterior.parameters(fit), alt)
 
