@@ -86,14 +86,15 @@ def _prior_conflicts(fit: Fit) -> Iterator[Message]:
         share = float((stated < middle).mean())
         if middle > high:
             share = 1 - share
-        side = "above" if middle > high else "below"
+        side, tail = ("above", "upper") if middle > high else ("below", "lower")
         text = (
             f"{name}: the posterior median lies {side} the central 98% of its prior "
             f"(prior probability beyond it {share:.1%}). The prior and the runs disagree, and the "
-            "answers are a compromise: check the columns of the table, outliers, and the "
-            "reason of the prior"
+            "answers are a compromise: check the columns of the table, outliers, and the reason "
+            "for the prior"
         )
-        yield Message("PRIOR_CONFLICT", "warning", text)
+        brief = f"the posterior of {name} lies in the {tail} tail of its prior"
+        yield Message("PRIOR_CONFLICT", "warning", text, brief)
 
 
 def _noise_conflict(fit: Fit) -> Iterator[Message]:
@@ -189,7 +190,7 @@ def _say_one_sided(miss: Miss) -> str:
         f"average, where the noise scale is {miss.noise:.1%}"
     )
     what_follows = (
-        f"Beyond all runs the loss may lie {loss} the forecast too: compare models by `backtest`"
+        f"Beyond all runs the loss may lie {loss} the forecast too: compare models with `backtest`"
     )
     return f"{what_was_tried}: {what_was_seen}. {what_follows}"
 
@@ -198,7 +199,7 @@ def _say_one_sided_in_brief(miss: Miss) -> str:
     """Return the text of a ONE_SIDED warning in one line."""
     forecast, loss = ("low", "higher") if miss.mean > 0 else ("high", "lower")
     return (
-        f"of the runs with the largest {miss.along}, losses forecast from the others are "
+        f"forecasts of the runs with the largest {miss.along} from the others were "
         f"{abs(miss.mean):.1%} too {forecast}: this loss may be {loss} too"
     )
 

@@ -326,7 +326,8 @@ def _share_in_words(row: pd.Series) -> str:
 def _share_in_brief(row: pd.Series) -> str:
     """Return the coverage in a row of the table of measured coverage in few words."""
     tables = "public table" if row["tables"] == 1 else "public tables"
-    return f"{row['method']} covered {row['cover90']:.0%} ({row['tables']:.0f} {tables})"
+    counts = f"{row['runs']:.0f} runs of {row['tables']:.0f} {tables}"
+    return f"{row['method']} covered {row['cover90']:.0%} ({counts})"
 
 
 def _score_warnings(answer: xr.Dataset) -> Iterator[Message]:

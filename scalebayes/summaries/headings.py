@@ -13,7 +13,8 @@ LABELS = {
     # decisions
     "excess_loss": "excess loss",
     "compute_factor": "compute used / compute needed",
-    "margin": "target loss - loss",
+    "data_ratio": "D ratio",
+    "margin": "target loss minus loss",
     "total": "cost",
     "next_tenfold": "gain from 10x the data",
     "pays_from": "break-even, tokens served",

@@ -369,7 +369,7 @@ def sensitivity_table(moved: Sensitivity) -> str:
         label = row["assumed"]
         text = cell(row, ci_prob, scale=row["quantity"] == "N")
         if label != AS_FITTED:
-            text += f"  ({row['moved']:+.1f})"
+            text += f"  ({row['moved']:+z.1f})"
         line = lines.setdefault(label, {"assumed": label})
         line[f"{LABELS[row['quantity']]} at {_inputs(row, keys)}"] = text
     return "\n".join([align([*lines.values()]), *map(wrap, moved.messages)])

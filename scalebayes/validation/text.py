@@ -59,7 +59,7 @@ def outliers_table(outliers: pd.DataFrame) -> str:
     rows = []
     for key, run in outliers.iterrows():
         row = {"run": str(key), **_inputs_and_loss(run)}
-        row["residual"] = f"{run['sds']:+.1f} sd"
+        row["residual"] = f"{run['sds']:+z.1f} sd"
         row["fitted noise"] = _expected_number(run["tail_rows"])
         row["Normal noise"] = _expected_number(run["normal_tail_rows"])
         row["verdict"] = str(run["verdict"])

@@ -154,7 +154,7 @@ def sensitivity_section(moved: Sensitivity) -> Section:
         quantity = row["quantity"]
         shift = "-"
         if row["assumed"] != AS_FITTED:
-            shift = f"{row['moved']:+.1f}"
+            shift = f"{row['moved']:+z.1f}"
         rows.append(
             (
                 Cell(f"{LABELS.get(quantity, quantity)} at {_target_in_words(row)}"),
