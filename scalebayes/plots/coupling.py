@@ -9,11 +9,13 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from scalebayes.comparison.coupling import BOTTLENECK, NEAR, Coupling, coupling
+from scalebayes.display.numbers import percent
 from scalebayes.plots.names import in_sentence, model_name, table_name
 from scalebayes.plots.sizes import SMALL, figure_of
 from scalebayes.plots.style import (
     BLUE,
     GREEN,
+    HALO,
     INK,
     ORANGE,
     QUIET,
@@ -39,7 +41,7 @@ LABELS = {
     "additive": "Chinchilla's sum",
     "between": "between the two",
     "kaplan-coupling": "Kaplan's coupling",
-    "kaplan": "... and no floor",
+    "kaplan": "Kaplan's law, no floor",
     "bottleneck": "the larger term alone",
 }
 """Labels of the neighbourhoods of kappa, in the order of the figure."""
@@ -161,6 +163,7 @@ def _draw_neighbourhoods(above: Axes, below: Axes) -> None:
         "color": INK,
         "rotation_mode": "anchor",
         "va": "center",
+        "path_effects": HALO,
     }
     across = below.get_xaxis_transform()
     below.text(1.0, 0.03, "kappa = 1, Chinchilla", rotation=90, transform=across, **style)
@@ -182,8 +185,8 @@ def _write_probabilities(axes: Axes, answer: Coupling) -> list[Artist]:
     """
     texts = _write_row(axes, 0, ("Probability", "posterior", "prior"), QUIET)
     for line, (name, label) in enumerate(LABELS.items(), start=1):
-        posterior = _format_probability(float(answer.probabilities["posterior"][name]))
-        prior = _format_probability(float(answer.probabilities["prior"][name]))
+        posterior = _short_percent(float(answer.probabilities["posterior"][name]))
+        prior = _short_percent(float(answer.probabilities["prior"][name]))
         texts += _write_row(axes, line, (label, posterior, prior), INK)
     return texts
 
@@ -209,8 +212,6 @@ def _write_row(axes: Axes, line: int, cells: tuple[str, ...], colour: str) -> li
     return texts
 
 
-def _format_probability(probability: float) -> str:
-    """Return a probability with two decimals, but "< 0.01" where a positive one would be 0.00."""
-    if 0 < probability < 0.005:
-        return "< 0.01"
-    return f"{probability:.2f}"
+def _short_percent(share: float) -> str:
+    """Return a share as a percentage, with signs in place of "under" and "over"."""
+    return percent(share).replace("under ", "< ").replace("over ", "> ")
