@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -150,6 +150,10 @@ class Fit:
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
         return self.spec.observation.drift(self.stored, self.runs, self.metadata.get("seed", 0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickles and copies hold: not what was computed from the draws since."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __repr__(self) -> str:
         sizes = self.stored["posterior"].sizes
