@@ -37,9 +37,12 @@ class View:
     ----------
     group
         The group's name; None for a new group, which has no runs.
+    seed
+        Seed of a new group.
     """
 
     group: str | None
+    seed: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -132,7 +135,7 @@ class Fit:
         """The group of a pooled fit that this fit is a view of; None where it is no view."""
         if "view" not in self.metadata:
             return None
-        return View(self.metadata["view"]["group"])
+        return View(**self.metadata["view"])
 
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
