@@ -114,8 +114,7 @@ def fit(
     if saved is not None:
         check_netcdf_path(saved)
         read: list[str | Path] = [runs]
-        if prior_from is not None:
-            read.append(prior_from)
+        read += [given for given in (model, prior_from) if given is not None]
         check_output(saved, force, inputs=read)
     if inflate is not None and prior_from is None:
         raise typer.BadParameter(

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 import scalebayes as sb
+from scalebayes.data.tables.sources import files_at
 from scalebayes.errors import ScaleBayesError
 from scalebayes.posterior.fit_files import check_fit_file
 from scalebayes.utils.files import check_target
@@ -185,7 +186,8 @@ def check_output(path: Path, force: bool, *, inputs: Iterable[str | Path] = ()) 
     force
         Whether an existing file may be replaced.
     inputs
-        Files that the command reads, which are never replaced, and names of published tables.
+        What the command reads: files, which are never replaced, folders and patterns of files, and
+        names of published tables and models.
 
     Raises
     ------
@@ -193,8 +195,9 @@ def check_output(path: Path, force: bool, *, inputs: Iterable[str | Path] = ()) 
         When the file cannot be written (`check_target`), is one of the inputs, or exists without
         `force`.
     """
-    for read in map(Path, inputs):
-        if path.exists() and read.exists() and path.samefile(read):
+    for given in map(Path, inputs):
+        read = [file for file in (given, *files_at(given)) if file.exists()]
+        if path.exists() and any(path.samefile(file) for file in read):
             raise ScaleBayesError(
                 f"{path} is a file that this command reads: write the result elsewhere"
             )

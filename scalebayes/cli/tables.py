@@ -159,7 +159,7 @@ class Reading(FileColumns):
 def check_tables(values: Mapping[str, Any]) -> None:
     """Check the tables that a command would read, before anything slow is imported.
 
-    Tables that pandas must read, folders, and long tables are checked when they are read.
+    Tables that pandas must read, folders, patterns, and long tables are checked when they are read.
 
     Parameters
     ----------
@@ -200,8 +200,10 @@ def _reading(values: Mapping[str, Any]) -> Reading:
 
 
 def _check_table(path: Path, reading: Reading) -> None:
-    from scalebayes.data.tables.sources import is_text, refuse_fit
+    from scalebayes.data.tables.sources import files_at, is_text, refuse_fit
 
+    if files_at(path) != [path]:
+        return
     refuse_fit(path)
     if not is_text(path) or path.stat().st_size > CHECKED_EARLY:
         return

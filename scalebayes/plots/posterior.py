@@ -208,7 +208,7 @@ def _axis_ends(values: np.ndarray, published: np.ndarray, lowest: float) -> tupl
 
     lowest : bound of the left end, such as 0 for a positive parameter.
     """
-    in_view = [*np.quantile(values, [0.001, 0.999]), *published]
+    in_view = [*np.quantile(values[np.isfinite(values)], [0.001, 0.999]), *published]
     margin = 0.25 * (max(in_view) - min(in_view))
     left = max(lowest, min(in_view) - margin)
     return float(left), float(max(in_view) + margin)
@@ -221,7 +221,8 @@ def _draw_parameter(
     from scipy.stats import gaussian_kde
 
     x = np.linspace(*ends, DENSITY_POINTS)
-    prior = prior[np.isfinite(prior)]
+    # Draws of a fit that failed its convergence checks may be NaN.
+    prior, posterior = prior[np.isfinite(prior)], posterior[np.isfinite(posterior)]
     draw_densities(axes, x, gaussian_kde(posterior)(x), gaussian_kde(prior)(x))
     axes.xaxis.set_major_locator(SpacedLocator(3, LETTERS_OF_A_VALUE))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -15,24 +18,46 @@ MOST_ROWS = 12
 """Targets that are shown; the middle of a longer answer is left out."""
 
 
+def _without_table(name: str) -> Any:
+    """Return a method of a dataset whose result prints as xarray prints it.
+
+    It returns other quantities than those of the answer, such as differences, under their names.
+    """
+    method = getattr(xr.Dataset, name)
+
+    @functools.wraps(method)
+    def call(self: Answer, *args: Any, **kwargs: Any) -> xr.Dataset:
+        changed = method(self, *args, **kwargs)
+        return xr.Dataset(changed.data_vars, changed.coords, changed.attrs)
+
+    return call
+
+
 class Answer(xr.Dataset):
     """An `xarray.Dataset` of draws that prints the table of its medians, intervals and caveats.
 
     Everything else is that of a dataset. `scalebayes.intervals` returns the table as numbers. A
-    dataset derived from an answer that lacks its distances beyond the runs, or its targets, prints
-    as xarray prints it.
+    dataset derived from an answer that has other values, or lacks the distances beyond the runs,
+    the draws or the targets, prints as xarray prints it.
     """
 
     __slots__ = ()
+
+    # xarray's arithmetic with operators, and its methods that keep the class and change the values.
+    _unary_op = _without_table("_unary_op")
+    _binary_op = _without_table("_binary_op")
+    map = _without_table("map")
+    diff = _without_table("diff")
+    cumsum = _without_table("cumsum")
+    cumprod = _without_table("cumprod")
+    interp = _without_table("interp")
 
     def __repr__(self) -> str:
         """Return the table as text, and what the draws are."""
         if not self._is_whole():
             return super().__repr__()
         text = _tables()
-        rows, front = text.draws_rows(_shortened(self))
-        if self._is_long():
-            rows.insert(len(rows) // 2, dict.fromkeys(rows[0], "..."))
+        rows, front = self._rows()
         lines = [
             f"Posterior median with {text.kind_of_interval(text.CI_PROB)} interval",
             "",
@@ -48,21 +73,34 @@ class Answer(xr.Dataset):
         if not self._is_whole():
             return as_dataset
         text = _tables()
-        rows, _ = text.draws_rows(self)
+        rows, _ = self._rows()
         title = f"Posterior median with {text.kind_of_interval(text.CI_PROB)} interval"
-        table = html.table(pd.DataFrame(rows), index=False, most=MOST_ROWS, breaks=False)
+        table = html.table(pd.DataFrame(rows), index=False, most=len(rows), breaks=False)
         messages = html.messages(text.caveats(self))
         return html.panel(title, table, messages, html.fold(self._about_draws(), as_dataset))
 
     def _is_whole(self) -> bool:
         """Return whether this has draws at targets, as an answer has, and not a part of them."""
-        along = set(self.sizes) - set(DRAWS)
-        has_draws = set(DRAWS) <= set(self.sizes)
-        has_distances = "decades_beyond" in self.coords and "of" in self["decades_beyond"].attrs
-        return bool(along) and has_draws and has_distances
+        if not set(DRAWS) < set(self.sizes) or 0 in self.sizes.values() or not self.data_vars:
+            return False
+        if any(values.dtype.kind not in "fiu" for values in self.data_vars.values()):
+            return False
+        if "decades_beyond" not in self.coords:
+            return False
+        decades = self["decades_beyond"]
+        return "of" in decades.attrs and not set(DRAWS) & set(decades.dims)
 
-    def _is_long(self) -> bool:
-        return any(size > MOST_ROWS for dim, size in self.sizes.items() if dim not in DRAWS)
+    def _rows(self) -> tuple[list[dict[str, str]], int]:
+        """Return the rows of the table, and how many columns name a row.
+
+        A row of dots stands for the middle of a long answer.
+        """
+        rows, front = _tables().draws_rows(_shortened(self))
+        targets = math.prod(size for dim, size in self.sizes.items() if dim not in DRAWS)
+        if targets > MOST_ROWS:
+            half = MOST_ROWS // 2
+            rows = [*rows[:half], dict.fromkeys(rows[0], "..."), *rows[-half:]]
+        return rows, front
 
     def _about_draws(self) -> str:
         """Return the sizes and names of the draws in one line."""

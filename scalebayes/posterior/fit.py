@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -37,9 +37,12 @@ class View:
     ----------
     group
         The group's name; None for a new group, which has no runs.
+    seed
+        Seed of a new group.
     """
 
     group: str | None
+    seed: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -132,7 +135,7 @@ class Fit:
         """The group of a pooled fit that this fit is a view of; None where it is no view."""
         if "view" not in self.metadata:
             return None
-        return View(self.metadata["view"]["group"])
+        return View(**self.metadata["view"])
 
     @functools.cached_property
     def discrepancy(self) -> Conditional | None:
@@ -150,6 +153,10 @@ class Fit:
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
         return self.spec.observation.drift(self.stored, self.runs, self.metadata.get("seed", 0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickles and copies hold: not what was computed from the draws since."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __repr__(self) -> str:
         sizes = self.stored["posterior"].sizes

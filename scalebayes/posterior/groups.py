@@ -107,7 +107,7 @@ def new_group(fit: Fit, *, seed: int = 0) -> Fit:
         parts[part] = to_table(of_group, spec, fitted_units(fit))
     for part in ("observed_data", "constant_data"):
         parts[part] = fit.stored[part].to_dataset()
-    return _view(fit, parts, View(None))
+    return _view(fit, parts, View(None, int(seed)))
 
 
 def _check_pooled(fit: Fit) -> None:

@@ -457,7 +457,8 @@ def _fit_call(label: str, fit: Fit) -> str:
     if fit.view is None:
         return made
     if fit.view.is_new:
-        return f"sb.new_group({made})"
+        seed = {"seed": str(fit.view.seed)} if fit.view.seed else {}
+        return _call("sb.new_group", [made], seed)
     return f"sb.group({made}, {_literal(fit.view.group)})"
 
 

@@ -69,7 +69,8 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
     cell = cells.isel(quantile=0)
     keys = [*_target_coordinates(dataset, along), "quantity"]
     for key in keys:
-        table[key] = cell[key].broadcast_like(cell).transpose(*cell.dims).values.ravel()
+        labels = cell["quantity"] if key == "quantity" else dataset[key]
+        table[key] = labels.broadcast_like(cell).transpose(*cell.dims).values.ravel()
     if any("reference" in values.attrs for values in dataset.data_vars.values()):
         below = dataset.map(_share_below).to_dataarray("quantity")
         table["p_below"] = below.transpose(*along, "quantity").values.ravel()
@@ -84,14 +85,18 @@ def intervals(dataset: xr.Dataset, ci_prob: float = CI_PROB) -> Table:
 
 
 def _target_coordinates(dataset: xr.Dataset, along: Sequence[object]) -> list[str]:
-    """Return the names of the coordinates of targets; none for an answer without targets."""
+    """Return the names of the coordinates of targets; none for an answer without targets.
+
+    The tuples of a stacked index are no coordinate: its levels are.
+    """
     if not along:
         return []
-    return [
-        str(name)
-        for name, values in dataset.coords.items()
-        if "chain" not in values.dims and "draw" not in values.dims
-    ]
+    names = []
+    for name, values in dataset.coords.items():
+        is_stacked = isinstance(dataset.indexes.get(name), pd.MultiIndex) and name in dataset.dims
+        if "chain" not in values.dims and "draw" not in values.dims and not is_stacked:
+            names.append(str(name))
+    return names
 
 
 def quantiles_of_draws(dataset: xr.Dataset, levels: list[float]) -> xr.Dataset:

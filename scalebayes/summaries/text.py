@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def cell(row: Any, ci_prob: float, scale: bool = False) -> str:
     of_ends = min(of_width, *map(decimals_known, errors[1:]))
     of_median = min(of_width, decimals_known(errors[0]))
     decimals = [int(max(each, 0)) for each in (of_median, of_ends, of_ends)]
-    return _bracket(*(f"{x:.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
+    return _bracket(*(f"{x:z.{count}f}" for x, count in zip(rounded, decimals, strict=True)))
 
 
 def _error_within(median: float, error: float, low: float, high: float) -> float:
@@ -160,7 +161,10 @@ def draws_rows(
     furthest = dataset["decades_beyond"].attrs["of"]
     measure = "compute" if furthest == "C" else furthest
     rows = []
-    for values, target in table.groupby(coordinates, sort=False, dropna=False):
+    # The quantities of a target follow each other. Targets may have the same coordinates.
+    for start in range(0, len(table), len(dataset.data_vars)):
+        target = table.iloc[start : start + len(dataset.data_vars)]
+        values = [target[x].iloc[0] for x in coordinates]
         row = {}
         for x, value in zip(coordinates, values, strict=True):
             error = dataset[x].attrs.get("mcse", np.nan)
@@ -221,8 +225,8 @@ def along(name: str, value: Any, error: float = np.nan) -> str:
 
     error: its Monte Carlo error, where it is computed from draws.
     """
-    if isinstance(value, str):
-        return value
+    if not isinstance(value, Real):  # a word or a date
+        return str(value)
     if name in SHARES:
         return percent(float(value))
     return number(known(float(value), error), scale=name[0] in "NDC")

@@ -60,6 +60,9 @@ class Progress:
 
     def __enter__(self) -> Self:
         _LateBar.end_all()
+        # Calls within this context show no bar of their own.
+        if _LateBar.outermost.acquire(blocking=False):
+            self._open.callback(_LateBar.outermost.release)
         self._bars.start()
         if self._has_lines:
             self._open.enter_context(reported_waits())
@@ -145,10 +148,11 @@ class Progress:
 class _LateBar:
     """Progress of a call without counted steps, shown once the call has taken `PATIENCE`.
 
-    Only the outermost call has one. It gives way to a `Progress` that begins within the call.
+    Only the outermost call has one, outside every `Progress`. It gives way to a `Progress` that
+    begins within the call.
     """
 
-    _outermost = threading.Lock()
+    outermost = threading.Lock()
     _shown: _LateBar | None = None
 
     def __init__(self, label: str) -> None:
@@ -186,23 +190,29 @@ class _LateBar:
 
     @classmethod
     @contextmanager
-    def during(cls, label: str) -> Iterator[None]:
-        """Show a bar while the block runs, unless a call around it has one."""
-        if not cls._outermost.acquire(blocking=False):
+    def during(cls, label: str, *, show: bool) -> Iterator[None]:
+        """Show a bar while the block runs, unless what is around it shows or hides progress.
+
+        show: whether to show it; calls within the block have none of their own in either case.
+        """
+        if not cls.outermost.acquire(blocking=False):
             yield
             return
-        cls._shown = cls(label)
-        cls._shown._timer.start()
         try:
+            if show:
+                cls._shown = cls(label)
+                cls._shown._timer.start()
             yield
         finally:
-            cls._shown.end()
+            cls.end_all()
             cls._shown = None
-            cls._outermost.release()
+            cls.outermost.release()
 
 
 def shows_progress[**P, R](label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator of functions that may take longer than `PATIENCE`.
+
+    A call with ``progress=False`` shows none.
 
     label: what the function does, as shown beside the bar.
     """
@@ -210,7 +220,7 @@ def shows_progress[**P, R](label: str) -> Callable[[Callable[P, R]], Callable[P,
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            with _LateBar.during(label):
+            with _LateBar.during(label, show=kwargs.get("progress") is not False):
                 return function(*args, **kwargs)
 
         return call

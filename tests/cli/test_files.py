@@ -208,10 +208,22 @@ def test_an_interrupted_fit_leaves_the_good_one(tmp_path, monkeypatch):
         assert sb.load(partial).partial
 
 
-def test_force_never_replaces_a_file_that_the_command_reads(table, saved):
+def test_force_never_replaces_a_file_that_the_command_reads(table, saved, tmp_path):
+    model = tmp_path / "mine.toml"
+    model.write_text("text")
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    part = folder / "part.csv"
+    part.write_bytes(table.read_bytes())
     cases = {
         table: (["fit", table, "-o", table], ["convert", table, "-o", table]),
         saved: (["report", saved, "-o", saved, "--format", "html"],),
+        model: (["fit", table, "-m", model, "-o", model],),
+        part: (
+            ["fit", folder, "-o", part],
+            ["fit", folder / "*.csv", "-o", part],
+            ["convert", folder, "-o", part],
+        ),
     }
     for path, commands in cases.items():
         before = path.read_bytes()
@@ -220,3 +232,11 @@ def test_force_never_replaces_a_file_that_the_command_reads(table, saved):
             told = re.sub(r"\s+", " ", result.stderr)
             assert "is a file that this command reads: write the result elsewhere" in told
             assert path.read_bytes() == before
+
+
+def test_files_of_a_pattern_are_one_table(table, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes(table.read_bytes())
+    result = run("runs", tmp_path / "?.csv", "--lenient", code=0)
+    assert "2 files" in result.output
+    assert "no file matches" in run("runs", tmp_path / "c*.csv").stderr

@@ -4,11 +4,13 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import scalebayes as sb
 from scalebayes.posterior.answer import MOST_ROWS, Answer
+from scalebayes.summaries.text import cell
 from tests.fixtures import draws_around, fit_of, grid_runs
 
 
@@ -126,3 +128,79 @@ def test_a_fit_says_what_to_ask(fit):
     of_compute = fit_of("kaplan-compute", grid_runs(), **draws_around("kaplan-compute", (2, 50)))
     assert "sb.predict(fit, C=...)" in of_compute._repr_html_()
     assert "frontier" not in of_compute._repr_html_()
+
+
+def shows_table(answer):
+    assert "<table" in answer._repr_html_() or "xarray" in answer._repr_html_()
+    return lines_of(answer)[0] == "Posterior median with 90% equal-tailed interval"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda far: far * 2,
+        lambda far: -far,
+        lambda far: far > 2,
+        lambda far: far - far,
+        lambda far: far.map(np.exp),
+        lambda far: far.diff("target"),
+        lambda far: far.cumsum("target"),
+    ],
+)
+def test_other_values_are_not_shown_under_the_headings_of_the_answer(far, change):
+    assert not shows_table(change(far))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda far: far.isel(draw=[]),
+        lambda far: far.isel(chain=[]),
+        lambda far: far.isel(target=[]),
+        lambda far: far.drop_vars(list(far.data_vars)),
+        lambda far: far.assign(note="text"),
+        lambda far: far.assign_coords(decades_beyond=far["decades_beyond"] + 0.0 * far["draw"]),
+    ],
+)
+def test_what_has_no_intervals_shows_itself_as_xarray_does(far, part):
+    assert not shows_table(part(far))
+
+
+def test_coordinates_of_all_kinds_stand_in_the_table(far):
+    days = np.array(["2026-01-01", "2026-02-01"], "M8[ns]")
+    labelled = far.assign_coords(recipe="mine", day=("target", days))
+    assert shows_table(labelled)
+    assert "mine" in repr(labelled)
+    assert "2026-02-01" in repr(labelled)
+    assert (sb.intervals(labelled).reset_index()["recipe"] == "mine").all()
+    stacked = far.set_index(target=["N", "D"])
+    assert repr(stacked).splitlines()[2:5] == repr(far).splitlines()[2:5]
+    assert shows_table(far.drop_vars(["N", "D", "C"]))
+
+
+def test_one_of_several_answers_is_selected_by_name(far):
+    both = xr.concat([far, far.assign(loss=far["loss"] + 1)], pd.Index(["a", "b"], name="recipe"))
+    b = both.sel(recipe="b")
+    assert shows_table(b)
+    median = sb.intervals(b).xs("loss", level="quantity")["median"]
+    expected = sb.intervals(far).xs("loss", level="quantity")["median"] + 1
+    np.testing.assert_allclose(median, expected)
+
+
+def test_targets_with_the_same_coordinates_have_a_row_each(far):
+    both = xr.concat([far, far.assign(loss=far["loss"] + 1)], "recipe")
+    first, second = (line for line in lines_of(both) if line.startswith("  1B "))
+    assert first != second
+
+
+def test_the_dots_of_an_answer_along_two_dimensions_stand_for_its_middle(fit):
+    answer = sb.frontier(fit, C=np.geomspace(1e19, 1e22, 20))
+    both = xr.concat([answer, answer], pd.Index(["a", "b"], name="recipe"))
+    rows, _ = both._rows()
+    assert [row["recipe"] for row in rows] == [*"aaaaaa", "...", *"bbbbbb"]
+    assert both._repr_html_().count("<tr") < 60
+
+
+def test_no_zero_has_a_sign():
+    row = {"median": -1e-7, "eti90_lb": -3e-7, "eti90_ub": 2e-7}
+    assert cell(row, 0.9) == "0.0000 [0.0000, 0.0000]"

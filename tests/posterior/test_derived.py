@@ -1,11 +1,14 @@
 """`Fit.tree` under ArviZ: its functions run, and the groups that are computed are right."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 import scalebayes as sb
@@ -302,3 +305,13 @@ def test_power_scaling_of_a_pooled_fit_is_of_its_population(fits, monkeypatch):
     with pytest.raises(sb.QueryError, match="too long a table"):
         sb.power_scaling(long)
     assert not {"log_likelihood", "posterior_predictive"} & set(long.tree.children)
+
+
+def test_copies_and_pickles_of_a_fit_hold_no_computed_groups(fits):
+    fit = replace(fits["chinchilla"])
+    size = len(pickle.dumps(fit))
+    tree = fit.tree
+    again = pickle.loads(pickle.dumps(fit))
+    assert len(pickle.dumps(fit)) < 1.01 * size
+    assert "tree" not in vars(copy.deepcopy(fit))
+    xr.testing.assert_identical(again.tree, tree)

@@ -15,7 +15,7 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.data.reading import Reading
 from scalebayes.reports.commands import Question, remaking
-from tests.fixtures import besiroglu_loss, report_fit, report_runs
+from tests.fixtures import besiroglu_loss, pooled_fit, report_fit, report_runs
 
 
 def made_again(page):
@@ -143,3 +143,13 @@ def test_a_name_of_a_table_has_no_option_so_python_makes_it_again():
     again = remaking(fit, {"a": fit}, Question())
     assert again.language == "Python"
     assert 'runs = sb.read_runs("t.csv", name="mine")' in again.text
+
+
+def test_a_new_group_is_drawn_again_with_its_seed():
+    pooled = pooled_fit(sb.load_runs("pile2023"), seed=0)
+    for seed, written in ((0, "))"), (5, "), seed=5)")):
+        view = sb.new_group(pooled, seed=seed)
+        again = remaking(view, {"new": view}, Question())
+        (line,) = [line for line in again.text.splitlines() if line.startswith("subject = ")]
+        assert line.startswith("subject = sb.new_group(sb.fit(runs, ")
+        assert line.endswith(written)

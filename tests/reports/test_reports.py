@@ -714,3 +714,14 @@ def test_the_command_ends_with_the_code_of_a_failed_gate(saved):
     result = run("failed.nc", "-o", "report.json")
     assert result.exit_code == 3
     assert (saved / "report.json").exists()
+
+
+@pytest.mark.standard
+def test_a_fit_with_draws_that_are_not_finite_has_a_report(tmp_path):
+    fit = report_fit(draws=60, gate_failures=("NAN",))
+    posterior = fit.stored["posterior"].to_dataset()
+    stored = fit.stored.copy()
+    stored["posterior"] = posterior.assign(L_inf=posterior["L_inf"].where(posterior["draw"] != 3))
+    written = sb.report(replace(fit, stored=stored), tmp_path / "page.html").read_text("utf-8")
+    assert "some draws are not finite" in written
+    assert "convergence checks failed" in written

@@ -55,6 +55,14 @@ def counted():
         for step in bar.steps("step", ["one", "two"], str):
             inner(0.5)
 
+@progress.shows_progress("optional work")
+def optional(progress=None):
+    inner(0.8)
+
+def hidden():
+    with progress.Progress(show=False):
+        inner(0.8)
+
 @progress.shows_progress("failing work")
 def failing():
     raise ValueError("of its own")
@@ -108,6 +116,15 @@ def test_counted_steps_take_the_place_of_the_bar_of_the_call_around_them():
     text, _ = seen_on_a_terminal(CALLS.replace("WORK", "counted()"))
     assert "step 2 of 2: two" in text
     assert "counted work" not in text
+    assert "inner work" not in text
+
+
+@pytest.mark.parametrize("work", ["hidden()", "optional(progress=False)"])
+def test_hidden_progress_hides_that_of_the_calls_within(work):
+    text, printed = seen_on_a_terminal(CALLS.replace("WORK", work))
+    assert (text, printed) == ("", "quick\ndone\n")
+    text, _ = seen_on_a_terminal(CALLS.replace("WORK", f"{work}\nouter(0.8)"))
+    assert "outer work" in text
     assert "inner work" not in text
 
 

@@ -182,20 +182,26 @@ def _read(source: Source, file_format: FileFormat) -> RawTable:
     return _read_files(files, file_format, ", ".join(map(str, files[:2])) + " ...")
 
 
-def _read_path(path: Path, file_format: FileFormat) -> RawTable:
-    """Return the table in a file, in the files of a folder, or in those that match a pattern."""
+def files_at(path: Path) -> list[Path]:
+    """Return the files that a path stands for: itself, those of a folder, or those of a pattern."""
     # Unlike the methods of Path, these answer no where a folder may not be read.
     if os.path.isdir(path):
-        files = sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())
-        if not files:
-            raise RunsError(f"{path} has no file of runs: {', '.join(READERS)}")
-        return _read_files(files, file_format, printable(str(path)))
+        return sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())
     if glob.has_magic(str(path)) and not os.path.exists(path):
-        files = sorted(map(Path, glob.glob(str(path))))
-        if not files:
-            raise RunsError(f"no file matches {path}")
-        return _read_files(files, file_format, printable(str(path)))
-    return _read_file(path, file_format)
+        return sorted(map(Path, glob.glob(str(path))))
+    return [path]
+
+
+def _read_path(path: Path, file_format: FileFormat) -> RawTable:
+    """Return the table in a file, in the files of a folder, or in those that match a pattern."""
+    files = files_at(path)
+    if files == [path]:
+        return _read_file(path, file_format)
+    if not files and os.path.isdir(path):
+        raise RunsError(f"{path} has no file of runs: {', '.join(READERS)}")
+    if not files:
+        raise RunsError(f"no file matches {path}")
+    return _read_files(files, file_format, printable(str(path)))
 
 
 def _read_files(files: Sequence[Path], file_format: FileFormat, origin: str) -> RawTable:

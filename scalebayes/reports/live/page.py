@@ -16,7 +16,7 @@ from scalebayes.costs.cost import SIX_ND
 from scalebayes.errors import QueryError
 from scalebayes.plots.loss import default_budgets
 from scalebayes.posterior.average import Average
-from scalebayes.posterior.fit import Fit
+from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.optima.expected_optimum import expected_optimum
 from scalebayes.reports.contract import Live
@@ -115,6 +115,9 @@ def live_part(
     """
     if any(fit.spec.law_object.inputs != ("N", "D") for fit in fits.values()):
         return None, "it supports only laws of N and D"
+    for fit in fits.values():
+        if not all(np.isfinite(values).all() for values in law_parameters(fit).values()):
+            return None, "some draws are not finite"
     if drawn is None:
         return None, "there is no compute-optimal point at some budget"
     try:
