@@ -211,7 +211,7 @@ def ask(command: list[str], folder: Path, name: str, arguments: list[str]) -> No
     print(name, done.returncode, flush=True)
 
 
-IGNORED = {"seconds", "versions", "made", "created", "cached", "file", "making"}
+IGNORED = {"seconds", "versions", "made", "created", "created_at", "cached", "file", "making"}
 """Keys of answers whose values change from run to run."""
 
 

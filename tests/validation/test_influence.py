@@ -364,7 +364,7 @@ def test_without_refits_the_weights_answer_whatever_their_tail(chinchilla, refit
     assert not out["refitted"].any()
     assert not out["gate_failed"].any()
     text = shifts_table(out)
-    assert text.count("by weights") == len(out)
+    assert text.count("by importance weights") == len(out)
     sizes = [format_quantity(float(N)) for N in out.index]
     assert [line.split()[0] for line in text.splitlines()[-len(out) :]] == sizes
 
