@@ -154,13 +154,14 @@ def page_sections(result: bt.Backtest) -> Iterator[str]:
 
 def further_sections(result: bt.Backtest) -> Iterator[str]:
     """Sections in Markdown that are printed and are not on the page."""
+    overall = result.table(baseline=ADDITIVE)
+    by_distance = result.table(["decades"], ADDITIVE)
+    by_table = result.table(["table"], ADDITIVE)
     tables = {
         "Splits of each table": splits_of_tables(result),
-        "Every method, all distances": bt.readable(result.table(baseline=ADDITIVE)).reset_index(),
-        "By decades beyond the training runs": bt.readable(
-            result.table(["decades"], ADDITIVE)
-        ).reset_index(),
-        "By table": bt.readable(result.table(["table"], ADDITIVE)).reset_index(),
+        "Every method, all distances": bt.readable(overall).reset_index(),
+        "By decades beyond the training runs": bt.readable(by_distance).reset_index(),
+        "By table": bt.readable(by_table).reset_index(),
         "Warning signs": signals(result),
     }
     for heading, table in tables.items():

@@ -1,4 +1,4 @@
-"""Paste what the examples of README and docs/ print below them, or check what is there.
+"""Run the examples of README and docs/, and paste their outputs into the pages or check them.
 
     python docs/paste_outputs.py README.md docs/questions.md    # replaces the outputs
     python docs/paste_outputs.py --check                        # compares those of every page
@@ -175,7 +175,10 @@ class Commands:
         self.fewer_draws = fewer_draws
 
     def run(self, words: list[str]) -> str:
-        """Run a command, or copy the file that it saved before, and return what it printed."""
+        """Return what a command prints. A command that ran before is not run again.
+
+        The file that it saves is copied into the current folder in either case.
+        """
         _, name, *arguments = words
         call = CALLS[name].make_context(name, [*arguments]).params
         saved = saved_file(call)
@@ -222,10 +225,12 @@ def is_heavy(name: str, call: dict[str, Any]) -> bool:
 
 
 def run_example(example: Example, commands: Commands, namespace: dict[str, Any]) -> str:
-    """Run an example in the current folder and return what it prints on stdout."""
+    """Run an example in the current folder, and return its output on stdout."""
     if example.language == "python":
         printed = io.StringIO()
-        source = compile("\n" * example.line + example.text, example.page, "exec")
+        # Empty lines before the code, so that errors have the line numbers of the page.
+        lines_above = "\n" * example.line
+        source = compile(lines_above + example.text, example.page, "exec")
         with contextlib.redirect_stdout(printed):
             exec(source, namespace)
         return printed.getvalue()

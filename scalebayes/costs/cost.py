@@ -202,12 +202,14 @@ def positive(name: str, value: object) -> float:
 
 
 def positive_numbers(name: str, value: Any) -> Any:
-    """Return positive numbers given as text such as "70B", a list of such, numbers or an array.
+    """Return text such as "70B", or a list with such text, as positive numbers.
+
+    A number or an array is returned as it is.
 
     Raises
     ------
     QueryError
-        When they are not; the message begins with the name.
+        When text or an entry of a list is no positive number; the message begins with the name.
     """
     if isinstance(value, str):
         return positive(name, value)

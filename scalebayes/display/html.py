@@ -46,10 +46,7 @@ def paragraph(text: str, bold: bool = False) -> Html:
 
 def entries(texts: Iterable[object]) -> Html:
     """Return findings or notes as an HTML list, or empty text if there are no entries."""
-    items = [f"<li>{escape(str(text))}</li>" for text in texts]
-    if not items:
-        return Html("")
-    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{"".join(items)}</ul>')
+    return _bullets([escape(str(text)) for text in texts])
 
 
 def messages(found: Iterable[Message]) -> Html:
@@ -59,10 +56,16 @@ def messages(found: Iterable[Message]) -> Html:
         brief = escape(message.in_brief())
         if message.brief:
             brief = f"<details><summary>{brief}</summary>{escape(message.text)}</details>"
-        items.append(f"<li>{brief}</li>")
+        items.append(brief)
+    return _bullets(items)
+
+
+def _bullets(items: list[str]) -> Html:
+    """Return pieces of HTML as a list, or empty text if there are none."""
     if not items:
         return Html("")
-    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{"".join(items)}</ul>')
+    entries = "".join(f"<li>{item}</li>" for item in items)
+    return Html(f'<ul style="margin:0.25em 0;max-width:60em">{entries}</ul>')
 
 
 def facts(pairs: Mapping[str, object]) -> Html:

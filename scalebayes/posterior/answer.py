@@ -18,6 +18,22 @@ MOST_ROWS = 12
 """Targets that are shown; the middle of a longer answer is left out."""
 
 
+BINARY = ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod")
+"""Binary operators of Python: ``__add__`` and so on, each with a reflected one, ``__radd__``."""
+CHANGING_VALUES = (
+    *(f"__{name}__" for name in BINARY),
+    *(f"__r{name}__" for name in BINARY),
+    "__neg__",
+    "__abs__",
+    "map",
+    "diff",
+    "cumsum",
+    "cumprod",
+    "interp",
+)
+"""Methods of a dataset whose results are other quantities than those of the answer."""
+
+
 def _without_table(name: str) -> Any:
     """Return a method of a dataset whose result prints as xarray prints it.
 
@@ -42,15 +58,6 @@ class Answer(xr.Dataset):
     """
 
     __slots__ = ()
-
-    # xarray's arithmetic with operators, and its methods that keep the class and change the values.
-    _unary_op = _without_table("_unary_op")
-    _binary_op = _without_table("_binary_op")
-    map = _without_table("map")
-    diff = _without_table("diff")
-    cumsum = _without_table("cumsum")
-    cumprod = _without_table("cumprod")
-    interp = _without_table("interp")
 
     def __repr__(self) -> str:
         """Return the table as text, and what the draws are."""
@@ -108,6 +115,11 @@ class Answer(xr.Dataset):
         chains, draws = (self.sizes.get(dim, 1) for dim in DRAWS)
         noun = "chain" if chains == 1 else "chains"
         return f"xarray.Dataset, {chains} {noun} x {draws} draws of {names}"
+
+
+# Operators and methods of xarray that keep the class of a dataset and change its values.
+for _name in CHANGING_VALUES:
+    setattr(Answer, _name, _without_table(_name))
 
 
 def _shortened(answer: Answer) -> Answer:

@@ -78,10 +78,11 @@ class Fit:
         """DataTree for ArviZ: the stored groups, and those that follow from them.
 
         log_likelihood has the log density of each run's log loss, (chain, draw, run), and
-        posterior_predictive and prior_predictive have replicated log losses; the first two are left
-        out of very long tables. log_prior has the log prior density by parameter, (chain, draw), of
+        posterior_predictive and prior_predictive have replicated log losses; very long tables have
+        none of these three. log_prior has the log prior density by parameter, (chain, draw), of
         the log of the quantity on which the prior is stated. Groups have the attributes that ArviZ
-        gives: created_at, inference_library and its version, sampling_time, and the model.
+        gives: created_at, inference_library and its version, sampling_time (seconds of the whole
+        fit, with compilation and checks), and the model.
 
         Where a discrepancy is integrated out, the values of log_likelihood and posterior_predictive
         are each given all other runs, as leave-one-out needs them. The former then do not add up to

@@ -124,7 +124,7 @@ def is_known_model(fit: Fit) -> bool:
 
 def _remarks(fits: Mapping[str, Fit], models: Mapping[str, str]) -> tuple[str, ...]:
     """Return what is needed beside the text, and what is not known, one sentence each."""
-    sentences: dict[str, None] = {}
+    sentences: dict[str, None] = {}  # a set that keeps its order
     for fit in fits.values():
         reading = fit.runs.reading
         if reading is None:
@@ -165,7 +165,7 @@ def _sources(reading: Reading) -> str:
 
 
 def _hash_of_fitted_runs(fit: Fit) -> str:
-    """Return the hash of the runs that were fitted, which for a view are those of all groups."""
+    """Return the hash of the table that was fitted. For a view it is the table of all groups."""
     hashes = fit.metadata.get("hashes", {})
     return str(hashes.get("runs", fit.runs.hash))
 
@@ -351,7 +351,7 @@ def _decided(sensitivity: Sensitivity) -> dict[str, list[float]]:
     rows = rows[rows["assumed"] == AS_FITTED]
     names = [name for name in ("N", "D", "C") if name in rows]
     distinct = rows[names].drop_duplicates()
-    return {name: [float(value) for value in distinct[name]] for name in names}
+    return {name: distinct[name].astype(float).tolist() for name in names}
 
 
 def _refit_arguments(fit: Fit, sensitivity: Sensitivity) -> dict[str, Any]:

@@ -330,7 +330,10 @@ def prior_draws(spec: Spec, draws: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def stated_draws(spec: Spec, rng: np.random.Generator, draws: int) -> dict[str, np.ndarray]:
-    """Return prior draws of every parameter, of a scale those of its term's size, (draws,)."""
+    """Return prior draws of the quantity that each prior is stated on, (draws,) by parameter.
+
+    For a scale such as N_c that is the size of its term at the reference input.
+    """
     drawn: dict[str, np.ndarray] = {}
     for name, prior in spec.priors.items():
         drawn[name] = prior.draw(rng, draws)

@@ -342,7 +342,10 @@ def smoothed_weights(fit: Fit, log_density: np.ndarray) -> tuple[np.ndarray, flo
 
 
 def trusted_k(size: int) -> float:
-    """Largest Pareto k at which weights of so many draws can be trusted (Vehtari et al. 2024)."""
+    """Return the largest Pareto k at which the importance weights of ``size`` draws are reliable.
+
+    It is min(0.7, 1 - 1 / log10(size)) (Vehtari et al. 2024).
+    """
     return min(TRUSTED_K, 1 - 1 / float(np.log10(size)))
 
 

@@ -277,11 +277,11 @@ def test_the_log_prior_of_a_pooled_fit_is_that_of_its_population(fits):
 
     exponent = posterior["alpha_N_population"].values
     prior = spec.priors["alpha_N"]
-    scale = np.exp(np.log(prior.arguments["median"]))
-    above = exponent - prior.shift
-    if prior.over is None:
-        density = stats.lognorm.logpdf(above, prior.arguments["sigma"], scale=scale)
-        np.testing.assert_allclose(tree["alpha_N_population"], density + np.log(above), rtol=1e-8)
+    assert (prior.dist, prior.shift, prior.over) == ("LogNormal", 0.0, None)
+    width, median = prior.arguments["sigma"], prior.arguments["median"]
+    # The density of the log of a LogNormal variable.
+    expected = stats.norm.logpdf(np.log(exponent), np.log(median), width)
+    np.testing.assert_allclose(tree["alpha_N_population"], expected, rtol=1e-8)
 
     spread = posterior["alpha_N_spread"].values
     of_spread = spec.spread["alpha_N"]
@@ -304,7 +304,8 @@ def test_power_scaling_of_a_pooled_fit_is_of_its_population(fits, monkeypatch):
     monkeypatch.setattr("scalebayes.posterior.derived.pointwise.MOST_VALUES", 1000)
     with pytest.raises(sb.QueryError, match="too long a table"):
         sb.power_scaling(long)
-    assert not {"log_likelihood", "posterior_predictive"} & set(long.tree.children)
+    of_runs = {"log_likelihood", "posterior_predictive", "prior_predictive"}
+    assert not of_runs & set(long.tree.children)
 
 
 def test_copies_and_pickles_of_a_fit_hold_no_computed_groups(fits):

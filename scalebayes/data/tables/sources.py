@@ -183,7 +183,7 @@ def _read(source: Source, file_format: FileFormat) -> RawTable:
 
 
 def files_at(path: Path) -> list[Path]:
-    """Return the files that a path stands for: itself, those of a folder, or those of a pattern."""
+    """Return the file at a path, the tables of a folder, or the files that match a pattern."""
     # Unlike the methods of Path, these answer no where a folder may not be read.
     if os.path.isdir(path):
         return sorted(each for each in path.iterdir() if _ending(each.name) and each.is_file())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RESPONSE = "log_loss"
 """Name of the log loss in the groups of a tree."""
 MOST_VALUES = 20_000_000
-"""Most values of a pointwise log likelihood (160 MB); of longer tables there is none."""
+"""Most values of a group with one for each run and draw (160 MB); longer tables have none."""
 
 
 def log_likelihood(fit: Fit) -> xr.Dataset | None:
@@ -30,12 +30,17 @@ def log_likelihood(fit: Fit) -> xr.Dataset | None:
     which has no runs.
     """
     posterior = fit.stored["posterior"].to_dataset()
-    values = posterior.sizes["chain"] * posterior.sizes["draw"] * len(fit.runs)
     is_new_group = fit.view is not None and fit.view.is_new
-    if is_new_group or values > MOST_VALUES:
+    if is_new_group or is_too_long(posterior, fit.runs):
         return None
     delta = fit.spec.observation.delta_at_runs(fit.stored, fit.runs)
     return pointwise(posterior, fit.spec, fit.runs, delta, one_group=fit.view is not None)
+
+
+def is_too_long(parameters: xr.Dataset, runs: Runs) -> bool:
+    """Return whether one value for each run and draw would take more than `MOST_VALUES`."""
+    draws = parameters.sizes["chain"] * parameters.sizes["draw"]
+    return draws * len(runs) > MOST_VALUES
 
 
 def pointwise(

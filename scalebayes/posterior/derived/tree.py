@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.posterior.derived.log_prior import log_prior
-from scalebayes.posterior.derived.pointwise import by_run, parameters_of_runs
+from scalebayes.posterior.derived.pointwise import by_run, is_too_long, parameters_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -32,12 +32,11 @@ def arviz_tree(fit: Fit) -> xr.DataTree:
     other groups; a view of a new group has no runs, so nothing is predicted.
     """
     groups = {str(name): node.to_dataset() for name, node in fit.stored.children.items()}
-    has_runs = fit.view is None or not fit.view.is_new
     if fit.log_likelihood is not None:
         groups["log_likelihood"] = fit.log_likelihood
         groups["posterior_predictive"] = _posterior_predictive(fit)
-    if has_runs and "prior" in groups:
-        groups["prior_predictive"] = _prior_predictive(fit)
+        if "prior" in groups and not is_too_long(groups["prior"], fit.runs):
+            groups["prior_predictive"] = _prior_predictive(fit)
     if fit.view is None:
         groups["log_prior"] = log_prior(fit)
     about = _about(fit)
