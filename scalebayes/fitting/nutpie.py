@@ -9,7 +9,7 @@ import importlib.util
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class KernelSampler:
 
     def with_data(self, **data: np.ndarray) -> Any:
         """Return a model for nutpie with the kernel's functions: it samples without Python."""
-        return _nutpie_model(self.kernel.bind(data))
+        return nutpie_model(self.kernel.bind(data))
 
 
 @dataclass(frozen=True)
@@ -94,19 +94,27 @@ class _Function:
     address: int
 
 
-def _nutpie_model(bound: Bound) -> Any:
-    """Return a model of nutpie's from a kernel with a table."""
+def nutpie_model(bound: Bound, start: Callable[[int], np.ndarray] | None = None) -> Any:
+    """Return a model of nutpie's from a kernel with a table.
+
+    Parameters
+    ----------
+    bound
+        The kernel.
+    start
+        Function from a chain's seed to its initial point, `starts` by default.
+    """
     import_nutpie()
     from nutpie.compile_pymc import CompiledPyMCModel
 
     # Place of each kept variable in the flat vector of a draw.
     shapes = {name: tuple(shape) for name, shape in bound.layout.kept.items()}
     places = []
-    start = 0
+    begin = 0
     for shape in shapes.values():
-        end = start + math.prod(shape)
-        places.append(slice(start, end))
-        start = end
+        end = begin + math.prod(shape)
+        places.append(slice(begin, end))
+        begin = end
 
     entries = bound.layout.entries
     try:
@@ -115,7 +123,7 @@ def _nutpie_model(bound: Bound) -> Any:
             reparameterized_names=[],
             compiled_logp_func=_Function(bound.log_density),
             compiled_expand_func=_Function(bound.expand),
-            initial_point_func=starts(bound),
+            initial_point_func=start or starts(bound),
             shared_data=dict(bound.arrays),  # kept alive as long as the model
             shared_var_keys={},
             user_data=bound.pointers,
@@ -151,6 +159,26 @@ def read_trace(trace: Any, statistics: Sequence[str]) -> xr.DataTree:
         "sample_stats": _dataset(stats, tuning, statistics),
     }
     return xr.DataTree.from_dict(groups)
+
+
+def read_positions(trace: Any) -> np.ndarray:
+    """Return the sampled vectors after tuning of a trace that stores them, (chain, draw, entry).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the run was interrupted.
+    """
+    _, stats = trace.get_arrow_trace()
+    chains = []
+    for chain in stats:
+        tuning = int(_values(chain, "tuning").sum())
+        chains.append(_values(chain, "unconstrained_draw")[tuning:])
+    lengths = {len(chain) for chain in chains}
+    positions = np.array(chains) if len(lengths) == 1 else np.array([])
+    if positions.size == 0 or np.isnan(positions).any():
+        raise KeyboardInterrupt
+    return positions
 
 
 def _dataset(batches: Sequence[Any], tuning: Sequence[int], names: Sequence[str]) -> xr.Dataset:

@@ -18,8 +18,16 @@ from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting import numpyro
 from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
-from scalebayes.fitting.kernel.kernel import kernel
-from scalebayes.fitting.nutpie import KernelSampler, compile_model, read_trace, sample
+from scalebayes.fitting.kernel.kernel import Bound, kernel
+from scalebayes.fitting.maps import learned, normal_at_mode
+from scalebayes.fitting.nutpie import (
+    KernelSampler,
+    compile_model,
+    nutpie_model,
+    read_positions,
+    read_trace,
+    sample,
+)
 from scalebayes.specs.pooling import pooling_of, variable_names
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.parallel import one_thread
@@ -47,6 +55,18 @@ COST_OF_NUMBA = (
     "and a fit of the default model three minutes instead of 15 seconds"
 )
 """Measured in new processes on two cores (docs/performance.md)."""
+SHORT_RUNS = 2
+"""Short runs from which a map is learnt."""
+TUNE_OF_SHORT_RUN = 0.3
+"""Share of the tuning that each of them takes, for its tuning and its draws."""
+TUNE_OF_MAPPED = 0.4
+"""Share that is left for the run in the coordinates of the map."""
+FEWEST_SHORT_CHAINS = 2
+"""Chains of a short run, at least: a map needs some independent draws."""
+TARGET_OF_SHORT_RUN = 0.9
+"""Acceptance rate of a short run, which need not reach all corners of the posterior."""
+DEPTH_OF_SHORT_RUN = 7
+"""Largest depth of its trees."""
 PROGRESS_RATE = 200
 """Milliseconds between nutpie's reports of progress."""
 
@@ -95,13 +115,21 @@ def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:
     """
     if backend == "jax":
         return _prepare_numpyro(spec, runs, bar)
-    compiled = bar.during(f"preparing {spec.name} (once per process)", compile_with, spec, runs)
-    found = engine(spec, runs)
+    found = bar.during(f"preparing {spec.name} (once per process)", engine, spec, runs)
+    data = sampler_data(runs, spec)
+    curved = spec.observation.traits.curved
+    learns_map = bool(curved) and not spec.is_pooled and found.route == "kernel"
 
     def sample_by_nutpie(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
     ) -> tuple[xr.DataTree, bool]:
-        raw, partial = run_nutpie(compiled, settings, seed, callback)
+        if learns_map:
+            bound = found.sampler.kernel.bind(data)
+            model = mapped_model(bound, curved, settings, seed)
+            settings = settings | {"tune": _share(settings["tune"], TUNE_OF_MAPPED)}
+        else:
+            model = found.sampler.with_data(**data)
+        raw, partial = run_nutpie(model, settings, seed, callback)
         return named(raw, spec, runs), partial
 
     return Sampler(sample_by_nutpie, {"backend": "nutpie", "engine": found.about})
@@ -219,6 +247,53 @@ def run_nutpie(
             raise
         raise FitError(f"the sampler failed inside nutpie: {error}") from None
     return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
+
+
+def mapped_model(
+    bound: Bound, curved: Sequence[str], settings: dict[str, Any], seed: int
+) -> Any:
+    """Return a model in coordinates that short runs have learnt (`scalebayes.fitting.maps`).
+
+    Each short run takes a share of the tuning, half of it to tune itself.
+
+    Parameters
+    ----------
+    bound
+        The kernel with a table.
+    curved
+        Names of the curved coordinates; a law without a floor lacks some.
+    settings, seed
+        Those of the fit.
+    """
+    entries = bound.layout.entries
+    places = [entries.index(name) for name in curved if name in entries]
+    count = _share(settings["tune"], TUNE_OF_SHORT_RUN / 2)
+    short = settings | {
+        "tune": count,
+        "draws": count,
+        "chains": max(settings["chains"], FEWEST_SHORT_CHAINS),
+        "target_accept": TARGET_OF_SHORT_RUN,
+        "maxdepth": DEPTH_OF_SHORT_RUN,
+    }
+    with one_thread():
+        rough = normal_at_mode(bound, places)
+        found = rough
+        for number in range(SHORT_RUNS):
+            model = nutpie_model(found.of(bound), _around_zero(len(entries)))
+            trace = sample(model, seed=seed + 1 + number, store_unconstrained=True, **short)
+            positions = read_positions(trace).reshape(-1, len(entries))
+            found = learned(found(positions), places, rough)
+    return nutpie_model(found.of(bound), _around_zero(len(entries)))
+
+
+def _share(tune: int, share: float) -> int:
+    """Return a share of the draws of tuning, at least one."""
+    return max(1, round(share * tune))
+
+
+def _around_zero(size: int) -> Callable[[int], np.ndarray]:
+    """Return the function from a chain's seed to its initial point, within a unit of zero."""
+    return lambda seed: np.random.default_rng(seed).uniform(-1.0, 1.0, size)
 
 
 def _why_nutpie_stopped(error: RuntimeError) -> str:

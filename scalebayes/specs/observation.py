@@ -86,6 +86,9 @@ class Traits:
         parameters: the discrepancy, the drift, the offsets of trainings.
     skipped_rewrites
         PyTensor's rewrites that find nothing in the graph, and take long.
+    curved
+        Entries of the sampled vector along which the posterior bends. Where there are any, the
+        sampler moves in coordinates that it learns from short runs (`scalebayes.fitting.maps`).
     """
 
     tune: int
@@ -97,6 +100,7 @@ class Traits:
     references: tuple[str, ...] = ()
     amplitudes: tuple[str, ...] = ()
     skipped_rewrites: tuple[str, ...] = ()
+    curved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

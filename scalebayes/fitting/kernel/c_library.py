@@ -1,7 +1,8 @@
-"""Print the graph of a spec as the C source of a library with three functions.
+"""Print the graph of a spec as the C source of a library.
 
 ``log_density`` computes the log density and its gradient, ``expand`` the variables that a fit
-keeps of a draw, and ``initial`` the initial value of each free variable.
+keeps of a draw, and ``initial`` the initial value of each free variable. ``mapped_log_density``
+and ``mapped_expand`` do the same in other coordinates (`scalebayes.fitting.kernel.c_map`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalebayes.fitting.graph import Symbols
+from scalebayes.fitting.kernel.c_map import MAPPED
 from scalebayes.fitting.kernel.c_operations import PRELUDE, UnsupportedError
 from scalebayes.fitting.kernel.c_source import FIRST_STAGE, GIVEN, Function, Source, write_body
 
@@ -109,6 +111,7 @@ def print_source(graph: Symbols) -> tuple[str, Layout]:
         density=density,
         expand=expand,
         initial=initial,
+        mapped=MAPPED,
         n=len(layout.entries),
         kept=layout.size,
     )
@@ -237,5 +240,5 @@ const double *const x = 0;
 {initial}
 return 0;
 }}
-"""
-"""A library around the bodies of its three functions."""
+{mapped}"""
+"""A library around the bodies of its first three functions."""

@@ -50,7 +50,7 @@ GRAPH_FOLDERS = ("laws", "specs", "fitting", "fitting/kernel")
 """Folders whose source decides what a kernel computes; edits elsewhere keep compiled kernels."""
 KEY_LENGTH = 32
 """Hexadecimal digits of a key: 128 bits, so different kernels never share one."""
-FUNCTIONS = ("log_density", "expand", "initial")
+FUNCTIONS = ("log_density", "expand", "initial", "mapped_log_density", "mapped_expand")
 """Functions of a library."""
 DIGEST_LENGTH = 12
 """Hexadecimal digits in a library's file name, enough to tell builds with one key apart."""
@@ -62,6 +62,8 @@ class Bound:
 
     Attributes
     ----------
+    library
+        The loaded library.
     log_density, expand
         Addresses of the C functions.
     initial
@@ -73,6 +75,7 @@ class Bound:
     """
 
     layout: Layout
+    library: ctypes.CDLL
     log_density: int
     expand: int
     initial: np.ndarray
@@ -113,9 +116,9 @@ class Kernel:
         initial = np.empty(len(self.layout.entries))
         self.library.initial.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self.library.initial(initial.ctypes.data, pointers.ctypes.data)
-        log_density = _address(self.library.log_density)
-        expand = _address(self.library.expand)
-        return Bound(self.layout, log_density, expand, initial, pointers, arrays)
+        log_density = address(self.library.log_density)
+        expand = address(self.library.expand)
+        return Bound(self.layout, self.library, log_density, expand, initial, pointers, arrays)
 
     def _check_lengths(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Raise unless arrays that share a dimension have equal lengths."""
@@ -284,7 +287,8 @@ def load_library(library: Path) -> ctypes.CDLL:
     return loaded
 
 
-def _address(function: Any) -> int:
+def address(function: Any) -> int:
+    """Return the address of a function of a library."""
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address
