@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from scalebayes.data.runs import Runs
+    from scalebayes.specs.condensed import Cells
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
@@ -45,16 +46,23 @@ def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:
     return build_model(normalised.runs, normalised.spec)
 
 
-def build_model(runs: Runs, spec: Spec) -> pm.Model:
+def build_model(runs: Runs, spec: Spec, arrays: Mapping[str, np.ndarray] | None = None) -> pm.Model:
     """Return the `pm.Model` of a spec on a table, in the units of both.
 
     No prior may be relative to the table: `scalebayes.specs.table_units.normalise` makes such a
     pair of a table and a spec.
+
+    Parameters
+    ----------
+    arrays
+        The data of the graph, by default those of `sampler_data`.
     """
     import pymc as pm
 
+    if arrays is None:
+        arrays = sampler_data(runs, spec)
     with pm.Model() as graph:
-        data = {name: pm.Data(name, value) for name, value in sampler_data(runs, spec).items()}
+        data = {name: pm.Data(name, value) for name, value in arrays.items()}
         if spec.is_pooled:
             add_groups(spec, data)
         else:
@@ -117,14 +125,19 @@ class Symbols:
     skipped_rewrites: tuple[str, ...] = ()
 
 
-def symbols(runs: Runs, spec: Spec, keep: Sequence[str]) -> Symbols:
-    """Return the variables of the `pm.Model` of a spec, with the named ones kept of a draw."""
+def symbols(
+    runs: Runs, spec: Spec, keep: Sequence[str], arrays: Mapping[str, np.ndarray] | None = None
+) -> Symbols:
+    """Return the variables of the `pm.Model` of a spec, with the named ones kept of a draw.
+
+    arrays: as for `build_model`.
+    """
     from pymc.initial_point import make_initial_point_expression
     from pytensor.gradient import grad
     from pytensor.graph.replace import clone_replace
     from pytensor.graph.traversal import graph_inputs
 
-    model = build_model(runs, spec)
+    model = build_model(runs, spec, arrays)
     free = model.value_vars
     log_density = model.logp()
     kept = model.replace_rvs_by_values([model[name] for name in keep])
@@ -162,7 +175,17 @@ def sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
         return _sampler_data(runs, spec)
 
 
-def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
+def condensed_sampler_data(runs: Runs, spec: Spec, cells: Cells) -> dict[str, np.ndarray]:
+    """Return what `sampler_data` does, for the cells of a long table in place of its runs.
+
+    The polynomials of the likelihood and the reference curve are not among them
+    (`scalebayes.specs.condensed`).
+    """
+    with one_thread():
+        return _sampler_data(runs, spec, cells)
+
+
+def _sampler_data(runs: Runs, spec: Spec, cells: Cells | None = None) -> dict[str, np.ndarray]:
     law = spec.law_object
     log_inputs = runs.log_inputs(law.inputs)
     log_loss = law.log_response(runs)
@@ -171,7 +194,14 @@ def _sampler_data(runs: Runs, spec: Spec) -> dict[str, np.ndarray]:
     data["observed"] = log_loss
     for x, values in log_inputs.items():
         data[f"centre_{x}"] = np.asarray(values.mean())
-    data |= spec.observation.data(runs)
+    if cells is not None:
+        data["observed"] = cells.mean(log_loss)
+        for x, distances in cells.distances.items():
+            data[f"log_{x}"] = data[f"centre_{x}"] + distances
+    if cells is None:
+        data |= spec.observation.data(runs)
+    else:
+        data |= spec.observation.condensed(runs, cells)
     if spec.is_pooled:
         data |= pooled_data(runs, spec)
     else:

@@ -6,6 +6,8 @@ every table.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +20,18 @@ from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting import numpyro
 from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
-from scalebayes.fitting.kernel.kernel import Bound, kernel
+from scalebayes.fitting.kernel.kernel import Bound, Kernel, evaluate, is_ours, kernel
+from scalebayes.fitting.long_tables import (
+    LONG,
+    MOST_K,
+    Condensed,
+    Curves,
+    condense,
+    mode_of,
+    resampled,
+    typical_runs,
+    weigh,
+)
 from scalebayes.fitting.maps import learned, normal_at_mode
 from scalebayes.fitting.nutpie import (
     KernelSampler,
@@ -67,6 +80,12 @@ TARGET_OF_SHORT_RUN = 0.9
 """Acceptance rate of a short run, which need not reach all corners of the posterior."""
 DEPTH_OF_SHORT_RUN = 7
 """Largest depth of its trees."""
+STEPS_OF_MAPPED, STEPS = 32, 12
+"""Typical gradients for a draw, in learnt coordinates and in the sampler's own."""
+WORTH_SAYING = 10.0
+"""Seconds of sampling from which on a line says how long it will take."""
+TIMED_GRADIENTS, TIMED_SECONDS = 50, 0.1
+"""Bounds on the gradients that are timed for it."""
 PROGRESS_RATE = 200
 """Milliseconds between nutpie's reports of progress."""
 
@@ -115,24 +134,143 @@ def prepare(backend: Backend, spec: Spec, runs: Runs, bar: Progress) -> Sampler:
     """
     if backend == "jax":
         return _prepare_numpyro(spec, runs, bar)
+    if len(runs) > LONG and spec.observation.traits.condenses and not spec.is_pooled:
+        condensed = _prepare_condensed(spec, runs, bar)
+        if condensed is not None:
+            return condensed
     found = bar.during(f"preparing {spec.name} (once per process)", engine, spec, runs)
     data = sampler_data(runs, spec)
-    curved = spec.observation.traits.curved
-    learns_map = bool(curved) and not spec.is_pooled and found.route == "kernel"
 
     def sample_by_nutpie(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
     ) -> tuple[xr.DataTree, bool]:
-        if learns_map:
+        if found.route == "kernel":
             bound = found.sampler.kernel.bind(data)
-            model = mapped_model(bound, curved, settings, seed)
-            settings = settings | {"tune": _share(settings["tune"], TUNE_OF_MAPPED)}
+            raw, partial = _sample_kernel(bound, spec, settings, seed, callback, bar)
         else:
-            model = found.sampler.with_data(**data)
-        raw, partial = run_nutpie(model, settings, seed, callback)
+            raw, partial = run_nutpie(found.sampler.with_data(**data), settings, seed, callback)
         return named(raw, spec, runs), partial
 
     return Sampler(sample_by_nutpie, {"backend": "nutpie", "engine": found.about})
+
+
+def _sample_kernel(
+    bound: Bound,
+    spec: Spec,
+    settings: dict[str, Any],
+    seed: int,
+    callback: Callable[..., None],
+    bar: Progress,
+) -> tuple[xr.DataTree, bool]:
+    """Return the draws of a kernel with a table, in learnt coordinates where that helps."""
+    curved = spec.observation.traits.curved
+    learns_map = bool(curved) and not spec.is_pooled
+    steps = STEPS_OF_MAPPED if learns_map else STEPS
+    seconds = _estimate(bound, settings, steps)
+    if seconds > WORTH_SAYING:
+        bar.say(f"{spec.name}: sampling will take about {_duration(seconds)}")
+    if learns_map:
+        model = mapped_model(bound, curved, settings, seed)
+        settings = settings | {"tune": _share(settings["tune"], TUNE_OF_MAPPED)}
+    else:
+        model = nutpie_model(bound)
+    return run_nutpie(model, settings, seed, callback)
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in words, to one digit: it is a rough estimate."""
+    if seconds < 60.0:
+        return f"{float(f'{seconds:.1g}'):.0f} seconds"
+    minutes = max(1, round(seconds / 60.0))
+    return "a minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def _estimate(bound: Bound, settings: dict[str, Any], steps: int) -> float:
+    """Return roughly how many seconds sampling takes, from the time of some gradients."""
+    started = time.perf_counter()
+    count = 0
+    while count < TIMED_GRADIENTS and time.perf_counter() - started < TIMED_SECONDS:
+        evaluate(bound, bound.initial)
+        count += 1
+    each = (time.perf_counter() - started) / count
+    chains = settings["chains"]
+    at_once = min(chains, os.cpu_count() or 1)
+    return each * steps * (settings["tune"] + settings["draws"]) * chains / at_once
+
+
+def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
+    """Return the sampler of the condensed likelihood of a long table, or None without kernels."""
+    table = condense(spec, runs)
+    typical = typical_runs(table)
+    found = bar.during(f"preparing {spec.name} (once per process)", engine, spec, typical)
+    if found.route != "kernel" or not is_ours(spec):
+        return None
+    what = f"condensing {len(runs):,} runs to {len(table.cells.counts)} cells"
+    kernel_of_typical = found.sampler.kernel
+    try:
+        bound, arrays = bar.during(what, _condense_around_mode, table, typical, kernel_of_typical)
+    except UnsupportedError as error:
+        warn_of_fallback(f"all {len(runs):,} runs are sampled, which takes long: {error}")
+        return None
+    weights: dict[str, float] = {}
+
+    def sample_condensed(
+        settings: dict[str, Any], seed: int, callback: Callable[..., None]
+    ) -> tuple[xr.DataTree, bool]:
+        raw, partial = _sample_kernel(bound, spec, settings, seed, callback, bar)
+        found = bar.during(
+            "weighing the draws", weigh, table, arrays, raw["posterior"].to_dataset(), seed
+        )
+        weights["log_weight_sd"] = round(found.spread, 4)
+        weights["pareto_k"] = round(found.k, 3)
+        if not found.is_reliable:
+            warn_of_fallback(
+                f"{spec.name} on {runs.name}: the condensed likelihood is not near enough to the "
+                f"exact one (Pareto k-hat {found.k:.2f}; at most {MOST_K} is allowed), so the "
+                "exact one is sampled, which takes long"
+            )
+            data = sampler_data(runs, spec)
+            exact = engine(spec, runs).sampler.kernel.bind(data)
+            raw, partial = _sample_kernel(exact, spec, settings, seed, callback, bar)
+            return named(raw, spec, runs), partial
+        return named(resampled(raw, found.places), spec, runs), partial
+
+    # The weights are known once draws have been made, and before anybody reads these facts.
+    about = {"cells": len(table.cells.counts), "weights": weights}
+    facts = {"backend": "nutpie", "engine": found.about, "condensed": about}
+    return Sampler(sample_condensed, facts)
+
+
+def _condense_around_mode(
+    table: Condensed, typical: Runs, exact: Kernel
+) -> tuple[Bound, dict[str, np.ndarray]]:
+    """Return the condensed kernel with a table, and its data.
+
+    Parameters
+    ----------
+    typical
+        One run of each cell, whose mode is the first reference.
+    exact
+        The kernel of these runs.
+    """
+    spec, runs = table.spec, table.runs
+    with one_thread():
+        mode = mode_of(exact.bind(sampler_data(typical, spec)))
+        arrays = table.around(Curves.of(spec, typical, mode))
+        key = (*structure(spec, runs), "condensed")
+        if key not in COMPILED:
+            made = kernel(spec, runs, _kept(spec), key, arrays)
+            COMPILED[key] = Engine(KernelSampler(made), "kernel")
+        condensed = COMPILED[key].sampler.kernel
+        # Once more, around the mode given all runs.
+        mode = mode_of(condensed.bind(arrays))
+        arrays = table.around(Curves.of(spec, runs, mode))
+    return condensed.bind(arrays), arrays
+
+
+def _kept(spec: Spec) -> list[str]:
+    """Return the variables that a fit keeps of a draw."""
+    return [*variable_names(spec), *spec.observation.traits.kept]
 
 
 def _prepare_numpyro(spec: Spec, runs: Runs, bar: Progress) -> Sampler:
@@ -194,7 +332,7 @@ def engine(spec: Spec, runs: Runs) -> Engine:
     """
     key = structure(spec, runs)
     if key not in COMPILED:
-        keep = [*variable_names(spec), *spec.observation.traits.kept]
+        keep = _kept(spec)
         try:
             ours = KernelSampler(kernel(spec, runs, keep, key))
             ours.with_data(**sampler_data(runs, spec))  # whether this nutpie takes it
@@ -249,9 +387,7 @@ def run_nutpie(
     return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
 
 
-def mapped_model(
-    bound: Bound, curved: Sequence[str], settings: dict[str, Any], seed: int
-) -> Any:
+def mapped_model(bound: Bound, curved: Sequence[str], settings: dict[str, Any], seed: int) -> Any:
     """Return a model in coordinates that short runs have learnt (`scalebayes.fitting.maps`).
 
     Each short run takes a share of the tuning, half of it to tune itself.

@@ -34,6 +34,7 @@ from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import LAWS, Law
 from scalebayes.laws.coordinates import local_fit
+from scalebayes.specs.condensed import MARK, Cells, condensed_log_loss
 from scalebayes.specs.drift import (
     AXES,
     CONTINUATION,
@@ -74,6 +75,8 @@ TYPICAL_SIGMA = 0.005
 """Noise scale at which the sampler's coordinates are laid out."""
 TYPICAL_FLOOR = 0.4
 """Floor's share of the loss at the centre at which they are laid out."""
+LAYOUT_RUNS = 1000
+"""Most runs that decide how the coordinates are laid out."""
 LEAST_REDUCIBLE = 0.05
 """Least reducible loss of a run over that at the centre, for the layout."""
 SKIPPED_REWRITES = ("local_greedy_distributor", "dot_diag_to_elemwise")
@@ -116,6 +119,7 @@ class DriftingLaw(Observation):
             amplitudes=("tau", "tau_loss") if self.bends_loss else ("tau",),
             skipped_rewrites=SKIPPED_REWRITES,
             curved=curved,
+            condenses=True,
         )
 
     @property
@@ -172,36 +176,72 @@ class DriftingLaw(Observation):
 
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return weights of the paths at the runs, and the layout of the sampler's coordinates."""
+        return self._weights(runs, self._distances(runs)) | self._layout_data(runs)
+
+    def condensed(self, runs: Runs, cells: Cells) -> dict[str, np.ndarray]:
+        """Return what `data` does, with the weights at the nodes of the cells."""
+        return self._weights(runs, cells.distances) | self._layout_data(runs)
+
+    def _weights(self, runs: Runs, at: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the weights of a table's paths at distances from its centre, by input."""
+        knots = self.knots(runs)
+        weights = {}
+        for x in self._distances(runs):
+            distances = at[x]
+            # Products with few long rows are faster than those with many short ones.
+            weights[f"weights_{x}"] = knots[AXES[x]].weights(distances).T
+        return weights
+
+    def _layout_data(self, runs: Runs) -> dict[str, np.ndarray]:
+        """Return the layout of the sampler's coordinates.
+
+        Of a long table a sample of the runs decides: the layout changes nothing but the speed.
+        """
         law = self.law_object
         log_inputs, log_loss = log_distances(runs, law.inputs), law.log_response(runs)
         slopes = local_fit(log_inputs, log_loss)
         distances, knots = self._distances(runs), self.knots(runs)
+
+        count = min(len(runs), LAYOUT_RUNS)
+        sample = np.linspace(0, len(runs) - 1, count).astype(int)
+        more_runs = np.sqrt(len(runs) / count)
+        log_loss = log_loss[sample]
+
         data: dict[str, np.ndarray] = {}
         for axis in self.axes:
-            along = [x for x in distances if AXES[x] == axis]
-            for x in along:
-                # Products with few long rows are faster than those with many short ones.
-                data[f"weights_{x}"] = knots[axis].weights(distances[x]).T
-            weights = data[f"weights_{along[0]}"].T
-            slope = np.exp(slopes[f"log_G_{along[0]}"] - slopes["log_T"])
-            layout = _layout(knots[axis], weights, slope * TAU["median"])
+            first = next(x for x in distances if AXES[x] == axis)
+            along = distances[first][sample]
+            weights = knots[axis].weights(along)
+            slope = np.exp(slopes[f"log_G_{first}"] - slopes["log_T"])
+            layout = _layout(knots[axis], weights, slope * TAU["median"] * more_runs)
             data[f"turned_{axis}"] = layout.turned
             data[f"told_{axis}"] = layout.told
-            data[f"shear_{axis}"] = _mean_slope(distances[along[0]], weights)
+            data[f"shear_{axis}"] = _mean_slope(along, weights)
             if law.floor is not None and not self.bends_loss:
-                data[f"profile_{axis}"] = _profile(knots[axis], distances[axis], log_loss)
+                data[f"profile_{axis}"] = _profile(knots[axis], along, log_loss)
                 data[f"follow_{axis}"] = layout.told[:, None] * np.linalg.pinv(layout.turned)
         if self.bends_loss:
-            data |= self._loss_data(np.exp(log_loss - slopes["log_T"]), knots["loss"])
+            relative_loss = np.exp(log_loss - slopes["log_T"])
+            data |= self._loss_data(relative_loss, knots["loss"], more_runs)
         return data
 
-    def _loss_data(self, relative_loss: np.ndarray, knots: Knots) -> dict[str, np.ndarray]:
-        """Return the layout of the path along the loss. relative_loss: over that at the centre."""
+    def _loss_data(
+        self, relative_loss: np.ndarray, knots: Knots, more_runs: float
+    ) -> dict[str, np.ndarray]:
+        """Return the layout of the path along the loss.
+
+        Parameters
+        ----------
+        relative_loss
+            Loss of a sample of the runs over that at the centre.
+        more_runs
+            Root of the number of runs for each in the sample.
+        """
         floor = TYPICAL_FLOOR if self.law_object.floor else 0.0
         reducible = (relative_loss - floor) / (1.0 - floor)
         distances = np.log(reducible.clip(LEAST_REDUCIBLE))
         weights = knots.weights(distances)
-        scale = (1.0 - floor) * float(TAU_LOSS["median"])
+        scale = (1.0 - floor) * float(TAU_LOSS["median"]) * more_runs
         steps = np.linalg.norm(weights @ knots.brownian(), axis=0)
         told = _told(scale * steps)
         shear = _mean_slope(distances, weights)
@@ -279,6 +319,9 @@ class DriftingLaw(Observation):
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses around the bent law."""
         noise = {name: parameters[name] for name in self.noise.priors}
+        if MARK in data:
+            pm.Potential("log_loss", condensed_log_loss(pm, data, log_curve, noise))
+            return
         distribution = getattr(pm, self.noise.pymc)
         centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
         pm.Potential("log_loss", pm.logp(centred, data["observed"] - log_curve).sum())
@@ -287,7 +330,7 @@ class DriftingLaw(Observation):
 
     def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return g at the knots, (chain, draw, knot), from the sampler's draws."""
-        data = self.data(runs)
+        data = self._layout_data(runs)
         motions = {}
         for name in self.knots(runs):
             z = posterior[f"path_{name}"].transpose("chain", "draw", ...).values

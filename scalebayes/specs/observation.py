@@ -25,6 +25,7 @@ import xarray as xr
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import Law
+from scalebayes.specs.condensed import Cells
 from scalebayes.specs.discrepancy import (
     LN_10,
     Basis,
@@ -89,6 +90,8 @@ class Traits:
     curved
         Entries of the sampled vector along which the posterior bends. Where there are any, the
         sampler moves in coordinates that it learns from short runs (`scalebayes.fitting.maps`).
+    condenses
+        Whether the likelihood of a long table can be condensed (`scalebayes.specs.condensed`).
     """
 
     tune: int
@@ -101,6 +104,7 @@ class Traits:
     amplitudes: tuple[str, ...] = ()
     skipped_rewrites: tuple[str, ...] = ()
     curved: tuple[str, ...] = ()
+    condenses: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,16 @@ class Observation(ABC):
         """Return the data of this piece of the graph beside the log losses, as arrays by name."""
         return {}
 
+    def condensed(self, runs: Runs, cells: Cells) -> dict[str, np.ndarray]:
+        """Return what `data` does, for the cells of a long table in place of its runs.
+
+        Raises
+        ------
+        TypeError
+            When the likelihood cannot be condensed (`Traits.condenses`).
+        """
+        raise TypeError(f"the likelihood of {type(self).__name__} cannot be condensed")
+
     def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
         """Add what bends the law to the model that is being built, and return it.
 
@@ -182,6 +196,19 @@ class Observation(ABC):
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray | float:
         """Return a drawn discrepancy at the runs from a fit's tree, (chain, draw, run), or 0."""
         return 0.0
+
+    def offsets(self, tree: xr.DataTree, runs: Runs, at: Runs) -> np.ndarray:
+        """Return what draws add to the log curve of runs for their training, (draws, runs) or 1.
+
+        Parameters
+        ----------
+        tree, runs
+            Draws, and the table that they were sampled on.
+        at
+            Runs of the trainings of that table.
+        """
+        posterior = tree["posterior"]
+        return np.zeros((posterior.sizes["chain"] * posterior.sizes["draw"], 1))
 
     def drift(self, tree: xr.DataTree, runs: Runs, seed: int) -> Drift | None:
         """Return the bent law under each draw of a fit's tree, or None where nothing bends it.

@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.data.runs import Runs
+from scalebayes.specs.condensed import MARK, Cells
 from scalebayes.specs.discrepancy import Basis, Conditional, padded
 from scalebayes.specs.drift import Drift
 from scalebayes.specs.noise import DefaultPrior, Noise
@@ -185,24 +186,26 @@ class SharedTrainings(Observation):
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return the eigenvectors and eigenvalues of membership, filled up with zeros."""
         trainings = read_trainings(runs)
-        number = len(trainings.names)
-        counts = trainings.counts
-        vectors = np.zeros((len(runs), padded(number)))
-        vectors[np.arange(len(runs)), trainings.of_run] = 1 / np.sqrt(counts[trainings.of_run])
-        values = np.zeros(padded(number))
-        values[:number] = counts
-        own = {"training_vectors": vectors, "training_values": values}
-        return self.given_offsets.data(runs) | own
+        return self.given_offsets.data(runs) | _membership(trainings, trainings.of_run)
+
+    def condensed(self, runs: Runs, cells: Cells) -> dict[str, np.ndarray]:
+        """Return what `data` does, for cells of runs of the same training."""
+        trainings = read_trainings(runs)
+        own = _membership(trainings, cells.near(trainings.of_run))
+        return self.given_offsets.condensed(runs, cells) | own
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the offsets with their prior, and the density of the log losses given them."""
         noise = {name: parameters[name] for name in self.noise.priors}
+        residual = data["observed"] - log_curve
+        if MARK in data:
+            residual = residual * data[MARK]
         offsets = add_weights(
             pm,
             ("free_offsets", WEIGHTS),
             vectors=data["training_vectors"],
             values=data["training_values"],
-            residual=data["observed"] - log_curve,
+            residual=residual,
             variance=self.noise.equivalent(**noise),
             amplitude=parameters["omega"],
         )
@@ -233,6 +236,14 @@ class SharedTrainings(Observation):
         """Return the offset of each run's training, (chain, draw, run)."""
         offset = tree[OFFSETS].to_dataset()["offset"].values
         return offset[..., read_trainings(runs).of_run]
+
+    def offsets(self, tree: xr.DataTree, runs: Runs, at: Runs) -> np.ndarray:
+        """Return the offset of each run's training, (draws, runs)."""
+        names = read_trainings(runs).names
+        own = read_trainings(at)
+        place = [names.index(name) for name in own.names]
+        offset = tree[OFFSETS].to_dataset()["offset"].values
+        return offset.reshape(-1, len(names))[:, np.array(place)[own.of_run]]
 
     def delta_at_runs(self, tree: xr.DataTree, runs: Runs) -> np.ndarray:
         """Return the drawn discrepancy and the offset at the runs, (chain, draw, run)."""
@@ -266,6 +277,17 @@ class SharedTrainings(Observation):
         """Return the expected discrepancy and offset at the runs, (runs,)."""
         offset = self.offsets_at_runs(tree, runs).mean(axis=(0, 1))
         return offset + self.given_offsets.expected_at_runs(tree, runs, residual - offset)
+
+
+def _membership(trainings: Trainings, of_row: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the eigenvectors of membership at rows of given trainings, and the eigenvalues."""
+    number = len(trainings.names)
+    counts = trainings.counts
+    vectors = np.zeros((len(of_row), padded(number)))
+    vectors[np.arange(len(of_row)), of_row] = 1 / np.sqrt(counts[of_row])
+    values = np.zeros(padded(number))
+    values[:number] = counts
+    return {"training_vectors": vectors, "training_values": values}
 
 
 def _offsets(weights: np.ndarray, parameters: xr.Dataset, names: tuple[str, ...]) -> xr.Dataset:

@@ -1,0 +1,428 @@
+r"""Long tables: sample a condensed likelihood, then weigh the draws by the exact one.
+
+1. A grid of inputs is laid over the runs of each training.
+2. A reference curve is found: the mode given one run of each cell of the grid, and then, with the
+   likelihood condensed around that curve, the mode given all runs.
+3. The likelihood is condensed around the reference curve (`scalebayes.specs.condensed`).
+4. NUTS samples the condensed posterior.
+5. Each draw is weighed by its exact likelihood over the condensed one, and draws are resampled in
+   proportion to the weights. Pareto's k-hat says whether the weights can be relied on
+   (Vehtari et al. 2024).
+
+References
+----------
+Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
+arXiv:1507.02646.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.data.distances import log_centres, log_distances
+from scalebayes.data.runs import Runs
+from scalebayes.fitting.graph import condensed_sampler_data
+from scalebayes.fitting.kernel.kernel import Bound, evaluate
+from scalebayes.fitting.maps import search_mode
+from scalebayes.specs.condensed import (
+    Box,
+    Cells,
+    condensed_data,
+    condensed_log_loss,
+    parameter,
+    transformed,
+)
+from scalebayes.specs.drift import Drift
+from scalebayes.specs.noise import Noise
+from scalebayes.specs.spec import Spec
+from scalebayes.specs.trainings import read_trainings
+from scalebayes.utils.parallel import parts_of
+
+LONG = 2000
+"""Tables of more runs are condensed."""
+CELLS = 1000
+"""Cells that a table is condensed to, at most, unless it has more trainings."""
+CELLS_OF_TRAINING = 3
+"""Cells of each training, at least, on average."""
+FINEST = 0.02
+"""Step of the finest grid, in natural logs of an input."""
+COARSER = 1.15
+"""Factor between the steps that are tried."""
+MOST_DISTINCT = 50
+"""Distinct values of an input that have a node each, at most."""
+NEIGHBOURHOOD = 0.5
+"""Natural logs of the inputs within which runs tell of the curve at a node, at least."""
+DIRECTIONS = 3
+"""Directions of the posterior that the runs of a neighbourhood decide, roughly."""
+WIDTHS = 8.0
+"""Reach of the box of deviations in rough posterior standard deviations of the curve."""
+LEAST_DEVIATION = 0.1
+"""Least reach of the box of deviations, in noise scales."""
+LEAST_RECIPROCAL, MOST_RECIPROCAL = 0.002, 0.49
+"""Range of the reciprocal of the degrees of freedom."""
+FALL = 25.0
+"""How far the log likelihood falls at the edges of the box of the noise."""
+NOISE_RUNS = 20_000
+"""Most runs from which the box of the noise is found."""
+NOISE_GRID = 41
+"""Values of each parameter of the noise on the grid that finds its box."""
+CHECKED = 400
+"""Draws whose exact likelihood is computed first."""
+NEGLIGIBLE = 0.02
+"""Standard deviation of the log weights below which they would change no digit that is printed."""
+MOST_K = 0.7
+"""Largest k-hat of weights that can be relied on."""
+
+
+@dataclass(frozen=True)
+class Condensed:
+    """A long table with its cells and the reference curve.
+
+    Attributes
+    ----------
+    spec, runs
+        In one unit, without priors relative to the table.
+    cells
+        Nodes of a grid with their shares of the runs.
+    arrays
+        Data of the condensed graph, but for the polynomials and the reference.
+    """
+
+    spec: Spec
+    runs: Runs
+    cells: Cells
+    arrays: dict[str, np.ndarray]
+
+    def around(self, reference: Curves) -> dict[str, np.ndarray]:
+        """Return the data of the graph that is condensed around a curve. reference: one draw."""
+        noise = self.spec.observation.noise
+        (curve,) = reference.at(self.runs)
+        residual = self.spec.law_object.log_response(self.runs) - curve
+        sigma = reference.draws["sigma"].item()
+        box = _box(noise, residual, sigma, _runs_nearby(self.cells))
+        (at_cells,) = reference.at(_at_cells(self))
+        return {
+            **self.arrays,
+            "reference": at_cells,
+            **condensed_data(noise, residual, self.cells, box),
+        }
+
+
+def condense(spec: Spec, runs: Runs) -> Condensed:
+    """Return a table with its cells."""
+    cells = make_cells(spec, runs)
+    return Condensed(spec, runs, cells, condensed_sampler_data(runs, spec, cells))
+
+
+def make_cells(spec: Spec, runs: Runs, most: int = CELLS) -> Cells:
+    """Return the finest grid of which the runs use about so many nodes, at most.
+
+    An input of few distinct values has a node at each of them. Between others and of each training
+    the runs are shared out among the nodes around them. There are some nodes for each training.
+    """
+    from scipy.sparse import csr_matrix
+
+    distances = log_distances(runs, spec.law_object.inputs)
+    trainings = np.zeros(len(runs), dtype=np.int64)
+    if spec.trainings:
+        trainings = read_trainings(runs).of_run
+    most = max(most, CELLS_OF_TRAINING * (int(trainings.max()) + 1))
+
+    step = FINEST
+    while True:
+        grids = {x: _grid_along(values, step) for x, values in distances.items()}
+        corners = _corners([(grid.place, grid.share) for grid in grids.values()])
+        keys = [np.column_stack([trainings, *places]) for places, _ in corners]
+        used = [share > 0 for _, share in corners]
+        entries = np.vstack([key[use] for key, use in zip(keys, used, strict=True)])
+        nodes, cell = np.unique(entries, axis=0, return_inverse=True)
+        if len(nodes) <= most:
+            break
+        step *= COARSER
+
+    every_run = np.arange(len(runs))
+    run = np.concatenate([every_run[use] for use in used])
+    share = np.concatenate([share[use] for (_, share), use in zip(corners, used, strict=True)])
+    weights = csr_matrix((share, (cell.ravel(), run)), shape=(len(nodes), len(runs)))
+    at = {}
+    for column, (x, grid) in enumerate(grids.items(), start=1):
+        at[x] = grid.nodes[nodes[:, column]]
+    heaviest = np.lexsort((-share, cell.ravel()))
+    first = np.searchsorted(cell.ravel()[heaviest], np.arange(len(nodes)))
+    return Cells(weights, at, run[heaviest][first])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Nodes along one input, and where the runs lie between them.
+
+    Attributes
+    ----------
+    nodes
+        Distances of the nodes from the table's centre, increasing.
+    place
+        Number of the last node at or below each run, (runs,).
+    share
+        How far each run lies from there to the next node, from 0 to below 1, (runs,).
+    """
+
+    nodes: np.ndarray
+    place: np.ndarray
+    share: np.ndarray
+
+
+def _grid_along(distances: np.ndarray, step: float) -> Grid:
+    """Return nodes at distinct distances where there are few, and otherwise a step apart."""
+    distinct, place = np.unique(distances, return_inverse=True)
+    if len(distinct) <= MOST_DISTINCT:
+        return Grid(distinct, place.ravel(), np.zeros(len(distances)))
+    steps = (distances - distinct[0]) / step
+    place = np.floor(steps).astype(np.int64)
+    nodes = distinct[0] + step * np.arange(place.max() + 2)
+    return Grid(nodes, place, steps - place)
+
+
+def _corners(
+    along: list[tuple[np.ndarray, np.ndarray]],
+) -> list[tuple[list[np.ndarray], np.ndarray]]:
+    """Return the places and the weights of the nodes at all corners about each run."""
+    corners: list[tuple[list[np.ndarray], np.ndarray]] = [([], np.ones(len(along[0][0])))]
+    for place, share in along:
+        below = [([*places, place], weight * (1 - share)) for places, weight in corners]
+        above = [([*places, place + 1], weight * share) for places, weight in corners]
+        corners = below + above
+    return corners
+
+
+def typical_runs(condensed: Condensed) -> Runs:
+    """Return the nearest run of each cell."""
+    chosen = np.unique(condensed.cells.nearest)
+    return Runs(condensed.runs.table.iloc[chosen], condensed.runs.name)
+
+
+def mode_of(bound: Bound) -> xr.Dataset:
+    """Return the kept variables of a kernel at its mode, (chain 1, draw 1)."""
+    _, kept = evaluate(bound, search_mode(bound, bound.initial))
+    variables: dict[str, Any] = {}
+    begin = 0
+    for name, shape in bound.layout.kept.items():
+        end = begin + math.prod(shape)
+        dims = [f"{name}_dim_{d}" for d in range(len(shape))]
+        variables[name] = (("chain", "draw", *dims), kept[begin:end].reshape(1, 1, *shape))
+        begin = end
+    return xr.Dataset(variables, coords={"chain": [0], "draw": [0]})
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of draws, with the offsets of trainings.
+
+    Attributes
+    ----------
+    spec, runs
+        The spec, and the table of the sampler whose draws these are.
+    tree
+        Draws of all kept variables, and what a fit keeps of them.
+    """
+
+    spec: Spec
+    runs: Runs
+    tree: xr.DataTree
+
+    @classmethod
+    def of(cls, spec: Spec, runs: Runs, posterior: xr.Dataset) -> Curves:
+        """Return the curves of draws of all kept variables, (chain, draw, ...)."""
+        groups = spec.observation.groups_from_trace(posterior, runs)
+        return cls(spec, runs, xr.DataTree.from_dict({"posterior": posterior, **groups}))
+
+    @cached_property
+    def draws(self) -> dict[str, np.ndarray]:
+        """Draws of the scalar parameters, of all chains in a row."""
+        posterior = self.tree["posterior"].to_dataset()
+        scalars = [name for name in posterior if posterior[name].ndim == 2]
+        return {str(name): posterior[name].values.ravel() for name in scalars}
+
+    @cached_property
+    def drift(self) -> Drift:
+        """The bent law under each draw."""
+        drift = self.spec.observation.drift(self.tree, self.runs, 0)
+        assert drift is not None  # laws that can be condensed drift
+        return drift
+
+    def at(self, runs: Runs, part: slice = slice(None)) -> np.ndarray:
+        """Return the log of the curves of a part of the draws at runs, (draws, runs)."""
+        law = self.spec.law_object
+        parameters = {name: self.draws[name] for name in law.parameter_names}
+        curve = self.drift.log_loss(parameters, [getattr(runs, x) for x in law.inputs], part)
+        return curve + self.spec.observation.offsets(self.tree, self.runs, runs)[part]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Importance weights of draws from a condensed posterior.
+
+    Attributes
+    ----------
+    places
+        Number of the draw that each place takes, (chain, draw).
+    spread
+        Standard deviation of the log weights.
+    k
+        Pareto's k-hat, NaN where the weights are negligible.
+    """
+
+    places: np.ndarray
+    spread: float
+    k: float
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether the weighted draws can be relied on."""
+        return not self.k > MOST_K
+
+
+def weigh(
+    condensed: Condensed, arrays: Mapping[str, np.ndarray], posterior: xr.Dataset, seed: int
+) -> Weighed:
+    """Return the weights of draws from a condensed posterior, and the draws resampled by them.
+
+    Where some hundred draws show that the weights are negligible, no draw is replaced.
+
+    Parameters
+    ----------
+    arrays
+        Data of the condensed graph.
+    posterior
+        Draws of all kept variables, (chain, draw, ...).
+    """
+    from arviz_stats.base import array_stats
+
+    chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
+    step = max(1, draws * chains // CHECKED)
+    few = posterior.isel(draw=slice(None, None, step))
+    log_weights = _log_weights(condensed, arrays, few)
+    spread = float(log_weights.std())
+    own = np.tile(np.arange(draws), (chains, 1))
+    if spread < NEGLIGIBLE:
+        return Weighed(own, spread, np.nan)
+
+    log_weights = _log_weights(condensed, arrays, posterior)
+    smoothed, k = array_stats.psislw(-log_weights.ravel(), axis=-1)
+    weights = np.exp(smoothed - smoothed.max()).reshape(chains, draws)
+    rng = np.random.default_rng(seed)
+    places = np.stack([_systematic(rng, row) for row in weights])
+    return Weighed(places, float(log_weights.std()), float(k))
+
+
+def resampled(tree: xr.DataTree, places: np.ndarray) -> xr.DataTree:
+    """Return a tree with the draws of each chain at the given places, (chain, draw)."""
+    groups = {}
+    for name, group in tree.children.items():
+        data = group.to_dataset()
+        chosen = xr.DataArray(places, dims=("chain", "draw"))
+        rows = xr.DataArray(np.arange(len(places)), dims="chain")
+        groups[name] = data.isel(chain=rows, draw=chosen).assign_coords(draw=data["draw"])
+    return xr.DataTree.from_dict(groups)
+
+
+def _log_weights(
+    condensed: Condensed, arrays: Mapping[str, np.ndarray], posterior: xr.Dataset
+) -> np.ndarray:
+    """Return the exact log likelihood of each draw minus the condensed one, (draws,)."""
+    spec, runs = condensed.spec, condensed.runs
+    noise = spec.observation.noise
+    log_loss = spec.law_object.log_response(runs)
+    at_cells = _at_cells(condensed)
+    parameters = {name: posterior[name].values.ravel() for name in noise.priors}
+    draws = posterior.sizes["chain"] * posterior.sizes["draw"]
+    curves = Curves.of(spec, runs, posterior)
+    difference = np.empty(draws)
+    for part in parts_of(draws, len(runs)):
+        columns = {name: values[part, None] for name, values in parameters.items()}
+        exact = noise.logpdf(log_loss - curves.at(runs, part), **columns).sum(axis=1)
+        for row, values in enumerate(curves.at(at_cells, part)):
+            number = part.start + row
+            own = {name: parameters[name][number] for name in noise.priors}
+            approximate = condensed_log_loss(_Numpy, arrays, values, own)
+            difference[number] = exact[row] - approximate
+    return difference
+
+
+def _at_cells(condensed: Condensed) -> Runs:
+    """Return a table with a run at the node of each cell."""
+    runs, cells = condensed.runs, condensed.cells
+    table = runs.table.iloc[cells.nearest].reset_index(drop=True)
+    table.index = table.index.astype(str)  # several nodes may have the same nearest run
+    centres = log_centres(runs, condensed.spec.law_object.inputs)
+    for x, distances in cells.distances.items():
+        table[x] = np.exp(centres[x] + distances)
+    return Runs(table, runs.name)
+
+
+class _Numpy:
+    """NumPy in place of PyMC, for `condensed_log_loss`."""
+
+    math = np
+
+
+def _systematic(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
+    """Return places drawn in proportion to weights, in order, with the least possible variance."""
+    count = len(weights)
+    steps = (rng.random() + np.arange(count)) / count
+    shares = np.cumsum(weights) / weights.sum()
+    return np.searchsorted(shares, steps).clip(0, count - 1)
+
+
+def _runs_nearby(cells: Cells) -> np.ndarray:
+    """Return how many runs are near each node, (cells,)."""
+    positions = np.stack(list(cells.distances.values()), axis=1)
+    apart = np.abs(positions[:, None] - positions).max(axis=2)
+    return (apart < NEIGHBOURHOOD) @ cells.counts
+
+
+def _box(noise: Noise, residual: np.ndarray, sigma: float, nearby: np.ndarray) -> Box:
+    """Return the box in which the polynomials of a condensed likelihood must hold.
+
+    It holds all parameters of the noise whose log likelihood at the reference is within `FALL` of
+    the highest, and deviations of the curve of many rough posterior standard deviations, which the
+    number of runs nearby decides.
+    """
+    count = len(residual)
+    sample = residual[np.linspace(0, count - 1, min(count, NOISE_RUNS)).astype(int)]
+    more = count / len(sample)
+    names = tuple(noise.priors)
+    axes = []
+    for name in names:
+        if name == "sigma":
+            middle = transformed(name, sigma)
+            axes.append(np.linspace(middle - 1.0, middle + 1.0, NOISE_GRID))
+        else:
+            axes.append(np.linspace(LEAST_RECIPROCAL, MOST_RECIPROCAL, NOISE_GRID))
+    for _ in range(2):
+        mesh = np.meshgrid(*axes, indexing="ij")
+        height = np.empty(mesh[0].shape)
+        for place in np.ndindex(height.shape):
+            values = {
+                name: parameter(name, grid[place]) for name, grid in zip(names, mesh, strict=True)
+            }
+            height[place] = more * noise.logpdf(sample, **values).sum()
+        inside = height > height.max() - FALL
+        # Once more on a grid around what is inside.
+        for k, grid in enumerate(mesh):
+            step = axes[k][1] - axes[k][0]
+            low, high = grid[inside].min() - step, grid[inside].max() + step
+            if names[k] != "sigma":
+                low, high = max(low, LEAST_RECIPROCAL), min(high, MOST_RECIPROCAL)
+            axes[k] = np.linspace(low, high, NOISE_GRID)
+    centre = {name: float(axis.mean()) for name, axis in zip(names, axes, strict=True)}
+    half = {name: float(np.ptp(axis)) / 2 for name, axis in zip(names, axes, strict=True)}
+    scale = float(np.exp(centre["sigma"]))
+    reach = np.clip(WIDTHS * np.sqrt(DIRECTIONS / nearby), LEAST_DEVIATION, 1.0)
+    return Box(centre, half, scale * reach)
