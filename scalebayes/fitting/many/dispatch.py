@@ -129,7 +129,7 @@ def _task(job: Job, marker: Path) -> Task:
     return Task(
         job.name,
         _fit_on_worker,
-        (job.name, job.seed, job.settings, marker),
+        (job.name, job.seed, job.settings, str(marker)),
         kind=structure(spec, job.runs),
         late=lambda: (job.record,),
         shared=shared,
@@ -147,7 +147,7 @@ def _fit_on_worker(
     name: str,
     seed: int,
     settings: Mapping[str, Any],
-    marker: Path,
+    marker: str,
     record: dict[str, Any],
     runs: Runs,
     spec: Spec,
@@ -175,7 +175,8 @@ def _fit_on_worker(
         # HDF5 writes in many small steps. A folder that machines share gets the file in one.
         with tempfile.TemporaryDirectory(prefix="scalebayes-") as folder:
             content = save(made, Path(folder) / "fit.nc").read_bytes()
-        if _is_written(content, file_of(marker.parent, name), marker):
+        mark = Path(marker)
+        if _is_written(content, file_of(mark.parent, name), mark):
             content = b""
         return Report(made.metadata, content)
     except Exception as error:  # some exceptions cannot be pickled

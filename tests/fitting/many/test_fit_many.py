@@ -420,7 +420,8 @@ def worker_that_pretends(*arguments):
 def worker_without_the_folder(*arguments):
     """On a worker: the real task, where the folder of the batch has another content."""
     name, seed, settings, marker, *rest = arguments
-    return worker_that_pretends(name, seed, settings, marker.with_name(".other"), *rest)
+    other = str(Path(marker).with_name(".other"))
+    return worker_that_pretends(name, seed, settings, other, *rest)
 
 
 def worker_that_cannot_write(*arguments):
@@ -481,7 +482,8 @@ def test_errors_on_workers_come_back_in_words(tmp_path, client):
 
 
 def task_arguments(job, folder):
-    return job.name, job.seed, job.settings, folder / ".marker", job.record, job.runs, job.spec
+    marker = str(folder / ".marker")
+    return job.name, job.seed, job.settings, marker, job.record, job.runs, job.spec
 
 
 def test_a_worker_of_another_version_is_refused(tmp_path):
