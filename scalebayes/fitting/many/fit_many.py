@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scalebayes.errors import FitError, GateWarning
-from scalebayes.fitting.many.dispatch import file_of, fit_here, fit_on_workers
+from scalebayes.fitting.many.dispatch import Result, file_of, fit_here, fit_on_workers
 from scalebayes.fitting.many.jobs import Job, file_name
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.fit_files import check_netcdf_path
@@ -67,10 +68,9 @@ class Batch(Mapping[str, Fit]):
 
     def __getitem__(self, name: str) -> Fit:
         """Read a fit."""
-        if name in self.failures:
-            raise FitError(f"{name} failed: {self.failures[name]}")
-        if name not in self:
-            raise KeyError(name)
+        outcome = self._by_name[name]
+        if outcome.state == "failed":
+            raise FitError(f"{name} failed: {outcome.error}")
         return read_fit(file_of(self.folder, name))  # `fit_many` has warned of failed checks
 
     def __iter__(self) -> Iterator[str]:
@@ -79,11 +79,17 @@ class Batch(Mapping[str, Fit]):
 
     def __len__(self) -> int:
         """Return the number of fits."""
-        return len(list(iter(self)))
+        return sum(outcome.state != "failed" for outcome in self.outcomes)
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is a fit of this name, without reading it."""
-        return name in list(iter(self))
+        outcome = self._by_name.get(name)
+        return outcome is not None and outcome.state != "failed"
+
+    @cached_property
+    def _by_name(self) -> dict[object, Outcome]:
+        """The outcomes by name of their jobs."""
+        return {outcome.job.name: outcome for outcome in self.outcomes}
 
     @property
     def failures(self) -> dict[str, str]:
@@ -174,8 +180,9 @@ def fit_many(
     workers
         How many processes to start on this machine, each with one core. Or the address of a
         scheduler (``"tcp://host:8786"``) or a `distributed.Client`. Its workers need the same
-        version of scalebayes, but not the folder, since fits are sent back and written here. Each
-        of them samples on as many cores as it has threads.
+        version of scalebayes. Workers that see the folder under the same path write their fits
+        there; others send them back through the scheduler, and they are written here. Each worker
+        samples on as many cores as it has threads.
     replace
         Whether to fit again where the folder holds a different fit under a job's name.
     progress
@@ -293,19 +300,21 @@ def _fit_missing(
 ) -> Batch:
     """Make and save the fits that are not found, and return all of them."""
     missing = [job for job in jobs if job.name not in found]
-    errors: dict[str, str] = {}
+    results: dict[str, Result] = {}
+    failures = 0
     with Progress(progress) as bar, closing(_fit(missing, folder, workers)) as ended:
         count = bar.count(f"fits in {folder}", len(jobs), len(found))
-        for name, error in ended:
-            if error:
-                errors[name] = error
-            count(f"{len(errors)} failed" if errors else "")
-    outcomes = [_outcome(job, folder, job.name in found, errors) for job in jobs]
+        for result in ended:
+            results[result.name] = result
+            if result.error:
+                failures += 1
+            count(f"{failures} failed" if failures else "")
+    outcomes = [_outcome(job, folder, results.get(job.name)) for job in jobs]
     return Batch(folder, tuple(outcomes))
 
 
-def _fit(jobs: Iterable[Job], folder: Path, workers: Workers) -> Generator[tuple[str, str]]:
-    """Fit and save jobs, and yield each job's name with its error, empty after a success."""
+def _fit(jobs: Iterable[Job], folder: Path, workers: Workers) -> Generator[Result]:
+    """Fit and save jobs, and yield the result of each as soon as its fit is saved."""
     if workers == 1:
         return fit_here(jobs, folder)
     return fit_on_workers(jobs, folder, workers)
@@ -414,8 +423,11 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
     return metadata if isinstance(metadata, dict) else None
 
 
-def _outcome(job: Job, folder: Path, is_found: bool, errors: Mapping[str, str]) -> Outcome:
-    if job.name in errors:
-        return Outcome(job, "failed", {}, errors[job.name])
-    metadata = read_metadata(file_of(folder, job.name)) or {}
-    return Outcome(job, "found" if is_found else "fitted", metadata)
+def _outcome(job: Job, folder: Path, result: Result | None) -> Outcome:
+    """Return the outcome of a job. result: that of a fit made now; None where it was found."""
+    if result is None:
+        metadata = read_metadata(file_of(folder, job.name)) or {}
+        return Outcome(job, "found", metadata)
+    if result.error:
+        return Outcome(job, "failed", {}, result.error)
+    return Outcome(job, "fitted", result.metadata)

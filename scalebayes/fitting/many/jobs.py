@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -102,8 +103,14 @@ class Job:
             "runs": self.runs.hash,
             "seed": int(self.seed),
             "settings": recorded,
-            "scalebayes": version("scalebayes"),
+            "scalebayes": _own_version(),
         }
+
+
+@functools.cache
+def _own_version() -> str:
+    """Return the version of scalebayes, which takes most of a millisecond to look up."""
+    return version("scalebayes")
 
 
 def _default_settings() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,18 +45,39 @@ HERE = "127.0.0.1"
 """Address at which local workers listen: local, as they run any code they get."""
 DIED = "its worker died while it ran: killed, out of memory, or lost"
 
+HELD_VALUES = 16
+"""Shared values that a worker keeps, the latest used. A table of a million rows has some 40 MB."""
+HELD: OrderedDict[str, Any] = OrderedDict()
+"""Shared values in the process of a worker, by key; the latest used are at the end."""
+KEY_PREFIX = "scalebayes_task"
+"""Beginning of every key. The scheduler keeps statistics of each beginning as long as it lives."""
+
 PARENTS: WeakKeyDictionary[Client, subprocess.Popen[bytes]] = WeakKeyDictionary()
 """The process that started the local workers of a client, and starts others for those that die."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A function call for some worker; tasks of one kind share a compiled sampler."""
+    """A function call for some worker: ``function(*arguments, *late(), *shared values)``.
+
+    Attributes
+    ----------
+    kind : Hashable
+        Tasks of one kind share a compiled sampler.
+    late : callable
+        Returns further arguments. It is called when the task is sent, so that the first tasks do
+        not wait for the preparation of all others.
+    shared : tuple of (str, Any)
+        Keys and values that other tasks use too, such as a table. A worker receives the value of a
+        key once, and keeps the latest `HELD_VALUES`.
+    """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     kind: Hashable = None
+    late: Callable[[], tuple[Any, ...]] = tuple
+    shared: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,27 @@ class Ended:
     name: str
     value: Any = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """The value of a call on a worker that no longer has the shared values of its task."""
+
+
+@dataclass
+class Known:
+    """What the client knows of a worker.
+
+    Attributes
+    ----------
+    kinds
+        Kinds of the tasks that it has run, and so has compiled for.
+    shared
+        Keys of the shared values that it has, the latest used at the end.
+    """
+
+    kinds: set[Hashable] = field(default_factory=set)
+    shared: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
 
 @contextmanager
@@ -229,8 +271,7 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
     for task in tasks:
         waiting[task.kind].append(task)
     running: dict[str, tuple[Task, Future]] = {}
-    # The kinds that each worker has run, and so has compiled for.
-    known: dict[str, set[Hashable]] = defaultdict(set)
+    known: dict[str, Known] = defaultdict(Known)
     absence = _Absence(client)
     try:
         while waiting or running:
@@ -239,7 +280,13 @@ def each(tasks: Iterable[Task], client: Client) -> Generator[Ended]:
                 is_lost = address not in alive
                 if future.done() or is_lost:
                     del running[address]
-                    yield _end(client, task, future, address)
+                    ended = _end(client, task, future, address)
+                    if isinstance(ended.value, Lacking):
+                        # Another client's tasks took the place of its values: send them again.
+                        known[address].shared.clear()
+                        waiting[task.kind].insert(0, task)
+                    else:
+                        yield ended
             _start_tasks(client, alive, waiting, running, known)
             absence.check(alive, is_needed=bool(waiting))
             if running:
@@ -304,18 +351,23 @@ def _start_tasks(
     alive: Iterable[str],
     waiting: dict[Hashable, list[Task]],
     running: dict[str, tuple[Task, Future]],
-    known: dict[str, set[Hashable]],
+    known: dict[str, Known],
 ) -> None:
     """Give each idle worker its next task, as long as tasks are waiting."""
-    for address in alive:
-        if address in running or not waiting:
-            continue
-        holders: Counter[Hashable] = Counter()
-        for worker in alive:
-            holders.update(known[worker])
-        task = _take(waiting, known[address], holders)
-        known[address].add(task.kind)
-        running[address] = task, _submit(client, task, address)
+    idle = [address for address in alive if address not in running]
+    holders: Counter[Hashable] = Counter()
+    if idle and waiting:
+        for address in alive:
+            holders.update(known[address].kinds)
+    for address in idle:
+        if not waiting:
+            return
+        about = known[address]
+        task = _take(waiting, about.kinds, holders)
+        if task.kind not in about.kinds:
+            about.kinds.add(task.kind)
+            holders[task.kind] += 1
+        running[address] = task, _submit(client, task, address, about.shared)
 
 
 def _alive(client: Client) -> Mapping[str, int]:
@@ -345,15 +397,29 @@ def _take(
     return task
 
 
-def _submit(client: Client, task: Task, address: str) -> Future:
+def _submit(
+    client: Client, task: Task, address: str, held: OrderedDict[str, None] | None = None
+) -> Future:
+    """Send a task to a worker, with those of its shared values that the worker does not have.
+
+    held: keys that the worker has, which are brought up to date. A worker drops keys by the same
+    rule (`_hold`), so it seldom lacks a value that is not sent.
+    """
+    if held is None:
+        held = OrderedDict()
+    keys = [key for key, _ in task.shared]
+    sent = {key: value for key, value in task.shared if key not in held}
+    _hold(held, dict.fromkeys(keys))
     with warnings.catch_warnings():
         # The warning suggests scattering data, but a table goes to one worker, once.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         return client.submit(
             _call,
             task.function,
-            task.arguments,
-            key=f"{task.name}-{uuid.uuid4().hex}",
+            (*task.arguments, *task.late()),
+            keys,
+            sent,
+            key=f"{KEY_PREFIX}-{uuid.uuid4().hex}",
             workers=[address],
             allow_other_workers=False,
             pure=False,
@@ -361,19 +427,56 @@ def _submit(client: Client, task: Task, address: str) -> Future:
         )
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """Call a function on a worker.
+def _hold[Value](held: OrderedDict[str, Value], values: Mapping[str, Value]) -> None:
+    """Put values at the end, as the latest used, and drop the first ones beyond `HELD_VALUES`."""
+    for key, value in values.items():
+        held[key] = value
+        held.move_to_end(key)
+    # A task may have more values than the limit.
+    while len(held) > max(HELD_VALUES, len(values)):
+        held.popitem(last=False)
+
+
+def _call(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keys: Iterable[str] = (),
+    sent: Mapping[str, Any] | None = None,
+) -> Any:
+    """Call a function on a worker, or return `Lacking` when a shared value is not here.
 
     Each worker process compiles into a separate folder: two processes would wait for one lock.
+
+    Parameters
+    ----------
+    function, arguments
+        The function and its first arguments.
+    keys
+        Keys of the shared values, which are its further arguments.
+    sent
+        The shared values that came with the task, by key.
     """
+    import dask
     from distributed import get_worker
+
+    shared: dict[str, Any] = {}
+    for key in keys:
+        if sent is not None and key in sent:
+            shared[key] = sent[key]
+        elif key in HELD:
+            shared[key] = HELD[key]
+        else:
+            return Lacking()
+    _hold(HELD, shared)
 
     if "pytensor" not in sys.modules:
         flags = os.environ.get("PYTENSOR_FLAGS", "")
         folder = Path(get_worker().local_directory) / "pytensor"
         os.environ["PYTENSOR_FLAGS"] = f"{flags},base_compiledir={folder}".lstrip(",")
-    with _forwarded_warnings():
-        return function(*arguments)
+    # In a task xarray would lock every access to a file through the scheduler, some 180 times for a
+    # fit. Nothing shares the files of a task with other processes.
+    with dask.config.set(scheduler="threads"), _forwarded_warnings():
+        return function(*arguments, *shared.values())
 
 
 @contextmanager

@@ -5,11 +5,11 @@ Which fits are kept, found, refused and reported.
 
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -30,6 +30,8 @@ from scalebayes.fitting.many.workers import DIED, connected
 from scalebayes.posterior.fit import METADATA
 from scalebayes.validation import sensitivity
 from tests.fixtures import around, fit_of
+
+fit_on_worker = dispatch._fit_on_worker
 
 RUNS = sb.load_runs("pile2023")
 TWO = sb.Runs(RUNS.table.iloc[:2], "two")
@@ -71,6 +73,10 @@ def by_hand(monkeypatch):
 
     monkeypatch.setattr(dispatch, "fit", fit)
     return made
+
+
+def made_here(job):
+    return dispatch.make_fit(job, job.record)
 
 
 def jobs(*seeds, model="kaplan-size", **settings):
@@ -401,16 +407,40 @@ def pretend(job, record):
         signal.raise_signal(signal.SIGKILL)
     made = sb.load(job.settings["file"])
     made.stored.attrs[METADATA] = json.dumps(made.metadata | {"job": record})
-    with tempfile.TemporaryDirectory() as folder:
-        return sb.save(made, Path(folder) / "fit.nc").read_bytes(), ""
+    return made
+
+
+def worker_that_pretends(*arguments):
+    """On a worker: the real task, with `pretend` in place of the fit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "make_fit", pretend)
+        return fit_on_worker(*arguments)
+
+
+def worker_without_the_folder(*arguments):
+    """On a worker: the real task, where the folder of the batch has another content."""
+    name, seed, settings, marker, *rest = arguments
+    other = str(Path(marker).with_name(".other"))
+    return worker_that_pretends(name, seed, settings, other, *rest)
+
+
+def worker_that_cannot_write(*arguments):
+    """On a worker: the real task, where the folder of the batch is seen and cannot be written."""
+
+    def refuse(path, content):
+        raise sb.FitError("planted")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "_write", refuse)
+        return worker_that_pretends(*arguments)
 
 
 def test_a_killed_worker_loses_its_fit_alone_and_the_next_call_makes_it(
     tmp_path, by_hand, client, monkeypatch
 ):
     ready = tmp_path / "ready.nc"
-    sb.save(dispatch.make_fit(jobs(1)[0]), ready)
-    monkeypatch.setattr(dispatch, "_fit_to_bytes", pretend)
+    sb.save(made_here(jobs(1)[0]), ready)
+    monkeypatch.setattr(dispatch, "_fit_on_worker", worker_that_pretends)
     settings = {"file": str(ready)}
     several = jobs(*range(6), **settings)
     several[1] = replace(several[1], settings=settings | {"dies_once": str(tmp_path / "died")})
@@ -426,8 +456,8 @@ def test_an_interrupted_batch_on_workers_keeps_what_is_finished(
     tmp_path, by_hand, client, monkeypatch
 ):
     ready = tmp_path / "ready.nc"
-    sb.save(dispatch.make_fit(jobs(1)[0]), ready)
-    monkeypatch.setattr(dispatch, "_fit_to_bytes", pretend)
+    sb.save(made_here(jobs(1)[0]), ready)
+    monkeypatch.setattr(dispatch, "_fit_on_worker", worker_that_pretends)
     here, folder, go = threading.main_thread().ident, tmp_path / "fits", tmp_path / "go"
     quick, slow = jobs(1, file=str(ready)), jobs(*range(2, 6), until=str(go), file=str(ready))
 
@@ -451,10 +481,72 @@ def test_errors_on_workers_come_back_in_words(tmp_path, client):
     )
 
 
-def test_a_worker_of_another_version_is_refused():
+def task_arguments(job, folder):
+    marker = str(folder / ".marker")
+    return job.name, job.seed, job.settings, marker, job.record, job.runs, job.spec
+
+
+def test_a_worker_of_another_version_is_refused(tmp_path):
     (job,) = jobs(1)
-    content, error = dispatch._fit_to_bytes(job, job.record | {"scalebayes": "9.9"})
-    assert (content, error) == (b"", "the worker has another scalebayes (scalebayes differ)")
+    *start, record, runs, spec = task_arguments(job, tmp_path)
+    report = dispatch._fit_on_worker(*start, record | {"scalebayes": "9.9"}, runs, spec)
+    error = "the worker has another scalebayes (scalebayes differ)"
+    assert report == dispatch.Report({}, b"", error)
+
+
+def test_a_worker_that_sees_the_folder_saves_there_and_returns_no_draws(tmp_path, by_hand):
+    (job,) = jobs(1, cores=1)
+    (tmp_path / ".marker").touch()
+    report = dispatch._fit_on_worker(*task_arguments(job, tmp_path))
+    saved = sb.load(tmp_path / "kaplan-size 1.nc")
+    assert (report.content, report.error) == (b"", "")
+    assert report.metadata == saved.metadata
+    assert saved.metadata["job"] == job.record
+    assert len(pickle.dumps(report)) < 10_000 < (tmp_path / "kaplan-size 1.nc").stat().st_size
+
+
+def test_a_worker_does_not_write_for_a_batch_that_has_ended(tmp_path, by_hand):
+    (job,) = jobs(1, cores=1)
+    report = dispatch._fit_on_worker(*task_arguments(job, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert len(report.content) > 10_000
+
+
+@pytest.mark.parametrize(
+    "worker", [worker_that_pretends, worker_without_the_folder, worker_that_cannot_write]
+)
+def test_fits_reach_the_folder_from_every_kind_of_worker(
+    worker, tmp_path, by_hand, client, monkeypatch
+):
+    """Workers that do not share the folder, or may not write there, send the same fits back."""
+    ready = tmp_path / "ready.nc"
+    sb.save(made_here(jobs(1)[0]), ready)
+    monkeypatch.setattr(dispatch, "_fit_on_worker", worker)
+    written = []
+    monkeypatch.setattr(
+        dispatch, "_write", lambda path, content: written.append(path) or path.write_bytes(content)
+    )
+    several = jobs(1, 2, 3, file=str(ready))
+    made = sb.fit_many(several, tmp_path / "fits", workers=client)
+    sent_back = [path for path in written if path.suffix == ".nc"]
+    assert len(sent_back) == (0 if worker is worker_that_pretends else 3)
+    assert sorted(path.name for path in (tmp_path / "fits").iterdir()) == [
+        f"kaplan-size {seed}.nc" for seed in (1, 2, 3)
+    ]
+    for job in several:
+        assert made[job.name].metadata == made.outcomes[job.seed - 1].metadata
+        assert made[job.name].metadata["job"] == job.record
+
+
+def test_jobs_with_one_table_and_model_share_them():
+    several = jobs(1, 2)
+    tasks = [dispatch._task(job, Path(".batch")) for job in several]
+    assert tasks[0].shared == tasks[1].shared
+    other = dispatch._task(sb.Job("other", TWO, "kaplan-data"), Path(".batch"))
+    assert not {key for key, _ in other.shared} & {key for key, _ in tasks[0].shared}
+    for task, job in zip(tasks, several, strict=True):
+        assert (job.record,) == task.late()
+        assert not any(isinstance(value, sb.Runs | sb.Spec) for value in task.arguments)
 
 
 def count_preparations():
@@ -492,11 +584,8 @@ def test_real_fits_on_two_workers_one_of_which_is_killed(tmp_path, client):
         while len([*tmp_path.glob("*.nc")]) < len(short) and time.monotonic() < deadline:
             time.sleep(0.1)
 
-        def runs_the_long_fit(keys):
-            return any(str(key).startswith(long.name) for key in keys)
-
         processing = client.processing()
-        (address,) = [at for at, keys in processing.items() if runs_the_long_fit(keys)]
+        (address,) = [at for at, keys in processing.items() if keys]
         os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_when_the_others_are_done)

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import ExitStack, closing
 from itertools import pairwise
 
+import cloudpickle
 import pytest
 
 from scalebayes.errors import FallbackWarning, FitError, warn_of_fallback
@@ -72,9 +73,9 @@ def test_a_kind_stays_with_the_workers_that_know_it(client):
     tasks = [Task(f"{kind}{i}", time.sleep, (0.05,), kind) for i in range(8) for kind in "ab"]
     given = []
 
-    def note(client, task, address, submit=workers._submit):
+    def note(client, task, address, held, submit=workers._submit):
         given.append((address, task.kind))
-        return submit(client, task, address)
+        return submit(client, task, address, held)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "_submit", note)
@@ -85,6 +86,145 @@ def test_a_kind_stays_with_the_workers_that_know_it(client):
         switches += sum(a != b for a, b in pairwise(kinds))
     assert len(given) == 16
     assert switches <= 1
+
+
+class Counted:
+    """A value that counts how often it was pickled, in the process that sends it."""
+
+    def __init__(self, label):
+        self.label = label
+        self.pickled = 0
+
+    def __getstate__(self):
+        self.pickled += 1
+        return {"label": self.label, "pickled": 0}
+
+
+def name_and_label(number, value):
+    return number, value.label
+
+
+@pytest.fixture
+def by_value():
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_shared_value_is_sent_to_each_worker_once(client, by_value, monkeypatch):
+    sent = []
+
+    def note(client, function, *arguments, submit=client.submit, **options):
+        sent.append((options["workers"], list(arguments[-1])))
+        return submit(function, *arguments, **options)
+
+    monkeypatch.setattr(client, "submit", lambda *args, **options: note(client, *args, **options))
+    tables = {key: Counted(key) for key in ("table a", "table b")}
+    tasks = [
+        Task(f"{key} {i}", name_and_label, (), late=lambda i=i: (i,), shared=((key, table),))
+        for i in range(10)
+        for key, table in tables.items()
+    ]
+    ended = run(tasks, client)
+    assert {name: one.value for name, one in ended.items()} == {
+        f"{key} {i}": (i, key) for i in range(10) for key in tables
+    }
+    sendings = Counter((at, key) for (at,), keys in sent for key in keys)
+    assert len(sent) == 20
+    assert set(sendings.values()) == {1}
+    assert {key for _, key in sendings} == set(tables)
+
+
+def test_a_value_that_a_worker_has_lost_is_sent_again(client, by_value):
+    """As when another client's tasks used the worker in between."""
+
+    def forget(value):
+        workers.HELD.clear()
+        return value.label
+
+    table = Counted("table")
+    tasks = [Task(str(i), forget, (), shared=(("lost", table),)) for i in range(6)]
+    ended = run(tasks, client)
+    assert [one.value for one in ended.values()] == ["table"] * 6
+    assert set(ended) == {str(i) for i in range(6)}
+
+
+def test_held_values_are_the_latest_used_and_few(monkeypatch):
+    monkeypatch.setattr(workers, "HELD_VALUES", 2)
+    held = OrderedDict()
+    workers._hold(held, {"a": 1})
+    workers._hold(held, {"b": 2})
+    workers._hold(held, {"a": 1})
+    workers._hold(held, {"c": 3})
+    assert dict(held) == {"a": 1, "c": 3}
+    workers._hold(held, {"d": 4, "e": 5, "f": 6})  # a task needs all of its own
+    assert dict(held) == {"d": 4, "e": 5, "f": 6}
+
+
+def test_a_client_and_its_worker_hold_the_same_keys(client, by_value):
+    """More values than a worker holds: no task comes back for want of a value."""
+    count = 3 * workers.HELD_VALUES
+    values = [Counted(str(i)) for i in range(count)]
+
+    def labels(first, own):
+        return first.label, own.label
+
+    tasks = []
+    for turn in range(2):
+        for i, value in enumerate(values):
+            shared = (("all", values[0]), (f"one {i}", value))
+            tasks.append(Task(f"{turn} {i}", labels, (), shared=shared))
+    lacking = []
+
+    def note(client, task, future, address, end=workers._end):
+        ended = end(client, task, future, address)
+        lacking.append(isinstance(ended.value, workers.Lacking))
+        return ended
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_end", note)
+        ended = run(tasks, client)
+    assert ended["1 7"].value == ("0", "7")
+    assert len(lacking) == 2 * count
+    assert not any(lacking)
+
+
+def test_the_scheduler_never_has_more_tasks_than_workers_and_forgets_them(client):
+    """Nor does it keep a name of each task as long as it lives."""
+
+    def scheduler_state(dask_scheduler):
+        return len(dask_scheduler.tasks), len(dask_scheduler.task_prefixes)
+
+    held = []
+
+    def note(client, running, wait=workers._wait_for_one):
+        wait(client, running)
+        held.append(client.run_on_scheduler(scheduler_state))
+
+    run([Task("first", abs, (1,))], client)
+    _, names_before = client.run_on_scheduler(scheduler_state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_wait_for_one", note)
+        ended = run([Task(f"power {i} of", pow, (i, 2)) for i in range(100)], client)
+    assert len(ended) == 100
+    assert 0 < max(tasks for tasks, _ in held) <= 4  # two run, and two are being forgotten
+    deadline = time.monotonic() + 10
+    while client.run_on_scheduler(scheduler_state)[0] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert client.run_on_scheduler(scheduler_state) == (0, names_before)
+
+
+def test_files_are_not_locked_through_the_scheduler(client):
+    """Otherwise xarray asks the scheduler for a lock at every access: 180 times for a fit."""
+
+    def module_of_lock():
+        from xarray.backends.locks import get_write_lock
+
+        return type(get_write_lock("some file")).__module__
+
+    assert run([Task("lock", module_of_lock, ())], client)["lock"].value == "_thread"
+    # A task that is not ours shows that the test can fail.
+    assert client.submit(module_of_lock, pure=False).result() == "distributed.lock"
 
 
 def test_each_worker_compiles_into_a_folder_of_its_own(client):
