@@ -38,11 +38,6 @@ COARSE = PASSES[0]
 """Steps from one size to the next where all sizes are tried."""
 REFINING_STEPS = (COARSE // 2, COARSE // 4, COARSE // 8, 1)
 """Steps of the descent from the least of those."""
-BLOCK = 16_384
-"""Losses that are computed at once: they and what leads to them fit into a processor's cache.
-
-Threads would not help: the arrays are so small that threads wait for the interpreter.
-"""
 
 
 def drifting_optima(
@@ -301,12 +296,7 @@ class _Followed:
 
     def _losses(self, rows: np.ndarray, budgets: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Return log losses of draws, each at a budget and size of its own, (n,)."""
-        losses = np.empty(len(rows))
-        for begin in range(0, len(rows), BLOCK):
-            block = slice(begin, begin + BLOCK)
-            inputs = self.grids.inputs(budgets[block], places[block])
-            losses[block] = self.curve.log_loss(rows[block], *inputs)
-        return losses
+        return self.curve.log_loss(rows, *self.grids.inputs(budgets, places))
 
 
 def _valleys(losses: np.ndarray) -> np.ndarray:
