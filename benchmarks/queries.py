@@ -4,8 +4,12 @@ Draws of laws without a discrepancy are made by hand around sensible values; the
 fit of the Chinchilla points. Prints a table for docs/performance.md: medians of repeats after one
 call that is not counted, in wall and processor seconds, and the peak memory of the process so far.
 
-    .venv/bin/python benchmarks/queries.py            # prints it
-    .venv/bin/python benchmarks/queries.py --docs     # and writes it into the page
+A second table has answers of a saved fit of the default model, each in processes of its own: the
+first call, the next one, and the whole process over one that imports xarray and NumPy, run in turn.
+
+    .venv/bin/python benchmarks/queries.py            # prints both
+    .venv/bin/python benchmarks/queries.py --docs     # and writes them into the page
+    .venv/bin/python benchmarks/queries.py --saved    # prints the second alone
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -45,6 +52,31 @@ REFERENCE = {"N": 1e9, "D": 2e10, "C": 1e21}
 BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
 REPEATS = 3
+ANSWERS = {
+    "predict": "sb.predict(fit, N=70e9, D=1.4e12)",
+    "frontier": "sb.frontier(fit, C=1e24)",
+    "summary": "sb.summary(fit)",
+    "decide": "sb.decide(fit, C=1e24)",
+    "regret": "sb.regret(fit, N=70e9, D=1.4e12)",
+    "reach": "sb.reach(fit, loss=2.0)",
+    "near_optimum": "sb.near_optimum(fit, C=1e24)",
+    "next_runs": "sb.next_runs(fit, budget=1e21, target={'N': 70e9, 'D': 1.4e12})",
+    "diagnose": "sb.diagnose(fit)",
+    "frontier of 200 budgets": "sb.frontier(fit, C=np.geomspace(1e20, 1e25, 200))",
+}
+"""Questions to the saved fit of the default model."""
+IMPORTS = "import numpy as np\nimport xarray"
+ASKING = """
+import time
+import scalebayes as sb
+fit = sb.load({path!r})
+start = time.perf_counter()
+{question}
+first = time.perf_counter()
+{question}
+print(first - start, time.perf_counter() - first)
+"""
+"""A process that loads the fit, asks twice and prints the seconds of both calls."""
 
 
 def handmade(model: str) -> sb.Fit:
@@ -127,14 +159,52 @@ def table() -> Iterator[str]:
         yield timed(f"`near_optimum`, `{model}`", partial(sb.near_optimum, fit, C="5.76e23"))
 
 
+def processor_seconds(program: str) -> tuple[float, str]:
+    """Return the processor seconds of a new process, its threads included, and what it prints."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return used, printed
+
+
+def answers_of_a_saved_fit() -> Iterator[str]:
+    """Lines of the second table: the least of some repeats, which other work disturbs least."""
+    yield "| answer of a saved default fit | first call, s | next, s | process over imports |"
+    yield "|---|---|---|---|"
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(sb.save(sb.fit(sb.load_runs("hoffmann2022")), Path(folder) / "fit.nc"))
+        for name, question in ANSWERS.items():
+            asking = IMPORTS + ASKING.format(path=path, question=question)
+            once = asking.replace(f"{question}\nprint", "print")
+            first, following, ratios = [], [], []
+            for _ in range(REPEATS):
+                imports, _ = processor_seconds(IMPORTS)
+                whole, _ = processor_seconds(once)
+                ratios.append(whole / imports)
+                _, printed = processor_seconds(asking)
+                seconds = [float(value) for value in printed.split()]
+                first.append(seconds[0])
+                following.append(seconds[1])
+            line = f"| `{name}` | {min(first):.2f} | {min(following):.2f} | {min(ratios):.1f} |"
+            print(line, flush=True)
+            yield line
+
+
 def main() -> None:
-    """Print the table; with --docs, write it into docs/performance.md too."""
+    """Print the tables; with --docs, write them into docs/performance.md too."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--docs", action="store_true")
-    written = parser.parse_args().docs
-    lines = "\n".join(table())
+    parser.add_argument("--saved", action="store_true", help="time answers of a saved fit alone")
+    asked = parser.parse_args()
+    saved = list(answers_of_a_saved_fit())
+    if asked.saved:
+        return
+    written = asked.docs
+    lines = "\n".join([*table(), "", *saved])
     if written:
         before, rest = DOCS.read_text().split(MARKERS[0])
         DOCS.write_text(f"{before}{MARKERS[0]}\n{lines}\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}")

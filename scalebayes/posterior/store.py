@@ -17,6 +17,7 @@ from scalebayes.posterior.diagnostics import convergence
 from scalebayes.posterior.fit import METADATA, Fit
 from scalebayes.posterior.fit_files import FIT_AGAIN, check_fit_file, check_netcdf_path
 from scalebayes.posterior.integrity import check_tree, digest_of
+from scalebayes.posterior.kept_conflicts import from_text, to_text
 from scalebayes.posterior.seal import is_broken, seal
 from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.spec import Spec
@@ -32,8 +33,12 @@ RUNS_KEY = "scalebayes_runs"
 DIGEST_KEY = "scalebayes_digest"
 """Root attributes that `save` adds and `load` takes out: format, spec, names and reading of the
 runs, digest of everything that answers rest on."""
+CONFLICTS_KEY = "scalebayes_conflicts"
+"""Root attribute with the conflicts of the fit (`posterior.kept_conflicts`), not in the digest."""
 COVERED = (METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY)
 """Root attributes that a fit needs, and that the digest covers."""
+MOST_RUNS = 10_000
+"""Runs up to which `save` looks for conflicts, in less than a second."""
 CHECKED_VALUES = 1_000_000
 """Values of a posterior up to which the convergence checks are repeated, in about .3 seconds."""
 
@@ -76,7 +81,10 @@ def save(fit: Fit, path: str | Path) -> Path:
         SPEC_KEY: fit.spec.model_dump_json(),
         RUNS_KEY: json.dumps(runs),
     }
-    tree.attrs[DIGEST_KEY] = digest_of(tree, COVERED)
+    digest = digest_of(tree, COVERED)
+    tree.attrs[DIGEST_KEY] = digest
+    if len(fit.runs) <= MOST_RUNS:
+        tree.attrs[CONFLICTS_KEY] = to_text(fit, digest)
 
     def write(temporary: Path) -> None:
         tree.to_netcdf(temporary, engine="netcdf4")
@@ -139,12 +147,17 @@ def read_fit(path: str | Path) -> Fit:
     tree = _read_tree(path)
     has_digest = _check_format(path, tree)
     recorded = tree.attrs.pop(DIGEST_KEY, None)
+    conflicts = tree.attrs.pop(CONFLICTS_KEY, "")
     digest = digest_of(tree, COVERED)
     fit = _assemble(path, tree, has_digest)
     if not has_digest:
         fit.stored.attrs[METADATA] = _metadata_with_all_failures(fit)
     elif recorded != digest:
         raise FitError(_damaged(path, "its content differs from the digest that was saved with it"))
+    kept = from_text(conflicts, digest)
+    if kept is not None:
+        # As if the property `conflicts` had been computed; `Fit` is frozen, its dictionary is not.
+        fit.__dict__["conflicts"] = kept
     return fit
 
 

@@ -22,6 +22,11 @@ type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 NODE_STEP = 0.05 * np.log(10)
 """Step in log N between nodes of an interpolated discrepancy, whose length is about a decade."""
+DRIFT_BLOCK = 16_384
+"""Losses of laws that drift that are computed at once: they fit into a processor's cache.
+
+Threads would not help: the arrays are so small that threads wait for the interpreter.
+"""
 ROOT_TOLERANCE = 1e-9
 """Absolute tolerance of a crossing, in log N or log C."""
 
@@ -108,7 +113,7 @@ class Curve:
         Inputs, (n,) each, may be infinite.
         """
         if self.drift is not None:
-            return self.drift.log_loss_of(self.parameters, rows, list(inputs))
+            return self._log_loss_by_drift(self.drift, rows, inputs)
         log_law = self.log_law(rows, *inputs)
         if self.known is None:
             return log_law
@@ -118,6 +123,17 @@ class Curve:
         for block in np.array_split(np.arange(len(rows)), blocks):
             delta[block] = self._delta(self.known, rows[block], [x[block] for x in inputs])
         return log_law + delta
+
+    def _log_loss_by_drift(
+        self, drift: Drift, rows: np.ndarray, inputs: tuple[np.ndarray, ...]
+    ) -> np.ndarray:
+        """Return the log loss, (n,), of laws that drift, in blocks."""
+        losses = np.empty(len(rows))
+        for begin in range(0, len(rows), DRIFT_BLOCK):
+            block = slice(begin, begin + DRIFT_BLOCK)
+            some = [values[block] for values in inputs]
+            losses[block] = drift.log_loss_of(self.parameters, rows[block], some)
+        return losses
 
     def _delta(self, known: Conditional, rows: np.ndarray, inputs: list[np.ndarray]) -> np.ndarray:
         """Return the discrepancy, (n,), of the draws `rows`, each at inputs of its own."""

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import netCDF4
@@ -15,6 +16,8 @@ import xarray as xr
 
 import scalebayes as sb
 from scalebayes.errors import FitError, GateWarning, RunsError
+from scalebayes.messages import Message
+from scalebayes.posterior import conflicts, kept_conflicts
 from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.integrity import check_tree
 from scalebayes.posterior.seal import SIZE, is_broken, seal
@@ -80,6 +83,27 @@ def swap_prior_and_posterior(tree):
     for name in posterior:
         drawn = prior[name].values.ravel()[: shape[0] * shape[1]].reshape(shape)
         posterior[name].values[:] = drawn
+
+
+def test_conflicts_are_kept_for_the_same_content_and_code_alone(fit, saved, monkeypatch):
+    def refuse(fit):
+        raise AssertionError("conflicts were computed again")
+
+    expected = fit.conflicts
+    with monkeypatch.context() as patch:
+        patch.setattr(conflicts, "find_conflicts", refuse)
+        assert sb.load(saved).conflicts == expected
+        patch.setattr(kept_conflicts, "SOURCES", ("posterior/conflicts.py",))
+        with pytest.raises(AssertionError, match="computed again"):
+            _ = sb.load(saved).conflicts
+    found = (Message("NOT_MONOTONE", "warning", "a text", "brief"),)
+    fit = replace(fit)
+    fit.__dict__["conflicts"] = found
+    text = kept_conflicts.to_text(fit, "digest")
+    assert kept_conflicts.from_text(text, "digest") == found
+    assert kept_conflicts.from_text(text, "other") is None
+    assert kept_conflicts.from_text("", "digest") is None
+    assert kept_conflicts.from_text("[1]", "digest") is None
 
 
 def edit_statistics(tree):

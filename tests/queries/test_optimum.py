@@ -5,6 +5,7 @@ Interpolated discrepancies, wide steps first, Newton's method, parts.
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,13 +118,53 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     np.testing.assert_allclose(at, least, atol=1e-5)
 
 
-@pytest.mark.parametrize("budget", [1e19, 1e22, 1e26])
-def test_so_they_do_where_exponents_drift(make, monkeypatch, budget):
-    fit = make("coupled-drift", width=0.3)
-    found = sb.frontier(fit, C=budget)["N"].values
-    monkeypatch.setattr(expected_optimum, "PASSES", (1,))
-    again = sb.frontier(make("coupled-drift", width=0.3), C=budget)["N"].values
-    np.testing.assert_array_equal(found, again)
+def drifting_by_fine_grid(curve, budgets, cost):
+    """Optima on the fine grid of each budget, every size of which is tried: (S, budgets)."""
+    start = curve.law.optimise(budgets / 6, newton.columns(curve.parameters))
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expected_optimum, "PASSES", (1,))
+        for i, budget in enumerate(budgets):
+            found.append(
+                expected_optimum.expected_optimum(
+                    curve,
+                    start[:, i],
+                    float(budget),
+                    cost,
+                    distance=expected_optimum.DISTANCE_OF_DRIFT,
+                )
+            )
+    return np.stack(found, axis=1)
+
+
+@pytest.mark.parametrize(
+    "budgets", [[1e19], [1e22], [1e26], np.geomspace(1e26, 1e20, 40), [1e21, 1e21, 3e21, 1e21]]
+)
+def test_optima_of_drifting_laws_are_those_of_a_fine_grid(make, budgets):
+    curve, budgets = curve_of(make("coupled-drift", width=0.3), "expected"), np.array(budgets)
+    found = optimal_sizes(curve, budgets, sb.SIX_ND)
+    expected = drifting_by_fine_grid(curve, budgets, sb.SIX_ND)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_the_deepest_valley_of_a_drifting_law_is_found(make):
+    """Paths that bend wildly have several valleys, and optima that jump between budgets."""
+    curve = curve_of(make("coupled-drift", width=0.3), "expected")
+    rng = np.random.default_rng(0)
+    paths = dict(curve.drift.paths)
+    for name in ("N", "D"):
+        g = paths[name].g
+        steps = 0.4 * rng.standard_normal(g.shape).cumsum(axis=1)
+        paths[name] = replace(paths[name], g=(g + steps - steps.mean(axis=1, keepdims=True)) / 2)
+    wild = replace(curve, drift=replace(curve.drift, paths=paths))
+    budgets = np.geomspace(1e21, 1e25, 30)
+    found = optimal_sizes(wild, budgets, sb.SIX_ND)
+    expected = drifting_by_fine_grid(wild, budgets, sb.SIX_ND)
+    loss = wild.loss_each(found, budgets / (6 * found))
+    least = wild.loss_each(expected, budgets / (6 * expected))
+    has_jumped = np.abs(np.diff(np.log(expected), axis=1)) > 1
+    assert has_jumped.any(axis=1).mean() > 0.05
+    assert np.mean(loss > least * (1 + 1e-6)) < 0.01
 
 
 def optimum_without_newton(curve, budget, cost, *others):

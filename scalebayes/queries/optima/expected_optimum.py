@@ -62,32 +62,65 @@ def expected_optimum(
     QueryError
         When that is so for more than `FEW` of the draws.
     """
-    low = np.log(start.min()) - distance
-    high = np.log(start.max()) + distance
-    even = np.linspace(low, high, int((high - low) / STEP) + 2)
-    log_N = affordable_sizes(cost, budget, even)
-    D = cost.affordable_tokens(np.exp(log_N), budget)
+    log_N, D = sizes_around(start, budget, cost, distance)
     passes = PASSES if distance > DISTANCE else PASSES[1:]
     first, values = _log_loss_near_minima(curve, log_N, D, others, passes)
     least = first + values.argmin(axis=1)
     last = len(log_N) - 1
-    is_inside = (least > 0) & (least < last)
+    check_share_inside((least > 0) & (least < last), budget, distance)
+    neighbours = np.stack([least - 1, least, least + 1])
+    # Of a draw whose minimum is an end of the whole grid, no parabola is used.
+    evaluated = (neighbours - first).clip(0, values.shape[1] - 1)
+    losses = np.take_along_axis(values, evaluated.T, axis=1).T
+    return np.exp(size_at_vertex(log_N, D, least, losses)).reshape(start.shape)
+
+
+def sizes_around(
+    start: np.ndarray, budget: float, cost: Cost, distance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log sizes of the grid of one budget, and the tokens that it leaves for each.
+
+    Parameters are those of `expected_optimum`.
+    """
+    low = np.log(start.min()) - distance
+    high = np.log(start.max()) + distance
+    even = np.linspace(low, high, int((high - low) / STEP) + 2)
+    log_N = affordable_sizes(cost, budget, even)
+    return log_N, cost.affordable_tokens(np.exp(log_N), budget)
+
+
+def check_share_inside(is_inside: np.ndarray, budget: float, distance: float) -> None:
+    """Raise an error if more than `FEW` of the draws have their optimum at an end of the grid."""
     if np.mean(~is_inside) > FEW:
         raise QueryError(
             f"no compute-optimal point within {distance / np.log(10):.0f} decades of the law's own "
             f"at C = {format_quantity(budget)} in {share_in_words(np.mean(~is_inside))} of the "
             "draws, drift or discrepancy included"
         )
+
+
+def size_at_vertex(
+    log_N: np.ndarray, D: np.ndarray, least: np.ndarray, losses: np.ndarray
+) -> np.ndarray:
+    """Return log N at the vertex of the parabola through the least loss of each draw, (S,).
+
+    Parameters
+    ----------
+    log_N, D
+        The sizes of a grid and their tokens, (sizes,).
+    least
+        The number of the least loss of each draw, (S,). At an end of the grid that end is returned.
+    losses
+        Log losses before, at and after it, (3, S).
+    """
+    last = len(log_N) - 1
+    is_inside = (least > 0) & (least < last)
     ratio = np.log(D) - log_N
     middle = least.clip(1, last - 1)
     neighbours = np.stack([middle - 1, middle, middle + 1])
-    # Of a draw whose minimum is an end of the whole grid, no parabola is used below.
-    evaluated = (neighbours - first).clip(0, values.shape[1] - 1)
-    losses = np.take_along_axis(values, evaluated.T, axis=1).T
     shift = vertex_shift(ratio[neighbours], losses)
     at_vertex = _quadratic(ratio[neighbours], log_N[neighbours], shift)
-    at = np.where(is_inside, at_vertex, log_N[least])
-    return np.exp(at).reshape(start.shape)
+    return np.where(is_inside, at_vertex, log_N[least])
 
 
 def _log_loss_near_minima(

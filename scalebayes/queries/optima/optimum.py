@@ -8,11 +8,8 @@ from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
 from scalebayes.queries.curves import Curve
-from scalebayes.queries.optima.expected_optimum import (
-    DISTANCE,
-    DISTANCE_OF_DRIFT,
-    expected_optimum,
-)
+from scalebayes.queries.optima.drifting_optima import drifting_optima
+from scalebayes.queries.optima.expected_optimum import expected_optimum
 from scalebayes.queries.optima.newton import LossAlongBudgets, Minima, Parameters, columns
 from scalebayes.queries.optima.size_grid import affordable_sizes
 from scalebayes.units import format_quantity, share_in_words
@@ -69,10 +66,11 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
     if curve.is_law:
         return N
 
-    distance = DISTANCE if curve.drift is None else DISTANCE_OF_DRIFT
+    if curve.drift is not None:
+        return drifting_optima(curve, N, budgets, cost, *others)
 
     def optimum_at(start: np.ndarray, budget: float, *at: float) -> np.ndarray:
-        return expected_optimum(curve, start, budget, cost, *at, distance=distance)
+        return expected_optimum(curve, start, budget, cost, *at)
 
     return np.stack(side_by_side(optimum_at, N.T, budgets, *others), axis=-1)
 

@@ -25,7 +25,6 @@ def affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
     grid
         Log N, rising.
     """
-    from scipy.optimize import bisect
 
     def sign_of_tokens(log_N: float) -> float:
         tokens = cost.affordable_tokens(np.array([np.exp(log_N)]), budget)[0]
@@ -34,6 +33,8 @@ def affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
     affordable = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
     if len(affordable) in (0, len(grid)):
         return affordable
+    from scipy.optimize import bisect  # imported late: it takes a tenth of a second
+
     end = bisect(sign_of_tokens, affordable[-1], grid[len(affordable)], xtol=1e-12)
     near_end = end + np.log1p(-np.geomspace(*END_SHARES, END_SIZES))
     return np.concatenate([affordable, near_end[near_end > affordable[-1]]])
