@@ -5,9 +5,9 @@ r"""Long tables: sample a condensed likelihood, then weigh the draws by the exac
    likelihood condensed around that curve, the mode given all runs.
 3. The likelihood is condensed around the reference curve (`scalebayes.specs.condensed`).
 4. NUTS samples the condensed posterior.
-5. Each draw is weighed by its exact likelihood over the condensed one, and draws are resampled in
-   proportion to the weights. Pareto's k-hat says whether the weights can be relied on
-   (Vehtari et al. 2024).
+5. Each draw is weighed by its exact likelihood over the condensed one (of very long tables, by that
+   on a finer grid), and draws are resampled in proportion to the weights. Pareto's k-hat says
+   whether the weights can be relied on (Vehtari et al. 2024).
 
 References
 ----------
@@ -69,11 +69,15 @@ LEAST_RECIPROCAL, MOST_RECIPROCAL = 0.002, 0.49
 """Range of the reciprocal of the degrees of freedom."""
 FALL = 25.0
 """How far the log likelihood falls at the edges of the box of the noise."""
-NOISE_RUNS = 20_000
-"""Most runs from which the box of the noise is found."""
+NOISE_GROUPS = 5000
+"""Most groups of equal residuals, nearly, from which the box of the noise is found."""
 NOISE_GRID = 41
 """Values of each parameter of the noise on the grid that finds its box."""
-CHECKED = 400
+FINE_CELLS = 8000
+"""Cells of the finer grid, by which draws are weighed."""
+FINE_ENOUGH = 0.15
+"""Largest standard deviation of the exact log likelihood minus that on the finer grid."""
+CHECKED = 200
 """Draws whose exact likelihood is computed first."""
 NEGLIGIBLE = 0.02
 """Standard deviation of the log weights below which they would change no digit that is printed."""
@@ -115,13 +119,13 @@ class Condensed:
         }
 
 
-def condense(spec: Spec, runs: Runs) -> Condensed:
-    """Return a table with its cells."""
-    cells = make_cells(spec, runs)
+def condense(spec: Spec, runs: Runs, most: int | None = None) -> Condensed:
+    """Return a table with its cells, of which there are at most so many, by default `CELLS`."""
+    cells = make_cells(spec, runs, CELLS if most is None else most)
     return Condensed(spec, runs, cells, condensed_sampler_data(runs, spec, cells))
 
 
-def make_cells(spec: Spec, runs: Runs, most: int = CELLS) -> Cells:
+def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
     """Return the finest grid of which the runs use about so many nodes, at most.
 
     An input of few distinct values has a node at each of them. Between others and of each training
@@ -288,33 +292,90 @@ class Weighed:
         return not self.k > MOST_K
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """A likelihood condensed around a reference curve."""
+
+    table: Condensed
+    arrays: Mapping[str, np.ndarray]
+
+    @cached_property
+    def nodes(self) -> Runs:
+        """A table with a run at each node."""
+        return _at_cells(self.table)
+
+    def of(self, curves: Curves) -> np.ndarray:
+        """Return the condensed log likelihood of draws, (draws,)."""
+        noise = self.table.spec.observation.noise
+        parameters = {name: curves.draws[name] for name in noise.priors}
+        count = len(parameters["sigma"])
+        found = np.empty(count)
+        for part in parts_of(count, len(self.nodes)):
+            for row, curve in enumerate(curves.at(self.nodes, part), start=part.start):
+                own = {name: values[row] for name, values in parameters.items()}
+                found[row] = condensed_log_loss(_Numpy, self.arrays, curve, own)
+        return found
+
+
+def exact_log_likelihood(table: Condensed, curves: Curves) -> np.ndarray:
+    """Return the log likelihood of draws given all runs, (draws,)."""
+    noise = table.spec.observation.noise
+    log_loss = table.spec.law_object.log_response(table.runs)
+    parameters = {name: curves.draws[name] for name in noise.priors}
+    count = len(parameters["sigma"])
+    found = np.empty(count)
+    for part in parts_of(count, len(table.runs)):
+        columns = {name: values[part, None] for name, values in parameters.items()}
+        residual = log_loss - curves.at(table.runs, part)
+        found[part] = noise.logpdf(residual, **columns).sum(axis=1)
+    return found
+
+
+def finer(condensed: Condensed, reference: Curves) -> Likelihood | None:
+    """Return the likelihood on a finer grid, or None where there are no more runs than nodes.
+
+    To weigh some thousand draws by it takes a small part of the time that all runs take.
+    """
+    if len(condensed.runs) <= FINE_CELLS:
+        return None
+    table = condense(condensed.spec, condensed.runs, FINE_CELLS)
+    return Likelihood(table, table.around(reference))
+
+
 def weigh(
-    condensed: Condensed, arrays: Mapping[str, np.ndarray], posterior: xr.Dataset, seed: int
+    condensed: Likelihood, fine: Likelihood | None, posterior: xr.Dataset, seed: int
 ) -> Weighed:
     """Return the weights of draws from a condensed posterior, and the draws resampled by them.
 
-    Where some hundred draws show that the weights are negligible, no draw is replaced.
+    The exact likelihood is computed of some draws. Where it differs from the condensed one by next
+    to nothing, no draw is replaced. Where it differs by next to nothing from that on the finer
+    grid, all draws are weighed by the latter, else by the exact one.
 
     Parameters
     ----------
-    arrays
-        Data of the condensed graph.
+    fine
+        The likelihood on a finer grid, if there is one.
     posterior
         Draws of all kept variables, (chain, draw, ...).
     """
     from arviz_stats.base import array_stats
 
+    table = condensed.table
     chains, draws = posterior.sizes["chain"], posterior.sizes["draw"]
     step = max(1, draws * chains // CHECKED)
-    few = posterior.isel(draw=slice(None, None, step))
-    log_weights = _log_weights(condensed, arrays, few)
-    spread = float(log_weights.std())
+    few = Curves.of(table.spec, table.runs, posterior.isel(draw=slice(None, None, step)))
+    exact = exact_log_likelihood(table, few)
+    spread = float((exact - condensed.of(few)).std())
     own = np.tile(np.arange(draws), (chains, 1))
     if spread < NEGLIGIBLE:
         return Weighed(own, spread, np.nan)
 
-    log_weights = _log_weights(condensed, arrays, posterior)
-    smoothed, k = array_stats.psislw(-log_weights.ravel(), axis=-1)
+    curves = Curves.of(table.spec, table.runs, posterior)
+    if fine is not None and (exact - fine.of(few)).std() < FINE_ENOUGH:
+        log_weights = fine.of(curves) - condensed.of(curves)
+    else:
+        log_weights = exact_log_likelihood(table, curves) - condensed.of(curves)
+    smoothed, k = array_stats.psislw(-log_weights, axis=-1)
     weights = np.exp(smoothed - smoothed.max()).reshape(chains, draws)
     rng = np.random.default_rng(seed)
     places = np.stack([_systematic(rng, row) for row in weights])
@@ -330,29 +391,6 @@ def resampled(tree: xr.DataTree, places: np.ndarray) -> xr.DataTree:
         rows = xr.DataArray(np.arange(len(places)), dims="chain")
         groups[name] = data.isel(chain=rows, draw=chosen).assign_coords(draw=data["draw"])
     return xr.DataTree.from_dict(groups)
-
-
-def _log_weights(
-    condensed: Condensed, arrays: Mapping[str, np.ndarray], posterior: xr.Dataset
-) -> np.ndarray:
-    """Return the exact log likelihood of each draw minus the condensed one, (draws,)."""
-    spec, runs = condensed.spec, condensed.runs
-    noise = spec.observation.noise
-    log_loss = spec.law_object.log_response(runs)
-    at_cells = _at_cells(condensed)
-    parameters = {name: posterior[name].values.ravel() for name in noise.priors}
-    draws = posterior.sizes["chain"] * posterior.sizes["draw"]
-    curves = Curves.of(spec, runs, posterior)
-    difference = np.empty(draws)
-    for part in parts_of(draws, len(runs)):
-        columns = {name: values[part, None] for name, values in parameters.items()}
-        exact = noise.logpdf(log_loss - curves.at(runs, part), **columns).sum(axis=1)
-        for row, values in enumerate(curves.at(at_cells, part)):
-            number = part.start + row
-            own = {name: parameters[name][number] for name in noise.priors}
-            approximate = condensed_log_loss(_Numpy, arrays, values, own)
-            difference[number] = exact[row] - approximate
-    return difference
 
 
 def _at_cells(condensed: Condensed) -> Runs:
@@ -394,9 +432,9 @@ def _box(noise: Noise, residual: np.ndarray, sigma: float, nearby: np.ndarray) -
     the highest, and deviations of the curve of many rough posterior standard deviations, which the
     number of runs nearby decides.
     """
-    count = len(residual)
-    sample = residual[np.linspace(0, count - 1, min(count, NOISE_RUNS)).astype(int)]
-    more = count / len(sample)
+    groups = np.array_split(np.sort(residual), min(len(residual), NOISE_GROUPS))
+    sample = np.array([group.mean() for group in groups])
+    sizes = np.array([len(group) for group in groups])
     names = tuple(noise.priors)
     axes = []
     for name in names:
@@ -412,7 +450,7 @@ def _box(noise: Noise, residual: np.ndarray, sigma: float, nearby: np.ndarray) -
             values = {
                 name: parameter(name, grid[place]) for name, grid in zip(names, mesh, strict=True)
             }
-            height[place] = more * noise.logpdf(sample, **values).sum()
+            height[place] = sizes @ noise.logpdf(sample, **values)
         inside = height > height.max() - FALL
         # Once more on a grid around what is inside.
         for k, grid in enumerate(mesh):

@@ -26,7 +26,9 @@ from scalebayes.fitting.long_tables import (
     MOST_K,
     Condensed,
     Curves,
+    Likelihood,
     condense,
+    finer,
     mode_of,
     resampled,
     typical_runs,
@@ -80,6 +82,8 @@ TARGET_OF_SHORT_RUN = 0.9
 """Acceptance rate of a short run, which need not reach all corners of the posterior."""
 DEPTH_OF_SHORT_RUN = 7
 """Largest depth of its trees."""
+TARGET_OF_LONG = 0.99
+"""Acceptance rate for long tables, at least."""
 STEPS_OF_MAPPED, STEPS = 32, 12
 """Typical gradients for a draw, in learnt coordinates and in the sampler's own."""
 WORTH_SAYING = 10.0
@@ -208,7 +212,9 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
     what = f"condensing {len(runs):,} runs to {len(table.cells.counts)} cells"
     kernel_of_typical = found.sampler.kernel
     try:
-        bound, arrays = bar.during(what, _condense_around_mode, table, typical, kernel_of_typical)
+        bound, likelihood, fine = bar.during(
+            what, _condense_around_mode, table, typical, kernel_of_typical
+        )
     except UnsupportedError as error:
         warn_of_fallback(f"all {len(runs):,} runs are sampled, which takes long: {error}")
         return None
@@ -217,10 +223,12 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
     def sample_condensed(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
     ) -> tuple[xr.DataTree, bool]:
-        raw, partial = _sample_kernel(bound, spec, settings, seed, callback, bar)
-        found = bar.during(
-            "weighing the draws", weigh, table, arrays, raw["posterior"].to_dataset(), seed
-        )
+        # Narrow posteriors have corners that larger steps miss.
+        target = max(settings["target_accept"], TARGET_OF_LONG)
+        careful = settings | {"target_accept": target}
+        raw, partial = _sample_kernel(bound, spec, careful, seed, callback, bar)
+        posterior = raw["posterior"].to_dataset()
+        found = bar.during("weighing the draws", weigh, likelihood, fine, posterior, seed)
         weights["log_weight_sd"] = round(found.spread, 4)
         weights["pareto_k"] = round(found.k, 3)
         if not found.is_reliable:
@@ -243,8 +251,8 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
 
 def _condense_around_mode(
     table: Condensed, typical: Runs, exact: Kernel
-) -> tuple[Bound, dict[str, np.ndarray]]:
-    """Return the condensed kernel with a table, and its data.
+) -> tuple[Bound, Likelihood, Likelihood | None]:
+    """Return the condensed kernel with a table, its likelihood, and that on a finer grid.
 
     Parameters
     ----------
@@ -264,8 +272,10 @@ def _condense_around_mode(
         condensed = COMPILED[key].sampler.kernel
         # Once more, around the mode given all runs.
         mode = mode_of(condensed.bind(arrays))
-        arrays = table.around(Curves.of(spec, runs, mode))
-    return condensed.bind(arrays), arrays
+        reference = Curves.of(spec, runs, mode)
+        arrays = table.around(reference)
+        fine = finer(table, reference)
+    return condensed.bind(arrays), Likelihood(table, arrays), fine
 
 
 def _kept(spec: Spec) -> list[str]:

@@ -101,13 +101,15 @@ class DriftingLaw(Observation):
         """Some fifty coordinates, which share what the runs tell in a curved way.
 
         A floor, a path along the loss just below the centre, kappa and the ratio of the exponents
-        can make up for each other. So the posterior bends along these.
+        can make up for each other, the more the farther that path drifts. So the posterior bends
+        along these.
         """
         curved = ("logit_phi", *(f"y_{axis}[0]" for axis in self.axes))
         if self.bends_loss:
             # The first steps of the path are those above the centre.
             first_below = LOSS_KNOTS[-1]
-            curved = ("logit_phi", "log_kappa", "delta", f"y_loss[{first_below}]")
+            first_step = f"y_loss[{first_below}]"
+            curved = ("logit_phi", "log_kappa", "delta", first_step, "tau_loss_log__")
         return Traits(
             tune=1500,
             # With one input, curves that bend to their floor need smaller steps.

@@ -34,8 +34,8 @@ CLOSE = 0.15 * np.log(10)
 """Distance in log C of two budgets between which N* is nearly linear: one step leads to it."""
 WIDE_STEPS, CLOSE_STEPS = (3, 1), (1,)
 """Steps on the grid of a descent from a guess, without and with close budgets on both sides."""
-COARSE = PASSES[0]
-"""Steps from one size to the next where all sizes are tried."""
+COARSE = PASSES[0] // 2
+"""Steps from one size to the next where all sizes are tried, so that no deep valley is missed."""
 REFINING_STEPS = (COARSE // 2, COARSE // 4, COARSE // 8, 1)
 """Steps of the descent from the least of those."""
 
