@@ -69,8 +69,9 @@ def fit(
         Same seed, same runs, same versions: same draws, on any number of cores.
     draws, tune, chains
         Kept and tuning draws of a chain, and the number of chains. By default a law alone tunes for
-        600 draws, with a discrepancy for 1000, or for 2000 where Normal noise lets it be integrated
-        out (`scalebayes.specs.observation`).
+        600 draws, and one that drifts for 1500, of which short runs take a part to learn the
+        sampler's coordinates (`scalebayes.fitting.maps`). A law with a discrepancy tunes for 1000,
+        or for 2000 where Normal noise lets it be integrated out (`scalebayes.specs.observation`).
     backend
         The sampler: ``"nutpie"`` on the CPU, or ``"jax"``, which is NumPyro with all chains at
         once, on a GPU where JAX has one (extra ``gpu``). The second is for tables of very many
