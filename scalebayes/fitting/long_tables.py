@@ -420,9 +420,13 @@ def _systematic(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
 
 def _runs_nearby(cells: Cells) -> np.ndarray:
     """Return how many runs are near each node, (cells,)."""
+    from scipy.spatial import KDTree
+
     positions = np.stack(list(cells.distances.values()), axis=1)
-    apart = np.abs(positions[:, None] - positions).max(axis=2)
-    return (apart < NEIGHBOURHOOD) @ cells.counts
+    # Distances between all pairs of nodes would take half a gigabyte.
+    tree = KDTree(positions)
+    nearby = tree.query_ball_point(positions, NEIGHBOURHOOD, p=np.inf)
+    return np.array([cells.counts[nodes].sum() for nodes in nearby])
 
 
 def _box(noise: Noise, residual: np.ndarray, sigma: float, nearby: np.ndarray) -> Box:

@@ -107,9 +107,9 @@ def diagnose(fit: Fit) -> Diagnosis:
     Examples
     --------
     >>> print(sb.diagnose(sb.load("pooled.nc")))
-    Convergence checks passed: R-hat at most 1.004, ESS at least 1062.
+    Convergence checks passed: R-hat at most 1.003, ESS at least 1376.
       warning [SPREAD_FROM_PRIOR] 2 groups say little about how far groups differ in L_inf, N_c,
-          alpha_N, D_c, alpha_D, sigma: those spreads depend on their priors
+          alpha_N, D_c, alpha_D: those spreads depend on their priors
     """
     gate = convergence(normalised_tree(fit), partial=fit.partial)
     if fit.groups:

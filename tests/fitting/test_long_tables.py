@@ -43,7 +43,7 @@ def test_few_distinct_inputs_have_nodes_of_their_own():
     D = np.repeat(np.geomspace(1e9, 1e11, 30), 100)
     runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(3000, 3.0)}), "grid")
     runs, spec = normalised(runs, "coupled-drift")
-    cells = long_tables.make_cells(spec, runs)
+    cells = long_tables.make_cells(spec, runs, long_tables.CELLS)
     np.testing.assert_array_equal(cells.counts, np.full(300, 10.0))
     np.testing.assert_array_equal(cells.weights.data, 1.0)
     log_D = np.log(runs.D)
@@ -66,7 +66,7 @@ def test_cells_never_hold_runs_of_two_trainings():
     with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
     runs, spec = normalised(table, with_offsets)
     assert spec.trainings
-    cells = long_tables.make_cells(spec, runs)
+    cells = long_tables.make_cells(spec, runs, long_tables.CELLS)
     of_training = pd.factorize(runs.table["training"])[0]
     own = cells.near(of_training)
     entries = cells.weights.tocoo()
