@@ -95,8 +95,9 @@ def line(model: str, backend: str, one: dict, of_240: dict) -> str:
     nodes = "" if one["cells"] is None else f"{one['cells']}"
     weights = ""
     if one["sd"] is not None:
-        known = one["k"] == one["k"]  # it is NaN where the weights are negligible
-        weights = f"{one['sd']:.2f}; {one['k']:.2f}" if known else f"{one['sd']:.2f}"
+        weights = f"{one['sd']:.2f}"
+    if one["k"] is not None:
+        weights += f"; {one['k']:.2f}"
     return (
         f"| `{model}`, {backend} on {one['device']} | {one['rows']:,} | {one['seconds']:.1f} s | "
         f"{one['processor']:.1f} s | {ratio:.1f} | {one['steps']:.0f} | {one['ess']:.0f} | "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalebayes.data.distances import log_centres
 from scalebayes.fitting.graph_groups import add_groups, pooled_data
 from scalebayes.fitting.graph_priors import Symbol, add_parameter, log_prior, prior_data
 from scalebayes.specs.pooling import pooling_of
@@ -196,8 +197,10 @@ def _sampler_data(runs: Runs, spec: Spec, cells: Cells | None = None) -> dict[st
         data[f"centre_{x}"] = np.asarray(values.mean())
     if cells is not None:
         data["observed"] = cells.mean(log_loss)
+        # Distances of unique tokens are from the centre of all tokens.
+        centres = log_centres(runs, law.inputs)
         for x, distances in cells.distances.items():
-            data[f"log_{x}"] = data[f"centre_{x}"] + distances
+            data[f"log_{x}"] = centres[x] + distances
     if cells is None:
         data |= spec.observation.data(runs)
     else:

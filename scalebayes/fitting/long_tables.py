@@ -49,14 +49,12 @@ LONG = 2000
 """Tables of more runs are condensed."""
 CELLS = 1000
 """Cells that a table is condensed to, at most, unless it has more trainings."""
-CELLS_OF_TRAINING = 3
-"""Cells of each training, at least, on average."""
 FINEST = 0.02
 """Step of the finest grid, in natural logs of an input."""
 COARSER = 1.15
-"""Factor between the steps that are tried."""
+"""Factor between the steps that are tried, and between the numbers of distinct values."""
 MOST_DISTINCT = 50
-"""Distinct values of an input that have a node each, at most."""
+"""Distinct values of an input that have a node each, at most, where the grid is finest."""
 NEIGHBOURHOOD = 0.5
 """Natural logs of the inputs within which runs tell of the curve at a node, at least."""
 DIRECTIONS = 3
@@ -87,7 +85,7 @@ MOST_K = 0.7
 
 @dataclass(frozen=True)
 class Condensed:
-    """A long table with its cells and the reference curve.
+    """A long table with its cells.
 
     Attributes
     ----------
@@ -120,16 +118,17 @@ class Condensed:
 
 
 def condense(spec: Spec, runs: Runs, most: int | None = None) -> Condensed:
-    """Return a table with its cells, of which there are at most so many, by default `CELLS`."""
+    """Return a table with its cells. most: number of cells, by default `CELLS`."""
     cells = make_cells(spec, runs, CELLS if most is None else most)
     return Condensed(spec, runs, cells, condensed_sampler_data(runs, spec, cells))
 
 
 def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
-    """Return the finest grid of which the runs use about so many nodes, at most.
+    """Return the finest grid on which the runs have at most so many nodes, over all trainings.
 
-    An input of few distinct values has a node at each of them. Between others and of each training
-    the runs are shared out among the nodes around them. There are some nodes for each training.
+    An input of few distinct values has a node at each of them, and other inputs have nodes a step
+    apart. Each run is shared out among the nodes around it. Of very many trainings there are more
+    nodes, since each training needs those at the corners of its runs.
     """
     from scipy.sparse import csr_matrix
 
@@ -137,11 +136,13 @@ def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
     trainings = np.zeros(len(runs), dtype=np.int64)
     if spec.trainings:
         trainings = read_trainings(runs).of_run
-    most = max(most, CELLS_OF_TRAINING * (int(trainings.max()) + 1))
+    corners_of_all = 2 ** len(distances) * (int(trainings.max()) + 1)
+    most = max(most, corners_of_all)
 
-    step = FINEST
+    # The grid becomes coarser until each training has at most its corners, so the search ends.
+    step, most_distinct = FINEST, float(MOST_DISTINCT)
     while True:
-        grids = {x: _grid_along(values, step) for x, values in distances.items()}
+        grids = {x: _grid_along(values, step, most_distinct) for x, values in distances.items()}
         corners = _corners([(grid.place, grid.share) for grid in grids.values()])
         keys = [np.column_stack([trainings, *places]) for places, _ in corners]
         used = [share > 0 for _, share in corners]
@@ -150,6 +151,7 @@ def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
         if len(nodes) <= most:
             break
         step *= COARSER
+        most_distinct /= COARSER
 
     every_run = np.arange(len(runs))
     run = np.concatenate([every_run[use] for use in used])
@@ -182,10 +184,10 @@ class Grid:
     share: np.ndarray
 
 
-def _grid_along(distances: np.ndarray, step: float) -> Grid:
+def _grid_along(distances: np.ndarray, step: float, most_distinct: float) -> Grid:
     """Return nodes at distinct distances where there are few, and otherwise a step apart."""
     distinct, place = np.unique(distances, return_inverse=True)
-    if len(distinct) <= MOST_DISTINCT:
+    if len(distinct) <= max(most_distinct, 1.0):
         return Grid(distinct, place.ravel(), np.zeros(len(distances)))
     steps = (distances - distinct[0]) / step
     place = np.floor(steps).astype(np.int64)
@@ -279,17 +281,17 @@ class Weighed:
     spread
         Standard deviation of the log weights.
     k
-        Pareto's k-hat, NaN where the weights are negligible.
+        Pareto's k-hat, None where the weights are negligible.
     """
 
     places: np.ndarray
     spread: float
-    k: float
+    k: float | None
 
     @property
     def is_reliable(self) -> bool:
         """Whether the weighted draws can be relied on."""
-        return not self.k > MOST_K
+        return self.k is None or self.k <= MOST_K
 
 
 @dataclass(frozen=True)
@@ -368,7 +370,7 @@ def weigh(
     spread = float((exact - condensed.of(few)).std())
     own = np.tile(np.arange(draws), (chains, 1))
     if spread < NEGLIGIBLE:
-        return Weighed(own, spread, np.nan)
+        return Weighed(own, spread, None)
 
     curves = Curves.of(table.spec, table.runs, posterior)
     if fine is not None and (exact - fine.of(few)).std() < FINE_ENOUGH:

@@ -113,13 +113,27 @@ def normal_at_mode(bound: Bound, curved: Sequence[int]) -> Map:
         The kernel with a table.
     curved
         Places of the curved coordinates in y, which are the first in x.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When the density has no curvature there.
     """
     return _normal_at(bound, search_mode(bound, bound.initial), curved)
 
 
 def _normal_at(bound: Bound, mode: np.ndarray, curved: Sequence[int]) -> Map:
-    """Return the map of the Normal distribution with the curvature at a point."""
-    values, vectors = np.linalg.eigh(curvature(bound, mode))
+    """Return the map of the Normal distribution with the curvature at a point.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        When the density has no curvature there.
+    """
+    hessian = curvature(bound, mode)
+    if not np.isfinite(hessian).all():
+        raise np.linalg.LinAlgError("the log density has no curvature at its mode")
+    values, vectors = np.linalg.eigh(hessian)
     covariance = (vectors / np.maximum(values, LEAST_CURVATURE)) @ vectors.T
     order = _order(len(mode), curved)
     matrix = np.empty_like(covariance)
@@ -218,7 +232,10 @@ def search_mode(bound: Bound, point: np.ndarray) -> np.ndarray:
     """
     point = _climb(bound, point)
     for _ in range(ROUNDS):
-        rough = _normal_at(bound, point, curved=())
+        try:
+            rough = _normal_at(bound, point, curved=())
+        except np.linalg.LinAlgError:
+            break
         start = np.zeros_like(point)
         scaled = rough.of(bound)
         end = _climb(scaled, start)
@@ -259,7 +276,7 @@ def curvature(bound: Bound, point: np.ndarray) -> np.ndarray:
 
 
 def _order(size: int, curved: Sequence[int]) -> list[int]:
-    """Return all places in y in the order of x: first those of the curved coordinates."""
+    """Return the places in y of the entries of x, whose first are the curved coordinates."""
     others = [place for place in range(size) if place not in curved]
     return [*curved, *others]
 

@@ -78,6 +78,8 @@ TUNE_OF_MAPPED = 0.4
 """Share that is left for the run in the coordinates of the map."""
 FEWEST_SHORT_CHAINS = 2
 """Chains of a short run, at least: a map needs some independent draws."""
+FEWEST_DRAWS_OF_SHORT_RUN = 200
+"""Draws of a short run, at least, of all chains: some five for each predictor of a map."""
 TARGET_OF_SHORT_RUN = 0.9
 """Acceptance rate of a short run, which need not reach all corners of the posterior."""
 DEPTH_OF_SHORT_RUN = 7
@@ -173,12 +175,13 @@ def _sample_kernel(
     seconds = _estimate(bound, settings, steps)
     if seconds > WORTH_SAYING:
         bar.say(f"{spec.name}: sampling will take about {_duration(seconds)}")
+    model = None
     if learns_map:
         model = mapped_model(bound, curved, settings, seed)
-        settings = settings | {"tune": _share(settings["tune"], TUNE_OF_MAPPED)}
-    else:
-        model = nutpie_model(bound)
-    return run_nutpie(model, settings, seed, callback)
+    if model is None:
+        return run_nutpie(nutpie_model(bound), settings, seed, callback)
+    rest = settings | {"tune": _share(settings["tune"], TUNE_OF_MAPPED)}
+    return run_nutpie(model, rest, seed, callback)
 
 
 def _duration(seconds: float) -> str:
@@ -218,7 +221,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
     except UnsupportedError as error:
         warn_of_fallback(f"all {len(runs):,} runs are sampled, which takes long: {error}")
         return None
-    weights: dict[str, float] = {}
+    weights: dict[str, float | bool | None] = {}
 
     def sample_condensed(
         settings: dict[str, Any], seed: int, callback: Callable[..., None]
@@ -230,7 +233,8 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
         posterior = raw["posterior"].to_dataset()
         found = bar.during("weighing the draws", weigh, likelihood, fine, posterior, seed)
         weights["log_weight_sd"] = round(found.spread, 4)
-        weights["pareto_k"] = round(found.k, 3)
+        weights["pareto_k"] = None if found.k is None else round(found.k, 3)
+        weights["used"] = found.is_reliable
         if not found.is_reliable:
             warn_of_fallback(
                 f"{spec.name} on {runs.name}: the condensed likelihood is not near enough to the "
@@ -397,10 +401,14 @@ def run_nutpie(
     return trim(read_trace(trace, [*STATS.values()]), settings["draws"])
 
 
-def mapped_model(bound: Bound, curved: Sequence[str], settings: dict[str, Any], seed: int) -> Any:
+def mapped_model(
+    bound: Bound, curved: Sequence[str], settings: dict[str, Any], seed: int
+) -> Any | None:
     """Return a model in coordinates that short runs have learnt (`scalebayes.fitting.maps`).
 
-    Each short run takes a share of the tuning, half of it to tune itself.
+    Each short run takes a share of the tuning, half of it to tune itself. There is no such model,
+    but None, where the runs are too short, or where the density has no curvature at the mode: then
+    the sampler's own coordinates serve.
 
     Parameters
     ----------
@@ -421,14 +429,19 @@ def mapped_model(bound: Bound, curved: Sequence[str], settings: dict[str, Any], 
         "target_accept": TARGET_OF_SHORT_RUN,
         "maxdepth": DEPTH_OF_SHORT_RUN,
     }
-    with one_thread():
-        rough = normal_at_mode(bound, places)
-        found = rough
-        for number in range(SHORT_RUNS):
-            model = nutpie_model(found.of(bound), _around_zero(len(entries)))
-            trace = sample(model, seed=seed + 1 + number, store_unconstrained=True, **short)
-            positions = read_positions(trace).reshape(-1, len(entries))
-            found = learned(found(positions), places, rough)
+    if count * short["chains"] < FEWEST_DRAWS_OF_SHORT_RUN:
+        return None
+    try:
+        with one_thread():
+            rough = normal_at_mode(bound, places)
+            found = rough
+            for number in range(SHORT_RUNS):
+                model = nutpie_model(found.of(bound), _around_zero(len(entries)))
+                trace = sample(model, seed=seed + 1 + number, store_unconstrained=True, **short)
+                positions = read_positions(trace).reshape(-1, len(entries))
+                found = learned(found(positions), places, rough)
+    except np.linalg.LinAlgError:
+        return None
     return nutpie_model(found.of(bound), _around_zero(len(entries)))
 
 

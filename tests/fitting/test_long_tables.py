@@ -61,6 +61,25 @@ def test_weights_interpolate_linear_functions_of_the_inputs():
     np.testing.assert_allclose(cells.weights.T @ at_nodes, at_runs, atol=1e-6)
 
 
+def test_a_grid_of_many_distinct_inputs_is_made_coarser():
+    """Distinct values of two inputs, each of few, may combine to more nodes than are allowed."""
+    N = np.tile(np.geomspace(1e8, 1e10, 49), 49)
+    D = np.repeat(np.geomspace(1e9, 1e11, 49), 49)
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(2401, 3.0)}), "grid")
+    runs, spec = normalised(runs, "coupled-drift")
+    cells = long_tables.make_cells(spec, runs, 1000)
+    assert len(cells.counts) <= 1000
+    assert cells.counts.sum() == pytest.approx(2401)
+
+
+def test_very_many_trainings_have_nodes_of_their_own():
+    table = checkpoints(3000, trainings=600, offsets=0.01)
+    with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
+    runs, spec = normalised(table, with_offsets)
+    cells = long_tables.make_cells(spec, runs, 1000)
+    assert 600 <= len(cells.counts) <= 2400
+
+
 def test_cells_never_hold_runs_of_two_trainings():
     table = checkpoints(3000, offsets=0.01)
     with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
@@ -149,7 +168,7 @@ def test_condensed_and_exact_posteriors_agree(rows, offsets, monkeypatch):
     fast = sb.fit(runs, seed=2)
     facts = fast.metadata["condensed"]
     assert facts["cells"] <= rows // 2
-    assert not facts["weights"]["pareto_k"] > long_tables.MOST_K
+    assert facts["weights"]["used"]
     assert not fast.gate_failures
     tables = [sb.diagnose(exact).table, sb.diagnose(fast).table]
     for name in exact.stored["posterior"].data_vars:

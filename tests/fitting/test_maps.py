@@ -98,6 +98,17 @@ def test_the_normal_approximation_is_at_the_mode(bound):
     assert np.abs(slopes).max() < 0.1  # in standard deviations
 
 
+def test_with_too_few_tuning_draws_the_sampler_keeps_its_own_coordinates(bound):
+    settings = {"tune": 20, "chains": 4, "draws": 10}
+    assert samplers.mapped_model(bound, ("logit_phi",), settings, seed=0) is None
+
+
+def test_without_a_curvature_the_sampler_keeps_its_own_coordinates(bound, monkeypatch):
+    monkeypatch.setattr(maps, "curvature", lambda _, at: np.full((len(at), len(at)), np.nan))
+    settings = {"tune": 1500, "chains": 4, "draws": 10, "maxdepth": 10}
+    assert samplers.mapped_model(bound, ("logit_phi",), settings, seed=0) is None
+
+
 @pytest.mark.slow
 def test_the_posterior_is_that_of_the_samplers_own_coordinates(monkeypatch):
     """NUTS in the coordinates of the graph is the oracle."""
