@@ -44,6 +44,8 @@ SHIFT = 1e-4
 """Step of the differences of the gradient, in units of the sampler."""
 MOST_SKEW = 1.5
 """Bound on the inverse hyperbolic tangent of beta: one tail is at most twenty times the other."""
+BEND_REACH = 3.0
+"""Standard deviations of a direction up to which f bends like a parabola and a cubic."""
 LEAST_CURVATURE = 0.05
 """Least curvature at the mode, in units of the sampler, whose priors are about a unit wide."""
 
@@ -282,11 +284,14 @@ def _order(size: int, curved: Sequence[int]) -> list[int]:
 
 
 def _directions(curved: int) -> np.ndarray:
-    """Return unit vectors along each coordinate and along the sum of any two, (bends, curved)."""
+    """Return directions along each coordinate and along the sum of any two, (bends, curved).
+
+    Their length is the reciprocal of `BEND_REACH`.
+    """
     axes = np.eye(curved)
     first, second = np.triu_indices(curved, k=1)
     sums = (axes[first] + axes[second]) / np.sqrt(2)
-    return np.vstack([axes, sums])
+    return np.vstack([axes, sums]) / BEND_REACH
 
 
 def _bent(s: np.ndarray) -> np.ndarray:
