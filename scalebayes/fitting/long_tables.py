@@ -144,10 +144,13 @@ def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
     while True:
         grids = {x: _grid_along(values, step, most_distinct) for x, values in distances.items()}
         corners = _corners([(grid.place, grid.share) for grid in grids.values()])
-        keys = [np.column_stack([trainings, *places]) for places, _ in corners]
         used = [share > 0 for _, share in corners]
-        entries = np.vstack([key[use] for key, use in zip(keys, used, strict=True)])
-        nodes, cell = np.unique(entries, axis=0, return_inverse=True)
+        # One whole number for the training and the node along each input: rows are slow to compare.
+        # Runs at the last node have a next one, which counts for nothing.
+        sizes = (trainings.max() + 1, *(len(grid.nodes) + 1 for grid in grids.values()))
+        keys = [np.ravel_multi_index((trainings, *places), sizes) for places, _ in corners]
+        entries = np.concatenate([key[use] for key, use in zip(keys, used, strict=True)])
+        nodes, cell = np.unique(entries, return_inverse=True)
         if len(nodes) <= most:
             break
         step *= COARSER
@@ -156,12 +159,13 @@ def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
     every_run = np.arange(len(runs))
     run = np.concatenate([every_run[use] for use in used])
     share = np.concatenate([share[use] for (_, share), use in zip(corners, used, strict=True)])
-    weights = csr_matrix((share, (cell.ravel(), run)), shape=(len(nodes), len(runs)))
+    weights = csr_matrix((share, (cell, run)), shape=(len(nodes), len(runs)))
+    _, *places = np.unravel_index(nodes, sizes)
     at = {}
-    for column, (x, grid) in enumerate(grids.items(), start=1):
-        at[x] = grid.nodes[nodes[:, column]]
-    heaviest = np.lexsort((-share, cell.ravel()))
-    first = np.searchsorted(cell.ravel()[heaviest], np.arange(len(nodes)))
+    for (x, grid), place in zip(grids.items(), places, strict=True):
+        at[x] = grid.nodes[place]
+    heaviest = np.lexsort((-share, cell))
+    first = np.searchsorted(cell[heaviest], np.arange(len(nodes)))
     return Cells(weights, at, run[heaviest][first])
 
 
