@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,8 @@ FEWEST_FORECASTS = 3
 """Fewest distinct runs that are predicted."""
 SIMULATIONS = 30
 """Tables simulated for the error of a mean forecast: its own error is then 13%."""
+MOST_RUNS = 2000
+"""Runs of a table that are fitted and predicted, at most: more would only take time."""
 EQUAL_VALUES = 0.01
 """Relative difference within which runs have equal compute, or an equal input."""
 
@@ -166,24 +168,37 @@ def one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
 def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     """Return what `one_sided` keeps."""
     orders = [x for x in ("C", *law.inputs) if x in runs.table]
+    chosen = _some(runs)
     misses = []
     for along in dict.fromkeys(orders):
-        miss = _miss(runs, law, along)
+        miss = _miss(chosen, law, along)
         if miss is not None and abs(miss.mean) > miss.noise and miss.p_value < LEVEL:
             misses.append(miss)
     if not misses:
         return ()
     worst = min(misses, key=lambda miss: miss.p_value)
-    text = _say_one_sided(worst)
+    text = _say_one_sided(worst, len(chosen) < len(runs))
     return (Message("ONE_SIDED", "warning", text, _say_one_sided_in_brief(worst)),)
 
 
-def _say_one_sided(miss: Miss) -> str:
-    """Return the text of a ONE_SIDED warning."""
+def _some(runs: Runs) -> Runs:
+    """Return all runs of a table, or so many of a long one, drawn at random."""
+    if len(runs) <= MOST_RUNS:
+        return runs
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(len(runs), MOST_RUNS, replace=False))
+    return replace(runs, table=runs.table.iloc[chosen])
+
+
+def _say_one_sided(miss: Miss, are_some: bool) -> str:
+    """Return the text of a ONE_SIDED warning. are_some: whether these are not all of the runs."""
     forecast, loss = ("low", "above") if miss.mean > 0 else ("high", "below")
+    fitted, predicted = f"the {miss.fitted} runs", f"the {miss.predicted} runs"
+    if are_some:
+        fitted, predicted = f"{miss.fitted} of the runs", f"{miss.predicted} of the runs"
     what_was_tried = (
-        f"the law, fitted by least squares to the {miss.fitted} runs up to {miss.along} = "
-        f"{format_quantity(miss.largest)}, predicts the {miss.predicted} runs beyond too {forecast}"
+        f"the law, fitted by least squares to {fitted} up to {miss.along} = "
+        f"{format_quantity(miss.largest)}, predicts {predicted} beyond too {forecast}"
     )
     what_was_seen = (
         f"{miss.share:.0%} of the losses lie {loss} the forecast, by {abs(miss.mean):.1%} on "

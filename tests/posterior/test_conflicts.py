@@ -222,6 +222,14 @@ def test_forecasts_of_a_right_law_are_seldom_reported():
     assert reported <= 5  # P(more than 5 of 40) is 1% at 5%
 
 
+def test_of_a_long_table_some_runs_are_judged():
+    """They are drawn at random, whatever the order of the table, and the text says so."""
+    (message,) = one_sided(bent(-0.06, rows=5000), LAW)
+    assert "of the runs up to" in message.text
+    assert "too high" in message.text
+    assert one_sided(bent(0.0, rows=5000), LAW) == ()
+
+
 def test_few_runs_are_not_judged():
     assert one_sided(bent(-0.06, rows=11), LAW) == ()
 

@@ -34,6 +34,7 @@ from scalebayes.data.findings.dominated import rising_pairs
 from scalebayes.data.runs import Runs
 from scalebayes.messages import Message
 from scalebayes.units import format_quantity
+from scalebayes.utils.parallel import split
 
 SAME_INPUT = 0.01
 """Largest difference of the log of an input within which it counts as held."""
@@ -45,6 +46,8 @@ DEGREES = 4.0
 """Degrees of freedom of the simulated noise: tails as heavy as those of published sweeps."""
 SHORTEST_LINE = 4
 """Fewest distinct values of a line: with three, the running median leaves one value."""
+VALUES_AT_ONCE = 1_000_000
+"""Simulated losses that are made at once."""
 MOST_VALUES = 200
 """Values of a long line that are used, evenly spaced by rank: the tests' power needs no more."""
 LEAST_RISE = 1e-3
@@ -367,8 +370,12 @@ def _largest_rise(runs: Runs, x: str, held: Sequence[str], line: Line, noise: fl
 def _p_value(lines: Sequence[Line], log_x: np.ndarray, statistic: float) -> float:
     """Return the share of tables with a constant loss whose statistic is at least as large."""
     rng = np.random.default_rng(0)
-    log_loss = rng.standard_t(DEGREES, (SIMULATIONS, len(log_x)))
-    noise = _noise(lines, log_x, log_loss)
-    assert noise is not None  # simulated losses are all different
-    largest = _statistics(lines, log_loss, noise).max(axis=0)
-    return float((1 + np.sum(largest >= statistic)) / (1 + SIMULATIONS))
+    exceeding = 0
+    # In parts, since all tables of 100,000 rows would take a gigabyte.
+    for part in split(SIMULATIONS, 1 + SIMULATIONS * len(log_x) // VALUES_AT_ONCE):
+        log_loss = rng.standard_t(DEGREES, (part.stop - part.start, len(log_x)))
+        noise = _noise(lines, log_x, log_loss)
+        assert noise is not None  # simulated losses are all different
+        largest = _statistics(lines, log_loss, noise).max(axis=0)
+        exceeding += np.sum(largest >= statistic)
+    return float((1 + exceeding) / (1 + SIMULATIONS))
