@@ -143,30 +143,22 @@ def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
     step, most_distinct = FINEST, float(MOST_DISTINCT)
     while True:
         grids = {x: _grid_along(values, step, most_distinct) for x, values in distances.items()}
-        corners = _corners([(grid.place, grid.share) for grid in grids.values()])
-        used = [share > 0 for _, share in corners]
-        # One whole number for the training and the node along each input: rows are slow to compare.
-        # Runs at the last node have a next one, which counts for nothing.
-        sizes = (trainings.max() + 1, *(len(grid.nodes) + 1 for grid in grids.values()))
-        keys = [np.ravel_multi_index((trainings, *places), sizes) for places, _ in corners]
-        entries = np.concatenate([key[use] for key, use in zip(keys, used, strict=True)])
-        nodes, cell = np.unique(entries, return_inverse=True)
+        entries = _entries(trainings, list(grids.values()))
+        nodes, cell = np.unique(entries.node, return_inverse=True)
         if len(nodes) <= most:
             break
         step *= COARSER
         most_distinct /= COARSER
 
-    every_run = np.arange(len(runs))
-    run = np.concatenate([every_run[use] for use in used])
-    share = np.concatenate([share[use] for (_, share), use in zip(corners, used, strict=True)])
-    weights = csr_matrix((share, (cell, run)), shape=(len(nodes), len(runs)))
-    _, *places = np.unravel_index(nodes, sizes)
+    shape = (len(nodes), len(runs))
+    weights = csr_matrix((entries.share, (cell, entries.run)), shape=shape)
+    _, *places = np.unravel_index(nodes, _sizes(trainings, list(grids.values())))
     at = {}
     for (x, grid), place in zip(grids.items(), places, strict=True):
         at[x] = grid.nodes[place]
-    heaviest = np.lexsort((-share, cell))
+    heaviest = np.lexsort((-entries.share, cell))
     first = np.searchsorted(cell[heaviest], np.arange(len(nodes)))
-    return Cells(weights, at, run[heaviest][first])
+    return Cells(weights, at, entries.run[heaviest][first])
 
 
 @dataclass(frozen=True)
@@ -199,16 +191,44 @@ def _grid_along(distances: np.ndarray, step: float, most_distinct: float) -> Gri
     return Grid(nodes, place, steps - place)
 
 
-def _corners(
-    along: list[tuple[np.ndarray, np.ndarray]],
-) -> list[tuple[list[np.ndarray], np.ndarray]]:
-    """Return the places and the weights of the nodes at all corners about each run."""
-    corners: list[tuple[list[np.ndarray], np.ndarray]] = [([], np.ones(len(along[0][0])))]
-    for place, share in along:
-        below = [([*places, place], weight * (1 - share)) for places, weight in corners]
-        above = [([*places, place + 1], weight * share) for places, weight in corners]
-        corners = below + above
-    return corners
+@dataclass(frozen=True)
+class Entries:
+    """Shares of runs in the nodes around them, in any order, (entries,) each.
+
+    Attributes
+    ----------
+    run
+        Number of the run.
+    node
+        Number of the node among all nodes of all trainings, `_sizes` of them.
+    share
+        Weight of the node in linear interpolation, above 0.
+    """
+
+    run: np.ndarray
+    node: np.ndarray
+    share: np.ndarray
+
+
+def _sizes(trainings: np.ndarray, grids: list[Grid]) -> tuple[int, ...]:
+    """Return the number of trainings, and one more than that of the nodes along each input.
+
+    The node after the last counts for nothing: runs at the last node have no share in it.
+    """
+    return int(trainings.max()) + 1, *(len(grid.nodes) + 1 for grid in grids)
+
+
+def _entries(trainings: np.ndarray, grids: list[Grid]) -> Entries:
+    """Return the shares of runs in the nodes at the corners about them. trainings: (runs,)."""
+    run, node, share = np.arange(len(trainings)), trainings, np.ones(len(trainings))
+    for grid, size in zip(grids, _sizes(trainings, grids)[1:], strict=True):
+        below = node * size + grid.place[run]
+        share_above = share * grid.share[run]
+        is_between = share_above > 0
+        share = np.concatenate([share - share_above, share_above[is_between]])
+        node = np.concatenate([below, below[is_between] + 1])
+        run = np.concatenate([run, run[is_between]])
+    return Entries(run, node, share)
 
 
 def typical_runs(condensed: Condensed) -> Runs:
