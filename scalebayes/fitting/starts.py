@@ -12,17 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from scalebayes.fitting.kernel.kernel import Bound, evaluate
+from scalebayes.fitting.maps import curvature, search_mode
 
 LONG = 10_000
 """Rows from which on chains start around the mode."""
 SPREAD = 5.0
 """Largest distance from the mode, in standard deviations of the Normal with its curvature."""
-MOST = 200
-"""Steps of the search for the mode."""
-NEWTON_STEPS = 2
-"""Newton steps after the search, which stops short of the mode by a standard deviation or so."""
-SHIFT = 1e-4
-"""Step of the differences of the gradient, in units of the sampler."""
 
 
 def starts(bound: Bound) -> Callable[[int], np.ndarray]:
@@ -60,46 +55,19 @@ def _mode(bound: Bound, point: np.ndarray) -> tuple[np.ndarray, np.ndarray] | No
 
     There is none where the density has no maximum near the point.
     """
-    from scipy.optimize import minimize
-
-    def negative_log_density(point: np.ndarray) -> tuple[float, np.ndarray]:
-        density, *slopes = evaluate(bound, point)[0]
-        if not np.isfinite(density):
-            return np.inf, np.zeros(len(point))
-        return -density, -np.array(slopes)
-
-    def curvature_factor(point: np.ndarray) -> np.ndarray:
-        """Return the Cholesky factor of the Hessian, from central differences of the gradient."""
-        rows = []
-        for side in SHIFT * np.eye(len(point)):
-            above = negative_log_density(point + side)[1]
-            below = negative_log_density(point - side)[1]
-            rows.append(above - below)
-        hessian = np.array(rows) / (2 * SHIFT)
-        return np.linalg.cholesky((hessian + hessian.T) / 2)
-
-    # A density without a maximum leads the search anywhere, and factors fail there.
-    with np.errstate(all="ignore"):
-        search = minimize(
-            negative_log_density, point, jac=True, method="BFGS", options={"maxiter": MOST}
-        )
-        point = search.x
-        try:
-            for _ in range(NEWTON_STEPS):
-                factor = curvature_factor(point)
-                slopes = negative_log_density(point)[1]
-                step = np.linalg.solve(factor.T, np.linalg.solve(factor, slopes))
-                point = point - step
-            factor = curvature_factor(point)
-        except np.linalg.LinAlgError:
-            return None
-        height, slopes = negative_log_density(point)
-        # The gradient in units of standard deviations: at the mode it is almost zero.
-        distance = np.abs(np.linalg.solve(factor, slopes)).max()
+    # A density without a maximum leads the search anywhere, and the factor fails there.
+    mode = search_mode(bound, point)
+    try:
+        factor = np.linalg.cholesky(curvature(bound, mode))
+    except np.linalg.LinAlgError:
+        return None
+    height, *slopes = evaluate(bound, mode)[0]
+    # The gradient in units of standard deviations: at the mode it is almost zero.
+    distance = np.abs(np.linalg.solve(factor, slopes)).max()
     if not (np.isfinite(height) and distance < 1.0):
         return None
 
     spread = SPREAD * np.linalg.inv(factor).T
     # Never farther than the chains of a short table.
     spread /= np.maximum(1.0, np.abs(spread).max(axis=0))
-    return point, spread
+    return mode, spread
