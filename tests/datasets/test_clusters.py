@@ -38,3 +38,21 @@ def test_a_share_interval_is_the_wider_of_the_two_and_stays_within_0_and_1():
     low, high = share_interval(shares, 1000)
     assert low == pytest.approx(mean_interval(shares)[0])
     assert high == 1.0
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 4, 5, 8, 31])
+def test_the_quantile_of_student_is_scipys(clusters):
+    values = np.r_[np.ones(clusters - 1), 0.0]
+    low, high = mean_interval(values)
+    half = stats.t.ppf(0.95, clusters - 1) * stats.sem(values)
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-12)
+
+
+@pytest.mark.parametrize("trials", [1, 7, 163, 5000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99, 1.0])
+def test_the_binomial_interval_is_scipys(trials, share):
+    exact = stats.binomtest(round(share * trials), trials).proportion_ci(0.9, method="exact")
+    # Clusters of equal shares leave the binomial interval alone.
+    assert share_interval([share, share], trials) == pytest.approx(
+        (min(share, exact.low), max(share, exact.high)), rel=1e-9, abs=1e-12
+    )
