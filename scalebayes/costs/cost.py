@@ -10,12 +10,15 @@ import numpy as np
 
 from scalebayes.errors import QueryError
 from scalebayes.units import format_quantity, parse_quantity
+from scalebayes.utils.roots import find_roots
 from scalebayes.utils.shares import check_share
 
 type Numeric = Any
 
 LOG_SIZES = (-20.0, 80.0)
-"""Bounds of log N in `size_for`, wider than any model: 2e-9 to 6e34 parameters."""
+"""Bounds of log N in `sizes_for`, wider than any model: 2e-9 to 6e34 parameters."""
+SIZE_TOLERANCE = 1e-12
+"""Absolute tolerance of log N in `sizes_for`."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,14 @@ def _invert(
     flop: Callable[[Numeric, Numeric], Numeric], N: np.ndarray, C: float | np.ndarray
 ) -> np.ndarray:
     """Return D with flop(N, D) = C by a search over log D between 0 and log C; NaN where none."""
-    from scipy.optimize import elementwise
-
-    def excess(log_D: np.ndarray, N: np.ndarray, log_C: np.ndarray) -> np.ndarray:
-        return np.log(flop(N, np.exp(log_D))) - log_C
-
     N, log_C = np.broadcast_arrays(np.asarray(N, float), np.log(C))
-    bracket = (np.zeros_like(log_C), log_C)
-    root = elementwise.find_root(excess, bracket, args=(N, log_C))
-    return np.where(root.success, np.exp(root.x), np.nan)
+    flat_N, flat_log_C = N.ravel(), log_C.ravel()
+
+    def excess(log_D: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return np.log(flop(flat_N[numbers], np.exp(log_D))) - flat_log_C[numbers]
+
+    log_D = find_roots(excess, np.zeros_like(flat_log_C), flat_log_C, tolerance=0.0)
+    return np.exp(log_D).reshape(N.shape)
 
 
 def _six_nd(N: Numeric, D: Numeric) -> Numeric:
@@ -218,14 +220,22 @@ def positive_numbers(name: str, value: Any) -> Any:
     return value
 
 
-def size_for(cost: Cost, tokens_per_param: float, C: float) -> float:
-    """Return the N with cost(N, tokens_per_param N) = C."""
-    from scipy.optimize import brentq
+def sizes_for(cost: Cost, tokens_per_param: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """Return the N with cost(N, tokens_per_param N) = C of each pair of these, (n,).
 
-    def excess(log_N: float) -> float:
+    Raises
+    ------
+    QueryError
+        When no size within `LOG_SIZES` has this cost.
+    """
+    low, high = np.multiply.outer(LOG_SIZES, np.ones(len(C)))
+
+    def excess(log_N: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         N = np.exp(log_N)
-        flop = cost.flop(N, tokens_per_param * N)
-        return float(np.log(flop) - np.log(C))
+        return np.log(cost.flop(N, tokens_per_param[numbers] * N)) - np.log(C[numbers])
 
-    log_N = brentq(excess, *LOG_SIZES, xtol=1e-12)
-    return float(np.exp(log_N))
+    log_N = find_roots(excess, low, high, SIZE_TOLERANCE)
+    if np.isnan(log_N).any():
+        without = float(C[np.isnan(log_N)][0])
+        raise QueryError(f"no size costs {format_quantity(without)} in units of '{cost.name}'")
+    return np.exp(log_N)

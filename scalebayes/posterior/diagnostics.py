@@ -5,6 +5,7 @@ The convergence checks together are called the gate in the code: a fit passes it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from scalebayes.data.tables.repeats import is_rounded
 from scalebayes.display import html
 from scalebayes.display.terminal import wrap
 from scalebayes.messages import Message
+from scalebayes.posterior.chains import chain_statistics, energy_information
 from scalebayes.posterior.fit import SAMPLED, Fit, draws
 from scalebayes.posterior.stated import (
     log_stated,
@@ -152,21 +154,25 @@ def _convergence_table(posterior: xr.Dataset) -> pd.DataFrame:
     """Return R-hat and effective sample sizes by variable; a vector has its worst entry's."""
     import pandas as pd
 
-    from scalebayes.utils.arviz import azs
-
-    # The variance of a chain that never moves is zero. Its NaN is reported as STUCK and UNKNOWN.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r_hat = azs.rhat(posterior)
-        ess_bulk = azs.ess(posterior, method="bulk")
-        ess_tail = azs.ess(posterior, method="tail")
     rows = {}
-    for name in posterior:
-        rows[name] = {
-            "r_hat": float(np.max(r_hat[name])),
-            "ess_bulk": float(np.min(ess_bulk[name])),
-            "ess_tail": float(np.min(ess_tail[name])),
+    for name, values in posterior.data_vars.items():
+        draws_first = values.transpose("chain", "draw", ...).values
+        by_entry = np.moveaxis(draws_first.reshape(*draws_first.shape[:2], -1), 2, 0)
+        # The variance of a chain that never moves is zero. Its NaN is reported as STUCK, UNKNOWN.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            entries = [chain_statistics(entry) for entry in by_entry]
+        rows[str(name)] = {
+            "r_hat": -_least_known([-entry.r_hat for entry in entries]),
+            "ess_bulk": _least_known([entry.ess_bulk for entry in entries]),
+            "ess_tail": _least_known([entry.ess_tail for entry in entries]),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _least_known(values: list[float]) -> float:
+    """Return the least of values that are not NaN, NaN if there is none."""
+    known = [value for value in values if not math.isnan(value)]
+    return min(known, default=math.nan)
 
 
 def by_scalar(posterior: xr.Dataset) -> xr.Dataset:
@@ -223,8 +229,6 @@ def _parameter_failures(posterior: xr.Dataset, table: pd.DataFrame) -> Iterator[
 
 def _sampler_failures(tree: xr.DataTree) -> Iterator[Message]:
     """Yield failures of the statistics that the sampler recorded."""
-    from scalebayes.utils.arviz import azs
-
     stats = tree["sample_stats"].to_dataset()
     divergences = int(stats["diverging"].sum())
     if divergences:
@@ -237,7 +241,7 @@ def _sampler_failures(tree: xr.DataTree) -> Iterator[Message]:
         text = f"{saturated} trajectories ({share:.1%}) were cut short at the largest tree depth"
         yield Message("TREE_DEPTH", "failed", text)
     with np.errstate(invalid="ignore", divide="ignore"):
-        bfmi = float(np.min(azs.bfmi(stats["energy"].values)))
+        bfmi = float(np.min(energy_information(stats["energy"].values)))
     if np.isnan(bfmi) or bfmi < MIN_E_BFMI:
         text = (
             f"the energy is explored too slowly: E-BFMI is {bfmi:.2f} in one chain; "

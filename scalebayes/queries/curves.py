@@ -15,6 +15,7 @@ from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.specs.discrepancy import BLOCK, Conditional
 from scalebayes.specs.drift import Drift
 from scalebayes.utils.parallel import parts_of, side_by_side
+from scalebayes.utils.roots import find_roots
 
 type Which = Literal["law", "expected", "curve"]
 type Excess = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -298,17 +299,14 @@ def interpolate(at: np.ndarray, nodes: np.ndarray, values: np.ndarray) -> np.nda
 
 def crossing(excess: Excess, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return where each draw's excess is zero, (n,), between places at which its signs differ."""
-    from scipy.optimize import elementwise
-
     if not len(rows):
         return low
 
-    def excess_at(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return excess(rows.astype(int), x)
+    def excess_at(x: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return excess(rows[numbers], x)
 
-    tolerances = {"xatol": ROOT_TOLERANCE}
-    found = elementwise.find_root(excess_at, (low, high), args=(rows,), tolerances=tolerances)
-    return np.where(found.success, found.x, high)
+    roots = find_roots(excess_at, low, high, ROOT_TOLERANCE)
+    return np.where(np.isnan(roots), high, roots)
 
 
 def first_place(

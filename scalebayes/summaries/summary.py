@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from scalebayes.datasets import allocations
+from scalebayes.posterior.chains import chain_statistics, monte_carlo_errors
 from scalebayes.posterior.diagnostics import by_scalar
 from scalebayes.posterior.fit import Fit, draws, law_parameters
 from scalebayes.specs.pooling import variable_names
@@ -49,20 +50,21 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
       alpha_N   0.35     0.33     0.36
       alpha_D   0.36     0.34     0.38
     """
-    from scalebayes.utils.arviz import azs
-
-    ends = interval_columns(ci_prob)
     dataset = with_derived(fit)
-    with np.errstate(invalid="ignore"):
-        # A derived quantity may have the same value in every draw; its R-hat is NaN.
-        table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
-    table = _with_interval_names(table, ci_prob)
     tail = tail_probability(ci_prob)
     quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail])
     errors = errors_of_quantiles(dataset, quantiles)
-    table.insert(0, "median", [float(quantiles[name][0]) for name in table.index])
-    for i, column in enumerate(["median", *ends]):
-        table[error_column(column)] = [float(errors[name][i]) for name in table.index]
+    columns = ["median", *interval_columns(ci_prob)]
+    rows = {}
+    for name, values in dataset.data_vars.items():
+        draws_of_it = values.transpose("chain", "draw").values
+        median, lower, upper = quantiles[name].values
+        row = {"median": median, **_moments(draws_of_it)}
+        row |= dict(zip(columns[1:], (lower, upper), strict=True))
+        row |= _sampling(draws_of_it)
+        row |= dict(zip(map(error_column, columns), errors[name].values, strict=True))
+        rows[str(name)] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
     for label, values in published_values(fit).items():
         table[label] = [values.get(name, np.nan) for name in table.index]
     table = Table(table.rename_axis("parameter"))
@@ -72,20 +74,25 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     return table
 
 
-def _with_interval_names(table: pd.DataFrame, ci_prob: float) -> pd.DataFrame:
-    """Return the table with the names of `interval_columns`.
+def _moments(values: np.ndarray) -> dict[str, float]:
+    """Return mean and standard deviation of draws, (chains, draws)."""
+    with np.errstate(invalid="ignore"):  # draws may be infinite
+        return {"mean": float(values.mean()), "sd": float(values.std(ddof=1))}
 
-    ArviZ truncates the percentage in these names to an integer, and rounding errors can lower it
-    by one (0.57 gives 56).
-    """
-    lower, upper = interval_columns(ci_prob)
-    names = {}
-    for column in table.columns:
-        if column.endswith("_lb"):
-            names[column] = lower
-        elif column.endswith("_ub"):
-            names[column] = upper
-    return table.rename(columns=names)
+
+def _sampling(values: np.ndarray) -> dict[str, float]:
+    """Return the columns that tell how well draws, (chains, draws), were sampled."""
+    # A derived quantity may have the same value in every draw; its R-hat is NaN.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        statistics = chain_statistics(values)
+        error_of_mean, error_of_sd = monte_carlo_errors(values)
+    return {
+        "ess_bulk": statistics.ess_bulk,
+        "ess_tail": statistics.ess_tail,
+        "r_hat": statistics.r_hat,
+        "mcse_mean": error_of_mean,
+        "mcse_sd": error_of_sd,
+    }
 
 
 def exponents(fits: Mapping[str, Fit], ci_prob: float = CI_PROB) -> Table:
