@@ -94,24 +94,19 @@ def split_chains(draws: np.ndarray) -> np.ndarray:
 
 def _normal_scores(draws: np.ndarray) -> np.ndarray:
     """Return the Normal quantiles of the ranks of draws, of the same shape."""
-    values, place, counts = np.unique(draws, return_inverse=True, return_counts=True)
-    if len(values) == draws.size:
-        return _scores_without_ties(draws.size)[place].reshape(draws.shape)
-    # Equal draws have the mean of their ranks.
+    _, place, counts = np.unique(draws, return_inverse=True, return_counts=True)
+    # Equal draws have the mean of their ranks: whole numbers and halves.
     ranks = counts.cumsum() - (counts - 1) / 2
-    return _quantiles_of_ranks(ranks, draws.size)[place].reshape(draws.shape)
+    number = np.rint(2 * ranks).astype(int) - 2
+    return _scores_of_ranks(draws.size)[number][place].reshape(draws.shape)
 
 
 @lru_cache(maxsize=4)
-def _scores_without_ties(size: int) -> np.ndarray:
-    """Return the Normal quantiles of the ranks 1 to size."""
-    return _quantiles_of_ranks(np.arange(1.0, size + 1), size)
-
-
-def _quantiles_of_ranks(ranks: np.ndarray, size: int) -> np.ndarray:
-    """Return the Normal quantiles of some of the ranks 1 to size."""
-    normal = NormalDist()
+def _scores_of_ranks(size: int) -> np.ndarray:
+    """Return the Normal quantiles of the ranks 1, 1.5, 2 ... size."""
+    ranks = np.arange(2, 2 * size + 1) / 2
     shares = (ranks - BLOM) / (size - 2 * BLOM + 1)
+    normal = NormalDist()
     return np.array([normal.inv_cdf(share) for share in shares.tolist()])
 
 
