@@ -55,18 +55,18 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     quantiles = quantiles_of_draws(dataset, [0.5, tail, 1 - tail])
     errors = errors_of_quantiles(dataset, quantiles)
     columns = ["median", *interval_columns(ci_prob)]
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for name, values in dataset.data_vars.items():
         draws_of_it = values.transpose("chain", "draw").values
         median, lower, upper = quantiles[name].values
-        row = {"median": median, **_moments(draws_of_it)}
+        row: dict[str, float] = {"median": median, **_moments(draws_of_it)}
         row |= dict(zip(columns[1:], (lower, upper), strict=True))
         row |= _sampling(draws_of_it)
         row |= dict(zip(map(error_column, columns), errors[name].values, strict=True))
         rows[str(name)] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
-    for label, values in published_values(fit).items():
-        table[label] = [values.get(name, np.nan) for name in table.index]
+    for label, published in published_values(fit).items():
+        table[label] = [published.get(name, np.nan) for name in table.index]
     table = Table(table.rename_axis("parameter"))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
     if fit.gate_failures:

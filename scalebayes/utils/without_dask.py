@@ -9,6 +9,7 @@ leaves dask alone: a notebook may have arrays of dask in it.
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 
 def leave_out_dask() -> None:
@@ -26,5 +27,6 @@ def leave_out_dask() -> None:
 
 def allow_dask() -> None:
     """Let dask be imported again, after `leave_out_dask`."""
-    if "dask" in sys.modules and sys.modules["dask"] is None:
-        del sys.modules["dask"]
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    if "dask" in modules and modules["dask"] is None:
+        del modules["dask"]
