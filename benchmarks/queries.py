@@ -6,7 +6,7 @@ call that is not counted, in wall and processor seconds, and the peak memory of 
 
 A second table has answers of a saved fit of the default model, each in processes of its own: the
 first call, the next one, and the whole process and the whole command, both over a process that
-imports xarray and NumPy, run in turn. Calls are in wall seconds, processes in processor seconds.
+imports xarray and NumPy, run in turn. All of them are in processor seconds.
 
     .venv/bin/python benchmarks/queries.py            # prints both
     .venv/bin/python benchmarks/queries.py --docs     # and writes them into the page
@@ -81,13 +81,13 @@ ASKING = """
 import time
 import scalebayes as sb
 fit = sb.load({path!r})
-start = time.perf_counter()
+start = time.process_time()
 {question}
-first = time.perf_counter()
+first = time.process_time()
 {question}
-print(first - start, time.perf_counter() - first)
+print(first - start, time.process_time() - first)
 """
-"""A process that loads the fit, asks twice and prints the seconds of both calls."""
+"""A process that loads the fit, asks twice and prints the processor seconds of both calls."""
 
 
 def handmade(model: str) -> sb.Fit:
