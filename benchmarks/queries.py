@@ -5,7 +5,8 @@ fit of the Chinchilla points. Prints a table for docs/performance.md: medians of
 call that is not counted, in wall and processor seconds, and the peak memory of the process so far.
 
 A second table has answers of a saved fit of the default model, each in processes of its own: the
-first call, the next one, and the whole process over one that imports xarray and NumPy, run in turn.
+first call, the next one, and the whole process and the whole command, both over a process that
+imports xarray and NumPy, run in turn. All of them are in processor seconds.
 
     .venv/bin/python benchmarks/queries.py            # prints both
     .venv/bin/python benchmarks/queries.py --docs     # and writes them into the page
@@ -65,18 +66,28 @@ ANSWERS = {
     "frontier of 200 budgets": "sb.frontier(fit, C=np.geomspace(1e20, 1e25, 200))",
 }
 """Questions to the saved fit of the default model."""
+COMMANDS = {
+    "predict": "predict {path} --N 70B --D 1.4T",
+    "frontier": "frontier {path} --C 1e24",
+    "summary": "summary {path}",
+    "decide": "decide {path} --C 1e24",
+    "regret": "regret {path} --N 70B --D 1.4T",
+    "reach": "reach {path} --loss 2.0",
+    "next_runs": "next-runs {path} --budget 1e21 --N 70B --D 1.4T",
+}
+"""The same questions on the command line, where there is a command for one alone."""
 IMPORTS = "import numpy as np\nimport xarray"
 ASKING = """
 import time
 import scalebayes as sb
 fit = sb.load({path!r})
-start = time.perf_counter()
+start = time.process_time()
 {question}
-first = time.perf_counter()
+first = time.process_time()
 {question}
-print(first - start, time.perf_counter() - first)
+print(first - start, time.process_time() - first)
 """
-"""A process that loads the fit, asks twice and prints the seconds of both calls."""
+"""A process that loads the fit, asks twice and prints the processor seconds of both calls."""
 
 
 def handmade(model: str) -> sb.Fit:
@@ -159,35 +170,43 @@ def table() -> Iterator[str]:
         yield timed(f"`near_optimum`, `{model}`", partial(sb.near_optimum, fit, C="5.76e23"))
 
 
-def processor_seconds(program: str) -> tuple[float, str]:
-    """Return the processor seconds of a new process, its threads included, and what it prints."""
+def processor_seconds(*arguments: str) -> tuple[float, str]:
+    """Return the processor seconds of a new Python process, with its threads, and what it prints.
+
+    It may keep bytecode, as an installed package has it.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-W", "ignore", *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return used, printed
+    return used, done.stdout
 
 
 def answers_of_a_saved_fit() -> Iterator[str]:
     """Lines of the second table: the least of some repeats, which other work disturbs least."""
-    yield "| answer of a saved default fit | first call, s | next, s | process over imports |"
-    yield "|---|---|---|---|"
+    yield "| answer of a saved default fit | first call, s | next, s | process | command |"
+    yield "|---|---|---|---|---|"
     with tempfile.TemporaryDirectory() as folder:
         path = str(sb.save(sb.fit(sb.load_runs("hoffmann2022")), Path(folder) / "fit.nc"))
         for name, question in ANSWERS.items():
             asking = IMPORTS + ASKING.format(path=path, question=question)
             once = asking.replace(f"{question}\nprint", "print")
-            first, following, ratios = [], [], []
+            imports, whole, command, first, following = [], [], [], [], []
             for _ in range(REPEATS):
-                imports, _ = processor_seconds(IMPORTS)
-                whole, _ = processor_seconds(once)
-                ratios.append(whole / imports)
-                _, printed = processor_seconds(asking)
+                imports.append(processor_seconds("-c", IMPORTS)[0])
+                whole.append(processor_seconds("-c", once)[0])
+                _, printed = processor_seconds("-c", asking)
                 seconds = [float(value) for value in printed.split()]
                 first.append(seconds[0])
                 following.append(seconds[1])
-            line = f"| `{name}` | {min(first):.2f} | {min(following):.2f} | {min(ratios):.1f} |"
+                if name in COMMANDS:
+                    words = COMMANDS[name].format(path=path).split()
+                    command.append(processor_seconds("-m", "scalebayes", *words)[0])
+            line = f"| `{name}` | {min(first):.2f} | {min(following):.2f} "
+            line += f"| {min(whole) / min(imports):.1f} "
+            line += f"| {min(command) / min(imports):.1f} |" if command else "| |"
             print(line, flush=True)
             yield line
 

@@ -26,6 +26,7 @@ from scalebayes.cli.options import (
 from scalebayes.cli.printing import exit_unless_sound, print_frame, print_sensitivity, print_summary
 from scalebayes.cli.tables import FileColumns, FileUnits, Reading
 from scalebayes.posterior.fit_files import check_netcdf_path
+from scalebayes.utils.without_dask import allow_dask
 
 FITTING = "Data and fitting"
 
@@ -221,6 +222,8 @@ def fit_many(
         )
     tables = [reading.read(name) for name in runs]
     jobs = sb.grid(tables, models.split(","), seed=seed, draws=draws, chains=chains)
+    if scheduler is not None or workers > 1:
+        allow_dask()
     try:
         batch = sb.fit_many(jobs, folder, workers=scheduler or workers, replace=force)
     except KeyboardInterrupt:

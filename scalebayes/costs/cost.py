@@ -15,7 +15,9 @@ from scalebayes.utils.shares import check_share
 type Numeric = Any
 
 LOG_SIZES = (-20.0, 80.0)
-"""Bounds of log N in `size_for`, wider than any model: 2e-9 to 6e34 parameters."""
+"""Bounds of log N in `sizes_for`, wider than any model: 2e-9 to 6e34 parameters."""
+SIZE_TOLERANCE = 1e-12
+"""Absolute tolerance of log N in `sizes_for`."""
 
 
 @dataclass(frozen=True)
@@ -218,14 +220,28 @@ def positive_numbers(name: str, value: Any) -> Any:
     return value
 
 
-def size_for(cost: Cost, tokens_per_param: float, C: float) -> float:
-    """Return the N with cost(N, tokens_per_param N) = C."""
-    from scipy.optimize import brentq
+def sizes_for(cost: Cost, tokens_per_param: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """Return the N with cost(N, tokens_per_param N) = C of each pair of these, (n,).
 
-    def excess(log_N: float) -> float:
+    Raises
+    ------
+    QueryError
+        When no size within `LOG_SIZES` has this cost.
+    """
+    from scipy.optimize import elementwise
+
+    def excess(log_N: np.ndarray, tokens_per_param: np.ndarray, log_C: np.ndarray) -> np.ndarray:
         N = np.exp(log_N)
-        flop = cost.flop(N, tokens_per_param * N)
-        return float(np.log(flop) - np.log(C))
+        return np.log(cost.flop(N, tokens_per_param * N)) - log_C
 
-    log_N = brentq(excess, *LOG_SIZES, xtol=1e-12)
-    return float(np.exp(log_N))
+    low, high = np.multiply.outer(LOG_SIZES, np.ones(len(C)))
+    root = elementwise.find_root(
+        excess,
+        (low, high),
+        args=(tokens_per_param, np.log(C)),
+        tolerances={"xatol": SIZE_TOLERANCE},
+    )
+    if not root.success.all():
+        without = float(C[~root.success][0])
+        raise QueryError(f"no size costs {format_quantity(without)} in units of '{cost.name}'")
+    return np.exp(root.x)

@@ -49,12 +49,25 @@ def coverage(leave_out: Collection[str] = ()) -> pd.DataFrame:
     return _coverage(frozenset(leave_out)).copy()
 
 
+def coverage_at(distance: float, leave_out: Collection[str] = ()) -> pd.DataFrame:
+    """Return the rows of `coverage` whose range contains a distance, in decades beyond the runs.
+
+    Every answer asks for them, and the intervals of all rows would take as long as the answer.
+    """
+    table = _read()
+    contains = (table["low"] < distance) & (distance <= table["high"])
+    lows = frozenset(table.loc[contains, "low"])
+    return _coverage(frozenset(leave_out), lows).copy()
+
+
 @lru_cache(maxsize=32)
-def _coverage(leave_out: frozenset[str]) -> pd.DataFrame:
-    """Return `coverage`, computed once: every answer of a session asks for it."""
+def _coverage(leave_out: frozenset[str], lows: frozenset[float] | None = None) -> pd.DataFrame:
+    """Return `coverage`, or its rows with some lower ends of the distance, computed once."""
     import pandas as pd
 
     table = _read()
+    if lows is not None:
+        table = table[table["low"].isin(lows)]
     is_left_out = table["table"].isin(leave_out) | _any_hash(table["hash"], leave_out)
     left_out = ", ".join(table.loc[is_left_out, "table"].unique())
     rows = []
@@ -65,7 +78,9 @@ def _coverage(leave_out: frozenset[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+@lru_cache(maxsize=1)
 def _read() -> pd.DataFrame:
+    """Return the file: a row for each table, method and distance."""
     import pandas as pd
 
     with as_file(files("scalebayes.datasets") / FILE) as path:

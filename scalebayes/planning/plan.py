@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scalebayes.costs.cost import SIX_ND, Cost, size_for
+from scalebayes.costs.cost import SIX_ND, Cost, sizes_for
 from scalebayes.display import html
 from scalebayes.display.terminal import paragraph
 from scalebayes.errors import QueryError
@@ -226,7 +226,7 @@ def guess_optimum(
         values = {parameter: np.array([value]) for parameter, value in published.items()}
         return _spread(_law_optimum(spec, values, budgets, cost)[0], draws)
     if isinstance(around, int | float) and around > 0 and np.isfinite(around):
-        centre = np.array([size_for(cost, float(around), budget) for budget in budgets])
+        centre = sizes_for(cost, np.full(len(budgets), float(around)), np.asarray(budgets))
         return _spread(centre, draws)
     raise QueryError(f"around is tokens per parameter, a model or a fit; got {around!r}")
 

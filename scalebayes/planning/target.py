@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from scalebayes.costs.cost import SIX_ND, Cost, size_for
+from scalebayes.costs.cost import SIX_ND, Cost, sizes_for
 from scalebayes.data.metrics import short_amount
 from scalebayes.display.numbers import known
 from scalebayes.errors import QueryError
@@ -216,8 +215,9 @@ def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd
         )
     ratio = runs.D / runs.N
     shapes = np.unique(np.geomspace(ratio.min(), ratio.max(), SHAPES).round(9))
-    rows = [(size_for(cost, shape, flop), shape, flop) for flop, shape in product(costs, shapes)]
-    table = pd.DataFrame(rows, columns=["N", "tokens_per_param", "cost"])
+    flop, tokens_per_param = np.repeat(costs, len(shapes)), np.tile(shapes, len(costs))
+    N = sizes_for(cost, tokens_per_param, flop)
+    table = pd.DataFrame({"N": N, "tokens_per_param": tokens_per_param, "cost": flop})
     return table.assign(D=table["N"] * table["tokens_per_param"])
 
 

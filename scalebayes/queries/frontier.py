@@ -90,20 +90,21 @@ def frontier(
     curve = curve_of(fit, "expected", seed)
     N = kept_optimal_sizes(fit, curve, budgets, rule, *unique)
     D = rule.affordable_tokens(N, budgets)
-    loss = curve.loss_each(N, D, *unique)
+    law = None if curve.is_law else curve.law_each(N, D, *unique)
+    if curve.known is None or law is None:
+        loss = curve.loss_each(N, D, *unique)
+    else:
+        loss = law * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
     values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
-    attributes: dict[str, Any] = {"cost": rule.name, "optimised": "law"}
+    attributes: dict[str, Any] = {"cost": rule.name, "optimised": _optimised(curve)}
     along = {"C": budgets}
     if unique:
         (along["U"],) = unique
         values["epochs"] = D / along["U"]
-        attributes["flat"] = _flatness(curve, N, loss, budgets, rule, *unique)
-    if not curve.is_law:
-        attributes["optimised"] = "curve"
-        values["law"] = curve.law_each(N, D, *unique)
-    if curve.known is not None:
-        attributes["optimised"] = "expected curve"
-        values["loss"] = values["law"] * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
+        expected = loss if curve.known is None else curve.loss_each(N, D, *unique)
+        attributes["flat"] = _flatness(curve, N, expected, budgets, rule, *unique)
+    if law is not None:
+        values["law"] = law
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
     about = {}
     for name in ("loss", "law"):
@@ -140,6 +141,13 @@ def _read(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]
         )
     budgets, unique = np.broadcast_arrays(budgets, unique)
     return budgets, (unique,)
+
+
+def _optimised(curve: Curve) -> str:
+    """Return the name of the loss that the optimum minimises."""
+    if curve.is_law:
+        return "law"
+    return "curve" if curve.known is None else "expected curve"
 
 
 def _drawn(

@@ -89,7 +89,7 @@ def report(
         raise QueryError(
             f"reports are written as {', '.join(FORMATS)}; got '{chosen or path.name}'"
         )
-    from scalebayes.utils.arviz import placeholders_hidden
+    from scalebayes.utils.placeholders import placeholders_hidden
 
     with Progress() as bar, placeholders_hidden():
         collect = partial(

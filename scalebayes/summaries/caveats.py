@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.data.metrics import LOSS, short_amount
-from scalebayes.datasets.measured import coverage, describe_choice, describe_tables
+from scalebayes.datasets.measured import coverage_at, describe_choice, describe_tables
 from scalebayes.display.numbers import percent
 from scalebayes.laws import INPUTS
 from scalebayes.messages import Message
@@ -287,8 +287,7 @@ def _coverage_in_words(furthest: float, record: Provenance) -> tuple[str, str]:
     tuple
         The text, and the same in one line.
     """
-    table = coverage(record.tables)
-    here = table[(table["low"] < furthest) & (furthest <= table["high"])]
+    here = coverage_at(furthest, record.tables)
     own = here[here["spec"] == record.calibration_key]
     sentences = []
     if own.empty:

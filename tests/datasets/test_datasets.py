@@ -1,9 +1,18 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from scalebayes.datasets import TABLES, allocations, known_models, list_runs, load_runs
+from scalebayes.datasets import (
+    TABLES,
+    allocations,
+    coverage,
+    known_models,
+    list_runs,
+    load_runs,
+)
+from scalebayes.datasets.measured import coverage_at
 from scalebayes.errors import RunsError
 from tests.fixtures import besiroglu_loss
 
@@ -95,3 +104,11 @@ def test_every_source_is_in_the_references():
     references = (Path(__file__).parents[2] / "models" / "references.bib").read_text("utf-8")
     for source in {*known_models()["source"], *allocations()["source"]}:
         assert f"{{{source}," in references, source
+
+
+def test_the_coverage_at_a_distance_has_the_rows_of_that_distance():
+    table = coverage()
+    for distance in (0.3, 1.0, 1.7, 40.0):
+        expected = table[(table["low"] < distance) & (distance <= table["high"])]
+        found = coverage_at(distance)
+        pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))

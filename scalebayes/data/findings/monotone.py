@@ -377,5 +377,5 @@ def _p_value(lines: Sequence[Line], log_x: np.ndarray, statistic: float) -> floa
         noise = _noise(lines, log_x, log_loss)
         assert noise is not None  # simulated losses are all different
         largest = _statistics(lines, log_loss, noise).max(axis=0)
-        exceeding += np.sum(largest >= statistic)
+        exceeding += int(np.sum(largest >= statistic))
     return float((1 + exceeding) / (1 + SIMULATIONS))

@@ -22,7 +22,7 @@ import numpy as np
 from scalebayes.posterior.average import Average, by_weight
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.curves import Curve, curve_of
-from scalebayes.utils.parallel import split
+from scalebayes.utils.parallel import one_thread, split
 
 AMONG = 10.0
 """Nodes a decade among the runs, where the draws bend most, on a grid of density 1."""
@@ -54,7 +54,7 @@ FAR_ABOVE = 1e3
 """Log loss of places off the grid, above any loss."""
 NODES_AT_ONCE = 200
 """Nodes at which all draws are evaluated at once, to save memory."""
-DRAWS_AT_ONCE = 250
+DRAWS_AT_ONCE = 100
 """Draws whose weights are computed at once, to save memory."""
 
 
@@ -229,12 +229,16 @@ def draws_on(
     rng = np.random.default_rng([seed, 2])
     chosen = _chosen(whole, kept)
 
-    log_losses, levels, noises = [], [], []
+    # One array for all fits: with thousands of nodes a copy would be the report's peak of memory.
+    log_loss = np.empty((sum(len(rows) for _, rows in chosen), len(N)), precision)
+    levels, noises = [], []
     unseen = np.zeros(len(N))
     draws_with_discrepancy = 0
+    filled = 0
     for fit, rows in chosen:
         curve = curve_of(fit, "expected", seed)
-        log_losses.append(_log_loss_at_nodes(curve, N, D, rows, precision))
+        _fill_log_loss(log_loss[filled : filled + len(rows)], curve, N, D, rows)
+        filled += len(rows)
         level = np.zeros(len(rows))
         if curve.known is not None:
             basis = curve.known.basis
@@ -247,26 +251,20 @@ def draws_on(
         noises.append(fit.spec.noise_object.draw(rng, (len(rows),), **noise))
     return Draws(
         grid=grid,
-        log_loss=np.concatenate(log_losses),
+        log_loss=log_loss,
         unseen=unseen / max(draws_with_discrepancy, 1),
         level=np.concatenate(levels),
         noise=np.concatenate(noises),
     )
 
 
-def _log_loss_at_nodes(
-    curve: Curve,
-    N: np.ndarray,
-    D: np.ndarray,
-    rows: np.ndarray,
-    precision: type[np.floating[Any]],
-) -> np.ndarray:
-    """Return the log loss of the draws numbered ``rows`` at all nodes, (rows, nodes)."""
-    log_loss = np.empty((len(rows), len(N)), precision)
+def _fill_log_loss(
+    out: np.ndarray, curve: Curve, N: np.ndarray, D: np.ndarray, rows: np.ndarray
+) -> None:
+    """Write the log loss of the draws numbered ``rows`` at all nodes to ``out``, (rows, nodes)."""
     for start in range(0, len(N), NODES_AT_ONCE):
         block = slice(start, start + NODES_AT_ONCE)
-        log_loss[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
-    return log_loss
+        out[:, block] = curve.log_loss_shared(N[block], D[block])[rows]
 
 
 def weights_around(grid: Grid, log_C: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -373,13 +371,24 @@ def components(draws: Draws, weights: np.ndarray, most: int) -> Components:
     count = len(draws.log_loss)
     size = min(count, SAMPLE)
     chosen = np.linspace(0, count - 1, size).round().astype(int)
-    sample = (draws.log_loss[chosen] - mean) * weights
+    blocks = split(len(mean), 1 + len(mean) // NODES_AT_ONCE)
+
+    def deviations(block: slice) -> np.ndarray:
+        return (draws.log_loss[chosen, block] - mean[block]) * weights[block]
+
     # The squares of the first singular values, in increasing order. A decomposition of the sample
-    # itself would give all of them, and take ten times as long.
-    squares, vectors = eigh(sample @ sample.T, subset_by_index=(max(size - most, 0), size - 1))
-    is_signal = squares > RELATIVE_SQUARE * squares[-1]
-    singular = np.sqrt(squares[is_signal])[::-1]
-    axes = (vectors[:, is_signal][:, ::-1] / singular).T @ sample
+    # itself would give all of them, and take ten times as long. The sample is made twice, in blocks
+    # of nodes, because the whole of it would be the report's peak of memory.
+    products = np.zeros((size, size))
+    with one_thread():  # threads that wait for each other double the time on a busy machine
+        for block in blocks:
+            part = deviations(block)
+            products += part @ part.T
+        squares, vectors = eigh(products, subset_by_index=(max(size - most, 0), size - 1))
+        is_signal = squares > RELATIVE_SQUARE * squares[-1]
+        singular = np.sqrt(squares[is_signal])[::-1]
+        rotation = (vectors[:, is_signal][:, ::-1] / singular).T
+        axes = np.concatenate([rotation @ deviations(block) for block in blocks], axis=1)
     # The weighted deviations times the axes, for a few draws at once, to save memory.
     weighted_axes = (axes * weights).T
     scores = np.empty((count, len(axes)))
