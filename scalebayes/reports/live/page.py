@@ -51,7 +51,7 @@ ENOUGH = 0.005
 """Relative difference of N* at which neither more nodes nor more components are taken."""
 HELPS = 1.1
 """Factor by which more components must reduce the difference of N*, or the grid becomes denser."""
-HARMLESS = 1.25
+HARMLESS = 1.4
 """Factor by which the difference of N* may grow when components are left out."""
 TOLERANCE = 0.05
 """Relative difference of N* above which the panel is omitted."""
