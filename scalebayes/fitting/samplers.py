@@ -67,7 +67,7 @@ TREE_DEPTH = 12
 """Largest depth of nutpie's trees: runs with little noise need more than the usual 10."""
 COST_OF_NUMBA = (
     "which is slower: a fit of 'chinchilla' to 240 runs takes half a minute instead of 3 seconds, "
-    "and a fit of the default model three minutes instead of 15 seconds"
+    "and a fit of the default model minutes instead of 10 seconds"
 )
 """Measured in new processes on two cores (docs/performance.md)."""
 SHORT_RUNS = 2
