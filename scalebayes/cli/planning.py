@@ -29,6 +29,9 @@ def next_runs(
     batch: int = option("--batch COUNT", "Largest number of runs.", 5, min=1),
     candidates: Path | None = CANDIDATES,
     distinct: bool = option("--distinct", "Choose each candidate at most once.", False),
+    law_error: float = option(
+        "--law-error SHARE", "Error of the law per decade of compute; 0.02 is 2%.", 0.0
+    ),
     saved: SavedFit,
     output: Output,
 ) -> None:
@@ -44,6 +47,7 @@ def next_runs(
         candidates=_read_candidates(candidates),
         batch=batch,
         distinct=distinct,
+        law_error=law_error,
         ci_prob=output.ci_prob,
     )
     if output.as_json:

@@ -52,13 +52,13 @@ class Belief:
     covariance
         Covariance of the candidates, shape (m, m), without noise.
     noise
-        Variance of one run around the curve.
+        Variance of one run around the curve at each candidate, shape (m,).
     """
 
     variance: float
     shared: np.ndarray
     covariance: np.ndarray
-    noise: float
+    noise: np.ndarray
 
     @property
     def gains(self) -> np.ndarray:
@@ -66,10 +66,14 @@ class Belief:
         return self.shared**2 / (np.diag(self.covariance) + self.noise)
 
 
-def believe(target: np.ndarray, candidates: np.ndarray, noise: float) -> Belief:
-    """Return the covariances over S draws of the target, (S,), and of the candidates, (S, m)."""
+def believe(target: np.ndarray, candidates: np.ndarray, noise: float | np.ndarray) -> Belief:
+    """Return the covariances over S draws of the target, (S,), and of the candidates, (S, m).
+
+    noise: the variance of a run around the curve, one for all candidates or of shape (m,).
+    """
     joint = np.cov(np.column_stack([target, candidates]), rowvar=False)
-    return Belief(float(joint[0, 0]), joint[0, 1:], joint[1:, 1:], noise)
+    of_each = np.broadcast_to(np.asarray(noise, float), (candidates.shape[1],))
+    return Belief(float(joint[0, 0]), joint[0, 1:], joint[1:, 1:], of_each)
 
 
 def after(belief: Belief, candidate: int) -> Belief:
@@ -79,7 +83,7 @@ def after(belief: Belief, candidate: int) -> Belief:
     """
     column = belief.covariance[:, candidate]
     # The Kalman gain: by how much a run's deviation moves the curve at each candidate.
-    kalman_gain = column / (column[candidate] + belief.noise)
+    kalman_gain = column / (column[candidate] + belief.noise[candidate])
     return replace(
         belief,
         variance=max(belief.variance - float(belief.gains[candidate]), 0.0),
@@ -97,7 +101,7 @@ def after_all(belief: Belief, chosen: Iterable[int]) -> Belief:
 
 def floor(belief: Belief) -> float:
     """Return the variance of the target that arbitrarily many runs at every candidate leave."""
-    noise = np.eye(len(belief.shared)) * belief.noise / MANY_RUNS
+    noise = np.diag(belief.noise) / MANY_RUNS
     removed = belief.shared @ np.linalg.solve(belief.covariance + noise, belief.shared)
     return max(belief.variance - float(removed), 0.0)
 

@@ -87,6 +87,7 @@ def next_runs(
     candidates: pd.DataFrame | Mapping[str, Any] | None = None,
     batch: int = 5,
     distinct: bool = False,
+    law_error: float = 0.0,
     cost: Cost = SIX_ND,
     ci_prob: float = CI_PROB,
     seed: int = 0,
@@ -119,6 +120,11 @@ def next_runs(
         Largest number of runs.
     distinct
         Whether each candidate may be chosen once only.
+    law_error
+        Relative error of the law for each decade of compute between a run and the target, as a
+        standard deviation: 0.02 is 2% a decade. It is added to the noise of the run, so that runs
+        far from the target count less. Leave it 0 for a model with a discrepancy or a drift, which
+        has such an error already. It cannot be given with a target of N*.
     cost
         What a run costs.
     ci_prob
@@ -160,7 +166,7 @@ def next_runs(
     allowed = _finite(budget, "budget")
     if batch < 1:
         raise QueryError(f"batch is the largest number of runs, at least 1; got {batch}")
-    question = ask(fit, target, candidates, allowed, cost, seed)
+    question = ask(fit, target, candidates, allowed, cost, seed, law_error)
     chosen = best_batch(
         question.belief, question.table["cost"].to_numpy(), allowed, batch, distinct
     )

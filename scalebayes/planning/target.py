@@ -122,8 +122,11 @@ def ask(
     budget: float,
     cost: Cost,
     seed: int,
+    law_error: float = 0.0,
 ) -> Question:
     """Return the target and the candidates, drawn jointly, with their covariances.
+
+    law_error: relative error of the law for each decade of compute between a run and the target.
 
     Raises
     ------
@@ -132,10 +135,14 @@ def ask(
     """
     if not isinstance(target, Mapping) or not target or set(target) - {"N", "D", "C"}:
         raise QueryError(f"a target is {{'N': ..., 'D': ...}} or {{'C': ...}}; got {target!r}")
+    if not (np.isfinite(law_error) and law_error >= 0):
+        raise QueryError(f"law_error is 0 or more, such as 0.02 for 2% a decade; got {law_error}")
+    if law_error > 0 and is_budget(**target):
+        raise QueryError("law_error needs a loss as the target: {'N': ..., 'D': ...}, not N*")
     table = _affordable_candidates(fit, candidates, budget, cost)
     if is_budget(**target):
         return _ask_size(fit, target["C"], table, seed)
-    return _ask_loss(fit, target, table, seed)
+    return _ask_loss(fit, target, table, seed, law_error)
 
 
 def _affordable_candidates(
@@ -178,7 +185,11 @@ def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Que
 
 
 def _ask_loss(
-    fit: Fit | Average, target: Mapping[str, Any], table: pd.DataFrame, seed: int
+    fit: Fit | Average,
+    target: Mapping[str, Any],
+    table: pd.DataFrame,
+    seed: int,
+    law_error: float,
 ) -> Question:
     """Return the question whose target is the loss of a run."""
     N, D = _read_point(fit, target)
@@ -186,7 +197,8 @@ def _ask_loss(
     answer = predict(fit, N=np.append(table["N"], N), D=np.append(table["D"], D), seed=seed)
     curves = _log_draws(answer["loss"])
     candidates, loss = curves[:, :-1], curves[:, -1]
-    noise = noise_variance(fit)
+    decades = np.log10(N * D / (table["N"] * table["D"]).to_numpy())
+    noise = noise_variance(fit) + (law_error * decades) ** 2
     discrepancy = None
     if "law" in answer:
         law = _log_draws(answer["law"])[:, -1]

@@ -78,7 +78,7 @@ def test_updating_is_that_of_the_conjugate_linear_model():
         rng.normal(size=3),
     )
     belief = Belief(
-        target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, noise=0.3
+        target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, np.full(6, 0.3)
     )
     for chosen in ([0], [3, 1], [2, 2, 2], [5, 0, 4, 1, 0]):
         expected = exact_variance(prior, target, rows[chosen], 0.3)
@@ -87,7 +87,7 @@ def test_updating_is_that_of_the_conjugate_linear_model():
         belief.variance - exact_variance(prior, target, rows[[3]], 0.3), rel=1e-12
     )
     assert floor(belief) == pytest.approx(0.0, abs=1e-5)  # six candidates tell three parameters
-    alone = Belief(belief.variance, belief.shared[:1], belief.covariance[:1, :1], 0.3)
+    alone = Belief(belief.variance, belief.shared[:1], belief.covariance[:1, :1], np.array([0.3]))
     known = belief.variance - belief.shared[0] ** 2 / belief.covariance[0, 0]
     assert floor(alone) == pytest.approx(known, rel=1e-4)
 
@@ -121,7 +121,9 @@ def test_equivalent_noise_is_the_inverse_fisher_information(noise, parameters):
 def random_belief(rng, candidates):
     root = rng.normal(size=(candidates + 1, 4)) * rng.uniform(0.2, 2, 4)
     joint = root @ root.T
-    return Belief(joint[0, 0], joint[0, 1:], joint[1:, 1:], noise=rng.uniform(0.1, 2))
+    return Belief(
+        joint[0, 0], joint[0, 1:], joint[1:, 1:], np.full(candidates, rng.uniform(0.1, 2))
+    )
 
 
 def test_batches_are_as_good_as_the_best_of_all_batches():
@@ -290,6 +292,31 @@ def test_distinct_runs_are_made_once_each(additive):
     assert again["variance_left"].iloc[-1] <= once["variance_left"].iloc[-1]
 
 
+def test_an_error_of_the_law_moves_runs_towards_the_target(additive):
+    fit = additive()
+    asked = {"budget": 1e22, "target": TARGET, "batch": 3}
+    mean_compute = []
+    for law_error in (0.0, 0.02, 0.2):
+        table = sb.next_runs(fit, **asked, law_error=law_error).table
+        mean_compute.append(np.log(table["cost"]).mean())
+    assert mean_compute[0] < mean_compute[2]
+    assert mean_compute == sorted(mean_compute)
+
+
+def test_an_error_of_the_law_is_noise_that_grows_with_the_distance(linear):
+    fit, theta = linear()
+    N, D = np.array([1e9, 1e10]), np.array([1e10, 2e10])
+    table = sb.next_runs(
+        fit, budget=1e22, target=TARGET, candidates={"N": N, "D": D}, batch=1, law_error=0.02
+    ).table
+    run = table[["N", "D"]].iloc[0]
+    decades = np.log10(TARGET["N"] * TARGET["D"] / (run["N"] * run["D"]))
+    target, prior = features(**TARGET)[0], np.cov(theta.T)
+    noise = SIGMA**2 + (0.02 * decades) ** 2
+    left = exact_variance(prior, target, features(run["N"], run["D"]), noise)
+    assert table["variance_left"].iloc[0] == pytest.approx(left / (target @ prior @ target))
+
+
 def test_distinct_batches_are_as_good_as_the_best_of_all():
     rng = np.random.default_rng(2)
     shortfalls = []
@@ -342,6 +369,8 @@ def test_a_discrepancy_far_from_all_candidates_stays(additive):
         ({"target": {"C": [1e21, 1e22]}}, "a plan takes one target; got 2"),
         ({"budget": "inf"}, "budget is one finite number of FLOP; got inf"),
         ({"budget": "much"}, "budget: 'much' is not a quantity"),
+        ({"law_error": -0.1}, "law_error is 0 or more, such as 0.02 for 2% a decade; got -0.1"),
+        ({"law_error": 0.1, "target": {"C": 1e24}}, "law_error needs a loss as the target"),
         ({"batch": 0}, "batch is the largest number of runs, at least 1; got 0"),
         ({"candidates": {"N": [1e9]}}, "candidates need columns N and D; got N"),
         (

@@ -113,8 +113,8 @@ def design_messages(runs: Runs) -> Iterator[Message]:
         f"{now.factor_in_words} (90%). As many runs whose D/N varies by a factor of "
         f"{10**needed:.2g} at each compute would determine it, at the same cost, within a factor "
         f"of {ENOUGH:g}, alpha_N/alpha_D with a standard error of {better.ratio_error:.2g} in "
-        f"place of {now.ratio_error:.2g}, and the loss at {FURTHER:g} times the compute and D/N within "
-        f"{better.loss_error:.1%} in place of {now.loss_error:.1%}"
+        f"place of {now.ratio_error:.2g}, and the loss at {FURTHER:g} times the compute and D/N "
+        f"within {better.loss_error:.1%} in place of {now.loss_error:.1%}"
     )
     yield Message("ONE_RAY", "warning", text)
 
