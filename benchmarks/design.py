@@ -32,6 +32,8 @@ next
     `scalebayes.next_runs` chooses for the loss at the geometric mean of the targets' N and D.
 next, law error
     The same with ``law_error=0.02``: 2% for each decade of compute between a run and the target.
+next, three targets
+    The same, but the first two rounds ask for the targets of least and of largest D/N.
 plan, then next
     Half of the budget for two sweeps of `plan`; the rest for the rounds of "next, law error".
 
@@ -109,7 +111,9 @@ class Replay:
     budget
         FLOP for all pilots.
     target
-        N and D of the loss in question.
+        N and D of the loss in question, the geometric means of the targets.
+    ends
+        N and D of the targets of least and of largest D/N.
     model
         Name of the model that is fitted.
     seed
@@ -119,6 +123,7 @@ class Replay:
     pool: pd.DataFrame
     budget: float
     target: dict[str, float]
+    ends: tuple[dict[str, float], dict[str, float]]
     model: str
     seed: int
 
@@ -229,19 +234,37 @@ def choose_next_with_error(replay: Replay) -> list[str]:
     return add_next(replay, start, LAW_ERROR)
 
 
+def choose_next_for_three(replay: Replay) -> list[str]:
+    """Return the same, where each round asks for the loss of another target."""
+    start = choose_space_filling(replay, START_RUNS, START_SHARE)
+    return add_next(replay, start, LAW_ERROR, (*replay.ends, replay.target))
+
+
+def fill_up(replay: Replay, start: list[str]) -> list[str]:
+    """Return a start with the cheapest other runs, up to the number that makes a fit possible."""
+    cheapest = replay.pool.drop(index=start).sort_values("C").index
+    missing = max(START_RUNS - len(start), 0)
+    return [*start, *cheapest[:missing]]
+
+
 def choose_plan_then_next(replay: Replay) -> list[str]:
     """Return sweeps of `scalebayes.plan` for half of the budget, and then runs as `next`."""
     half = replace(replay, budget=PLANNED_SHARE * replay.budget)
-    start = choose_plan(half, levels=2)
-    if len(start) < START_RUNS:
-        # Where sweeps are too dear for eight runs, the cheapest ones make a fit possible.
-        cheapest = replay.pool.drop(index=start).sort_values("C").index
-        start += list(cheapest[: START_RUNS - len(start)])
+    start = fill_up(replay, choose_plan(half, levels=2))
     return add_next(replay, start, LAW_ERROR)
 
 
-def add_next(replay: Replay, start: list[str], law_error: float = 0.0) -> list[str]:
-    """Return the runs of a start and those that `scalebayes.next_runs` adds in rounds."""
+def add_next(
+    replay: Replay,
+    start: list[str],
+    law_error: float = 0.0,
+    targets: Sequence[dict[str, float]] = (),
+) -> list[str]:
+    """Return the runs of a start and those that `scalebayes.next_runs` adds in rounds.
+
+    targets: the question of each round; by default the target of the replay in all rounds.
+    """
+    asked = targets or [replay.target] * ROUNDS
     chosen = list(start)
     for done in range(ROUNDS):
         rounds_left = ROUNDS - done
@@ -254,7 +277,7 @@ def add_next(replay: Replay, start: list[str], law_error: float = 0.0) -> list[s
         more = sb.next_runs(
             replay.fit(chosen),
             budget=budget,
-            target=replay.target,
+            target=asked[done],
             candidates=others[["N", "D"]],
             batch=batch,
             distinct=True,
@@ -274,6 +297,7 @@ RULES: dict[str, Callable[[Replay], list[str]]] = {
     "one ray": choose_one_ray,
     "next": choose_next,
     "next, law error": choose_next_with_error,
+    "next, three targets": choose_next_for_three,
     "plan, then next": choose_plan_then_next,
 }
 
@@ -306,7 +330,9 @@ def make_replay(grid: pd.DataFrame, share: float, model: str, seed: int) -> Repl
     pool = pilots.sample(frac=1 - HIDDEN_SHARE, random_state=seed)
     centre = np.exp(np.log(targets[["N", "D"]]).mean())
     target = {"N": float(centre["N"]), "D": float(centre["D"])}
-    return Replay(pool, share * float(grid["C"].sum()), target, model, seed)
+    ratio = targets["D"] / targets["N"]
+    ends = tuple(targets.loc[run, ["N", "D"]].to_dict() for run in (ratio.idxmin(), ratio.idxmax()))
+    return Replay(pool, share * float(grid["C"].sum()), target, ends, model, seed)
 
 
 def scores_of(replay: Replay, chosen: list[str], targets: pd.DataFrame) -> dict[str, float]:
@@ -418,9 +444,9 @@ def figure(results: pd.DataFrame) -> Figure:
     is_shown = (results["grid"] == name) & (results["share"] == share) & (results["seed"] == seed)
     shown = results[is_shown].set_index("rule")
     pilots, targets = split(grids()[name])
-    drawn = Figure(figsize=(13, 5.4), layout="constrained")
-    rows = [[0, 1, 2, 3, "by budget"], [4, 5, 6, 7, "by budget"]]
-    axes = drawn.subplot_mosaic(rows, width_ratios=[1, 1, 1, 1, 2.2])
+    drawn = Figure(figsize=(11, 6.6), layout="constrained")
+    rows = [[0, 1, 2, "by budget"], [3, 4, 5, "by budget"], [6, 7, 8, "by budget"]]
+    axes = drawn.subplot_mosaic(rows, width_ratios=[1, 1, 1, 2.4])
     colours = {rule: f"C{place}" for place, rule in enumerate(RULES)}
     for place, rule in enumerate(RULES):
         panel = axes[place]
@@ -432,25 +458,26 @@ def figure(results: pd.DataFrame) -> Figure:
         panel.set_box_aspect(1)
         panel.label_outer()
         panel.minorticks_off()
-        if place % 4 == 0:
+        if place % 3 == 0:
             panel.set_ylabel("tokens D")
-        if place >= 4:
+        if place >= 6:
             panel.set_xlabel("parameters N")
     panel = axes["by budget"]
     ratios = over_grids(log_ratios(results))
     for place, rule in enumerate(RULES):
         of_rule = ratios.xs(rule, level="rule")
         # Rules are drawn side by side so that their errors can be told apart.
-        at = of_rule.index.to_numpy() * 1.04 ** (place - 3.5)
+        at = np.arange(len(SHARES)) + 0.08 * (place - 4)
         error = (of_rule["ratio"] * of_rule["error"]).fillna(0.0)
         panel.errorbar(
-            at, of_rule["ratio"], error, marker="o", capsize=2, color=colours[rule], label=rule
+            at, of_rule["ratio"], error, fmt="o", capsize=2, color=colours[rule], label=rule
         )
-    panel.set_xscale("log")
+    panel.axhline(1.0, color="0.85", zorder=0)
     panel.set_yscale("log")
-    panel.set_xticks(SHARES, [f"{share:.0%}" for share in SHARES])
+    panel.set_xticks(range(len(SHARES)), [f"{share:.0%}" for share in SHARES])
     panel.minorticks_off()
-    ticks = [0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0]
+    lower, upper = panel.get_ylim()
+    ticks = [tick for tick in (0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0) if lower < tick < upper]
     panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.set_xlabel("compute of the pilots over that of the grid")
     panel.set_ylabel("CRPS over that of random pilots")

@@ -39,6 +39,14 @@ def grid():
     return table
 
 
+def test_the_rounds_of_three_targets_ask_for_the_ends(benchmark, grid):
+    targets = benchmark.split(grid)[1]
+    low, high = benchmark.make_replay(grid, 0.1, "chinchilla", seed=0).ends
+    ratios = targets["D"] / targets["N"]
+    assert low["D"] / low["N"] == pytest.approx(ratios.min())
+    assert high["D"] / high["N"] == pytest.approx(ratios.max())
+
+
 def test_pilots_are_cheaper_than_targets(benchmark, grid):
     pilots, targets = benchmark.split(grid)
     assert len(targets) == 7
