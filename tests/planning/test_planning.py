@@ -292,17 +292,6 @@ def test_distinct_runs_are_made_once_each(additive):
     assert again["variance_left"].iloc[-1] <= once["variance_left"].iloc[-1]
 
 
-def test_an_error_of_the_law_moves_runs_towards_the_target(additive):
-    fit = additive()
-    asked = {"budget": 1e22, "target": TARGET, "batch": 3}
-    mean_compute = []
-    for law_error in (0.0, 0.02, 0.2):
-        table = sb.next_runs(fit, **asked, law_error=law_error).table
-        mean_compute.append(np.log(table["cost"]).mean())
-    assert mean_compute[0] < mean_compute[2]
-    assert mean_compute == sorted(mean_compute)
-
-
 def test_an_error_of_the_law_is_noise_that_grows_with_the_distance(linear):
     fit, theta = linear()
     N, D = np.array([1e9, 1e10]), np.array([1e10, 2e10])

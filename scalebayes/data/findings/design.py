@@ -18,12 +18,13 @@ of the compute-optimal N at the largest compute,
 
 to alpha/beta, and to log L at ten times the largest compute and ten times the D/N. On one ray
 D = k N the matrix J'J is singular where alpha = beta: the variance of alpha/beta there grows as
-(alpha - beta)^-2, so that only spread of D/N, and not more runs, makes the exponents known.
+(alpha - beta)^-2, so that spread of D/N, and not more runs, determines the exponents.
 
 References
 ----------
 Atkinson and Donev (1992), Optimum experimental designs, chapters 2 and 10.
-Kricheli (2026), arXiv:2605.08541 (the singularity on one ray).
+Kricheli et al. (2026), Tokens-per-parameter coverage is critical for robust LLM scaling law
+extrapolation, arXiv:2605.08541.
 """
 
 from __future__ import annotations
