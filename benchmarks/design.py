@@ -74,6 +74,8 @@ them on a few lines.
 SHARES = (0.01, 0.05, 0.1)
 """Budgets, as shares of the compute of the grid."""
 MOST_RUNS = 20
+FEWEST_RUNS = 6
+"""Runs that a fit needs at least; a rule that can pay for fewer is given the cheapest others."""
 TARGET_SHARE = 0.1
 """Share of the runs that are targets, those of largest compute."""
 BELOW_TARGETS = 0.5
@@ -240,10 +242,10 @@ def choose_next_for_three(replay: Replay) -> list[str]:
     return add_next(replay, start, LAW_ERROR, (*replay.ends, replay.target))
 
 
-def fill_up(replay: Replay, start: list[str]) -> list[str]:
+def fill_up(replay: Replay, start: list[str], least: int = START_RUNS) -> list[str]:
     """Return a start with the cheapest other runs, up to the number that makes a fit possible."""
     cheapest = replay.pool.drop(index=start).sort_values("C").index
-    missing = max(START_RUNS - len(start), 0)
+    missing = max(least - len(start), 0)
     return [*start, *cheapest[:missing]]
 
 
@@ -265,7 +267,7 @@ def add_next(
     targets: the question of each round; by default the target of the replay in all rounds.
     """
     asked = targets or [replay.target] * ROUNDS
-    chosen = list(start)
+    chosen = fill_up(replay, start, FEWEST_RUNS)
     for done in range(ROUNDS):
         rounds_left = ROUNDS - done
         batch = (MOST_RUNS - len(chosen)) // rounds_left
@@ -371,7 +373,7 @@ def run_replays(path: Path, model: str, seeds: int) -> pd.DataFrame:
                     key = (model, name, share, seed, rule)
                     if key in done:
                         continue
-                    chosen = choose(replay)
+                    chosen = fill_up(replay, choose(replay), FEWEST_RUNS)
                     row = dict(zip(KEYS, key, strict=True)) | scores_of(replay, chosen, targets)
                     row["pilots"] = " ".join(map(str, chosen))
                     pd.DataFrame([row]).to_csv(
@@ -438,6 +440,14 @@ def grid_lines(results: pd.DataFrame) -> list[str]:
     return lines
 
 
+def pair_line(results: pd.DataFrame, rule: str, other: str) -> str:
+    """Return the CRPS of one rule over another's, over all grids and budgets, in a sentence."""
+    of_grids = log_ratios(results, other).xs(rule, level="rule").groupby("grid").mean()
+    ratio = np.exp(of_grids.mean())
+    error = ratio * of_grids.std(ddof=1) / np.sqrt(len(of_grids))
+    return f'CRPS of "{rule}" over that of "{other}": {ratio:.2f} (s.e. {error:.2f} over grids).'
+
+
 def figure(results: pd.DataFrame) -> Figure:
     """Draw the pilots of each rule in one replay, and CRPS over random's against the budget."""
     name, share, seed = SHOWN
@@ -451,8 +461,8 @@ def figure(results: pd.DataFrame) -> Figure:
     for place, rule in enumerate(RULES):
         panel = axes[place]
         chosen = pilots.loc[shown["pilots"][rule].split()]
-        panel.loglog(pilots["N"], pilots["D"], ".", color="0.82", markersize=3)
-        panel.loglog(targets["N"], targets["D"], "+", color="0.45", markersize=5)
+        panel.loglog(pilots["N"], pilots["D"], ".", color="0.82", markersize=3, rasterized=True)
+        panel.loglog(targets["N"], targets["D"], "+", color="0.45", markersize=5, rasterized=True)
         panel.loglog(chosen["N"], chosen["D"], "o", color=colours[rule], markersize=4.5)
         panel.set_title(rule, fontsize=10)
         panel.set_box_aspect(1)
@@ -481,7 +491,9 @@ def figure(results: pd.DataFrame) -> Figure:
     panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.set_xlabel("compute of the pilots over that of the grid")
     panel.set_ylabel("CRPS over that of random pilots")
-    panel.legend(frameon=False, fontsize=9)
+    panel.legend(
+        frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3
+    )
     grid_count = results["grid"].nunique()
     panel.set_title(f"geometric mean over {grid_count} grids, with standard error", fontsize=10)
     return drawn
@@ -508,6 +520,9 @@ def main() -> None:
         "budgets):",
         "",
         *grid_lines(results),
+        "",
+        pair_line(results, "next", "plan"),
+        pair_line(results, "next, law error", "next"),
     ]
     print("\n".join(lines))
     if asked.docs:
