@@ -28,6 +28,7 @@ def next_runs(
     target: Target,
     batch: int = option("--batch COUNT", "Largest number of runs.", 5, min=1),
     candidates: Path | None = CANDIDATES,
+    distinct: bool = option("--distinct", "Choose each candidate at most once.", False),
     saved: SavedFit,
     output: Output,
 ) -> None:
@@ -42,6 +43,7 @@ def next_runs(
         target=_required(target),
         candidates=_read_candidates(candidates),
         batch=batch,
+        distinct=distinct,
         ci_prob=output.ci_prob,
     )
     if output.as_json:

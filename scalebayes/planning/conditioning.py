@@ -52,13 +52,13 @@ class Belief:
     covariance
         Covariance of the candidates, shape (m, m), without noise.
     noise
-        Variance of one run around the curve.
+        Variance of one run around the curve at each candidate, shape (m,).
     """
 
     variance: float
     shared: np.ndarray
     covariance: np.ndarray
-    noise: float
+    noise: np.ndarray
 
     @property
     def gains(self) -> np.ndarray:
@@ -66,10 +66,14 @@ class Belief:
         return self.shared**2 / (np.diag(self.covariance) + self.noise)
 
 
-def believe(target: np.ndarray, candidates: np.ndarray, noise: float) -> Belief:
-    """Return the covariances over S draws of the target, (S,), and of the candidates, (S, m)."""
+def believe(target: np.ndarray, candidates: np.ndarray, noise: float | np.ndarray) -> Belief:
+    """Return the covariances over S draws of the target, (S,), and of the candidates, (S, m).
+
+    noise: the variance of a run around the curve, one for all candidates or of shape (m,).
+    """
     joint = np.cov(np.column_stack([target, candidates]), rowvar=False)
-    return Belief(float(joint[0, 0]), joint[0, 1:], joint[1:, 1:], noise)
+    of_each = np.broadcast_to(np.asarray(noise, float), (candidates.shape[1],))
+    return Belief(float(joint[0, 0]), joint[0, 1:], joint[1:, 1:], of_each)
 
 
 def after(belief: Belief, candidate: int) -> Belief:
@@ -79,7 +83,7 @@ def after(belief: Belief, candidate: int) -> Belief:
     """
     column = belief.covariance[:, candidate]
     # The Kalman gain: by how much a run's deviation moves the curve at each candidate.
-    kalman_gain = column / (column[candidate] + belief.noise)
+    kalman_gain = column / (column[candidate] + belief.noise[candidate])
     return replace(
         belief,
         variance=max(belief.variance - float(belief.gains[candidate]), 0.0),
@@ -97,13 +101,17 @@ def after_all(belief: Belief, chosen: Iterable[int]) -> Belief:
 
 def floor(belief: Belief) -> float:
     """Return the variance of the target that arbitrarily many runs at every candidate leave."""
-    noise = np.eye(len(belief.shared)) * belief.noise / MANY_RUNS
+    noise = np.diag(belief.noise) / MANY_RUNS
     removed = belief.shared @ np.linalg.solve(belief.covariance + noise, belief.shared)
     return max(belief.variance - float(removed), 0.0)
 
 
-def best_batch(belief: Belief, costs: np.ndarray, budget: float, most: int) -> list[int]:
+def best_batch(
+    belief: Belief, costs: np.ndarray, budget: float, most: int, distinct: bool = False
+) -> list[int]:
     """Return at most `most` runs within a budget that leave the target the least variance.
+
+    With `distinct` each candidate is chosen at most once.
 
     Many batches are grown greedily, the best of them are improved by exchanges, and the best result
     is returned. No exchange of one run improves it further; another batch may still be better. The
@@ -113,27 +121,29 @@ def best_batch(belief: Belief, costs: np.ndarray, budget: float, most: int) -> l
     def variance_left(batch: list[int]) -> float:
         return after_all(belief, batch).variance
 
-    grown = _grow_batches(belief, costs, budget, most)
+    grown = _grow_batches(belief, costs, budget, most, distinct)
     best = sorted(grown, key=variance_left)[:EXCHANGED_BATCHES]
-    improved = [_exchange(belief, costs, budget, most, batch) for batch in best]
+    improved = [_exchange(belief, costs, budget, most, batch, distinct) for batch in best]
     return _order_by_worth(belief, costs, min(improved, key=variance_left))
 
 
-def _grow_batches(belief: Belief, costs: np.ndarray, budget: float, most: int) -> list[list[int]]:
+def _grow_batches(
+    belief: Belief, costs: np.ndarray, budget: float, most: int, distinct: bool
+) -> list[list[int]]:
     """Return batches grown greedily in many ways, since the best way depends on the costs."""
     batches = []
     # By gain, with no run above an equal share of the budget: a few large or many small runs.
     for share in {1, 2, 3, most // 2, most} - {0}:
         is_small = costs <= budget / share * ROUNDING
         limited = np.where(is_small, costs, np.inf)
-        batches.append(_grow(belief, limited, budget, most))
+        batches.append(_grow(belief, limited, budget, most, distinct=distinct))
     # By gain and by gain per cost, from nothing and from each affordable candidate.
     affordable = np.flatnonzero(costs <= budget * ROUNDING).tolist()
     starts: list[list[int]] = [[]]
     starts += [[candidate] for candidate in affordable]
     for start in starts:
-        batches.append(_grow(belief, costs, budget, most, start, cost_power=0.0))
-        batches.append(_grow(belief, costs, budget, most, start, cost_power=1.0))
+        batches.append(_grow(belief, costs, budget, most, start, 0.0, distinct))
+        batches.append(_grow(belief, costs, budget, most, start, 1.0, distinct))
     return batches
 
 
@@ -144,12 +154,13 @@ def _grow(
     most: int,
     start: Sequence[int] = (),
     cost_power: float = 0.0,
+    distinct: bool = False,
 ) -> list[int]:
     """Add the affordable run of largest gain / cost^cost_power, until no other can be added."""
     batch = list(start)
     belief = after_all(belief, batch)
     while len(batch) < most:
-        payable = costs <= (budget - costs[batch].sum()) * ROUNDING
+        payable = _payable(costs, budget, batch, distinct)
         if not payable.any():
             break
         worth = np.where(payable, belief.gains / costs**cost_power, -1.0)
@@ -158,8 +169,21 @@ def _grow(
     return batch
 
 
+def _payable(costs: np.ndarray, budget: float, batch: Sequence[int], distinct: bool) -> np.ndarray:
+    """Return which candidates may be added to a batch, bool of shape (m,)."""
+    payable = costs <= (budget - costs[list(batch)].sum()) * ROUNDING
+    if distinct:
+        payable[list(batch)] = False
+    return payable
+
+
 def _exchange(
-    belief: Belief, costs: np.ndarray, budget: float, most: int, batch: list[int]
+    belief: Belief,
+    costs: np.ndarray,
+    budget: float,
+    most: int,
+    batch: list[int],
+    distinct: bool,
 ) -> list[int]:
     """Exchange one run at a time for a better one, and add what is affordable, until nothing helps.
 
@@ -172,11 +196,11 @@ def _exchange(
         for place in range(len(batch)):
             others = batch[:place] + batch[place + 1 :]
             without = after_all(belief, others)
-            payable = costs <= (budget - costs[others].sum()) * ROUNDING
+            payable = _payable(costs, budget, others, distinct)
             best = int(np.where(payable, without.gains, -1.0).argmax())
             if without.gains[best] > without.gains[batch[place]] + least:
                 batch = [*batch[:place], best, *batch[place + 1 :]]
-        batch = _grow(belief, costs, budget, most, batch)
+        batch = _grow(belief, costs, budget, most, batch, distinct=distinct)
         if after_all(belief, batch).variance >= before - least:
             break
     return batch

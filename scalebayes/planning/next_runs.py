@@ -15,7 +15,7 @@ from scalebayes.display.terminal import paragraph
 from scalebayes.errors import QueryError
 from scalebayes.planning.conditioning import ROUNDING, Belief, after, best_batch, floor
 from scalebayes.planning.plan import Plan, rows_as_text
-from scalebayes.planning.target import Question, ask
+from scalebayes.planning.target import Question, ask, shape_range
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.inputs import quantities
@@ -86,6 +86,7 @@ def next_runs(
     target: Mapping[str, Any],
     candidates: pd.DataFrame | Mapping[str, Any] | None = None,
     batch: int = 5,
+    distinct: bool = False,
     cost: Cost = SIX_ND,
     ci_prob: float = CI_PROB,
     seed: int = 0,
@@ -111,9 +112,13 @@ def next_runs(
     candidates
         N and D of the runs that could be made; each may be made more than once. By default runs
         that cost the whole budget, a half, a third, a quarter ..., at tokens per parameter within
-        the range of the fit's runs, and none cheaper than the cheapest of those.
+        the range of the fit's runs, and none cheaper than the cheapest of those. If that range is
+        narrower than a factor of 16, as on one ray D = k N, it is widened to 16 on both sides
+        alike.
     batch
         Largest number of runs.
+    distinct
+        Whether each candidate may be chosen once only.
     cost
         What a run costs.
     ci_prob
@@ -156,7 +161,9 @@ def next_runs(
     if batch < 1:
         raise QueryError(f"batch is the largest number of runs, at least 1; got {batch}")
     question = ask(fit, target, candidates, allowed, cost, seed)
-    chosen = best_batch(question.belief, question.table["cost"].to_numpy(), allowed, batch)
+    chosen = best_batch(
+        question.belief, question.table["cost"].to_numpy(), allowed, batch, distinct
+    )
     table = _runs_in_order(question, chosen, ci_prob)
     now = question.width(question.belief.variance, ci_prob)
     table.attrs = {
@@ -175,7 +182,10 @@ def next_runs(
         f"{_count_runs(len(chosen))} of {spent} FLOP in all: "
         f"{_narrower(now, in_the_end, question.of_size)}"
     )
-    return Plan(table, title, (*_remaining_width(question, ci_prob), *_gate_notes(fit)))
+    notes = list(_remaining_width(question, ci_prob))
+    if candidates is None:
+        notes = [*_ray_notes(fit), *notes]
+    return Plan(table, title, (*notes, *_gate_notes(fit)))
 
 
 def _narrower(now: float, then: float, of_size: bool) -> str:
@@ -328,6 +338,19 @@ def _reason(question: Question) -> str:
         return ", mostly because these runs cannot determine the law's parameters fully"
     cause = "how far the law is off at the target, about which such distant runs say little"
     return f", mostly because of {cause}"
+
+
+def _ray_notes(fit: Fit | Average) -> tuple[str, ...]:
+    """Say that the candidates leave the range of D/N of the runs, where this is narrow."""
+    ratio = fit.runs.D / fit.runs.N
+    least, most = shape_range(fit)
+    if least >= ratio.min():
+        return ()
+    return (
+        f"the runs of the fit have nearly one D/N (within a factor of "
+        f"{ratio.max() / ratio.min():.2g}), which tells the effects of N and D apart poorly: the "
+        f"candidates have {least:.2g} to {most:.2g} tokens per parameter",
+    )
 
 
 def _gate_notes(fit: Fit | Average) -> tuple[str, ...]:

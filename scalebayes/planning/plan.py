@@ -9,6 +9,14 @@ import numpy as np
 import pandas as pd
 
 from scalebayes.costs.cost import SIX_ND, Cost, sizes_for
+from scalebayes.data.findings.design import (
+    ENOUGH,
+    FURTHER,
+    NOISE_SCALE,
+    design_precision,
+    needed_spread,
+    on_one_ray,
+)
 from scalebayes.display import html
 from scalebayes.display.terminal import paragraph
 from scalebayes.errors import QueryError
@@ -132,7 +140,9 @@ def plan(
     Plan
         One row for each run: ``C``, ``N``, ``D``, ``tokens_per_param``, ``cost``, ``total_cost`` so
         far, and ``p_bracketed``, the probability that the minimum of its budget is bracketed.
-        ``table.attrs["total_cost"]`` is the total.
+        ``table.attrs["total_cost"]`` is the total. The last note says how well the spread of D/N
+        will determine the compute-optimal N, the exponents and a larger run, from the information
+        matrix of the additive law, and how much less runs of one D/N would.
 
     Raises
     ------
@@ -184,7 +194,37 @@ def plan(
         f"{format_quantity(budgets.sum() * sizes)} FLOP in all; "
         f"N* guessed from {_describe_guess(around)}"
     )
-    return Plan(table, title, tuple(faults))
+    return Plan(table, title, (*faults, _what_runs_tell(budgets, N, D)))
+
+
+def _what_runs_tell(budgets: np.ndarray, N: np.ndarray, D: np.ndarray) -> str:
+    """Return what a plan's runs determine, and what runs of one D/N at the same cost would.
+
+    N, D: shape (budgets, sizes).
+    """
+    ratio = D / N
+    varies = float((ratio.max(axis=1) / ratio.min(axis=1)).min())
+    log_N, log_D = np.log(N.ravel()), np.log(D.ravel())
+    planned = design_precision(log_N, log_D, NOISE_SCALE)
+    ray = on_one_ray(log_N, log_D)
+    on_ray = design_precision(*ray, NOISE_SCALE)
+    note = (
+        f"D/N varies by a factor of {varies:.3g} at each compute. Whatever the losses, if the law "
+        f"is like Chinchilla's and the noise {NOISE_SCALE:.1%}, these runs determine the "
+        f"compute-optimal N at {format_quantity(budgets.max())} FLOP within a factor of "
+        f"{planned.factor_in_words} (90%), alpha_N/alpha_D with a standard error of "
+        f"{planned.ratio_error:.2g}, and the loss at {FURTHER:g} times the compute and D/N within "
+        f"{planned.loss_error:.1%} (90%). If all had the same D/N, at the same cost: a factor of "
+        f"{on_ray.factor_in_words}, {on_ray.ratio_error:.2g} and {on_ray.loss_error:.1%}"
+    )
+    needed = needed_spread(*ray, NOISE_SCALE)
+    if planned.factor > ENOUGH and needed is not None:
+        note += (
+            f". D/N that varies by a factor of {10**needed:.2g} (a span of "
+            f"{10 ** (needed / 2):.2g}) would determine the compute-optimal N within a factor of "
+            f"{ENOUGH:g}"
+        )
+    return note
 
 
 def _read_budgets(C: Any, levels: int | None) -> np.ndarray:

@@ -36,6 +36,14 @@ MOST_EQUAL_RUNS = 7
 SHAPES = 11
 """Number of values of tokens per parameter among the default candidates, over the runs' range."""
 
+LEAST_SHAPES = 16.0
+"""Least range of tokens per parameter among the default candidates, as a ratio.
+
+Runs that all have nearly one D/N cannot tell the effects of N and D apart, and more of them cannot
+either (`scalebayes.data.findings.design`). There a factor of 4 to 6 at each compute was enough for
+tables of 5 to 10 runs; the candidates reach beyond it on both sides.
+"""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -169,7 +177,10 @@ def _ask_size(fit: Fit | Average, C: Any, table: pd.DataFrame, seed: int) -> Que
 
 
 def _ask_loss(
-    fit: Fit | Average, target: Mapping[str, Any], table: pd.DataFrame, seed: int
+    fit: Fit | Average,
+    target: Mapping[str, Any],
+    table: pd.DataFrame,
+    seed: int,
 ) -> Question:
     """Return the question whose target is the loss of a run."""
     N, D = _read_point(fit, target)
@@ -213,12 +224,21 @@ def candidate_grid(fit: Fit | Average, budget: float, cost: Cost = SIX_ND) -> pd
             f"{format_quantity(budget)} FLOP are less than the cheapest run of the table costs: "
             f"{format_quantity(cheapest)}"
         )
-    ratio = runs.D / runs.N
-    shapes = np.unique(np.geomspace(ratio.min(), ratio.max(), SHAPES).round(9))
+    shapes = np.unique(np.geomspace(*shape_range(fit), SHAPES).round(9))
     flop, tokens_per_param = np.repeat(costs, len(shapes)), np.tile(shapes, len(costs))
     N = sizes_for(cost, tokens_per_param, flop)
     table = pd.DataFrame({"N": N, "tokens_per_param": tokens_per_param, "cost": flop})
     return table.assign(D=table["N"] * table["tokens_per_param"])
+
+
+def shape_range(fit: Fit | Average) -> tuple[float, float]:
+    """Return the least and the largest tokens per parameter of the default candidates."""
+    ratio = fit.runs.D / fit.runs.N
+    least, most = float(ratio.min()), float(ratio.max())
+    if most >= LEAST_SHAPES * least:
+        return least, most
+    centre = np.sqrt(least * most)
+    return float(centre / np.sqrt(LEAST_SHAPES)), float(centre * np.sqrt(LEAST_SHAPES))
 
 
 def noise_variance(fit: Fit | Average) -> float:

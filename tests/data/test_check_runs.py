@@ -8,7 +8,14 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
-from scalebayes.data.findings.design import _factor_in_words, needed_spread, optimum_factor
+from scalebayes.data.findings.design import (
+    _factor_in_words,
+    design_precision,
+    information,
+    needed_spread,
+    on_one_ray,
+    spread_out,
+)
 from scalebayes.data.findings.slips import find_slip
 from tests.conftest import SHARED, public_runs
 from tests.fixtures import besiroglu_loss, cross
@@ -104,7 +111,7 @@ def test_the_numbers_of_a_design_are_those_of_its_information(decades, noise):
     text = warnings_of(read(pd.DataFrame({"N": N, "D": D, "loss": loss})))["ONE_RAY"]
     log_N, log_D = np.log(N), np.log(D)
     sigma = 0.005 if noise is None else noise / np.sqrt(2)
-    factor = optimum_factor(log_N, log_D, sigma)
+    factor = design_precision(log_N, log_D, sigma).factor
     assert factor > 2
     words = f"{factor:.2g}" if factor < 100 else "more than 100"
     assert f"FLOP within a factor of {words} (90%)" in text
@@ -143,7 +150,66 @@ def test_the_factor_of_an_optimum_is_that_of_numerical_derivatives():
     precision = jacobian @ jacobian.T / 0.01**2 + np.eye(5)
     sd = np.sqrt(slope @ np.linalg.solve(precision, slope))
     expected = np.exp(stats.norm.ppf(0.95) * sd)
-    assert optimum_factor(5 + n, 7 + d, 0.01) == pytest.approx(expected, rel=1e-3)
+    assert design_precision(5 + n, 7 + d, 0.01).factor == pytest.approx(expected, rel=1e-3)
+
+
+def test_on_one_ray_the_variance_of_the_ratio_grows_as_kricheli_says():
+    """As (alpha - beta)^-2, without a prior; with spread of D/N it does not grow."""
+    n = np.linspace(-2.3, 2.3, 10)
+    contrast = np.array([0.0, 0.0, 0.0, 1.0, -1.0])
+
+    def variance(difference, spread):
+        exponents = (0.31 + difference / 2, 0.31 - difference / 2)
+        moved = spread_out(n, n, spread)
+        return contrast @ np.linalg.solve(information(*moved, 0.005, exponents), contrast)
+
+    scaled = [variance(e, 0.0) * e**2 for e in (0.08, 0.04, 0.02)]
+    np.testing.assert_allclose(scaled, scaled[0], rtol=0.1)
+    assert variance(0.02, 1.0) == pytest.approx(variance(0.08, 1.0), rel=0.2)
+    assert variance(0.02, 1.0) < 1e-4 * variance(0.02, 0.0)
+
+
+def test_errors_of_exponents_and_of_a_larger_run_are_those_of_numerical_derivatives():
+    rng = np.random.default_rng(1)
+    n, d = rng.normal(size=(2, 12))
+    n, d = n - n.mean(), d - d.mean()
+    far = (n + d).max() + np.log(10)
+    at_n, at_d = (far - np.log(10)) / 2, (far + np.log(10)) / 2
+    centre = np.log([0.6, 0.2, 0.2, 0.34, 0.28])
+
+    def log_loss(log_parameters, n, d):
+        floor, a, b, slope, other = np.exp(log_parameters)
+        return np.log(floor + a * np.exp(-slope * n) + b * np.exp(-other * d))
+
+    steps = 1e-5 * np.eye(5)
+
+    def derivative(n, d):
+        rows = [(log_loss(centre + h, n, d) - log_loss(centre - h, n, d)) / 2e-5 for h in steps]
+        return np.array(rows)
+
+    jacobian = derivative(n, d)
+    covariance = np.linalg.inv(jacobian @ jacobian.T / 0.01**2 + np.eye(5))
+    ratio = 0.34 / 0.28 * np.array([0, 0, 0, 1, -1])
+    larger = derivative(at_n, at_d)
+    precision = design_precision(5 + n, 7 + d, 0.01)
+    assert precision.ratio_error == pytest.approx(np.sqrt(ratio @ covariance @ ratio), rel=1e-3)
+    loss_error = np.expm1(stats.norm.ppf(0.95) * np.sqrt(larger @ covariance @ larger))
+    assert precision.loss_error == pytest.approx(loss_error, rel=1e-3)
+
+
+def test_a_ray_tells_less_than_a_spread_design_of_the_same_compute():
+    N = np.geomspace(1e8, 1e10, 10)
+    log_N, log_D = np.log(N), np.log(20 * N)
+    moved_N, moved_D = spread_out(log_N, log_D, 1.0)
+    np.testing.assert_allclose(moved_N + moved_D, log_N + log_D)
+    assert np.ptp(moved_D - moved_N) == pytest.approx(np.log(10))
+    np.testing.assert_allclose(np.diff(np.subtract(*on_one_ray(moved_N, moved_D))), 0, atol=1e-9)
+    ray, spread = design_precision(log_N, log_D, 0.005), design_precision(moved_N, moved_D, 0.005)
+    assert ray.factor > 10 * spread.factor
+    assert ray.ratio_error > 5 * spread.ratio_error
+    assert ray.loss_error > 3 * spread.loss_error
+    text = warnings_of(read(pd.DataFrame({"N": N, "D": 20 * N, "loss": besiroglu_loss(N, 20 * N)})))
+    assert f"in place of {ray.ratio_error:.2g}, and the loss at 10 times" in text["ONE_RAY"]
 
 
 def test_a_table_whose_ratios_differ_lies_on_no_ray():
@@ -167,7 +233,7 @@ def test_the_needed_spread_is_enough_and_less_is_not():
 
     def factor(spread):
         half = 0.5 * spread * np.log(10) * places
-        return optimum_factor(log_N - half, log_D + half, 0.005)
+        return design_precision(log_N - half, log_D + half, 0.005).factor
 
     assert factor(needed) <= 2 < factor(needed - 0.1)
     assert factor(0) > 10
@@ -177,10 +243,10 @@ def test_the_needed_spread_is_enough_and_less_is_not():
 def test_the_information_matrix_agrees_with_least_squares_on_many_tables():
     N, D = cross(np.geomspace(1e8, 1e10, 5), np.geomspace(1e9, 1e11, 5))
     log_N, log_D = np.log(N), np.log(D)
-    narrow = optimum_factor(log_N, log_D, 0.002)
-    assert optimum_factor(log_N, log_D, 0.02) > narrow > 1
+    narrow = design_precision(log_N, log_D, 0.002).factor
+    assert design_precision(log_N, log_D, 0.02).factor > narrow > 1
     # Four times the runs at one noise scale: half the standard error, up to the prior.
-    four = optimum_factor(np.tile(log_N, 4), np.tile(log_D, 4), 0.002)
+    four = design_precision(np.tile(log_N, 4), np.tile(log_D, 4), 0.002).factor
     assert np.log(narrow) / np.log(four) == pytest.approx(2, rel=0.05)
 
 

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 import scalebayes as sb
 from scalebayes.cli import app
+from scalebayes.data.findings.design import design_precision
 from scalebayes.planning.conditioning import Belief, after, after_all, believe, best_batch, floor
 from scalebayes.planning.plan import _bracket_faults, _describe_guess
-from scalebayes.planning.target import ask, candidate_grid, noise_variance
+from scalebayes.planning.target import LEAST_SHAPES, ask, candidate_grid, noise_variance
 from scalebayes.specs.noise import NOISES
 from tests.fixtures import (
     BESIROGLU,
@@ -77,7 +78,7 @@ def test_updating_is_that_of_the_conjugate_linear_model():
         rng.normal(size=3),
     )
     belief = Belief(
-        target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, noise=0.3
+        target @ prior @ target, rows @ prior @ target, rows @ prior @ rows.T, np.full(6, 0.3)
     )
     for chosen in ([0], [3, 1], [2, 2, 2], [5, 0, 4, 1, 0]):
         expected = exact_variance(prior, target, rows[chosen], 0.3)
@@ -86,7 +87,7 @@ def test_updating_is_that_of_the_conjugate_linear_model():
         belief.variance - exact_variance(prior, target, rows[[3]], 0.3), rel=1e-12
     )
     assert floor(belief) == pytest.approx(0.0, abs=1e-5)  # six candidates tell three parameters
-    alone = Belief(belief.variance, belief.shared[:1], belief.covariance[:1, :1], 0.3)
+    alone = Belief(belief.variance, belief.shared[:1], belief.covariance[:1, :1], np.array([0.3]))
     known = belief.variance - belief.shared[0] ** 2 / belief.covariance[0, 0]
     assert floor(alone) == pytest.approx(known, rel=1e-4)
 
@@ -120,7 +121,9 @@ def test_equivalent_noise_is_the_inverse_fisher_information(noise, parameters):
 def random_belief(rng, candidates):
     root = rng.normal(size=(candidates + 1, 4)) * rng.uniform(0.2, 2, 4)
     joint = root @ root.T
-    return Belief(joint[0, 0], joint[0, 1:], joint[1:, 1:], noise=rng.uniform(0.1, 2))
+    return Belief(
+        joint[0, 0], joint[0, 1:], joint[1:, 1:], np.full(candidates, rng.uniform(0.1, 2))
+    )
 
 
 def test_batches_are_as_good_as_the_best_of_all_batches():
@@ -263,6 +266,50 @@ def test_default_candidates_are_runs_that_the_budget_pays_for(additive):
         candidate_grid(fit, 1e15)
 
 
+def test_a_fit_of_one_ray_is_offered_runs_off_it(additive):
+    """The range of tokens per parameter among the candidates is never as narrow as a ray."""
+    ray = noiseless_runs().table.assign(D=lambda t: 20 * t["N"]).drop(columns="C")
+    fit = additive(runs=sb.Runs(ray.assign(C=6 * ray["N"] * ray["D"]), "ray"))
+    shapes = candidate_grid(fit, 1e22)["tokens_per_param"]
+    assert shapes.max() / shapes.min() == pytest.approx(LEAST_SHAPES)
+    assert np.sqrt(shapes.max() * shapes.min()) == pytest.approx(20)
+    plan = sb.next_runs(fit, budget=1e22, target={"C": 1e24})
+    assert np.abs(np.log(plan.table["tokens_per_param"] / 20)).max() > np.log(2)
+    assert "the runs of the fit have nearly one D/N" in plan.notes[0]
+    assert "nearly one D/N" not in " ".join(
+        sb.next_runs(additive(), budget=1e22, target=TARGET).notes
+    )
+
+
+def test_distinct_runs_are_made_once_each(additive):
+    fit = additive()
+    N, D = [1e9, 2e9, 4e9, 1e9], [1e10, 1e10, 1e10, 4e10]
+    asked = {"budget": 1e22, "target": TARGET, "candidates": {"N": N, "D": D}, "batch": 4}
+    once = sb.next_runs(fit, **asked, distinct=True).table
+    assert len(once) == len(once.drop_duplicates(["N", "D"])) == 4
+    again = sb.next_runs(fit, **asked).table
+    assert len(again.drop_duplicates(["N", "D"])) < 4
+    assert again["variance_left"].iloc[-1] <= once["variance_left"].iloc[-1]
+
+
+def test_distinct_batches_are_as_good_as_the_best_of_all():
+    rng = np.random.default_rng(2)
+    shortfalls = []
+    for _ in range(40):
+        belief, costs = random_belief(rng, 7), rng.choice([1.0, 2.0, 4.0], 7)
+        batch = best_batch(belief, costs, 8.0, 3, distinct=True)
+        assert len(set(batch)) == len(batch) <= 3
+        assert costs[batch].sum() <= 8.0 * (1 + 1e-9)
+        kinds = itertools.chain(*(itertools.combinations(range(7), k) for k in (1, 2, 3)))
+        best = min(
+            after_all(belief, kind).variance for kind in kinds if costs[list(kind)].sum() <= 8.0
+        )
+        ours = after_all(belief, batch).variance
+        shortfalls.append((ours - best) / (belief.variance - best))
+    assert np.mean(np.array(shortfalls) < 1e-9) > 0.9
+    assert max(shortfalls) < 0.1
+
+
 def test_an_average_of_models_is_planned_for_as_one(additive):
     pair = sb.average({"a": additive(), "b": additive("kaplan-floor", kappa=1.0)})
     plan = sb.next_runs(pair, budget=1e22, target=TARGET)
@@ -388,11 +435,35 @@ def test_a_sweep_is_laid_out_as_asked():
         assert rows["N"].max() / rows["N"].min() == pytest.approx(16)
         np.testing.assert_allclose(np.diff(np.log(rows["N"])), np.log(16) / 6)
     assert table["total_cost"].iloc[-1] == table.attrs["total_cost"] == pytest.approx(7 * 1.111e21)
-    assert plan.notes == ()
+    assert len(plan.notes) == 1
+    assert plan.notes[0].startswith("D/N varies by a factor of 256 at each compute")
     # N* is log-normal, 90% within a factor 3; the inner sizes end half a step inside.
     inner = np.log(16) / 2 - np.log(16) / 12
     exact = 2 * stats.norm.cdf(inner / (np.log(3) / stats.norm.ppf(0.95))) - 1
     np.testing.assert_allclose(table["p_bracketed"], exact, atol=1e-3)
+
+
+def test_a_plan_says_what_its_spread_determines_and_one_ray_would_not():
+    plan = sb.plan([1e18, 1e20], levels=3, sizes=5)
+    log_N, log_D = np.log(plan.table["N"]), np.log(plan.table["D"])
+    planned = design_precision(log_N.to_numpy(), log_D.to_numpy(), 0.005)
+    C = plan.table["C"].to_numpy()
+    one_ratio = design_precision(0.5 * np.log(C), 0.5 * np.log(C), 0.005)
+    note = plan.notes[-1]
+    assert f"a factor of {planned.factor:.2g} (90%)" in note
+    assert f"a standard error of {planned.ratio_error:.2g}, and the loss" in note
+    assert f"{one_ratio.ratio_error:.2g} and {one_ratio.loss_error:.1%}" in note
+    assert "would determine the compute-optimal N" not in note
+    assert one_ratio.factor > 20 * planned.factor
+
+
+def test_a_narrow_plan_says_what_span_would_do():
+    note = sb.plan([1e18, 1e20], levels=3, sizes=5, span=1.1, strict=False).notes[-1]
+    span = float(note.partition("(a span of ")[2].partition(")")[0])
+    wider = sb.plan([1e18, 1e20], levels=3, sizes=5, span=span, strict=False)
+    log_N, log_D = np.log(wider.table["N"]), np.log(wider.table["D"])
+    # Even sizes tell a little less than runs at the ends of the spread.
+    assert design_precision(log_N.to_numpy(), log_D.to_numpy(), 0.005).factor < 2.5
 
 
 def test_bracketed_minima_are_those_of_the_law_in_the_sweep(additive):
@@ -480,8 +551,8 @@ def test_all_reasons_to_refuse_come_at_once_and_become_notes():
     ):
         assert reason in str(caught.value)
     plan = sb.plan(**asked, strict=False)
-    assert len(plan.notes) == 4
-    assert all(note in str(caught.value) for note in plan.notes)
+    assert len(plan.notes) == 5
+    assert all(note in str(caught.value) for note in plan.notes[:-1])
 
 
 @pytest.mark.parametrize(
