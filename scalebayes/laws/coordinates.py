@@ -228,6 +228,72 @@ def with_own(coordinates: Coordinates, own: Mapping[str, Extra]) -> Coordinates:
     return replace(coordinates, names=names, recover=recover, extra={**coordinates.extra, **added})
 
 
+class ExpertTerm(NamedTuple):
+    """How experts change the term of one input in `with_experts`.
+
+    The log of the term is moved by -exponent e + slope e log(x/reference), e being the log of the
+    effective number of experts.
+
+    Attributes
+    ----------
+    exponent, slope
+        Names of these two parameters.
+    sign
+        1 or -1, the sign of ``slope`` in the formula.
+    reference
+        Value of the input at which ``exponent`` is stated.
+    """
+
+    exponent: str
+    slope: str
+    sign: int
+    reference: float
+
+
+def with_experts(
+    terms: Mapping[str, ExpertTerm],
+    own: Mapping[str, Extra],
+    saturate: Callable[..., Numeric],
+    saturation: tuple[str, ...],
+) -> Coordinates:
+    """Return coordinates of the additive law whose two terms change with the number of experts.
+
+    T is the loss at the centre of the table, its experts included. log_G_N and log_G_D are the logs
+    of each exponent without experts times its term at the centre. They are the slopes but for what
+    experts add to the exponents. The logs of the further parameters are their own coordinates.
+    The determinant is that of the additive law, 1, because each scale is only moved by further
+    parameters.
+
+    Parameters
+    ----------
+    terms
+        How experts change the term of each input, by input.
+    own
+        Starts and widths of all further parameters.
+    saturate
+        Function ``saturate(E, **saturation)`` that returns e.
+    saturation
+        Names of the parameters of ``saturate``.
+    """
+    base = with_own(kappa_family(floor=True, kappa="one"), own)
+
+    def recover(z: Values, centre: Values) -> Recovered:
+        parameters, log_jacobian = base.recover(z, centre)
+        limits = {name: np.exp(parameters[name]) for name in saturation}
+        e = saturate(np.exp(centre["E"]), **limits)
+        for x, term in terms.items():
+            distance = centre[x] - float(np.log(term.reference))
+            slope = term.sign * np.exp(parameters[term.slope])
+            local_exponent = np.exp(parameters[term.exponent]) - slope * distance
+            # The term without experts is larger than the term at the centre by this log.
+            gain = local_exponent * e
+            scale = parameters[f"{x}_c"]
+            parameters[f"{x}_c"] = scale + gain * np.exp(-parameters[f"alpha_{x}"])
+        return parameters, log_jacobian
+
+    return replace(base, recover=recover)
+
+
 def one_term(x: str, *, floor: bool) -> Coordinates:
     """Return coordinates of L = L_inf + (x_c/x)^alpha, or of (x_c/x)^alpha without ``floor``.
 

@@ -36,6 +36,7 @@ LAWS = {
     "kaplan-floor": "Kaplan's law over a floor",
     "kaplan-size": "Kaplan's law of size",
     "kaplan-steps": "Kaplan's law of steps",
+    "mixture-of-experts": "law of mixtures of experts",
     "overtraining": "over-training law",
     "product": "product law",
     "routed": "law of routed models",

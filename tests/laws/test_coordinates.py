@@ -48,11 +48,17 @@ RANGES |= {
     "room": (-2, 4),
     "log_gamma": (-1.5, 1.5),
 }
+RANGES |= {
+    "log_alpha_EN": (-5, -2),
+    "log_gamma_N": (-7, -4),
+    "log_alpha_ED": (-5, -2),
+    "log_gamma_D": (-7, -3),
+    "log_E_start": (-0.5, 1),
+    "log_E_max": (4, 7),
+}
 OF_ROUTED = {
     "log_gamma": (-8, -5),
     "log_alpha_E": (-5, -2),
-    "log_E_start": (-0.5, 1),
-    "log_E_max": (4, 7),
 }
 
 
@@ -88,7 +94,7 @@ def test_coordinates_are_as_many_as_parameters(law):
     assert set(law.coordinates.steps()) == set(law.coordinates.names)
 
 
-APART = {"bottleneck", "data-constrained"}
+APART = {"bottleneck", "data-constrained", "mixture-of-experts"}
 """Laws whose coordinates mean something else; each has a test of its own."""
 
 
@@ -162,6 +168,20 @@ def test_coordinates_of_the_bottleneck(z):
     assert at_the_centre == pytest.approx(parameters["L_inf"] + max(n, d))
 
 
+@few
+@given(coordinates_of(LAWS["mixture-of-experts"]))
+def test_coordinates_of_experts_are_those_of_the_terms_at_the_centre(z):
+    """T is the loss at the centre, and G each exponent without experts times its term there."""
+    law = LAWS["mixture-of-experts"]
+    parameters, _ = recover(law, z)
+    at = [np.exp(CENTRE[x]) for x in law.inputs]
+    assert law(*at, **parameters) == pytest.approx(np.exp(z["log_T"]), rel=1e-9)
+    no_data = law(at[0], np.inf, at[2], **{**parameters, "gamma_D": 1e-9, "L_inf": 0.0})
+    assert parameters["alpha_N"] * no_data == pytest.approx(np.exp(z["log_G_N"]), rel=1e-6)
+    ratio = parameters["alpha_N"] / parameters["alpha_D"]
+    assert np.log(ratio) == pytest.approx(z["delta"], abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def determinants():
     """The log determinant of each law's map, ours and by automatic differentiation, compiled."""
@@ -196,7 +216,7 @@ def test_determinants_are_the_printed_ones():
     phi = 1 / (1 + np.exp(-0.2))
     for law in LAWS.values():
         z = dict.fromkeys(law.coordinates.names, 0.2) | (
-            {"log_E_max": 5.0} if law.name == "routed" else {}
+            {"log_E_max": 5.0} if "log_E_max" in law.coordinates.names else {}
         )
         parameters, log_jacobian = recover(law, z)
         expected = {
