@@ -51,6 +51,8 @@ def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: 
     fit = fits.load()
     answer = sb.predict(fit, **points.given(), **further.given())
     loss = capitalised(loss_in_words(fit.runs.metric))
+    if "accuracy" in answer:
+        loss = "Accuracy"
     title = f"{loss}: the law's curve, and a new run with noise around it"
     print_draws(fit, answer, title, output)
 

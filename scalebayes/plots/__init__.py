@@ -10,6 +10,7 @@ from scalebayes.plots.decisions import next_runs, regret
 from scalebayes.plots.experts import experts
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
 from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
+from scalebayes.plots.scores import overfitting, score
 from scalebayes.plots.style import save
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "isoflop",
     "kappa",
     "next_runs",
+    "overfitting",
     "parameters",
     "published_frontiers",
     "regret",
     "residuals",
     "save",
+    "score",
 ]
 
 

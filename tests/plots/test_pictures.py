@@ -52,6 +52,8 @@ DRAWN = {
     "regret": lambda fits: sb.plots.regret(fits["chinchilla"], ["1e22", "1e24"]),
     "next-runs": lambda fits: next_runs_of(fits["chinchilla"]),
     "calibration": lambda fits: calibration_of(fits["chinchilla"].runs),
+    "score": lambda _fits: sb.plots.score(made_score()),
+    "overfitting": lambda _fits: sb.plots.overfitting(made_limited(), "50B", ["50B", "5B", "500M"]),
     "experts": lambda _fits: sb.plots.experts(made_experts(), "1e21", "10B"),
 }
 SPOILED = ("isoflop", "frontier", "extrapolation", "kappa")
@@ -93,6 +95,30 @@ def made_experts():
     values = values | {"sigma": 0.01, "nu": 5.0}
     draws = around(values, (2, 250), np.random.default_rng(1), width=0.05)
     return fit_of("mixture-of-experts", runs, **draws)
+
+
+def made_score():
+    """Draws around round constants of a pass rate, on points that follow them."""
+    law = sb.LAWS["bounded-score"]
+    values = law.from_notation({"R_0": 0.25, "A": 0.645, "C_mid": 3000.0, "B": 1.7})
+    C = np.geomspace(1500, 25_000, 12)
+    odds = law(C, **values)
+    table = pd.DataFrame({"hours": C, "accuracy": odds / (1 + odds)})
+    runs = sb.read_scores(table, C="hours", name="run")
+    draws = around(values | {"sigma": 0.01, "nu": 5.0}, (2, 250), np.random.default_rng(1))
+    return fit_of("bounded-score", runs, **draws)
+
+
+def made_limited():
+    """Draws around round constants of a law of overfitting, on runs that follow them."""
+    law = sb.LAWS["data-limited"]
+    constants = {"E": 1.9, "L_0": 10.8, "a": 60.0, "alpha": 0.35, "b": 200.0, "beta": 0.4}
+    values = law.from_notation(constants | {"c": 0.02, "gamma": 0.4, "delta": 0.5})
+    N, D, epochs = (x.ravel() for x in np.meshgrid([1e8, 1e9, 8e9], [1e10, 5e10], [1, 10]))
+    columns = {"N": N, "D": D, "U": D / epochs, "loss": law(N, D, D / epochs, **values)}
+    runs = sb.read_runs(pd.DataFrame(columns), name="limited", strict=False)
+    draws = around(values | {"sigma": 0.01, "nu": 5.0}, (2, 250), np.random.default_rng(1))
+    return fit_of("data-limited", runs, **draws)
 
 
 @pytest.fixture(scope="module")
