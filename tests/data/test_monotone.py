@@ -121,7 +121,7 @@ def test_a_law_that_allows_a_rise_is_not_reproached_for_it():
     """data-limited may rise with N; a table with unique tokens is told of that law."""
 
     def too_large(n, _d):
-        return np.where(n > 1e9, 0.2 * np.log10(n / 1e9), 0.0)
+        return np.where(n > 1e8, 0.4 * np.log10(n / 1e8), 0.0)
 
     runs = table(0, bump=too_large)
     assert [message.code for message in monotone_messages(runs)] == ["NOT_MONOTONE"]
