@@ -159,6 +159,11 @@ def test_a_memory_that_cannot_be_is_refused(given, told):
         sb.Memory("1B", **given)
 
 
+def test_reach_says_which_inputs_are_missing(fit):
+    with pytest.raises(sb.QueryError, match="reach finds one input, and N, D, E are not given"):
+        sb.reach(fit, loss=2.5)
+
+
 def test_the_command_takes_experts_and_memory(fit, tmp_path):
     path = str(sb.save(fit, tmp_path / "fit.nc"))
     run = CliRunner().invoke(app, ["frontier", path, "--C", "1e21", "--memory", "5B", "--json"])

@@ -115,6 +115,22 @@ def test_what_is_no_stage_is_refused(fit):
         sb.downstream(fit, sb.predict(fit, C="3K"))
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda fit: sb.reach(fit, loss=2.0),
+        lambda fit: sb.probability(fit, loss=2.0, C="1e21"),
+        lambda fit: sb.prefer(fit, a={"C": "3K"}, b={"C": "5K"}),
+        lambda fit: sb.plots.residuals(fit),
+        lambda fit: sb.report(fit, "report.md"),
+    ],
+    ids=["reach", "probability", "prefer", "residuals", "report"],
+)
+def test_a_loss_cannot_be_asked_of_a_law_of_scores(fit, ask):
+    with pytest.raises(sb.QueryError, match="'bounded-score' is a law of accuracies"):
+        ask(fit)
+
+
 def test_the_commands(tmp_path):
     path = tmp_path / "run.csv"
     curve().to_csv(path, index=False)
