@@ -131,6 +131,7 @@ def test_a_loss_cannot_be_asked_of_a_law_of_scores(fit, ask):
         ask(fit)
 
 
+@pytest.mark.standard
 def test_the_commands(tmp_path):
     path = tmp_path / "run.csv"
     curve().to_csv(path, index=False)
