@@ -100,7 +100,8 @@ def design() -> pd.DataFrame:
 def far_accuracy(spec: Spec, values: dict[str, np.ndarray]) -> np.ndarray:
     """Accuracy of a law at the far target, (S,); an exponential law can exceed 1 out there."""
     law = spec.law_object
-    odds = law(TARGET["P"], **{name: values[name] for name in law.parameter_names})
+    inputs = [TARGET[x] for x in law.inputs]
+    odds = law(*inputs, **{name: values[name] for name in law.parameter_names})
     return odds / (1 + odds)
 
 
@@ -180,7 +181,8 @@ def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
     if spec.law_object.response == "loss":
         columns["loss"] = runs.loss / np.exp(fixed.units.log_response)
     else:
-        columns["loss"] = runs.loss - fixed.units.log_inputs["P"]
+        if "P" in fixed.units.log_inputs:
+            columns["loss"] = runs.loss - fixed.units.log_inputs["P"]
         columns["accuracy"] = runs.table["accuracy"].to_numpy()
     own = sb.Runs(pd.DataFrame(columns, index=runs.table.index), runs.name)
     KEPT.setdefault(runs, {})[spec.hash] = Normalised(own, fixed.spec, fixed.units)

@@ -16,6 +16,7 @@ from .costs.cost import with_inference as with_inference
 from .costs.counting import NON_EMBEDDING as NON_EMBEDDING
 from .costs.counting import non_embedding_parameters as non_embedding_parameters
 from .costs.counting import total_parameters as total_parameters
+from .costs.memory import Memory as Memory
 from .costs.transformers import Shape as Shape
 from .costs.transformers import forward_flop as forward_flop
 from .costs.transformers import shape_of as shape_of

@@ -256,19 +256,23 @@ def fit_scores(
     *,
     scores: str = argument("SCORES", "A file with losses and accuracies or errors."),
     model: str = option(
-        "--model -m MODEL", "downstream, downstream-logistic or a TOML file.", "downstream"
+        "--model -m MODEL",
+        "A model of accuracies, or a TOML file (default: downstream, or bounded-score with --C).",
+        "default",
     ),
     saved: Path | None = SAVE_TO,
     loss: str | None = option("--loss COLUMN", "Column of losses in nats per token."),
     accuracy: Values = option("--accuracy COLUMN", "Column of accuracies; several are averaged."),
     error: Values = option("--error COLUMN", "Column of errors; several are averaged."),
+    C: str | None = option("--C COLUMN", "Column of compute in place of the loss, in any unit."),
+    start: str | None = option("--start COMPUTE", "With --C: leave out rows with less compute."),
     percent: bool = option("--percent", "Accuracies and errors are in percent.", False),
     units: FileUnits,
     seed: int = SEED,
     force: bool = FORCE,
     output: Output,
 ) -> None:
-    """Fit benchmark accuracy as a function of loss: the stage that `downstream` uses."""
+    """Fit accuracy as a function of loss (the stage that `downstream` uses) or of compute."""
     if saved is not None:
         check_netcdf_path(saved)
         check_output(saved, force, inputs=[scores])
@@ -277,6 +281,8 @@ def fit_scores(
         loss=loss,
         accuracy=accuracy or None,
         error=error or None,
+        C=C,
+        start=start,
         percent=percent,
         **units.format(),
         **units.conventions(),

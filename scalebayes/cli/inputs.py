@@ -105,6 +105,17 @@ def parse_inputs(entries: list[str]) -> dict[str, list[str]]:
     return inputs
 
 
+def memory_limit(memory: str | None, expert_share: float | None) -> sb.Memory | None:
+    """Return the limit of --memory and --expert-share, None where neither was given."""
+    if memory is None:
+        if expert_share is not None:
+            raise typer.BadParameter("--expert-share needs --memory")
+        return None
+    if expert_share is None:
+        return sb.Memory(memory)
+    return sb.Memory(memory, expert_share)
+
+
 def parse_point(text: str, option: str) -> dict[str, str]:
     """Return the inputs of one run, from text such as ``N=70B,D=1.4T``."""
     point: dict[str, str] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import scalebayes as sb
 from scalebayes.cli.app import MOST_USED, command
-from scalebayes.cli.inputs import parse_point
+from scalebayes.cli.inputs import memory_limit, parse_point
 from scalebayes.cli.options import (
     BUDGETS,
     LAW,
@@ -51,6 +51,8 @@ def predict(*, points: Points, further: FurtherInputs, fits: SavedFits, output: 
     fit = fits.load()
     answer = sb.predict(fit, **points.given(), **further.given())
     loss = capitalised(loss_in_words(fit.runs.metric))
+    if "accuracy" in answer:
+        loss = "Accuracy"
     title = f"{loss}: the law's curve, and a new run with noise around it"
     print_draws(fit, answer, title, output)
 
@@ -62,14 +64,24 @@ def frontier(
     U: Values = option(
         "--U TOKENS", "Unique training tokens, for a law of repeated data; may be repeated."
     ),
+    E: Values = option(
+        "--E EXPERTS", "Experts over those that a token meets, for a law of experts; repeatable."
+    ),
+    memory: str | None = option(
+        "--memory PARAMETERS", "Most parameters in all, for a law of experts, such as 30B."
+    ),
+    expert_share: float | None = option(
+        "--expert-share SHARE", "With --memory: share of N in layers with experts (default: 2/3)."
+    ),
     costs: CostOptions,
     fits: SavedFits,
     output: Output,
 ) -> None:
-    """Compute-optimal N and D for each budget."""
+    """Compute-optimal N and D for each budget, and experts under a memory limit."""
     fit = fits.load()
     cost = costs.cost()
-    answer = sb.frontier(fit, C=C, cost=cost, U=U or None)
+    limit = memory_limit(memory, expert_share)
+    answer = sb.frontier(fit, C=C, cost=cost, U=U or None, E=E or None, memory=limit)
     print_draws(fit, answer, f"Compute-optimal allocation at C = {cost.name}", output)
 
 

@@ -1,4 +1,4 @@
-"""Tables with the loss and the accuracy, or error, of models on tasks (`read_scores`)."""
+"""Tables with the accuracy, or error, of models on tasks at losses or compute (`read_scores`)."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ ONE_PERCENT = 0.01
 
 
 class _Columns(NamedTuple):
-    """Column of the loss, columns of accuracies or errors, and whether those are errors."""
+    """Column of the input, columns of accuracies or errors, and whether those are errors."""
 
-    loss: str
+    input: str
     shares: list[str]
     are_errors: bool
 
@@ -51,6 +51,8 @@ def read_scores(
     loss: str | None = None,
     accuracy: str | Sequence[str] | None = None,
     error: str | Sequence[str] | None = None,
+    C: str | None = None,
+    start: float | str | None = None,
     percent: bool = False,
     loss_unit: str = "nats",
     tokens_per_byte: float | None = None,
@@ -59,7 +61,7 @@ def read_scores(
     decimal: str | None = None,
     name: str | None = None,
 ) -> Runs:
-    """Return a checked table of models, with the loss and the accuracy of each model.
+    """Return a checked table of models, with the loss (or compute) and the accuracy of each.
 
     Parameters
     ----------
@@ -71,6 +73,12 @@ def read_scores(
     accuracy, error
         Give at most one of the two: a column of shares between 0 and 1, or several columns, whose
         mean is taken. By default the column with a usual name. An error e is the accuracy 1 - e.
+    C
+        Column of compute in place of the loss, for a law of compute such as ``bounded-score``: of
+        checkpoints of one run, in FLOP, GPU hours or any other unit.
+    start
+        Least compute of the rows that are kept, a number or text such as "1.5K", with C only: the
+        first part of a curve may not follow the law of the rest.
     percent
         Whether accuracies or errors are in percent. Cells with a % sign always are.
     loss_unit, tokens_per_byte, scale, sep, decimal
@@ -82,14 +90,14 @@ def read_scores(
     -------
     Runs
         With columns ``loss`` and ``accuracy``, for `scalebayes.fit` with a model such as
-        ``downstream``.
+        ``downstream``; or with ``C`` and ``accuracy``, for ``bounded-score``.
 
     Raises
     ------
     RunsError
         With all faults at once: missing columns, cells that are not numbers, losses outside 0 to
-        20, accuracies outside 0 to 1 (percentages, say), fewer than two different losses or
-        accuracies.
+        20, compute that is not positive, accuracies outside 0 to 1 (percentages, say), fewer than
+        two different losses or accuracies.
 
     Examples
     --------
@@ -101,31 +109,73 @@ def read_scores(
     frame, raw = open_table(source, FileFormat(sep, decimal))
     if not name:
         name = short_name(raw.origin) if raw.origin else "scores"
-    columns = _find_columns(frame, name, loss, accuracy, error)
+    frame, notes = _from_start(frame, name, C, start)
+    if C is not None and loss is not None:
+        raise RunsError("give loss or C, not both: the accuracy is a function of one of them")
+    columns = _find_columns(frame, name, C or loss, accuracy, error)
     highest_share = 100.0 if percent else 1.0
     kind = "an error" if columns.are_errors else "an accuracy"
     allowed = f"{kind} between 0 and {highest_share:g}"
-    losses, notes = _losses(frame[columns.loss], loss_unit, tokens_per_byte, scale or {})
-    faults = _check_losses(frame[columns.loss], losses)
+    cells = frame[columns.input]
+    if C is None:
+        role = "loss"
+        inputs, notes = _losses(cells, loss_unit, tokens_per_byte, scale or {})
+        faults = _check_losses(cells, inputs)
+    else:
+        role = "C"
+        inputs = _numbers(cells)
+        faults = _check_compute(cells, inputs)
     for column in columns.shares:
         faults += _check_shares(frame[column], allowed, highest_share)
     if faults:
         raise RunsError(f"{name}: {count(faults, 'fault')} in {count(frame, 'row')}", faults)
 
-    shares = [_shares(frame[column], highest_share) for column in columns.shares]
-    accuracies = np.mean(shares, axis=0)
-    if columns.are_errors:
-        accuracies = 1.0 - accuracies
-    _refuse_constant(name, "loss", losses)
+    accuracies = _mean_accuracies(frame, columns, highest_share)
+    _refuse_constant(name, role, inputs)
     _refuse_constant(name, "accuracy", accuracies)
     if percent:
         _refuse_shares_as_percent(name, accuracies)
-    values = {"loss": losses, "accuracy": accuracies}
-    table = pd.DataFrame(values, index=frame.index.astype(str))
-    if not usual_columns([columns.loss], "loss") and loss is None:
-        notes.insert(0, f"loss is {columns.loss}")
+    table = pd.DataFrame({role: inputs, "accuracy": accuracies}, index=frame.index.astype(str))
+    is_usual = bool(usual_columns([columns.input], role))
+    if not is_usual and loss is None:
+        notes.insert(0, f"{role} is {columns.input}")
     notes = [*raw.notes, *notes, *_notes(columns, percent)]
     return Runs(table, name, raw.origin, tuple(notes), NATS_PER_TOKEN)
+
+
+def _mean_accuracies(frame: pd.DataFrame, columns: _Columns, highest: float) -> np.ndarray:
+    """Return the mean accuracy of each row, (rows,), from accuracies or errors."""
+    means = np.mean([_shares(frame[column], highest) for column in columns.shares], axis=0)
+    return 1.0 - means if columns.are_errors else means
+
+
+def _from_start(
+    frame: pd.DataFrame, name: str, C: str | None, start: float | str | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows from a compute on, and a note of how many were left out."""
+    if start is not None and C is None:
+        raise RunsError("start= leaves out rows by their compute: give its column, C=")
+    if start is None or C not in frame:
+        return frame, []
+    least = number_or_nan(start)
+    if not least > 0:
+        raise RunsError(f"{name}: start is a positive number; got {start!r}")
+    is_before = _numbers(frame[C]) < least
+    if is_before.all():
+        raise RunsError(f"{name}: all {count(frame, 'row')} have less compute than start = {start}")
+    if not is_before.any():
+        return frame, []
+    left_out = count(frame[is_before], "row")
+    return frame[~is_before], [f"{left_out} with {C} below {start} left out"]
+
+
+def _check_compute(cells: pd.Series, values: np.ndarray) -> list[Fault]:
+    """Return faults of compute that is not positive and finite."""
+    faults = []
+    for row, cell, value in zip(cells.index, cells, values, strict=True):
+        if not 0 < value < np.inf:
+            faults.append(Fault(row, str(cells.name), _quote(cell), "a positive amount", ""))
+    return faults
 
 
 def _losses(
@@ -173,13 +223,13 @@ def _notes(columns: _Columns, percent: bool) -> tuple[str, ...]:
 def _find_columns(
     frame: pd.DataFrame,
     table: str,
-    loss: str | None,
+    given: str | None,
     accuracy: str | Sequence[str] | None,
     error: str | Sequence[str] | None,
 ) -> _Columns:
     """Return the columns that were asked for, else those with a usual name.
 
-    table: what errors call the table.
+    table: what errors call the table. given: the column of the loss or of compute.
     """
     names = [str(column) for column in frame]
     if accuracy is not None and error is not None:
@@ -190,10 +240,10 @@ def _find_columns(
         asked = accuracy if error is None else error
         shares = [asked] if isinstance(asked, str) else list(asked or ())
         are_errors = error is not None
-    if loss is None:
+    if given is None:
         losses = likely_columns([name for name in names if name not in shares], "loss")
     else:
-        losses = [loss]
+        losses = [given]
     if len(losses) != 1:
         raise RunsError(
             f"{table}: which column is the loss? say loss=COLUMN (--loss); "

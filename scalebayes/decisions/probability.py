@@ -13,7 +13,14 @@ from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.inputs import BASIC, Budgets, quantities, read_inputs, read_question
+from scalebayes.queries.inputs import (
+    BASIC,
+    Budgets,
+    quantities,
+    read_inputs,
+    read_question,
+    refuse_scores,
+)
 from scalebayes.queries.predict import predict
 from scalebayes.utils.progress import shows_progress
 
@@ -151,6 +158,7 @@ def prefer(
     >>> sb.prefer(fit, a=a, b=b)["a_better"].values
     array([1.])
     """
+    refuse_scores(fit)
     sides = {"a": _read_side(fit, a), "b": _read_side(fit, b)}
     n, other = (len(next(iter(side.values()))) for side in sides.values())
     if n != other:

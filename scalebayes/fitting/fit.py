@@ -256,7 +256,8 @@ def _seed_of(seed: int, attempt: int) -> int:
 def _tree(sampled: xr.DataTree, spec: Spec, runs: Runs, seed: int) -> xr.DataTree:
     """Return the draws with the prior and the data."""
     table = xr.Dataset.from_dataframe(runs.table)
-    log_loss = table["loss"].copy(data=spec.law_object.log_response(runs))
+    any_column = next(iter(table.data_vars.values()))  # a table of scores may have no loss
+    log_loss = any_column.copy(data=spec.law_object.log_response(runs))
 
     groups = {name: group.to_dataset() for name, group in sampled.children.items()}
     normalised = normalise(runs, spec)

@@ -8,7 +8,7 @@ import numpy as np
 
 from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
-from scalebayes.laws.parameters import ALPHA_C, ALPHA_D, C_C, D_C, L_INF
+from scalebayes.laws.parameters import ALPHA_C, ALPHA_D, C_C, D_C, L_DROP, L_INF
 from scalebayes.laws.terms import log_power
 
 NEWTON_STEPS = 8
@@ -19,12 +19,6 @@ GAMMA = Parameter(
     "gamma",
     r"\gamma",
     "shape of the bend into the bound: near 0 late and sharp, 1 as a logistic",
-)
-L_DROP = Parameter(
-    "L_drop",
-    r"\Delta L",
-    "loss of an untrained model minus the irreducible loss",
-    unit="loss",
 )
 C_1 = Parameter("C_1", "C_1", "compute at the first break", unit="C")
 ALPHA_1 = Parameter("alpha_1", r"\alpha_1", "exponent after the first break")

@@ -64,11 +64,15 @@ class Coordinates:
         to parameters, in which a scale is measured by the log of its term's size at the centre.
     extra
         Start and width of the coordinates that are not shared between laws.
+    rises
+        Whether the response rises with the inputs, as an accuracy does with compute. Then
+        ``log_G_C`` is the log of the slope itself.
     """
 
     names: tuple[str, ...]
     recover: Callable[[Values, Values], Recovered]
     extra: Mapping[str, Extra] = field(default_factory=dict)
+    rises: bool = False
 
     def steps(self) -> dict[str, float]:
         """Return the width of one sampler unit along each coordinate."""
@@ -93,14 +97,18 @@ class Coordinates:
             start["logit_phi"] = float(np.log(FLOOR_SHARE / (1 - FLOOR_SHARE)))
         for name, extra in self.extra.items():
             start[name] = extra.start
-        for name, value in local_fit(log_inputs, log_loss).items():
+        for name, value in local_fit(log_inputs, log_loss, rises=self.rises).items():
             if name in start:
                 start[name] = value
         return start
 
 
-def local_fit(log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> dict[str, float]:
+def local_fit(
+    log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray, *, rises: bool = False
+) -> dict[str, float]:
     """Return log loss and log slopes at the centre of the table, by least squares on log loss.
+
+    A slope is that of a decrease, or with ``rises`` of an increase.
 
     The fit is quadratic in the logs of the inputs, or linear where there are fewer than three rows
     for each coefficient. Slopes below `SMALLEST_START_SLOPE` are replaced by it: this is only a
@@ -120,7 +128,8 @@ def local_fit(log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> dic
     coefficients = np.linalg.lstsq(design, log_loss, rcond=SINGULAR_VALUE_CUTOFF)[0]
 
     log_T = float(coefficients[0])
-    slopes = np.maximum(-coefficients[1 : 1 + inputs], SMALLEST_START_SLOPE)
+    sign = 1.0 if rises else -1.0
+    slopes = np.maximum(sign * coefficients[1 : 1 + inputs], SMALLEST_START_SLOPE)
     start = {"log_T": log_T}
     for name, slope in zip(log_inputs, slopes, strict=True):
         # dL/dlog x = L dlog L/dlog x
@@ -228,6 +237,72 @@ def with_own(coordinates: Coordinates, own: Mapping[str, Extra]) -> Coordinates:
     return replace(coordinates, names=names, recover=recover, extra={**coordinates.extra, **added})
 
 
+class ExpertTerm(NamedTuple):
+    """How experts change the term of one input in `with_experts`.
+
+    The log of the term is moved by -exponent e + slope e log(x/reference), e being the log of the
+    effective number of experts.
+
+    Attributes
+    ----------
+    exponent, slope
+        Names of these two parameters.
+    sign
+        1 or -1, the sign of ``slope`` in the formula.
+    reference
+        Value of the input at which ``exponent`` is stated.
+    """
+
+    exponent: str
+    slope: str
+    sign: int
+    reference: float
+
+
+def with_experts(
+    terms: Mapping[str, ExpertTerm],
+    own: Mapping[str, Extra],
+    saturate: Callable[..., Numeric],
+    saturation: tuple[str, ...],
+) -> Coordinates:
+    """Return coordinates of the additive law whose two terms change with the number of experts.
+
+    T is the loss at the centre of the table, its experts included. log_G_N and log_G_D are the logs
+    of each exponent without experts times its term at the centre. They are the slopes but for what
+    experts add to the exponents. The logs of the further parameters are their own coordinates.
+    The determinant is that of the additive law, 1, because each scale is only moved by further
+    parameters.
+
+    Parameters
+    ----------
+    terms
+        How experts change the term of each input, by input.
+    own
+        Starts and widths of all further parameters.
+    saturate
+        Function ``saturate(E, **saturation)`` that returns e.
+    saturation
+        Names of the parameters of ``saturate``.
+    """
+    base = with_own(kappa_family(floor=True, kappa="one"), own)
+
+    def recover(z: Values, centre: Values) -> Recovered:
+        parameters, log_jacobian = base.recover(z, centre)
+        limits = {name: np.exp(parameters[name]) for name in saturation}
+        e = saturate(np.exp(centre["E"]), **limits)
+        for x, term in terms.items():
+            distance = centre[x] - float(np.log(term.reference))
+            slope = term.sign * np.exp(parameters[term.slope])
+            local_exponent = np.exp(parameters[term.exponent]) - slope * distance
+            # The term without experts is larger than the term at the centre by this log.
+            gain = local_exponent * e
+            scale = parameters[f"{x}_c"]
+            parameters[f"{x}_c"] = scale + gain * np.exp(-parameters[f"alpha_{x}"])
+        return parameters, log_jacobian
+
+    return replace(base, recover=recover)
+
+
 def one_term(x: str, *, floor: bool) -> Coordinates:
     """Return coordinates of L = L_inf + (x_c/x)^alpha, or of (x_c/x)^alpha without ``floor``.
 
@@ -267,6 +342,55 @@ def repeated_data(own: Mapping[str, Extra]) -> Coordinates:
         return base.recover(z, {"N": centre["N"], "D": log_data})
 
     return replace(base, recover=recover)
+
+
+def overfitting(reference: float) -> Coordinates:
+    """Return coordinates of L = L_inf + u/(1 + u/S), u = n + d + o, with S = L_drop.
+
+    n and d are powers of N and D, and o = (U_c/U)^alpha_U (N/reference)^gamma. At the centre
+    u/(1 + u/S) = R. As in `bounded_term` the coordinate ``room`` gives S = R (1 + e^room) and
+    q = 1 - R/S. Then u = R/q, and dL/du = q^2. The coordinate ``over`` is the logit of the share of
+    o in u. log_G_N and log_G_D are the logs of the slopes without o, q^2 alpha_N n and
+    q^2 alpha_D d, so that n and d follow as in `kappa_family`, with q^2 (n + d) for the reducible
+    loss. The determinant is 1.
+
+    Parameters
+    ----------
+    reference
+        N at which U_c is stated.
+    """
+    extra = {"room": Extra(1.5, 0.5), "over": Extra(-3.0, 1.0)}
+    own = _log_coordinates({"alpha_U": Extra(0.5, 0.4), "gamma": Extra(0.4, 0.4)})
+
+    def recover(z: Values, centre: Values) -> Recovered:
+        log_L_inf, log_R = _split_loss(z)
+        log_q, _ = _log_shares(z["room"])
+        log_u = log_R - log_q
+        log_over, log_rest = _log_shares(z["over"])
+        log_powers = log_u + log_rest  # of n + d
+        log_reducible = log_powers + 2.0 * log_q
+
+        log_slopes = log_add(z["log_G_N"], z["log_G_D"] + z["delta"])
+        log_alpha = {"N": log_slopes - log_reducible}
+        log_alpha["D"] = log_alpha["N"] - z["delta"]
+        parameters = {"L_inf": log_L_inf, "L_drop": log_R + log_add(z["room"], 0.0)}
+        for x in ("N", "D"):
+            log_s = z[f"log_G_{x}"] - log_alpha[x] - 2.0 * log_q
+            parameters[f"{x}_c"] = _log_scale(centre[x], log_s, log_alpha[x])
+            parameters[f"alpha_{x}"] = log_alpha[x]
+
+        gamma = np.exp(z["log_gamma"])
+        distance = centre["N"] - float(np.log(reference))
+        log_o = log_u + log_over - gamma * distance
+        log_U, log_D = centre["U"], centre["D"]
+        log_unique = (log_U + log_D - abs(log_U - log_D)) / 2  # of min(U, D)
+        parameters["U_c"] = _log_scale(log_unique, log_o, z["log_alpha_U"])
+        parameters["alpha_U"] = z["log_alpha_U"]
+        parameters["gamma"] = z["log_gamma"]
+        return parameters, 0.0
+
+    names = ("log_T", "log_G_N", "log_G_D", "delta", "logit_phi", *extra, *own)
+    return Coordinates(names, recover, extra | own)
 
 
 class Bend(NamedTuple):

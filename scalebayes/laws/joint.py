@@ -321,6 +321,16 @@ def from_gadre(*, E: float, eta: float, a: float, b: float) -> dict[str, float]:
     }
 
 
+def from_tied(*, E: float, A: float, B: float, alpha: float) -> dict[str, float]:
+    """Return this law's parameters from the constants of L = E + A/N^alpha + B/D^alpha."""
+    return {
+        "L_inf": E,
+        "N_c": A ** (1 / alpha),
+        "D_c": B ** (1 / alpha),
+        "alpha_ND": alpha,
+    }
+
+
 N_C_SHARED = replace(N_C, exponent="alpha_ND")
 D_C_SHARED = replace(D_C, exponent="alpha_ND")
 
@@ -334,7 +344,7 @@ D_C_SHARED = replace(D_C, exponent="alpha_ND")
     optimal_N=_one_exponent_optimum,
     inverses=ONE_EXPONENT_INVERSES,
     derived=(gadre_constants,),
-    notations=(from_gadre,),
+    notations=(from_gadre, from_tied),
 )
 def overtraining(
     N: Numeric, D: Numeric, *, L_inf: Numeric, N_c: Numeric, D_c: Numeric, alpha_ND: Numeric

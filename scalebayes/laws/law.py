@@ -97,6 +97,7 @@ class Law:
     response: str = "loss"
     reference: Mapping[str, float] = field(default_factory=dict, repr=False)
     own_rescale: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
+    may_rise: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
@@ -282,6 +283,7 @@ def law(
     response: str = "loss",
     reference: Mapping[str, float] | None = None,
     own_rescale: Callable[..., dict[str, Numeric]] | None = None,
+    may_rise: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Numeric]], Law]:
     """Return a decorator that declares a function as a law and adds it to `LAWS`.
 
@@ -315,6 +317,8 @@ def law(
     own_rescale
         Function from `Units` and the parameters to the parameters in those units, for a law with
         a ``reference``; by default the units of the parameters determine it.
+    may_rise
+        Inputs with which the loss may rise at some parameters; it falls with all others.
 
     Raises
     ------
@@ -352,6 +356,7 @@ def law(
             response=response,
             reference=dict(reference or {}),
             own_rescale=own_rescale,
+            may_rise=may_rise,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
         if declared_law.name in LAWS:

@@ -13,3 +13,9 @@ KAPPA = Parameter(
     "kappa", r"\kappa", "coupling of the terms: 1 adds them, towards 0 the larger one dominates"
 )
 ALPHA_ND = Parameter("alpha_ND", r"\alpha", "exponent of both terms")
+L_DROP = Parameter(
+    "L_drop",
+    r"\Delta L",
+    "loss of an untrained model minus the irreducible loss",
+    unit="loss",
+)

@@ -7,23 +7,28 @@ shows a figure that is the value of a cell; `save` writes it to a file.
 from scalebayes.plots.backtest import calibration
 from scalebayes.plots.coupling import kappa
 from scalebayes.plots.decisions import next_runs, regret
+from scalebayes.plots.experts import experts
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
 from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
+from scalebayes.plots.scores import overfitting, score
 from scalebayes.plots.style import save
 
 __all__ = [
     "calibration",
+    "experts",
     "extrapolation",
     "frontier",
     "frontier_exponents",
     "isoflop",
     "kappa",
     "next_runs",
+    "overfitting",
     "parameters",
     "published_frontiers",
     "regret",
     "residuals",
     "save",
+    "score",
 ]
 
 

@@ -38,6 +38,7 @@ from scalebayes.plots.style import (
     style_axes,
 )
 from scalebayes.posterior.fit import Fit, draws
+from scalebayes.queries.inputs import refuse_scores
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.summaries.summary import exponents, published_values
@@ -68,6 +69,7 @@ DENSITY_POINTS = 200
 
 def at_runs(fit: Fit) -> xr.Dataset:
     """Posterior of the loss at the fit's own runs, as `predict` gives it."""
+    refuse_scores(fit)
     inputs = {name: getattr(fit.runs, name) for name in fit.spec.law_object.inputs}
     return predict(fit, **inputs)
 

@@ -63,7 +63,7 @@ def find_conflicts(fit: Fit) -> tuple[Message, ...]:
     if law.response != "loss":
         return of_prior
     return (
-        *monotone_messages(fit.runs),
+        *monotone_messages(fit.runs, law.may_rise),
         *of_prior,
         *_noise_conflict(fit),
         *one_sided(fit.runs, law),

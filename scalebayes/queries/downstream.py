@@ -75,6 +75,11 @@ def downstream(stage: Fit, answer: xr.Dataset, /, *, seed: int = 0) -> xr.Datase
             f"'{stage.spec.name}' is a law of the loss; the stage is a fit of accuracies "
             "(read_scores)"
         )
+    if law.inputs != ("P",):
+        raise QueryError(
+            f"'{stage.spec.name}' is a law of {law.inputs[0]}, not of the loss: predict(fit, "
+            f"{law.inputs[0]}=...) gives its accuracies"
+        )
     loss = _draws_of_loss(answer)
     _refuse_other_metric(stage, loss)
     rng = np.random.default_rng(seed)

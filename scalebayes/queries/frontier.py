@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from scalebayes.costs.cost import SIX_ND, Cost, as_cost
+from scalebayes.costs.memory import Memory, as_memory
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit
@@ -16,12 +17,15 @@ from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.inputs import has_frontier, quantities
 from scalebayes.queries.optima.kept_optima import kept_optimal_sizes
+from scalebayes.queries.optima.memory_limit import best_experts, sizes_within
 from scalebayes.queries.predict import predict
 from scalebayes.utils.parallel import side_by_side
 from scalebayes.utils.progress import shows_progress
 
 FLAT = 1e-9
 """Relative change of the loss at half or twice the size below which a draw counts as flat."""
+FURTHER = ("U", "E")
+"""Inputs besides N and D that a law may have and still have optimal N and D, given their values."""
 
 
 @shows_progress("compute-optimal N and D")
@@ -33,6 +37,8 @@ def frontier(
     cost: Cost | Callable[[Any, Any], Any] = SIX_ND,
     seed: int = 0,
     U: Any = None,
+    E: Any = None,
+    memory: Memory | float | str | None = None,
 ) -> xr.Dataset:
     """Return the posterior of the optimal N and D: min L(N, D) subject to cost(N, D) = C.
 
@@ -50,7 +56,7 @@ def frontier(
     Parameters
     ----------
     fit
-        A fit of a law of N and D, perhaps with U, or an average of several.
+        A fit of a law of N and D, perhaps with U or E, or an average of several.
     C
         Budgets in FLOP: a number, text such as "1e24", or a sequence.
     cost
@@ -61,22 +67,31 @@ def frontier(
         Unique tokens, of which D may be many epochs: one number, or one for each budget. Required
         by a law with input U (``data-constrained``) and refused by others. With infinity the
         optimum is that of the law without repetition.
+    E
+        Experts over those that one token passes through, 1 for a dense model: one number, or one
+        for each budget. For a law with input E (``mixture-of-experts``), whose N are the parameters
+        active for one token.
+    memory
+        Most parameters in all, such as "30B", or a `Memory` that also says how they follow from N
+        and E. With a law of experts N, D and E are then optimised together, each draw by itself;
+        if E is given, N and D under that limit.
 
     Returns
     -------
     xarray.Dataset
         ``N``, ``D``, ``loss`` (in the metric of the runs) and ``tokens_per_param`` with dims
         (chain, draw, budget); with drift or a discrepancy ``law``, the loss of the law alone; with
-        U ``epochs`` = D/U, below 1 where the optimum leaves data unread. Coordinates along budget:
-        ``C``, ``U`` and ``decades_beyond``, orders of magnitude of training compute beyond the
-        largest run. ``attrs["flat"]``, with U, is the share of draws in which half or twice N* is
-        as good.
+        U ``epochs`` = D/U, below 1 where the optimum leaves data unread; with a memory limit
+        ``N_total``, the parameters in all, and ``E``, unless it was given. Coordinates along
+        budget: ``C``, ``U`` or ``E``, and ``decades_beyond``, orders of magnitude of training
+        compute beyond the largest run. ``attrs["flat"]``, with U, is the share of draws in which
+        half or twice N* is as good.
 
     Raises
     ------
     QueryError
-        When the law has no N or no D, or no interior optimum at a budget; when U is missing, or the
-        law has no U.
+        When the law has no N or no D, or no interior optimum at a budget; when U is missing, or
+        both E and memory are, or the law has no such input.
 
     Examples
     --------
@@ -86,23 +101,34 @@ def frontier(
     '7.1e+10 parameters, 1.3e+12 tokens'
     """
     rule = as_cost(cost)
-    budgets, unique = _read(fit, C, U)
+    limit = None if memory is None else as_memory(memory)
+    budgets, others = _read(fit, C, {"U": U, "E": E}, limit)
+    along = {"C": budgets, **others}
     curve = curve_of(fit, "expected", seed)
-    N = kept_optimal_sizes(fit, curve, budgets, rule, *unique)
-    D = rule.affordable_tokens(N, budgets)
-    law = None if curve.is_law else curve.law_each(N, D, *unique)
-    if curve.known is None or law is None:
-        loss = curve.loss_each(N, D, *unique)
-    else:
-        loss = law * np.exp(_drawn(curve, N, budgets, rule, seed, *unique))
-    values = {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
+    values: dict[str, np.ndarray] = {}
     attributes: dict[str, Any] = {"cost": rule.name, "optimised": _optimised(curve)}
-    along = {"C": budgets}
-    if unique:
-        (along["U"],) = unique
-        values["epochs"] = D / along["U"]
-        expected = loss if curve.known is None else curve.loss_each(N, D, *unique)
-        attributes["flat"] = _flatness(curve, N, expected, budgets, rule, *unique)
+    if limit is None:
+        N = kept_optimal_sizes(fit, curve, budgets, rule, *others.values())
+    elif "E" in others:
+        N = sizes_within(curve, budgets, rule, limit, others["E"])
+    else:
+        N, others["E"] = best_experts(curve, budgets, rule, limit)
+        values["E"] = others["E"]
+    at = tuple(others.values())
+    D = rule.affordable_tokens(N, budgets)
+    law = None if curve.is_law else curve.law_each(N, D, *at)
+    if curve.known is None or law is None:
+        loss = curve.loss_each(N, D, *at)
+    else:
+        loss = law * np.exp(_drawn(curve, N, budgets, rule, seed, *at))
+    values |= {"N": N, "D": D, "loss": loss, "tokens_per_param": D / N}
+    if limit is not None:
+        values["N_total"] = limit.total(N, others["E"])
+        attributes["memory"] = limit.parameters
+    if "U" in others:
+        values["epochs"] = D / others["U"]
+        expected = loss if curve.known is None else curve.loss_each(N, D, *at)
+        attributes["flat"] = _flatness(curve, N, expected, budgets, rule, *at)
     if law is not None:
         values["law"] = law
     training = {"N": np.median(N, axis=0), "C": np.median(SIX_ND.flop(N, D), axis=0)}
@@ -113,10 +139,15 @@ def frontier(
     return to_dataset(fit, values, "budget", along, training, about).assign_attrs(attributes)
 
 
-def _read(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return the budgets, and with U the unique tokens at each, both checked."""
+def _read(
+    fit: Fit, C: Any, given: Mapping[str, Any], limit: Memory | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the budgets, and the further inputs of the law at each, all checked.
+
+    E is not among them where a memory limit is given in place of it.
+    """
     inputs, name = fit.spec.law_object.inputs, fit.spec.name
-    if inputs[:2] != ("N", "D") or not set(inputs) <= {"N", "D", "U"}:
+    if inputs[:2] != ("N", "D") or not set(inputs[2:]) <= set(FURTHER):
         kind = f"{inputs[0]} alone"
         if len(inputs) > 1:
             kind = f"{' and '.join(inputs)}, not of N and D alone"
@@ -124,23 +155,58 @@ def _read(fit: Fit, C: Any, U: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]
     budgets = quantities(C, "C")
     if np.isinf(budgets).any():
         raise QueryError("C must be finite: without a budget nothing is optimal")
-    if "U" in inputs and U is None:
+    _check_limit(fit, limit)
+    others = {}
+    for x in FURTHER:
+        value = given[x]
+        if x not in inputs and value is not None:
+            raise QueryError(f"'{name}' has no input {x}, the number of {COUNTED[x]}")
+        if x not in inputs or (x == "E" and value is None and limit is not None):
+            continue
+        if value is None:
+            raise QueryError(f"'{name}' is a law of {MISSING[x]}")
+        others[x] = _each_budget(x, value, len(budgets))
+    longest = max(len(budgets), *[len(value) for value in others.values()], 1)
+    for x, value in others.items():
+        others[x] = np.broadcast_to(value, longest)
+    return np.broadcast_to(budgets, longest), others
+
+
+COUNTED = {"U": "unique tokens", "E": "experts"}
+"""What each further input counts, for errors."""
+MISSING = {
+    "U": "repeated data: give the number of unique tokens, U= (infinity for no limit)",
+    "E": "experts: give their number, E= (1 for a dense model), or memory=, the most parameters in "
+    "all, to find it",
+}
+"""End of the error where an input is missing, by input."""
+
+
+def _each_budget(x: str, value: Any, budgets: int) -> np.ndarray:
+    """Return the values of an input, one or as many as there are budgets unless that is one."""
+    values = quantities(value, x)
+    if x == "E" and ((values < 1).any() or np.isinf(values).any()):
+        raise QueryError(f"E is a number of experts, at least 1; got {value}")
+    if budgets != len(values) and 1 not in (budgets, len(values)):
         raise QueryError(
-            f"'{name}' is a law of repeated data: give the number of unique tokens, U= "
-            "(infinity for no limit)"
+            f"C and {x} must have one length, or one of them one value; "
+            f"got {budgets} and {len(values)}"
         )
-    if "U" not in inputs and U is not None:
-        raise QueryError(f"'{name}' has no input U, the number of unique tokens")
-    if U is None:
-        return budgets, ()
-    unique = quantities(U, "U")
-    if len(budgets) != len(unique) and 1 not in (len(budgets), len(unique)):
+    return values
+
+
+def _check_limit(fit: Fit, limit: Memory | None) -> None:
+    """Refuse a memory limit where the law has no experts, or is not the curve."""
+    if limit is None:
+        return
+    name = fit.spec.name
+    if "E" not in fit.spec.law_object.inputs:
+        raise QueryError(f"'{name}' has no input E, the number of experts, so it takes no memory=")
+    if fit.spec.has_discrepancy:
         raise QueryError(
-            "C and U must have one length, or one of them one value; "
-            f"got {len(budgets)} and {len(unique)}"
+            f"'{name}' drifts or has a discrepancy; memory= takes a law alone, such as "
+            "'mixture-of-experts'"
         )
-    budgets, unique = np.broadcast_arrays(budgets, unique)
-    return budgets, (unique,)
 
 
 def _optimised(curve: Curve) -> str:

@@ -58,6 +58,7 @@ def read_question(
     A law of C has nothing to split, so C alone is a target of it. The values are checked by the
     query that answers.
     """
+    refuse_scores(fit)
     inputs = {"N": N, "D": D, "C": C, **others}
     if is_budget(**inputs) and has_frontier(fit):
         return Budgets(C)
@@ -72,6 +73,22 @@ def is_budget(**inputs: Any) -> bool:
 def _given(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs that are not None."""
     return {name: value for name, value in inputs.items() if value is not None}
+
+
+def refuse_scores(fit: Fit | Average) -> None:
+    """Refuse a fit of accuracies where a loss is asked.
+
+    Raises
+    ------
+    QueryError
+        When the fit, or one of an average, is of a law of accuracies.
+    """
+    fits = [fit] if isinstance(fit, Fit) else list(fit.fits.values())
+    for one in fits:
+        if one.spec.law_object.response != "loss":
+            raise QueryError(
+                f"'{one.spec.name}' is a law of accuracies, not of losses: no loss can be asked"
+            )
 
 
 def has_frontier(fit: Fit | Average) -> bool:

@@ -15,6 +15,10 @@ from scalebayes.queries.inputs import read_inputs
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
+ACCURACIES = {"loss": "accuracy", "new_run": "new_accuracy"}
+"""Names of the quantities of a law of scores, by those of a law of the loss."""
+ACCURACY_NAMES = {"accuracy": "accuracy of the curve", "new_accuracy": "accuracy of a new model"}
+
 
 @shows_progress("predicting losses")
 @over_average
@@ -49,7 +53,9 @@ def predict(
     Returns
     -------
     xarray.Dataset
-        In the metric of the runs, with dims (chain, draw, target): ``loss`` of the curve, and
+        For a law of scores such as ``bounded-score``, ``accuracy`` of the curve and
+        ``new_accuracy``, with the noise of one more measurement. For all others in the metric of
+        the runs, with dims (chain, draw, target): ``loss`` of the curve, and
         ``new_run``, the loss of one further run with its noise. Where exponents drift, ``loss``
         is that of the bent law and ``law`` that of the law alone. Where the spec has a discrepancy,
         ``loss`` includes it and ``law`` is the loss of the law alone. The discrepancy is
@@ -71,7 +77,7 @@ def predict(
     array([1.97, 1.92])
     """
     law, name = fit.spec.law_object, fit.spec.name
-    if law.response != "loss":
+    if law.inputs == ("P",):
         raise QueryError(
             f"'{name}' predicts accuracies, not losses: downstream(fit, answer) applies it to the "
             "losses of an answer"
@@ -79,9 +85,22 @@ def predict(
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, law.inputs, name)
     inputs_of_law = [inputs[x] for x in law.inputs]
     losses = _draw(fit, inputs_of_law, np.random.default_rng(seed), new_run)
+    if law.response == "odds":
+        return _scores(fit, losses, inputs)
     metric = fit.runs.metric
     about = {name: {"long_name": LONG_NAMES[name], "units": metric} for name in losses}
     return to_dataset(fit, losses, "target", inputs, inputs, about)
+
+
+def _scores(fit: Fit, odds: dict[str, np.ndarray], inputs: dict[str, np.ndarray]) -> xr.Dataset:
+    """Return accuracies o/(1 + o) as an answer, from the odds o of the curve and of a new run."""
+    accuracies = {}
+    about = {}
+    for name, values in odds.items():
+        accuracy = ACCURACIES[name]
+        accuracies[accuracy] = values / (1.0 + values)
+        about[accuracy] = {"long_name": ACCURACY_NAMES[accuracy], "units": "share"}
+    return to_dataset(fit, accuracies, "target", inputs, inputs, about)
 
 
 def _draw(

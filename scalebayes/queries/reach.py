@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from scalebayes.posterior.average import Average, over_average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.answers import UNITS, to_dataset
 from scalebayes.queries.curves import Curve, curve_of, first_place
-from scalebayes.queries.inputs import has_frontier, quantities
+from scalebayes.queries.inputs import has_frontier, quantities, refuse_scores
 from scalebayes.queries.optima.frontier_path import CEILING, optimal_path
 from scalebayes.queries.optima.newton import columns
 from scalebayes.units import format_quantity, share_in_words
@@ -141,12 +141,14 @@ def _reach(
 ) -> xr.Dataset:
     if of not in ("curve", "law"):
         raise QueryError(f"of is 'curve' or 'law'; got {of!r}")
+    refuse_scores(fit)
     losses, fixed = _read(fit, loss, {"N": N, "D": D})
+    _refuse_several(fit, fixed)
     curve = curve_of(fit, of, seed)
     if has_frontier(fit) and not fixed:
         values = _along_frontier(fit, curve, losses, cost, seed)
     else:
-        (sought,) = set(fit.spec.law_object.inputs) - set(fixed)
+        (sought,) = _sought(fit, fixed)
         values = {sought: along_input(curve, losses, sought, fixed)}
     inputs = fixed | values
     if "N" in inputs and "D" in inputs:
@@ -269,6 +271,22 @@ def _refuse_easy(losses: np.ndarray, easy: np.ndarray, start: str) -> None:
         if share > 0:
             begins = f"is reached before the search begins, with {start}"
             raise QueryError(f"a loss of {loss:.4g} {begins}, in {share_in_words(share)} of draws")
+
+
+def _sought(fit: Fit, fixed: Mapping[str, Any]) -> list[str]:
+    """Return the inputs of the law that are not given."""
+    return [x for x in fit.spec.law_object.inputs if x not in fixed]
+
+
+def _refuse_several(fit: Fit, fixed: Mapping[str, Any]) -> None:
+    """Refuse a law with several unknown inputs, unless their best split of compute is sought."""
+    sought = _sought(fit, fixed)
+    if len(sought) > 1 and not (has_frontier(fit) and not fixed):
+        raise QueryError(
+            f"'{fit.spec.name}' is a law of {', '.join(fit.spec.law_object.inputs)}: reach finds "
+            f"one input, and {', '.join(sought)} are not given. For its optimum at a budget ask "
+            "frontier"
+        )
 
 
 def _along_frontier(

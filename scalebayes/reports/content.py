@@ -23,7 +23,7 @@ from scalebayes.plots.names import (
 from scalebayes.posterior.average import Average
 from scalebayes.posterior.diagnostics import Diagnosis, diagnose
 from scalebayes.posterior.fit import Fit
-from scalebayes.queries.inputs import quantities
+from scalebayes.queries.inputs import quantities, refuse_scores
 from scalebayes.reports.answers import answers, ask, cautions, default_budgets
 from scalebayes.reports.commands import Question
 from scalebayes.reports.contract import (
@@ -88,6 +88,7 @@ def content_of(
         Under the same conditions as `predict` and `frontier`.
     """
     fits, whole, main = _parts(subject)
+    refuse_scores(whole)
     given = {"N": N, "D": D, "C": C}
     asked = {name: value for name, value in given.items() if value is not None}
     found = ask(whole, **asked)

@@ -11,6 +11,7 @@ from scalebayes.specs.spec import Spec, read_model
 DEFAULT = "default"
 """Stands for the default model of a table, wherever a model is named."""
 DEFAULTS = {
+    ("C", "accuracy"): "bounded-score",
     ("N", "D", "U"): "data-constrained-drift",
     ("N", "D"): "coupled-drift",
     ("N", "S"): "kaplan-steps-drift",

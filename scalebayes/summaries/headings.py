@@ -10,6 +10,9 @@ LABELS = {
     "loss=": "target loss",
     "new_run": "new run",
     "U=": "unique tokens",
+    "E": "E*",
+    "E=": "experts",
+    "N_total": "parameters in all",
     # decisions
     "excess_loss": "excess loss",
     "compute_factor": "compute used / compute needed",

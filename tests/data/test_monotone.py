@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 
 import scalebayes as sb
-from scalebayes.data.findings.monotone import Line, _second_differences, rises
+from scalebayes.data.findings.monotone import (
+    Line,
+    _second_differences,
+    monotone_messages,
+    rises,
+)
 from tests.fixtures import besiroglu_loss, cross
 
 CASES = (
@@ -110,3 +115,18 @@ def test_inputs_that_are_not_held_make_no_line():
     loss = besiroglu_loss(sizes, 1e20 / sizes) * np.exp(0.01 * rng.standard_normal(20))
     budget = pd.DataFrame({"N": sizes, "D": 1e20 / sizes, "loss": loss})
     assert rises(sb.read_runs(budget, name="budget")) == ()
+
+
+def test_a_law_that_allows_a_rise_is_not_reproached_for_it():
+    """data-limited may rise with N; a table with unique tokens is told of that law."""
+
+    def too_large(n, _d):
+        return np.where(n > 1e8, 0.4 * np.log10(n / 1e8), 0.0)
+
+    runs = table(0, bump=too_large)
+    assert [message.code for message in monotone_messages(runs)] == ["NOT_MONOTONE"]
+    assert monotone_messages(runs, sb.LAWS["data-limited"].may_rise) == ()
+    assert len(monotone_messages(runs, sb.LAWS["routed"].may_rise)) == 1
+    limited = sb.Runs(runs.table.assign(U=1e9), "limited")
+    (told,) = monotone_messages(limited)
+    assert "data-limited alone allows that, as overfitting" in told.text

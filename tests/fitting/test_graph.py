@@ -100,13 +100,16 @@ def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
 def log_prior(spec, parameters):
     """Log density of the parameters themselves, each in its own unit, by SciPy."""
     total = 0.0
+    sizes = {}
     for parameter in spec.law_object.parameters:
         prior, value = spec.priors[parameter.name], parameters[parameter.name]
         distribution = SCIPY[prior.dist](**prior.arguments)
         if parameter.scale_of:
             exponent = parameters[parameter.exponent]
-            size = (value / prior.at) ** exponent
-            total += distribution.logpdf(size) + np.log(exponent * size / value)
+            size = sizes[parameter.name] = (value / prior.at) ** exponent
+            other = sizes[prior.over] if prior.over else 1.0
+            total += distribution.logpdf(size / other) - np.log(other)
+            total += np.log(exponent * size / value)
         elif prior.over:
             other = parameters[prior.over]
             total += distribution.logpdf(value / other) - np.log(other)
@@ -131,16 +134,17 @@ def log_prior_of_sigma(point):
     return stats.lognorm(1.0, scale=0.01).logpdf(sigma) + point["sigma_log__"]
 
 
-def student_t_density(point, residual, scale=None):
+def student_t_density(point, residual, prior_of_sigma=None):
     """Prior of sigma and nu and likelihood of independent Student-t noise.
 
-    scale: of a HalfNormal prior of sigma; by default that of the package.
+    prior_of_sigma: one that a file states; by default that of the package.
     """
     sigma, nu = np.exp(point["sigma_log__"]), 2 + np.exp(point["nu_above_2_log__"])
-    if scale is None:
+    if prior_of_sigma is None:
         log_prior = log_prior_of_sigma(point)
     else:
-        log_prior = stats.halfnorm(scale=scale).logpdf(sigma) + point["sigma_log__"]
+        distribution = SCIPY[prior_of_sigma.dist](**prior_of_sigma.arguments)
+        log_prior = distribution.logpdf(sigma) + point["sigma_log__"]
     log_prior += stats.gamma(2.0, scale=10.0).logpdf(nu - 2) + point["nu_above_2_log__"]
     return log_prior + stats.t(nu, scale=sigma).logpdf(residual).sum()
 
@@ -213,9 +217,9 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
 
         expected = log_prior(spec, parameters) + log_determinant
         if spec.discrepancy is None:
-            # What the files of accuracies state, and the default.
-            scale = 0.2 if law.response == "odds" else None
-            expected += student_t_density(point, residual, scale)
+            # Files of accuracies state a prior of sigma, the others have the default.
+            stated = spec.priors["sigma"] if law.response == "odds" else None
+            expected += student_t_density(point, residual, stated)
         elif not spec.observation.traits.runs_are_independent:
             expected += gp_density(point, residual, runs)
         else:

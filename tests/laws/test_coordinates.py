@@ -48,11 +48,18 @@ RANGES |= {
     "room": (-2, 4),
     "log_gamma": (-1.5, 1.5),
 }
+RANGES |= {
+    "log_alpha_EN": (-5, -2),
+    "log_gamma_N": (-7, -4),
+    "log_alpha_ED": (-5, -2),
+    "log_gamma_D": (-7, -3),
+    "log_E_start": (-0.5, 1),
+    "log_E_max": (4, 7),
+}
+RANGES |= {"over": (-4, 2), "log_alpha_U": (-2, 0.5), "top": (-3, 2)}
 OF_ROUTED = {
     "log_gamma": (-8, -5),
     "log_alpha_E": (-5, -2),
-    "log_E_start": (-0.5, 1),
-    "log_E_max": (4, 7),
 }
 
 
@@ -88,7 +95,13 @@ def test_coordinates_are_as_many_as_parameters(law):
     assert set(law.coordinates.steps()) == set(law.coordinates.names)
 
 
-APART = {"bottleneck", "data-constrained"}
+APART = {
+    "bottleneck",
+    "data-constrained",
+    "mixture-of-experts",
+    "data-limited",
+    "bounded-score",
+}
 """Laws whose coordinates mean something else; each has a test of its own."""
 
 
@@ -162,6 +175,59 @@ def test_coordinates_of_the_bottleneck(z):
     assert at_the_centre == pytest.approx(parameters["L_inf"] + max(n, d))
 
 
+@few
+@given(coordinates_of(LAWS["mixture-of-experts"]))
+def test_coordinates_of_experts_are_those_of_the_terms_at_the_centre(z):
+    """T is the loss at the centre, and G each exponent without experts times its term there."""
+    law = LAWS["mixture-of-experts"]
+    parameters, _ = recover(law, z)
+    at = [np.exp(CENTRE[x]) for x in law.inputs]
+    assert law(*at, **parameters) == pytest.approx(np.exp(z["log_T"]), rel=1e-9)
+    no_data = law(at[0], np.inf, at[2], **{**parameters, "gamma_D": 1e-9, "L_inf": 0.0})
+    assert parameters["alpha_N"] * no_data == pytest.approx(np.exp(z["log_G_N"]), rel=1e-6)
+    ratio = parameters["alpha_N"] / parameters["alpha_D"]
+    assert np.log(ratio) == pytest.approx(z["delta"], abs=1e-9)
+
+
+@few
+@given(coordinates_of(LAWS["data-limited"]))
+def test_coordinates_of_overfitting_are_those_without_it(z):
+    """T is the loss at the centre, G the slopes of n and d there, ``over`` the share of o in u."""
+    law = LAWS["data-limited"]
+    parameters, _ = recover(law, z)
+    N, D, U = (np.exp(CENTRE[x]) for x in law.inputs)
+    loss = law(N, D, U, **parameters)
+    assert loss == pytest.approx(np.exp(z["log_T"]), rel=1e-9)
+    unbounded = {**parameters, "L_inf": 0.0, "L_drop": 1e12}
+    u = law(N, D, U, **unbounded)
+    n = law(N, np.inf, np.inf, **unbounded)
+    n_and_over = law(N, np.inf, U, **unbounded)
+    d = u - n_and_over
+    over = n_and_over - n
+    assert over / u == pytest.approx(1 / (1 + np.exp(-z["over"])), rel=1e-5)
+    q = 1 / (1 + u / parameters["L_drop"])
+    assert q**2 * parameters["alpha_N"] * n == pytest.approx(np.exp(z["log_G_N"]), rel=1e-5)
+    assert q**2 * parameters["alpha_D"] * d == pytest.approx(np.exp(z["log_G_D"]), rel=1e-5)
+
+
+@few
+@given(coordinates_of(LAWS["bounded-score"]))
+def test_coordinates_of_a_score_are_its_odds_and_its_slope_at_the_centre(z):
+    law = LAWS["bounded-score"]
+    parameters, _ = recover(law, z)
+    centre = CENTRE["C"]
+    odds = law(np.exp(centre), **parameters)
+    assert odds == pytest.approx(np.exp(z["log_T"]), rel=1e-9)
+    step = 1e-4 / max(1.0, parameters["B"])
+    up, down = (law(np.exp(centre + sign * step), **parameters) for sign in (1, -1))
+    assert (up - down) / (2 * step) == pytest.approx(np.exp(z["log_G_C"]), rel=1e-4)
+    rate = odds / (1 + odds)
+    asymptote = law.derive(parameters)["A"]
+    assert parameters["R_0"] / rate == pytest.approx(1 / (1 + np.exp(-z["logit_phi"])))
+    assert parameters["R_0"] < rate < asymptote < 1
+    assert 0 < parameters["gain"] < 1
+
+
 @pytest.fixture(scope="module")
 def determinants():
     """The log determinant of each law's map, ours and by automatic differentiation, compiled."""
@@ -196,7 +262,7 @@ def test_determinants_are_the_printed_ones():
     phi = 1 / (1 + np.exp(-0.2))
     for law in LAWS.values():
         z = dict.fromkeys(law.coordinates.names, 0.2) | (
-            {"log_E_max": 5.0} if law.name == "routed" else {}
+            {"log_E_max": 5.0} if "log_E_max" in law.coordinates.names else {}
         )
         parameters, log_jacobian = recover(law, z)
         expected = {
@@ -206,6 +272,7 @@ def test_determinants_are_the_printed_ones():
             "bottleneck": 2.0,
             "bounded": (lambda q: q + (1 - q) * np.exp(0.2))(1 / (1 + np.exp(-0.2))),
             "routed": 1 / parameters.get("alpha_N", 1.0),
+            "bounded-score": 1 / (1 + np.exp(0.2)) ** 2,  # (1 - a) (1 - tau)
             "accuracy-exponential": 1 / (1 + np.exp(0.2)),
             "accuracy-logistic": 1 / (1 + np.exp(0.2) * phi),
         }.get(law.name, 1.0)

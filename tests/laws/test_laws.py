@@ -26,9 +26,12 @@ FAMILY = {"coupled", "additive", "kaplan", "kaplan-floor", "bottleneck"}
 OPTIMAL = [law for law in LAWS.values() if law.optimal_N is not None]
 FLOORLESS = {"kaplan", "product", "size", "data", "compute", "steps", "routed"}
 FALLING = pytest.mark.parametrize(
-    "law", [x for x in OF_LOSS if x.name != "routed"], ids=lambda law: law.name
+    "law", [x for x in OF_LOSS if not x.may_rise], ids=lambda law: law.name
 )
-"""Routed models: beyond a size, more experts harm; `test_experts_help_up_to_the_cutoff`."""
+"""Laws whose loss falls with every input; test_experts.py and others have tests of the rest."""
+RISING = pytest.mark.parametrize(
+    "law", [x for x in OF_LOSS if x.may_rise], ids=lambda law: law.name
+)
 
 # Ranges of runs and laws in the field, with room. Scales are set by the size in nats of their
 # terms, as in priors.
@@ -66,11 +69,10 @@ def parameters_of(law):
     }
     plain |= {"f": log_uniform(0.1, 3), "gap": log_uniform(0.3, 4)}
     if law.name == "routed":
-        plain |= {
-            "gamma": log_uniform(1e-4, 4e-3),
-            "E_start": log_uniform(0.5, 4),
-            "E_max": log_uniform(20, 2000),
-        }
+        plain["gamma"] = log_uniform(1e-4, 4e-3)
+    # Small enough that the loss of a mixture of experts falls with N and D.
+    plain |= {"gamma_N": log_uniform(1e-4, 3e-3), "gamma_D": log_uniform(1e-4, 3e-3)}
+    plain |= {"E_start": log_uniform(0.5, 4), "E_max": log_uniform(20, 2000)}
     sizes = {
         p.name: plain.get(p.name, log_uniform(0.03, 10 if p.scale_of else 1))
         for p in law.parameters
@@ -160,6 +162,19 @@ def test_loss_is_above_the_floor_and_falls_in_each_input(law, data):
     for name in law.inputs:
         more = {**x, name: x[name] * data.draw(st.floats(1.001, 1e3))}
         assert law(*more.values(), **values) <= loss * (1 + 1e-14)
+
+
+@RISING
+@few
+@given(data=st.data())
+def test_laws_that_may_rise_are_above_the_floor_and_fall_in_all_other_inputs(law, data):
+    values, x = data.draw(parameters_of(law)), data.draw(inputs_of(law))
+    loss = law.evaluate(x, values)
+    assert np.isfinite(loss)
+    assert loss >= values.get("L_inf", 0.0)
+    for name in set(law.inputs) - set(law.may_rise):
+        more = {**x, name: x[name] * data.draw(st.floats(1.001, 1e3))}
+        assert law.evaluate(more, values) <= loss * (1 + 1e-14)
 
 
 @FALLING

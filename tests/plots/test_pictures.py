@@ -16,6 +16,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import FillBetweenPolyCollection
@@ -26,7 +27,7 @@ from matplotlib.text import Text
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter, uniform_filter
 
 import scalebayes as sb
-from tests.fixtures import BESIROGLU_PARAMETERS, BESIROGLU_SIZES, fit_of, scattered
+from tests.fixtures import BESIROGLU_PARAMETERS, BESIROGLU_SIZES, around, fit_of, scattered
 
 FOLDER = Path(__file__).parents[1] / "references" / "figures"
 DPI = 72
@@ -51,6 +52,9 @@ DRAWN = {
     "regret": lambda fits: sb.plots.regret(fits["chinchilla"], ["1e22", "1e24"]),
     "next-runs": lambda fits: next_runs_of(fits["chinchilla"]),
     "calibration": lambda fits: calibration_of(fits["chinchilla"].runs),
+    "score": lambda _fits: sb.plots.score(made_score()),
+    "overfitting": lambda _fits: sb.plots.overfitting(made_limited(), "50B", ["50B", "5B", "500M"]),
+    "experts": lambda _fits: sb.plots.experts(made_experts(), "1e21", "10B"),
 }
 SPOILED = ("isoflop", "frontier", "extrapolation", "kappa")
 """Figures of which spoiled versions are drawn."""
@@ -79,6 +83,42 @@ def calibration_of(runs):
 def made(model):
     draws = scattered(model, VALUES, (2, 250), np.random.default_rng(1), width=0.05)
     return fit_of(model, sb.load_runs("hoffmann2022"), **draws)
+
+
+def made_experts():
+    """Draws around published constants of a law of experts, on runs that follow them."""
+    spec = sb.read_model("mixture-of-experts")
+    values = spec.law_object.from_notation(spec.published[0].values)
+    N, D, E = (x.ravel() for x in np.meshgrid([1e8, 1e9], [1e10, 1e11], [1.0, 8, 64]))
+    columns = {"N": N, "D": D, "E": E, "loss": spec.law_object(N, D, E, **values)}
+    runs = sb.read_runs(pd.DataFrame(columns), name="experts")
+    values = values | {"sigma": 0.01, "nu": 5.0}
+    draws = around(values, (2, 250), np.random.default_rng(1), width=0.05)
+    return fit_of("mixture-of-experts", runs, **draws)
+
+
+def made_score():
+    """Draws around round constants of a pass rate, on points that follow them."""
+    law = sb.LAWS["bounded-score"]
+    values = law.from_notation({"R_0": 0.25, "A": 0.645, "C_mid": 3000.0, "B": 1.7})
+    C = np.geomspace(1500, 25_000, 12)
+    odds = law(C, **values)
+    table = pd.DataFrame({"hours": C, "accuracy": odds / (1 + odds)})
+    runs = sb.read_scores(table, C="hours", name="run")
+    draws = around(values | {"sigma": 0.01, "nu": 5.0}, (2, 250), np.random.default_rng(1))
+    return fit_of("bounded-score", runs, **draws)
+
+
+def made_limited():
+    """Draws around round constants of a law of overfitting, on runs that follow them."""
+    law = sb.LAWS["data-limited"]
+    constants = {"E": 1.9, "L_0": 10.8, "a": 60.0, "alpha": 0.35, "b": 200.0, "beta": 0.4}
+    values = law.from_notation(constants | {"c": 0.02, "gamma": 0.4, "delta": 0.5})
+    N, D, epochs = (x.ravel() for x in np.meshgrid([1e8, 1e9, 8e9], [1e10, 5e10], [1, 10]))
+    columns = {"N": N, "D": D, "U": D / epochs, "loss": law(N, D, D / epochs, **values)}
+    runs = sb.read_runs(pd.DataFrame(columns), name="limited", strict=False)
+    draws = around(values | {"sigma": 0.01, "nu": 5.0}, (2, 250), np.random.default_rng(1))
+    return fit_of("data-limited", runs, **draws)
 
 
 @pytest.fixture(scope="module")

@@ -255,3 +255,28 @@ def test_with_the_papers_held_values_the_interval_of_r_d_holds_the_papers(papers
     # A grid over R_N, R_D, sigma and nu, with the other values fixed, gives 30.4 [14.4, 68.2].
     assert rows.loc["R_D"].tolist()[:3] == pytest.approx([30.4, 14.4, 68.2], rel=0.06)
     assert rows.loc["R_N"].tolist()[:3] == pytest.approx([1.92, 1.24, 3.25], rel=0.2)
+
+
+@pytest.mark.slow
+def test_what_docs_say_of_overfitting_on_the_papers_runs(load_shared):
+    """docs/repeated-data.md: better on all runs, and larger models overfit."""
+    table = load_shared("muennighoff2023")
+    names = {"params": "N", "tokens": "D", "unique_tokens": "U", "loss": "loss"}
+    runs = sb.read_runs(table[list(names)].rename(columns=names), name="all runs", strict=False)
+    constrained, limited = (
+        sb.fit(runs, model, seed=0, progress=False)
+        for model in ("data-constrained", "data-limited")
+    )
+    assert sb.diagnose(limited).ok
+    scores = sb.compare({"constrained": constrained, "limited": limited}).table
+    assert scores.index[0] == "limited"
+    law = LAWS["data-limited"]
+    posterior = limited.stored["posterior"]
+    derived = law.derive({name: posterior[name] for name in law.parameter_names})
+    low, high = np.quantile(derived["L_0"], [0.05, 0.95])
+    assert low < np.log(50_000) < high
+    low, high = np.quantile(derived["N_rise"], [0.05, 0.95])
+    assert 3e9 < low < high < 5.5e9
+    told = [m.text for m in limited.conflicts if m.code == "NOT_MONOTONE"]
+    assert told  # epochs that harm at equal unique tokens, which no law has
+    assert all("rises with D" in text for text in told)

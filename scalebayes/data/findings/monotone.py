@@ -132,21 +132,40 @@ class Noise:
     by_line: np.ndarray
 
 
-def monotone_messages(runs: Runs) -> tuple[Message, ...]:
-    """Return a NOT_MONOTONE warning for each of N and D (or C, S) with which the loss rises."""
+def monotone_messages(runs: Runs, may_rise: Sequence[str] = ()) -> tuple[Message, ...]:
+    """Return a NOT_MONOTONE warning for each of N and D (or C, S) with which the loss rises.
+
+    may_rise: inputs with which the loss may rise under the law that was fitted.
+    """
     messages = []
     for rise in rises(runs):
+        if rise.x in may_rise:
+            continue
         held = [f"{x} = {format_quantity(value)}" for x, value in rise.held.items()]
         where = f" at {', '.join(held)}" if held else ""
         text = (
             f"the loss rises with {rise.x}{where}: by {rise.size:.1%} from "
             f"{rise.x} = {format_quantity(rise.low)} (run {rise.runs[0]}) to "
             f"{format_quantity(rise.high)} (run {rise.runs[-1]}), where the noise scale is "
-            f"{rise.noise:.2%}. Under every law of this package the loss falls with {rise.x}, so "
-            "none describes these runs: fit the range where it falls"
+            f"{rise.noise:.2%}. {_laws_that_allow(runs, rise.x)}"
         )
         messages.append(Message("NOT_MONOTONE", "warning", text))
-    return tuple(messages) or _falling_never(runs)
+    if messages or set(may_rise) & set(_inputs(runs)):
+        return tuple(messages)
+    return _falling_never(runs)
+
+
+def _laws_that_allow(runs: Runs, x: str) -> str:
+    """Return which laws of the package allow a rise with an input, and what to do."""
+    if x == "N" and "U" in runs.table:
+        return (
+            "Of the laws of this package data-limited alone allows that, as overfitting: fit it, "
+            "or the range where the loss falls"
+        )
+    return (
+        f"Under every law of this package the loss falls with {x}, so none describes these runs: "
+        "fit the range where it falls"
+    )
 
 
 def _falling_never(runs: Runs) -> tuple[Message, ...]:
