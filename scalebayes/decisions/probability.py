@@ -11,7 +11,7 @@ import xarray as xr
 from scalebayes.errors import QueryError
 from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
-from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.posterior.fit import Fit, noise_parameters_at
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import BASIC, Budgets, quantities, read_inputs, read_question
 from scalebayes.queries.predict import predict
@@ -103,10 +103,13 @@ def probability(
 def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
     """Loss at each draw's optimum as `predict` has it: law, curve, new run."""
     best = frontier(fit, C=C, seed=seed).rename(budget="target")
-    scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
+    # Noise may depend on the size of a run, which is the optimum of its draw.
+    sizes = {x: best[x].values.reshape(-1, best.sizes["target"]) for x in ("N", "D")}
+    scatter = noise_parameters_at(fit, sizes)
     # The discrepancy beyond the runs uses the stream [seed, 1] (`frontier`).
     rng = np.random.default_rng([seed, 2])
-    noise = fit.spec.noise_object.draw(rng, best["loss"].shape, **scatter)
+    noise = fit.spec.noise_object.draw(rng, sizes["N"].shape, **scatter)
+    noise = noise.reshape(best["loss"].shape)
     kept = [name for name in ("law", "loss") if name in best]
     return best[kept].assign(new_run=best["loss"] * np.exp(noise))
 

@@ -64,11 +64,15 @@ class Coordinates:
         to parameters, in which a scale is measured by the log of its term's size at the centre.
     extra
         Start and width of the coordinates that are not shared between laws.
+    own_start
+        Function of the logs of the inputs and of the loss that returns better starts of some
+        coordinates, by name.
     """
 
     names: tuple[str, ...]
     recover: Callable[[Values, Values], Recovered]
     extra: Mapping[str, Extra] = field(default_factory=dict)
+    own_start: Callable[[Mapping[str, np.ndarray], np.ndarray], dict[str, float]] | None = None
 
     def steps(self) -> dict[str, float]:
         """Return the width of one sampler unit along each coordinate."""
@@ -86,7 +90,7 @@ class Coordinates:
         """Return the coordinates at which the sampler starts.
 
         T and the slopes come from `local_fit`, the floor's share is `FLOOR_SHARE`, coordinates of
-        the law's own have their declared start, and all others are zero.
+        the law's own have their declared start, and all others are zero. `own_start` comes last.
         """
         start = dict.fromkeys(self.names, 0.0)
         if "logit_phi" in start:
@@ -96,6 +100,8 @@ class Coordinates:
         for name, value in local_fit(log_inputs, log_loss).items():
             if name in start:
                 start[name] = value
+        if self.own_start is not None:
+            start |= self.own_start(log_inputs, log_loss)
         return start
 
 

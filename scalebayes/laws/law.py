@@ -25,6 +25,8 @@ INPUTS = {
     "S": "steps of the optimiser",
     "U": "unique training tokens",
     "E": "experts",
+    "learning_rate": "peak learning rate",
+    "batch": "tokens in a batch",
     "P": "perplexity, e to the loss in nats per token",
 }
 """Inputs that laws may have, with their meanings.
@@ -97,6 +99,8 @@ class Law:
     response: str = "loss"
     reference: Mapping[str, float] = field(default_factory=dict, repr=False)
     own_rescale: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
+    tuned: str | None = None
+    best: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
@@ -150,6 +154,16 @@ class Law:
             arguments = [getattr(inputs, name) for name in self.inputs]
         own = {name: parameters[name] for name in self.parameter_names}
         return self.function(*arguments, **own)
+
+    @property
+    def at_best(self) -> Law:
+        """The law at the best values of its hyperparameters; itself where it has none."""
+        return self if self.tuned is None else LAWS[self.tuned]
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Inputs that a user tunes: the law takes their best values where they are not given."""
+        return tuple(x for x in self.inputs if x not in self.at_best.inputs)
 
     @property
     def floor(self) -> str | None:
@@ -282,6 +296,8 @@ def law(
     response: str = "loss",
     reference: Mapping[str, float] | None = None,
     own_rescale: Callable[..., dict[str, Numeric]] | None = None,
+    tuned: str | None = None,
+    best: Callable[..., dict[str, Numeric]] | None = None,
 ) -> Callable[[Callable[..., Numeric]], Law]:
     """Return a decorator that declares a function as a law and adds it to `LAWS`.
 
@@ -315,6 +331,12 @@ def law(
     own_rescale
         Function from `Units` and the parameters to the parameters in those units, for a law with
         a ``reference``; by default the units of the parameters determine it.
+    tuned
+        Name of the law that this law is at the best values of its hyperparameters. The inputs that
+        the law has beyond that one's are hyperparameters, and queries take the best of them.
+    best
+        Function from the inputs of the law ``tuned`` and the parameters to the best value of each
+        hyperparameter.
 
     Raises
     ------
@@ -352,6 +374,8 @@ def law(
             response=response,
             reference=dict(reference or {}),
             own_rescale=own_rescale,
+            tuned=tuned,
+            best=best,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
         if declared_law.name in LAWS:

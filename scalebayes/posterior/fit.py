@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -259,7 +260,22 @@ def law_parameters(fit: Fit) -> dict[str, np.ndarray]:
 
 
 def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
-    """Return draws of the noise's parameters as arrays of shape (chain, draw)."""
+    """Return draws of the noise's parameters at the centre of the runs, (chain, draw) each.
+
+    They are what the methods of `Fit.spec.noise_object` take.
+    """
+    return fit.spec.noise_object.at(_drawn_noise(fit), 0.0)
+
+
+def noise_parameters_at(fit: Fit, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return draws of the noise's parameters at inputs (targets,): (S, targets) or (S, 1) each."""
+    noise = fit.spec.noise_object
+    columns = {name: values.reshape(-1, 1) for name, values in _drawn_noise(fit).items()}
+    return noise.at(columns, noise.log_scale(inputs, fit.runs))
+
+
+def _drawn_noise(fit: Fit) -> dict[str, np.ndarray]:
+    """Return draws of the noise's parameters, (chain, draw) each."""
     dataset = draws(fit)
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
 

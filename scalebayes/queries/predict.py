@@ -9,7 +9,7 @@ import xarray as xr
 
 from scalebayes.errors import QueryError
 from scalebayes.posterior.average import over_average
-from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
+from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters_at
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.inputs import read_inputs
 from scalebayes.utils.parallel import parts_of, side_by_side
@@ -96,7 +96,7 @@ def _draw(
     law, noise = fit.spec.law_object, fit.spec.noise_object
     known, drift = fit.discrepancy, fit.drift
     of_law = {name: values.ravel() for name, values in law_parameters(fit).items()}
-    noise_scales = _columns(noise_parameters(fit))
+    noise_scales = noise_parameters_at(fit, dict(zip(law.inputs, inputs, strict=True)))
     names = ["loss"]
     if fit.spec.has_discrepancy:
         names.insert(0, "law")
@@ -129,8 +129,3 @@ def _draw(
     parts = parts_of(draws, targets)
     side_by_side(fill, parts, rng.spawn(len(parts)))
     return values
-
-
-def _columns(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return parameters (chain, draw) as columns, (S, 1)."""
-    return {name: values.reshape(-1, 1) for name, values in parameters.items()}

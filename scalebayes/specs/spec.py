@@ -174,7 +174,7 @@ class Spec(BaseModel):
 
         The offset is there where runs share trainings.
         """
-        noise = NOISES[self.noise]
+        noise = NOISES[self.noise].for_law(self.law_object.inputs)
         return NewTraining(noise) if self.trainings else noise
 
     @property
@@ -292,6 +292,7 @@ def _observation(
     law: Law, noise: Noise, discrepancy: Discrepancy | None, drift: Drift | None, trainings: bool
 ) -> Observation:
     """Return the distribution of the log losses: here alone its kind is chosen."""
+    noise = noise.for_law(law.inputs)
     if trainings:
         given_offsets = _observation(law, noise, discrepancy, drift, trainings=False)
         return SharedTrainings(noise, given_offsets)
