@@ -14,7 +14,6 @@ import numpy as np
 from scalebayes.laws import coordinates
 from scalebayes.laws.coordinates import Extra, Recovered, Values
 from scalebayes.laws.joint import (
-    ADDITIVE_INVERSES,
     D_REFERENCE,
     N_REFERENCE,
     additive,
@@ -271,7 +270,6 @@ def valley() -> coordinates.Coordinates:
     r" \eta_* = \eta_0 \eta_N^{n} \eta_D^{d}, B_* = B_0 B_N^{n} B_D^{d}",
     references=("li2025steplaw", "hoffmann2022"),
     coordinates=valley(),
-    inverses=ADDITIVE_INVERSES,
     derived=(hoffmann_amplitudes, allocation_exponents, exponents),
     reference={"N": N_REFERENCE, "D": D_REFERENCE},
     own_rescale=_rescale_tuned,
@@ -300,8 +298,9 @@ def tuned(
     c_batch: Numeric,
     skew: Numeric,
 ) -> Numeric:
-    """L = law(N, D) exp(c_rate V(u) + c_batch z^2), u = log(rate/rate*) - rho z, z = log(batch/batch*).
+    """L = law(N, D) exp(c_rate V(u) + c_batch z^2).
 
+    z = log(batch/batch*) and u = log(rate/rate*) - rho z.
     law is Hoffmann's additive law, the loss of a well-tuned run. rate* and batch* are powers of N
     and D: rate* = rate_0 at 1B parameters and 20B tokens, times rate_N for every tenfold of N and
     rate_D for every tenfold of D. The best rate of another batch is rate* (batch/batch*)^rho.

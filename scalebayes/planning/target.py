@@ -123,6 +123,7 @@ def ask(
     """
     if not isinstance(target, Mapping) or not target or set(target) - {"N", "D", "C"}:
         raise QueryError(f"a target is {{'N': ..., 'D': ...}} or {{'C': ...}}; got {target!r}")
+    fit = fit.tuned_runs
     table = _affordable_candidates(fit, candidates, budget, cost)
     if is_budget(**target):
         return _ask_size(fit, target["C"], table, seed)

@@ -46,6 +46,12 @@ class Average:
         return next(iter(self.fits.values())).runs
 
     @property
+    def tuned_runs(self) -> Average:
+        """The average of the fits at their best hyperparameters."""
+        fits = {label: fit.tuned_runs for label, fit in self.fits.items()}
+        return Average(fits, self.weights)
+
+    @property
     def partial(self) -> bool:
         """Whether the sampling of any fit was interrupted."""
         return any(fit.partial for fit in self.fits.values())
@@ -73,8 +79,20 @@ def over_average[**P](
     """Return the query extended to averages: it asks each fit and mixes the answers by weight.
 
     The answer of an average has one chain; its coordinate ``model`` (draw) names the fit that each
-    draw comes from.
+    draw comes from. Of a law with hyperparameters the tuned runs are asked (`Fit.tuned_runs`).
     """
+
+    @functools.wraps(query)
+    def of_tuned_runs(fit: Fit, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
+        return query(fit.tuned_runs, *args, **kwargs)
+
+    return over_average_as_fitted(of_tuned_runs)
+
+
+def over_average_as_fitted[**P](
+    query: Callable[Concatenate[Fit, P], xr.Dataset],
+) -> Callable[Concatenate[Fit | Average, P], xr.Dataset]:
+    """Return what `over_average` does, of a query that takes hyperparameters."""
 
     @functools.wraps(query)
     def query_of_average(fit: Fit | Average, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:

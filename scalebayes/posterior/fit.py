@@ -152,6 +152,13 @@ class Fit:
         return find_conflicts(self)
 
     @functools.cached_property
+    def tuned_runs(self) -> Fit:
+        """The fit at the best hyperparameters; itself where the law has none."""
+        from scalebayes.posterior.tuned_runs import tuned_runs  # which imports this module
+
+        return tuned_runs(self)
+
+    @functools.cached_property
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
         return self.spec.observation.drift(self.stored, self.runs, self.metadata.get("seed", 0))

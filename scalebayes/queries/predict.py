@@ -8,16 +8,16 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.posterior.average import over_average
+from scalebayes.posterior.average import over_average_as_fitted
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters_at
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
-from scalebayes.queries.inputs import read_inputs
+from scalebayes.queries.inputs import read_inputs, without_hyperparameters
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
 
 @shows_progress("predicting losses")
-@over_average
+@over_average_as_fitted
 def predict(
     fit: Fit,
     /,
@@ -44,7 +44,8 @@ def predict(
         Seed of a discrepancy beyond the table and of the noise of new runs; drift is fixed by the
         fit.
     **others
-        Further inputs of the law, named as in `INPUTS`: S, steps; U, unique tokens; E, experts.
+        Further inputs of the law, named as in `INPUTS`: S, steps; U, unique tokens; E, experts;
+        learning_rate, the peak, and batch, in tokens: both, or neither for those of a tuned run.
 
     Returns
     -------
@@ -70,6 +71,8 @@ def predict(
     >>> loss["new_run"].median(["chain", "draw"]).values.round(2)
     array([1.97, 1.92])
     """
+    if without_hyperparameters(fit, others):
+        fit = fit.tuned_runs
     law, name = fit.spec.law_object, fit.spec.name
     if law.response != "loss":
         raise QueryError(

@@ -92,10 +92,15 @@ class Noise(ABC):
         class has a `log_density` of its own.
     integrates_discrepancy
         Whether a Gaussian process on the log loss integrates out of the likelihood in closed form.
+    of_converged, of_diverged
+        Name of the noise of runs that converge, and the parameters that it does not have; empty
+        where all runs are alike.
     """
 
     pymc: ClassVar[str] = ""
     integrates_discrepancy: ClassVar[bool] = False
+    of_converged: ClassVar[str] = ""
+    of_diverged: ClassVar[tuple[str, ...]] = ()
 
     # A subclass states these as attributes of the class, or computes them.
 
@@ -321,6 +326,8 @@ class Diverging(Noise):
         "excess": EXCESS,
     }
     alternative = "student_t"
+    of_converged = "student_t"
+    of_diverged = ("share", "excess")
 
     def log_density(
         self, pm: Any, residual: Any, *, sigma: Any, nu: Any, share: Any, excess: Any

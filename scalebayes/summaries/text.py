@@ -212,7 +212,7 @@ def _of_quantity(name: str, row: Any, ci_prob: float) -> str:
     """Return a quantity of a target as text: a share as a percentage, else with its interval."""
     if name in SHARES:
         return percent(row["median"])
-    return cell(row, ci_prob, scale=name[0] in "NDC")
+    return cell(row, ci_prob, scale=name[0] in "NDC" or "batch" in name)
 
 
 def _any_infinite(values: Sequence[Any]) -> bool:
