@@ -280,7 +280,8 @@ def read_runs(
         those of the runs. ``*`` stands for any text.
     **others
         Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts;
-        learning_rate, the peak; batch, tokens in a batch. By default the column with a usual name, if every value in it is usable.
+        learning_rate, the peak; batch, tokens in a batch. By default the column with a usual name,
+        if every value in it is usable.
 
     Returns
     -------

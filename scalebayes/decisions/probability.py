@@ -188,7 +188,7 @@ def _read_side(fit: Fit | Average, given: Mapping[str, Any]) -> dict[str, np.nda
         raise QueryError(f"a and b are given by any two of N, D and C; got {', '.join(unknown)}")
     one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
     inputs = {x: given.get(x) for x in BASIC}
-    return read_inputs(inputs, one.spec.law_object.inputs, one.spec.name)
+    return read_inputs(inputs, one.spec.law_object.at_best.inputs, one.spec.name)
 
 
 def _share_positive(gain: xr.DataArray) -> np.ndarray:

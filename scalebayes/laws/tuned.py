@@ -57,7 +57,8 @@ def step_law(N: Numeric, D: Numeric) -> dict[str, Numeric]:
     """
     log_N, log_D = np.log(N), np.log(D)
     return {
-        "learning_rate": 1.79 * np.exp(STEP_LAW["rate_exponent_N"] * log_N)
+        "learning_rate": 1.79
+        * np.exp(STEP_LAW["rate_exponent_N"] * log_N)
         * np.exp(STEP_LAW["rate_exponent_D"] * log_D),
         "batch": 0.58 * np.exp(STEP_LAW["batch_exponent_D"] * log_D),
     }
@@ -182,9 +183,7 @@ def _trimmed_regression(
     return coefficients[: 1 + x.shape[1]], hessian
 
 
-def start_of_valley(
-    log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray
-) -> dict[str, float]:
+def start_of_valley(log_inputs: Mapping[str, np.ndarray], log_loss: np.ndarray) -> dict[str, float]:
     """Return coordinates of the bottom of the valley and of the law there, by regression.
 
     Empty where the regression finds no minimum in rate and batch, or too few rows.
@@ -308,9 +307,7 @@ def tuned(
     rate costs more than one that is as much too low. The quadratic form is positive definite
     because both curvatures are.
     """
-    loss = additive.function(
-        N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D
-    )
+    loss = additive.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D)
     z = np.log(batch) - log_best(N, D, batch_0, batch_N, batch_D)
     u = np.log(learning_rate) - log_best(N, D, rate_0, rate_N, rate_D) - rho * z
     return loss * np.exp(c_rate * skewed_square(u, skew) + c_batch * z * z)

@@ -10,6 +10,7 @@ from scalebayes.plots.decisions import next_runs, regret
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
 from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
 from scalebayes.plots.style import save
+from scalebayes.plots.tuning import tuning
 
 __all__ = [
     "calibration",
@@ -24,6 +25,7 @@ __all__ = [
     "regret",
     "residuals",
     "save",
+    "tuning",
 ]
 
 

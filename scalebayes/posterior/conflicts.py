@@ -20,8 +20,8 @@ from scalebayes.data.findings.trainings import has_shared_trainings
 from scalebayes.laws.least_squares import LeastSquares, least_squares
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters
-from scalebayes.specs.sweeps import best_of_sweeps
 from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
+from scalebayes.specs.sweeps import best_of_sweeps
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ def tune(
     r"""Return the posterior of the best learning rate and batch, and what another choice loses.
 
     Over log rate and log batch the loss of the law ``tuned`` is a valley. Its bottom lies at powers
-    of N and D, off which each sweep has an error of its own, Normal(0, tau): the answer is of a new
-    sweep, so its draws have such an error, and its intervals are where the best of a sweep at this N
-    and D is expected. With x = log rate and z = log batch, both from the bottom, and u = x - rho z,
+    of N and D, off which each sweep has an error of its own, Normal(0, tau). The answer is of a new
+    sweep, so its draws have such an error, and its intervals are where the best of a sweep at this
+    N and D is expected. With x = log rate and z = log batch, both from the bottom, and u = x - rho z,
 
     .. math:: L = L_{best} \exp(c_{rate} V(u) + c_{batch} z^2).
 

@@ -334,7 +334,7 @@ class Diverging(Noise):
     ) -> Any:
         """Return the log density of residuals as PyTensor variables."""
         of_core = pm.logp(pm.StudentT.dist(nu=nu, mu=0.0, sigma=sigma), residual)
-        of_rest = _symbolic_exponnorm(pm, residual, sigma, excess)
+        of_rest = _symbolic_exponnorm(residual, sigma, excess)
         return _log_add(pm.math.log1p(-share) + of_core, pm.math.log(share) + of_rest)
 
     def draw(
@@ -423,7 +423,7 @@ class OneSided(Noise):
 
     def log_density(self, pm: Any, residual: Any, *, sigma: Any, gap: Any) -> Any:
         """Return the log density of residuals as PyTensor variables."""
-        return _symbolic_exponnorm(pm, residual, sigma, gap)
+        return _symbolic_exponnorm(residual, sigma, gap)
 
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, ...], *, sigma: Any, gap: Any
@@ -481,7 +481,7 @@ def _exponnorm_tail(residual: np.ndarray, sigma: Any, mean: Any) -> np.ndarray:
     return np.clip(above + below, 0.0, 1.0)
 
 
-def _symbolic_exponnorm(pm: Any, residual: Any, sigma: Any, mean: Any) -> Any:
+def _symbolic_exponnorm(residual: Any, sigma: Any, mean: Any) -> Any:
     """Return `_exponnorm` of PyTensor variables.
 
     log Phi(x) is taken from erfcx(|x|/sqrt 2), which neither overflows nor underflows, on either

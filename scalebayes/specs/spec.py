@@ -115,7 +115,9 @@ class Spec(BaseModel):
         if drift is None or law is None:
             return drift
         if law.hyperparameters:
-            raise ValueError(f"'{law.name}' has errors of its sweeps in place of drift: leave it out")
+            raise ValueError(
+                f"'{law.name}' has errors of its sweeps in place of drift: leave it out"
+            )
         if info.data.get("discrepancy") is not None:
             raise ValueError("a spec has a discrepancy or a drift, not both: leave one out")
         if law.response != "loss":

@@ -28,7 +28,8 @@ FLOORLESS = {"kaplan", "product", "size", "data", "compute", "steps", "routed"}
 FALLING = pytest.mark.parametrize(
     "law", [x for x in OF_LOSS if x.name not in ("routed", "tuned")], ids=lambda law: law.name
 )
-"""A valley has a bottom (test_tuned.py). Routed models: beyond a size, more experts harm; `test_experts_help_up_to_the_cutoff`."""
+"""A valley has a bottom (test_tuned.py). Routed models: beyond a size, more experts harm;
+`test_experts_help_up_to_the_cutoff`."""
 
 # Ranges of runs and laws in the field, with room. Scales are set by the size in nats of their
 # terms, as in priors.
@@ -640,9 +641,7 @@ def test_inputs_that_no_table_has_are_refused():
     def of_nothing(*, scale): ...
 
     for function in (of_time, of_nothing):
-        with pytest.raises(
-            TypeError, match=r"inputs are .*, allowed are \('N', .*'P'\)"
-        ):
+        with pytest.raises(TypeError, match=r"inputs are .*, allowed are \('N', .*'P'\)"):
             declare(function, "scale")
 
 

@@ -87,8 +87,8 @@ def grid(noise=0.0, diverged=0.0, seed=0):
     for N, D in sizes:
         best = LAW.best(N, D, **BEST)
         for rate in best["learning_rate"] * np.geomspace(0.2, 4, 7):
-            for batch in best["batch"] * np.geomspace(0.2, 4, 6):
-                rows.append((N, D, rate, batch))
+            batches = best["batch"] * np.geomspace(0.2, 4, 6)
+            rows.extend((N, D, rate, batch) for batch in batches)
     inputs = dict(zip(LAW.inputs, np.array(rows).T, strict=True))
     log_loss = np.log(LAW.evaluate(inputs, PARAMETERS))
     log_loss += noise * rng.standard_normal(len(log_loss))
