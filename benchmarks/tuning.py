@@ -9,8 +9,8 @@ and batch there are compared with those of the sweep itself.
 What the best of a sweep is has two readings. The best run is a point of the grid, on steps of
 1.4 in rate and 1.4 to 2 in batch, and one lucky run among a hundred. The bottom is that of a
 parabola in the logs, fitted to the runs within 1% of the best loss. Losses are the smoothed ones of
-the authors. Those of the last batch, which --raw fits, have an error of 1% that all rates of a batch
-share; the sweeps that were left out are judged by the smoothed ones all the same.
+the authors. Those of the last batch, which --raw fits, have an error of 1% that all rates of a
+batch share. The sweeps that were left out are judged by the smoothed ones all the same.
 """
 
 from __future__ import annotations

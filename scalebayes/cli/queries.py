@@ -210,7 +210,7 @@ def tune(
 
     For a fit of the model `tuned` to a sweep over learning rate and batch.
     """
-    from scalebayes.queries.tune import exponents_line
+    from scalebayes.summaries.text import exponents_line
 
     fit = fits.load()
     answer = sb.tune(

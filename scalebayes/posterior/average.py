@@ -46,12 +46,6 @@ class Average:
         return next(iter(self.fits.values())).runs
 
     @property
-    def tuned_runs(self) -> Average:
-        """The average of the fits at their best hyperparameters."""
-        fits = {label: fit.tuned_runs for label, fit in self.fits.items()}
-        return Average(fits, self.weights)
-
-    @property
     def partial(self) -> bool:
         """Whether the sampling of any fit was interrupted."""
         return any(fit.partial for fit in self.fits.values())
@@ -86,7 +80,7 @@ def over_average[**P](
     def of_tuned_runs(fit: Fit, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
         return query(fit.tuned_runs, *args, **kwargs)
 
-    return over_average_as_fitted(of_tuned_runs)
+    return over_average_as_fitted(cast("Callable[Concatenate[Fit, P], xr.Dataset]", of_tuned_runs))
 
 
 def over_average_as_fitted[**P](
@@ -102,6 +96,14 @@ def over_average_as_fitted[**P](
         return _mix(answers, fit.weights)
 
     return cast("Any", query_of_average)
+
+
+def of_tuned(fit: Fit | Average) -> Fit | Average:
+    """Return the fit, or each fit of an average, at the best hyperparameters of its law."""
+    if isinstance(fit, Fit):
+        return fit.tuned_runs
+    fits = {label: one.tuned_runs for label, one in fit.fits.items()}
+    return Average(fits, fit.weights)
 
 
 def _mix(answers: Mapping[str, xr.Dataset], weights: Mapping[str, float]) -> xr.Dataset:

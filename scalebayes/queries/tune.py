@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.laws.tuned import STEP_LAW, step_law
-from scalebayes.posterior.average import Average, over_average_as_fitted
+from scalebayes.laws.tuned import step_law
+from scalebayes.posterior.average import over_average_as_fitted
 from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.inputs import read_inputs
@@ -40,7 +40,8 @@ def tune(
     Over log rate and log batch the loss of the law ``tuned`` is a valley. Its bottom lies at powers
     of N and D, off which each sweep has an error of its own, Normal(0, tau). The answer is of a new
     sweep, so its draws have such an error, and its intervals are where the best of a sweep at this
-    N and D is expected. With x = log rate and z = log batch, both from the bottom, and u = x - rho z,
+    N and D is expected. With x = log rate and z = log batch, both from the bottom, and
+    u = x - rho z,
 
     .. math:: L = L_{best} \exp(c_{rate} V(u) + c_{batch} z^2).
 
@@ -76,6 +77,15 @@ def tune(
     References
     ----------
     Li et al. (2025), Predictable scale, part I: Step Law, arXiv:2503.04715.
+
+    Examples
+    --------
+    >>> fit = sb.load("tuned.nc")
+    >>> best = sb.tune(fit, N="1B", D="100B", learning_rate=2e-3, batch="1M")
+    >>> f"rate {best['best_learning_rate'].median():.1g}, batch {best['best_batch'].median():.1g}"
+    'rate 0.001, batch 1e+06'
+    >>> f"{best['excess_loss'].median():.2f} nats lost"
+    '0.01 nats lost'
     """
     law = fit.spec.law_object
     if law.best is None or law.hyperparameters != HYPERPARAMETERS:
@@ -118,24 +128,6 @@ def tune(
     reached = {x: inputs[x] for x in ("N", "D", "C")}
     answer = to_dataset(fit, values, "target", along, reached, about)
     return answer.assign_attrs(within=within)
-
-
-def exponents_line(fit: Fit | Average, ci_prob: float) -> str:
-    """Return the exponents of the best rate and batch with intervals, and those of Step Law."""
-    from scalebayes.summaries.summary import summary
-
-    if isinstance(fit, Average):
-        return ""
-    table = summary(fit, ci_prob)
-    bounds = [name for name in table.columns if str(name).startswith(("eti", "hdi"))][:2]
-    lines = ["Exponents of N and D, and Step Law's (Li et al. 2025)"]
-    for name, of_step_law in STEP_LAW.items():
-        row = table.loc[name]
-        low, high = (row[bound] for bound in bounds)
-        lines.append(
-            f"  {name:16}  {row['median']:6.3f} [{low:.3f}, {high:.3f}]  {of_step_law:6.3f}"
-        )
-    return "\n".join(lines)
 
 
 def _best_of_new_sweep(

@@ -123,7 +123,7 @@ class Noise(ABC):
         """Return the arguments of PyMC's distribution other than ``mu``."""
         return parameters
 
-    def log_density(self, pm: Any, residual: Any, **parameters: Any) -> Any:
+    def log_density(self, pm: Any, residual: Any, *args: Any, **parameters: Any) -> Any:
         """Return the log density of residuals as PyTensor variables. pm: the module pymc."""
         distribution = getattr(pm, self.pymc)
         centred = distribution.dist(mu=0.0, **self.pymc_arguments(**parameters))

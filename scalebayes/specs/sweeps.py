@@ -4,7 +4,7 @@ r"""Sweeps over learning rate and batch: the valley of each has a place and a de
 
 where s(i) is the sweep of row i, the runs of one (N, D). The best rate and batch of a sweep lie off
 their powers of N and D by r ~ Normal(0, tau_rate) and b ~ Normal(0, tau_batch), and its best loss
-off the law by o ~ Normal(0, omega). The hundred runs of a sweep share these errors, so that they tell
+off the law by o ~ Normal(0, omega). The hundred runs of a sweep share these errors, so they tell
 less of the law than a hundred sweeps would. Without them the posterior of the best rate would be as
 narrow as the number of all runs allows, and the next sweep would lie outside of it.
 """

@@ -6,9 +6,9 @@ import pytest
 from scipy import integrate, stats
 
 from scalebayes.specs.noise import NOISES
-from tests.fixtures import grid_runs
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
+from tests.fixtures import grid_runs
 
 CASES = [
     {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
