@@ -114,6 +114,8 @@ def runs_of_every_input(rows, seed, **columns):
         "S": D / 5e5,
         "U": D / rng.choice([1, 3, 10], rows),
         "E": rng.choice([1, 16, 256], rows),
+        "learning_rate": 1e-3 * np.resize([0.5, 1.0, 2.0, 4.0], rows),
+        "batch": 5e5 * np.resize([0.5, 1.0, 2.0], rows),
     }
     table = pd.DataFrame({"N": N, "D": D, **columns, **others, "loss": loss})
     runs = sb.read_runs(table, name=f"synthetic {seed}")
