@@ -265,7 +265,7 @@ def test_density_moves_the_valley_of_each_sweep():
     """The errors of a sweep in the graph are those that a fit adds to the law at its runs."""
     table = sweep_runs(rates=3, batches=3)
     runs, spec = normalised(table, SPECS["tuned"])
-    model = pymc_model(table, spec)
+    model = pymc_model(table, SPECS["tuned"])
     law, coordinates = spec.law_object, spec.law_object.coordinates
     start = coordinates.start(runs.log_inputs(law.inputs), law.log_response(runs))
     point = random_point(model, seed=1)
@@ -275,9 +275,9 @@ def test_density_moves_the_valley_of_each_sweep():
     names = ("tau_rate", "tau_batch", "omega")
     scales = {name: np.exp(point[f"{name}_log__"]) for name in names}
 
-    one_draw = {
-        name: (("chain", "draw"), [[value]]) for name, value in (parameters | scales).items()
-    }
+    one_draw = {}
+    for name, value in (parameters | scales).items():
+        one_draw[name] = (("chain", "draw"), [[value]])
     for name in spec.observation.traits.kept:
         one_draw[name] = (("chain", "draw", "entry"), point[f"free_{name}"][None, None])
     posterior = xr.Dataset(one_draw, {"chain": [0], "draw": [0]})

@@ -289,7 +289,8 @@ alpha_D = { dist = "LogNormal", median = 0.3, reason = "r" }
 
 FAULTS = """folder/draft.toml: 5 faults
   law: no law 'additiv' (did you mean 'additive'?); allowed: {laws}
-  noise: no noise 'student' (did you mean 'student_t'?); allowed: normal, student_t, diverging, one_sided
+  noise: no noise 'student' (did you mean 'student_t'?); allowed: normal, student_t, \
+diverging, one_sided
   priors.L_inf.dist: no distribution 'Halfnormal' (did you mean 'HalfNormal'?); allowed: \
 {distributions}
   priors.alpha_D: LogNormal takes median, sigma; got median
