@@ -19,6 +19,7 @@ from scipy import stats
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import pymc_model
 from scalebayes.specs.spec import read_model
+from scalebayes.specs.sweeps import LEVEL_STEP
 from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input, sweep_runs
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
@@ -280,6 +281,15 @@ def test_density_moves_the_valley_of_each_sweep():
         one_draw[name] = (("chain", "draw"), [[value]])
     for name in spec.observation.traits.kept:
         one_draw[name] = (("chain", "draw", "entry"), point[f"free_{name}"][None, None])
+    # The best loss of a sweep is sampled, and its error follows.
+    data = spec.observation.data(runs)
+    sizes = {x: np.exp(data[f"sweep_{x}"]) for x in ("N", "D")}
+    log_best = data["sweep_level"] + LEVEL_STEP * point["free_offset_weights"]
+    offset = (log_best - np.log(law.at_best.evaluate(sizes, parameters))) / scales["omega"]
+    real = data["is_sweep"] == 1
+    assert real.sum() == 6
+    offset = np.where(real, offset, point["free_offset_weights"])
+    one_draw["offset_weights"] = (("chain", "draw", "entry"), offset[None, None])
     posterior = xr.Dataset(one_draw, {"chain": [0], "draw": [0]})
     groups = spec.observation.groups_from_trace(posterior, runs)
     tree = xr.DataTree.from_dict({"posterior": posterior, **groups})
@@ -288,7 +298,9 @@ def test_density_moves_the_valley_of_each_sweep():
 
     expected = log_prior(spec, parameters) + np.linalg.slogdet(jacobian).logabsdet
     expected += np.log(values).sum()
-    expected += diverging_density(point, law.log_residual(runs, parameters) - delta)
+    at = {**point, "free_offset_weights": offset}
+    expected += diverging_density(at, law.log_residual(runs, parameters) - delta)
+    expected += 6 * np.log(LEVEL_STEP / scales["omega"])
     assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
 
 
