@@ -25,10 +25,6 @@ from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, D_C, L_INF, N_C
 from scalebayes.laws.rescaling import Units, rescale_by_declaration
 
 LN_10 = float(np.log(10.0))
-MOST_STEEP = 50.0
-"""Largest s u in `skewed_square`, whose exponential is then 5e21 and does not overflow."""
-MOST_EXCESS = 300.0
-"""Largest log of the loss over that of a tuned run, so that the loss stays finite."""
 
 RATE_0 = Parameter(
     "rate_0",
@@ -123,13 +119,8 @@ def best(
 
 def skewed_square(u: Numeric, skew: Numeric) -> Numeric:
     """Return 2 (e^(s u) - 1 - s u)/s^2: u^2 for small s u, linear below, exponential above."""
-    scaled = _at_most(skew * u, MOST_STEEP)
+    scaled = skew * u
     return 2.0 * (np.expm1(scaled) - scaled) / (skew * skew)
-
-
-def _at_most(value: Numeric, most: float) -> Numeric:
-    """Return the smaller of two numbers, by arithmetic that floats and PyTensor variables share."""
-    return (value + most - abs(value - most)) / 2
 
 
 def _rescale_tuned(units: Units, **values: Numeric) -> dict[str, Numeric]:
@@ -319,5 +310,6 @@ def tuned(
     loss = additive.function(N, D, L_inf=L_inf, N_c=N_c, alpha_N=alpha_N, D_c=D_c, alpha_D=alpha_D)
     z = np.log(batch) - log_best(N, D, batch_0, batch_N, batch_D)
     u = np.log(learning_rate) - log_best(N, D, rate_0, rate_N, rate_D) - rho * z
-    excess = c_rate * skewed_square(u, skew) + c_batch * z * z
-    return loss * np.exp(_at_most(excess, MOST_EXCESS))
+    # Far beyond any rate in use the loss overflows, and infinite serves every purpose.
+    with np.errstate(over="ignore"):
+        return loss * np.exp(c_rate * skewed_square(u, skew) + c_batch * z * z)
