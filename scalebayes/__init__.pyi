@@ -73,6 +73,7 @@ from .queries.isoloss import isoloss as isoloss
 from .queries.predict import predict as predict
 from .queries.reach import reach as reach
 from .queries.returns import returns as returns
+from .queries.tune import tune as tune
 from .reports import report as report
 from .specs.parts import Prior as Prior
 from .specs.spec import Spec as Spec

@@ -114,6 +114,8 @@ def runs_of_every_input(rows, seed, **columns):
         "S": D / 5e5,
         "U": D / rng.choice([1, 3, 10], rows),
         "E": rng.choice([1, 16, 256], rows),
+        "learning_rate": 1e-3 * np.resize([0.5, 1.0, 2.0, 4.0], rows),
+        "batch": 5e5 * np.resize([0.5, 1.0, 2.0], rows),
     }
     table = pd.DataFrame({"N": N, "D": D, **columns, **others, "loss": loss})
     runs = sb.read_runs(table, name=f"synthetic {seed}")
@@ -350,3 +352,56 @@ def hostile_fit(**options):
     ids = [f"{i} {HOSTILE}" for i in range(24)]
     runs = report_runs(HOSTILE, ids, source=HOSTILE, notes=(HOSTILE,))
     return report_fit(runs=runs, **options)
+
+
+TUNED = {
+    "L_inf": 1.8,
+    "N_c": 5e7,
+    "alpha_N": 0.35,
+    "D_c": 1.2e9,
+    "alpha_D": 0.37,
+    "rate_0": 8e-4,
+    "rate_N": 0.2,
+    "rate_D": 2.0,
+    "batch_0": 4e5,
+    "batch_N": 0.9,
+    "batch_D": 4.0,
+    "rho": 0.35,
+    "c_rate": 0.008,
+    "c_batch": 0.006,
+    "skew": 0.6,
+}
+"""Round values of every parameter of the law of tuned runs."""
+NOISE_OF_SWEEPS = {"sigma": 0.003, "nu": 4.0, "share": 0.1, "excess": 0.7}
+ERRORS_OF_SWEEPS = {"tau_rate": 0.05, "tau_batch": 0.05, "omega": 0.002}
+
+
+def sweep_runs(seed=0, rates=6, batches=5, diverged=0.1):
+    """Return grids of learning rate and batch at six (N, D), some of whose runs diverged."""
+    rng = np.random.default_rng(seed)
+    law = sb.LAWS["tuned"]
+    places = {name: value for name, value in TUNED.items() if name.startswith(("rate", "batch"))}
+    rows = []
+    for N, D in [(1e8, 2e9), (1e8, 1e10), (3e8, 6e9), (3e8, 3e10), (1e9, 2e10), (1e9, 8e10)]:
+        best = law.best(N, D, **places)
+        moved = rng.normal(0, 0.05, 2)
+        offset = rng.normal(0, 0.002)
+        for rate in np.geomspace(0.2, 4, rates):
+            for batch in np.geomspace(0.2, 4, batches):
+                inputs = (N, D, rate * best["learning_rate"], batch * best["batch"])
+                shift = np.exp(moved)
+                curve = law(N, D, inputs[2] / shift[0], inputs[3] / shift[1], **TUNED)
+                excess = 0.8 if rng.random() < diverged else 0.0
+                noise = offset + rng.normal(0, 0.003) + excess
+                rows.append((*inputs, float(curve) * np.exp(noise)))
+    table = pd.DataFrame(rows, columns=["N", "D", "learning_rate", "batch", "loss"])
+    return sb.read_runs(table, name="sweeps")
+
+
+def tuned_fit(runs=None, shape=(2, 200)):
+    """Return a fit of the law of tuned runs of draws around `TUNED`: nothing is sampled."""
+    rng = np.random.default_rng(0)
+    drawn = around({**TUNED, **NOISE_OF_SWEEPS, **ERRORS_OF_SWEEPS}, shape, rng, width=0.02)
+    for name in ("rate_weights", "batch_weights", "offset_weights"):
+        drawn[name] = 0.1 * rng.standard_normal((*shape, 8))
+    return fit_of("tuned", runs or sweep_runs(), **drawn)

@@ -202,3 +202,40 @@ def above_converged(*, C: list[str] = BUDGETS, fits: SavedFits, output: Output) 
     )
     headings = RETURNS_HEADINGS | {"N": "N*", "D": "D*"}
     print_draws(fit, answer, title, output, headings=headings)
+
+
+@command(QUERIES)
+def tune(
+    *,
+    points: Points,
+    learning_rate: Values = option(
+        "--learning-rate RATE", "A learning rate to compare with the best; may be repeated."
+    ),
+    batch: Values = option("--batch TOKENS", "Its batch in tokens, such as 512K; may be repeated."),
+    within: float = option(
+        "--within LOSS", "Excess loss that the ranges of rates and batches allow.", 0.005
+    ),
+    fits: SavedFits,
+    output: Output,
+) -> None:
+    """Best learning rate and batch of a run, and the excess loss of another choice.
+
+    For a fit of the model `tuned` to a sweep over learning rate and batch.
+    """
+    from scalebayes.summaries.text import exponents_line
+
+    fit = fits.load()
+    answer = sb.tune(
+        fit,
+        **points.given(),
+        learning_rate=learning_rate or None,
+        batch=batch or None,
+        within=within,
+    )
+    metric = loss_in_words(fit.runs.metric)
+    title = (
+        f"Best learning rate and batch of a new sweep; rates at the best batch, and batches at "
+        f"their best rate, that lose at most {within:g} of {metric}"
+    )
+    note = "" if output.as_json else exponents_line(fit, output.ci_prob)
+    print_draws(fit, answer, title, output, note=note)

@@ -29,8 +29,9 @@ class Runs:
     ----------
     table : pandas.DataFrame
         One row for each run, indexed by its id ("run"). Columns of positive, finite floats: N
-        (parameters), D (tokens), C (FLOP), S (steps), U (unique tokens) and E (experts) as far as
-        the table has them, then loss (see metric); accuracy, a share, in a table of
+        (parameters), D (tokens), C (FLOP), S (steps), U (unique tokens), E (experts),
+        learning_rate (the peak) and batch (tokens) as far as the table has them, then loss (see
+        metric); accuracy, a share, in a table of
         `scalebayes.read_scores`; then the names in group, if runs belong to families, and in
         training, if rows are checkpoints of the same trainings.
     name : str
@@ -105,6 +106,16 @@ class Runs:
     def E(self) -> NDArray[np.float64]:
         """Experts, shape (runs,)."""
         return self._column("E")
+
+    @property
+    def learning_rate(self) -> NDArray[np.float64]:
+        """Peak learning rate, shape (runs,)."""
+        return self._column("learning_rate")
+
+    @property
+    def batch(self) -> NDArray[np.float64]:
+        """Tokens in a batch, shape (runs,)."""
+        return self._column("batch")
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -268,8 +279,9 @@ def read_runs(
         matched with the names of the files, or, if there is one file with a column of names, with
         those of the runs. ``*`` stands for any text.
     **others
-        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts. By
-        default the column with a usual name, if every value in it is usable.
+        Columns of inputs that only some laws take: S, steps; U, unique tokens; E, experts;
+        learning_rate, the peak; batch, tokens in a batch. By default the column with a usual name,
+        if every value in it is usable.
 
     Returns
     -------

@@ -382,7 +382,7 @@ def _least_expected(
 
 def _plug_in(fit: Fit, budget: float, cost: Cost) -> float:
     """Return the optimal N of the law at the posterior medians of its parameters."""
-    law = fit.spec.law_object
+    law = fit.tuned_runs.spec.law_object
     middle = {name: np.median(values)[None] for name, values in law_parameters(fit).items()}
     if cost is SIX_ND and law.optimal_N is not None:
         return float(law.optimise(budget / 6.0, middle)[0])

@@ -11,7 +11,7 @@ import xarray as xr
 from scalebayes.errors import QueryError
 from scalebayes.posterior.answer import Answer
 from scalebayes.posterior.average import Average, over_average
-from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.posterior.fit import Fit, noise_parameters_at
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import (
     BASIC,
@@ -110,10 +110,13 @@ def probability(
 def _at_optimum(fit: Fit, *, C: Any, seed: int) -> xr.Dataset:
     """Loss at each draw's optimum as `predict` has it: law, curve, new run."""
     best = frontier(fit, C=C, seed=seed).rename(budget="target")
-    scatter = {k: v[..., None] for k, v in noise_parameters(fit).items()}
+    # Noise may depend on the size of a run, which is the optimum of its draw.
+    sizes = {x: best[x].values.reshape(-1, best.sizes["target"]) for x in ("N", "D")}
+    scatter = noise_parameters_at(fit, sizes)
     # The discrepancy beyond the runs uses the stream [seed, 1] (`frontier`).
     rng = np.random.default_rng([seed, 2])
-    noise = fit.spec.noise_object.draw(rng, best["loss"].shape, **scatter)
+    noise = fit.spec.noise_object.draw(rng, sizes["N"].shape, **scatter)
+    noise = noise.reshape(best["loss"].shape)
     kept = [name for name in ("law", "loss") if name in best]
     return best[kept].assign(new_run=best["loss"] * np.exp(noise))
 
@@ -193,7 +196,7 @@ def _read_side(fit: Fit | Average, given: Mapping[str, Any]) -> dict[str, np.nda
         raise QueryError(f"a and b are given by any two of N, D and C; got {', '.join(unknown)}")
     one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
     inputs = {x: given.get(x) for x in BASIC}
-    return read_inputs(inputs, one.spec.law_object.inputs, one.spec.name)
+    return read_inputs(inputs, one.spec.law_object.at_best.inputs, one.spec.name)
 
 
 def _share_positive(gain: xr.DataArray) -> np.ndarray:

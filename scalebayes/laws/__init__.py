@@ -1,6 +1,6 @@
 """Scaling laws: plain functions of inputs and parameters. `LAWS` holds them by name."""
 
-from scalebayes.laws import accuracy, bent, joint, repetition, routed, single, steps
+from scalebayes.laws import accuracy, bent, joint, repetition, routed, single, steps, tuned
 from scalebayes.laws.law import INPUTS, LAWS, Law, Parameter, keyword_names, law
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "routed",
     "single",
     "steps",
+    "tuned",
 ]

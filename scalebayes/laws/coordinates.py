@@ -67,12 +67,16 @@ class Coordinates:
     rises
         Whether the response rises with the inputs, as an accuracy does with compute. Then
         ``log_G_C`` is the log of the slope itself.
+    own_start
+        Function of the logs of the inputs and of the loss that returns better starts of some
+        coordinates, by name.
     """
 
     names: tuple[str, ...]
     recover: Callable[[Values, Values], Recovered]
     extra: Mapping[str, Extra] = field(default_factory=dict)
     rises: bool = False
+    own_start: Callable[[Mapping[str, np.ndarray], np.ndarray], dict[str, float]] | None = None
 
     def steps(self) -> dict[str, float]:
         """Return the width of one sampler unit along each coordinate."""
@@ -90,7 +94,7 @@ class Coordinates:
         """Return the coordinates at which the sampler starts.
 
         T and the slopes come from `local_fit`, the floor's share is `FLOOR_SHARE`, coordinates of
-        the law's own have their declared start, and all others are zero.
+        the law's own have their declared start, and all others are zero. `own_start` comes last.
         """
         start = dict.fromkeys(self.names, 0.0)
         if "logit_phi" in start:
@@ -100,6 +104,8 @@ class Coordinates:
         for name, value in local_fit(log_inputs, log_loss, rises=self.rises).items():
             if name in start:
                 start[name] = value
+        if self.own_start is not None:
+            start |= self.own_start(log_inputs, log_loss)
         return start
 
 

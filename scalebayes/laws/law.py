@@ -25,6 +25,8 @@ INPUTS = {
     "S": "steps of the optimiser",
     "U": "unique training tokens",
     "E": "experts",
+    "learning_rate": "peak learning rate",
+    "batch": "tokens in a batch",
     "P": "perplexity, e to the loss in nats per token",
 }
 """Inputs that laws may have, with their meanings.
@@ -98,6 +100,8 @@ class Law:
     reference: Mapping[str, float] = field(default_factory=dict, repr=False)
     own_rescale: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
     may_rise: tuple[str, ...] = ()
+    tuned: str | None = None
+    best: Callable[..., dict[str, Numeric]] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"<Law {self.name}: L({', '.join(self.inputs)}) = {self.formula}>"
@@ -151,6 +155,16 @@ class Law:
             arguments = [getattr(inputs, name) for name in self.inputs]
         own = {name: parameters[name] for name in self.parameter_names}
         return self.function(*arguments, **own)
+
+    @property
+    def at_best(self) -> Law:
+        """The law at the best values of its hyperparameters; itself where it has none."""
+        return self if self.tuned is None else LAWS[self.tuned]
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Inputs that a user tunes: the law takes their best values where they are not given."""
+        return tuple(x for x in self.inputs if x not in self.at_best.inputs)
 
     @property
     def floor(self) -> str | None:
@@ -284,6 +298,8 @@ def law(
     reference: Mapping[str, float] | None = None,
     own_rescale: Callable[..., dict[str, Numeric]] | None = None,
     may_rise: tuple[str, ...] = (),
+    tuned: str | None = None,
+    best: Callable[..., dict[str, Numeric]] | None = None,
 ) -> Callable[[Callable[..., Numeric]], Law]:
     """Return a decorator that declares a function as a law and adds it to `LAWS`.
 
@@ -319,6 +335,12 @@ def law(
         a ``reference``; by default the units of the parameters determine it.
     may_rise
         Inputs with which the loss may rise at some parameters; it falls with all others.
+    tuned
+        Name of the law that this law is at the best values of its hyperparameters. The inputs that
+        the law has beyond that one's are hyperparameters, and queries take the best of them.
+    best
+        Function from the inputs of the law ``tuned`` and the parameters to the best value of each
+        hyperparameter.
 
     Raises
     ------
@@ -357,6 +379,8 @@ def law(
             reference=dict(reference or {}),
             own_rescale=own_rescale,
             may_rise=may_rise,
+            tuned=tuned,
+            best=best,
         )
         object.__setattr__(declared_law, "__doc__", function.__doc__)
         if declared_law.name in LAWS:

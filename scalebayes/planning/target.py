@@ -15,7 +15,7 @@ from scalebayes.data.metrics import short_amount
 from scalebayes.display.numbers import known
 from scalebayes.errors import QueryError
 from scalebayes.planning.conditioning import ROUNDING, Belief, believe, floor
-from scalebayes.posterior.average import Average
+from scalebayes.posterior.average import Average, of_tuned
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import is_budget, quantities
@@ -131,6 +131,7 @@ def ask(
     """
     if not isinstance(target, Mapping) or not target or set(target) - {"N", "D", "C"}:
         raise QueryError(f"a target is {{'N': ..., 'D': ...}} or {{'C': ...}}; got {target!r}")
+    fit = of_tuned(fit)
     table = _affordable_candidates(fit, candidates, budget, cost)
     if is_budget(**target):
         return _ask_size(fit, target["C"], table, seed)

@@ -12,6 +12,7 @@ from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_fr
 from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
 from scalebayes.plots.scores import overfitting, score
 from scalebayes.plots.style import save
+from scalebayes.plots.tuning import tuning
 
 __all__ = [
     "calibration",
@@ -29,6 +30,7 @@ __all__ = [
     "residuals",
     "save",
     "score",
+    "tuning",
 ]
 
 

@@ -73,8 +73,20 @@ def over_average[**P](
     """Return the query extended to averages: it asks each fit and mixes the answers by weight.
 
     The answer of an average has one chain; its coordinate ``model`` (draw) names the fit that each
-    draw comes from.
+    draw comes from. Of a law with hyperparameters the tuned runs are asked (`Fit.tuned_runs`).
     """
+
+    @functools.wraps(query)
+    def of_tuned_runs(fit: Fit, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
+        return query(fit.tuned_runs, *args, **kwargs)
+
+    return over_average_as_fitted(cast("Callable[Concatenate[Fit, P], xr.Dataset]", of_tuned_runs))
+
+
+def over_average_as_fitted[**P](
+    query: Callable[Concatenate[Fit, P], xr.Dataset],
+) -> Callable[Concatenate[Fit | Average, P], xr.Dataset]:
+    """Return what `over_average` does, of a query that takes hyperparameters."""
 
     @functools.wraps(query)
     def query_of_average(fit: Fit | Average, *args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
@@ -84,6 +96,14 @@ def over_average[**P](
         return _mix(answers, fit.weights)
 
     return cast("Any", query_of_average)
+
+
+def of_tuned(fit: Fit | Average) -> Fit | Average:
+    """Return the fit, or each fit of an average, at the best hyperparameters of its law."""
+    if isinstance(fit, Fit):
+        return fit.tuned_runs
+    fits = {label: one.tuned_runs for label, one in fit.fits.items()}
+    return Average(fits, fit.weights)
 
 
 def _mix(answers: Mapping[str, xr.Dataset], weights: Mapping[str, float]) -> xr.Dataset:

@@ -21,6 +21,7 @@ from scalebayes.laws.least_squares import LeastSquares, least_squares
 from scalebayes.messages import Message
 from scalebayes.posterior.fit import Fit, noise_parameters
 from scalebayes.posterior.stated import log_stated, normalised_draws, stated_spec
+from scalebayes.specs.sweeps import best_of_sweeps
 from scalebayes.units import format_quantity
 
 if TYPE_CHECKING:
@@ -167,6 +168,9 @@ def one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
 
 def _one_sided(runs: Runs, law: Law) -> tuple[Message, ...]:
     """Return what `one_sided` keeps."""
+    if law.hyperparameters:
+        # Runs off the best rate and batch tell of those, and some have diverged.
+        runs, law = best_of_sweeps(runs), law.at_best
     orders = [x for x in ("C", *law.inputs) if x in runs.table]
     chosen = _some(runs)
     misses = []

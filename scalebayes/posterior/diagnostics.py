@@ -24,6 +24,7 @@ from scalebayes.posterior.stated import (
     normalised_tree,
     stated_spec,
 )
+from scalebayes.specs.sweeps import SHIFTS
 from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
 from scalebayes.utils.progress import shows_progress
@@ -137,7 +138,7 @@ def convergence(tree: xr.DataTree, *, partial: bool = False) -> Diagnosis:
         Whether sampling was interrupted, which fails.
     """
     posterior = by_scalar(tree["posterior"].to_dataset())
-    for drawn in (SAMPLED, OFFSETS):
+    for drawn in (SAMPLED, OFFSETS, SHIFTS):
         if drawn in tree.children:
             posterior = posterior.merge(tree[drawn].to_dataset())
     table = _convergence_table(posterior)

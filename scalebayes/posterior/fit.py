@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -151,6 +152,13 @@ class Fit:
         return find_conflicts(self)
 
     @functools.cached_property
+    def tuned_runs(self) -> Fit:
+        """The fit at the best hyperparameters; itself where the law has none."""
+        from scalebayes.posterior.tuned_runs import tuned_runs  # which imports this module
+
+        return tuned_runs(self)
+
+    @functools.cached_property
     def drift(self) -> Drift | None:
         """The bent law under each draw, chains one after the other; None where it is straight."""
         return self.spec.observation.drift(self.stored, self.runs, self.metadata.get("seed", 0))
@@ -259,7 +267,22 @@ def law_parameters(fit: Fit) -> dict[str, np.ndarray]:
 
 
 def noise_parameters(fit: Fit) -> dict[str, np.ndarray]:
-    """Return draws of the noise's parameters as arrays of shape (chain, draw)."""
+    """Return draws of the noise's parameters at the centre of the runs, (chain, draw) each.
+
+    They are what the methods of `Fit.spec.noise_object` take.
+    """
+    return fit.spec.noise_object.at(_drawn_noise(fit), 0.0)
+
+
+def noise_parameters_at(fit: Fit, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return draws of the noise's parameters at inputs (targets,): (S, targets) or (S, 1) each."""
+    noise = fit.spec.noise_object
+    columns = {name: values.reshape(-1, 1) for name, values in _drawn_noise(fit).items()}
+    return noise.at(columns, noise.log_scale(inputs, fit.runs))
+
+
+def _drawn_noise(fit: Fit) -> dict[str, np.ndarray]:
+    """Return draws of the noise's parameters, (chain, draw) each."""
     dataset = draws(fit)
     return {name: dataset[name].values for name in fit.spec.noise_object.priors}
 

@@ -13,6 +13,7 @@ from scalebayes.posterior.fit import SAMPLED
 from scalebayes.specs.drifting_law import GROUP as DRIFT
 from scalebayes.specs.pooling import variable_names
 from scalebayes.specs.spec import Spec
+from scalebayes.specs.sweeps import SHIFTS
 from scalebayes.specs.trainings import OFFSETS
 
 GROUPS = ("posterior", "sample_stats", "prior", "constant_data")
@@ -100,6 +101,8 @@ def _groups_of(spec: Spec) -> list[str]:
         groups.append(SAMPLED)
     if spec.trainings:
         groups.append(OFFSETS)
+    if spec.law_object.hyperparameters:
+        groups.append(SHIFTS)
     return groups
 
 

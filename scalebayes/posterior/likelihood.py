@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalebayes.posterior.fit import Fit, noise_parameters, refuse_view
+from scalebayes.posterior.fit import Fit, draws, refuse_view
 from scalebayes.posterior.fit import residuals as residuals
 from scalebayes.specs.discrepancy import Basis, Conditional, given_others
 from scalebayes.specs.noise import NOISES, Noise
@@ -111,7 +111,7 @@ class IndependentRuns(Likelihood):
     Attributes
     ----------
     noise, parameters
-        Distribution of the residuals, and the draws of its parameters, (S, 1).
+        Distribution of the residuals, and the draws of its parameters, (S, 1) or (S, rows).
     pointwise
         Log density of each run's residual, (S, rows).
     """
@@ -258,7 +258,8 @@ def make_likelihood(fit: Fit) -> Likelihood:
     if not observation.traits.runs_are_independent:
         assert known is not None  # the discrepancy is why they are not
         return DependentRuns(residual, known)
-    drawn = noise_parameters(fit)
-    parameters = {name: drawn[name].reshape(-1, 1) for name in observation.noise.priors}
+    drawn = draws(fit)
+    parameters = {name: drawn[name].values.reshape(-1, 1) for name in observation.noise.priors}
     pointwise = observation.pointwise(residual, parameters, fit.runs)
+    parameters = observation.noise_at(parameters, fit.runs)
     return IndependentRuns(residual, known, observation.noise, parameters, pointwise)

@@ -41,7 +41,7 @@ def answer_at(fit: Fit | Average, inputs: dict[str, Any]) -> xr.Dataset:
 def inputs_ahead(fit: Fit | Average) -> dict[str, Any]:
     """Return the inputs of the standard forecast: a budget alone where it has an optimum."""
     one = fit if isinstance(fit, Fit) else next(iter(fit.fits.values()))
-    runs, names = fit.runs, one.spec.law_object.inputs
+    runs, names = fit.runs, one.spec.law_object.at_best.inputs
     if len(names) == 1:
         return {names[0]: AHEAD * getattr(runs, names[0]).max()}
     if has_frontier(fit):

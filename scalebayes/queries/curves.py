@@ -244,8 +244,10 @@ class Curve:
 def curve_of(fit: Fit, which: Which, seed: int = 0) -> Curve:
     """Return the curves of a fit's draws.
 
-    Without a discrepancy the three readings are equal; with drift those beside the law are.
+    Without a discrepancy the three readings are equal; with drift those beside the law are. Of a
+    law with hyperparameters they are the curves of tuned runs.
     """
+    fit = fit.tuned_runs
     law = fit.spec.law_object
     parameters = {name: values.ravel() for name, values in law_parameters(fit).items()}
     if which == "law" or not fit.spec.has_discrepancy:

@@ -92,9 +92,12 @@ def refuse_scores(fit: Fit | Average) -> None:
 
 
 def has_frontier(fit: Fit | Average) -> bool:
-    """Return whether the law, or every law of an average, is a function of N and D only."""
+    """Return whether the law, or every law of an average, is a function of N and D only.
+
+    A law with hyperparameters is, at their best values.
+    """
     fits = [fit] if isinstance(fit, Fit) else list(fit.fits.values())
-    return all(one.spec.law_object.inputs == ("N", "D") for one in fits)
+    return all(one.spec.law_object.at_best.inputs == ("N", "D") for one in fits)
 
 
 def quantities(value: Any, name: str) -> np.ndarray:
@@ -189,6 +192,24 @@ def _allowed(needed: tuple[str, ...]) -> str:
         parts.append("any two of N, D and C")
     parts.extend(f"{x} ({INPUTS[x]})" for x in needed if x not in BASIC)
     return ", with ".join(parts)
+
+
+def without_hyperparameters(fit: Fit, given: Mapping[str, Any]) -> bool:
+    """Return whether no hyperparameter of the law is given, so that tuned runs are asked.
+
+    Raises
+    ------
+    QueryError
+        When some are given and others are not.
+    """
+    names = fit.spec.law_object.hyperparameters
+    present = [x for x in names if given.get(x) is not None]
+    if present and len(present) < len(names):
+        missing = " and ".join(x for x in names if x not in present)
+        raise QueryError(
+            f"got {' and '.join(present)} without {missing}: give both, or neither for tuned runs"
+        )
+    return not present
 
 
 def _third(known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.errors import QueryError
-from scalebayes.posterior.average import over_average
-from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
+from scalebayes.posterior.average import over_average_as_fitted
+from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters_at
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
-from scalebayes.queries.inputs import read_inputs
+from scalebayes.queries.inputs import read_inputs, without_hyperparameters
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
@@ -21,7 +21,7 @@ ACCURACY_NAMES = {"accuracy": "accuracy of the curve", "new_accuracy": "accuracy
 
 
 @shows_progress("predicting losses")
-@over_average
+@over_average_as_fitted
 def predict(
     fit: Fit,
     /,
@@ -48,7 +48,8 @@ def predict(
         Seed of a discrepancy beyond the table and of the noise of new runs; drift is fixed by the
         fit.
     **others
-        Further inputs of the law, named as in `INPUTS`: S, steps; U, unique tokens; E, experts.
+        Further inputs of the law, named as in `INPUTS`: S, steps; U, unique tokens; E, experts;
+        learning_rate, the peak, and batch, in tokens: both, or neither for those of a tuned run.
 
     Returns
     -------
@@ -76,6 +77,8 @@ def predict(
     >>> loss["new_run"].median(["chain", "draw"]).values.round(2)
     array([1.97, 1.92])
     """
+    if without_hyperparameters(fit, others):
+        fit = fit.tuned_runs
     law, name = fit.spec.law_object, fit.spec.name
     if law.inputs == ("P",):
         raise QueryError(
@@ -115,7 +118,7 @@ def _draw(
     law, noise = fit.spec.law_object, fit.spec.noise_object
     known, drift = fit.discrepancy, fit.drift
     of_law = {name: values.ravel() for name, values in law_parameters(fit).items()}
-    noise_scales = _columns(noise_parameters(fit))
+    noise_scales = noise_parameters_at(fit, dict(zip(law.inputs, inputs, strict=True)))
     names = ["loss"]
     if fit.spec.has_discrepancy:
         names.insert(0, "law")
@@ -148,8 +151,3 @@ def _draw(
     parts = parts_of(draws, targets)
     side_by_side(fill, parts, rng.spawn(len(parts)))
     return values
-
-
-def _columns(parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return parameters (chain, draw) as columns, (S, 1)."""
-    return {name: values.reshape(-1, 1) for name, values in parameters.items()}

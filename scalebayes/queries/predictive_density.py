@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from scalebayes.data.runs import Runs
-from scalebayes.posterior.fit import Fit, noise_parameters
+from scalebayes.posterior.fit import Fit, noise_parameters_at
 from scalebayes.queries.predict import predict
 
 
@@ -40,7 +40,7 @@ def log_predictive_density(fit: Fit, held_out: Runs, *, seed: int = 0) -> np.nda
     inputs = {x: getattr(held_out, x) for x in fit.spec.law_object.inputs}
     curve = predict(fit, **inputs, new_run=False, seed=seed)["loss"].values
     curve = curve.reshape(-1, len(held_out))
-    scales = {name: values.reshape(-1, 1) for name, values in noise_parameters(fit).items()}
+    scales = noise_parameters_at(fit, inputs)
     log_loss = np.log(held_out.loss)
     densities = fit.spec.noise_object.logpdf(log_loss - np.log(curve), **scales)
     return logsumexp(densities, axis=0) - np.log(len(curve)) - log_loss

@@ -123,7 +123,7 @@ class DriftingLaw(Observation):
             amplitudes=("tau", "tau_loss") if self.bends_loss else ("tau",),
             skipped_rewrites=SKIPPED_REWRITES,
             curved=curved,
-            condenses=True,
+            condenses=bool(self.noise.pymc),
         )
 
     @property
@@ -180,7 +180,8 @@ class DriftingLaw(Observation):
 
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return weights of the paths at the runs, and the layout of the sampler's coordinates."""
-        return self._weights(runs, self._distances(runs)) | self._layout_data(runs)
+        own = self._weights(runs, self._distances(runs)) | self._layout_data(runs)
+        return own | self.noise.data(runs)
 
     def condensed(self, runs: Runs, cells: Cells) -> dict[str, np.ndarray]:
         """Return what `data` does, with the weights at the nodes of the cells."""
@@ -326,9 +327,9 @@ class DriftingLaw(Observation):
         if MARK in data:
             pm.Potential("log_loss", condensed_log_loss(pm, data, log_curve, noise))
             return
-        distribution = getattr(pm, self.noise.pymc)
-        centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
-        pm.Potential("log_loss", pm.logp(centred, data["observed"] - log_curve).sum())
+        residual = data["observed"] - log_curve
+        at_runs = self.symbolic_noise(parameters, data)
+        pm.Potential("log_loss", self.noise.log_density(pm, residual, **at_runs).sum())
 
     # What a fit keeps.
 

@@ -145,7 +145,7 @@ class Observation(ABC):
 
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return the data of this piece of the graph beside the log losses, as arrays by name."""
-        return {}
+        return self.noise.data(runs)
 
     def condensed(self, runs: Runs, cells: Cells) -> dict[str, np.ndarray]:
         """Return what `data` does, for the cells of a long table in place of its runs.
@@ -229,8 +229,17 @@ class Observation(ABC):
         parameters
             Draws by name, (draws, 1) or (draws, runs); further names are ignored.
         """
+        return self.noise.logpdf(residual, **self.noise_at(parameters, runs))
+
+    def noise_at(self, parameters: Draws, runs: Runs) -> dict[str, Any]:
+        """Return the noise's parameters at runs of the table, as its methods take them."""
         own = {name: parameters[name] for name in self.noise.priors}
-        return self.noise.logpdf(residual, **own)
+        return self.noise.at(own, self.noise.log_scale(runs, runs))
+
+    def symbolic_noise(self, parameters: Symbols, data: Symbols) -> dict[str, Symbol]:
+        """Return the noise's parameters at the runs as PyTensor variables."""
+        own = {name: parameters[name] for name in self.noise.priors}
+        return self.noise.at(own, data.get("log_scale", 0.0))
 
     def replicate(
         self, rng: np.random.Generator, residual: np.ndarray, parameters: Draws, runs: Runs
@@ -239,8 +248,7 @@ class Observation(ABC):
 
         The parameters are those of `pointwise`.
         """
-        own = {name: parameters[name] for name in self.noise.priors}
-        return self.noise.draw(rng, residual.shape, **own)
+        return self.noise.draw(rng, residual.shape, **self.noise_at(parameters, runs))
 
     def draw_prior(
         self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
@@ -287,7 +295,12 @@ class NoiseOnly(Observation):
         return Traits(tune=600, target_accept=0.95, adaptation="low_rank")
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
-        """Add an observed random variable, the log losses."""
+        """Add an observed random variable, the log losses; of some kinds of noise a potential."""
+        if not self.noise.pymc:
+            noise = self.symbolic_noise(parameters, data)
+            density = self.noise.log_density(pm, data["observed"] - log_curve, **noise)
+            pm.Potential("log_loss", density.sum())
+            return
         distribution = getattr(pm, self.noise.pymc)
         arguments = self.noise.pymc_arguments(**parameters)
         distribution("log_loss", mu=log_curve, observed=data["observed"], **arguments)
@@ -333,7 +346,8 @@ class WithDiscrepancy(Observation):
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
         """Return the eigenvectors, (runs, rank), and the eigenvalues, (rank,)."""
         basis = self.basis(runs)
-        return {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
+        own = {"eigenvectors": basis.vectors, "eigenvalues": basis.values}
+        return own | self.noise.data(runs)
 
     def draw_prior(
         self, prior: xr.Dataset, runs: Runs, rng: np.random.Generator
@@ -481,6 +495,7 @@ class SampledDiscrepancy(WithDiscrepancy):
         return {
             "eigenvectors": np.pad(basis.vectors, ((0, 0), (0, more))),
             "eigenvalues": np.pad(basis.values, (0, more)),
+            **self.noise.data(runs),
         }
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
@@ -489,7 +504,8 @@ class SampledDiscrepancy(WithDiscrepancy):
         The density is a potential and no observed random variable, because PyMC would write the law
         twice, in two forms.
         """
-        noise = {name: parameters[name] for name in self.noise.priors}
+        noise = self.symbolic_noise(parameters, data)
+        at_centre = self.symbolic_noise(parameters, {})
         residual = data["observed"] - log_curve
         residual -= add_weights(
             pm,
@@ -497,12 +513,10 @@ class SampledDiscrepancy(WithDiscrepancy):
             vectors=data["eigenvectors"],
             values=data["eigenvalues"],
             residual=residual,
-            variance=self.noise.equivalent(**noise),
+            variance=self.noise.equivalent(**at_centre),
             amplitude=parameters["eta"],
         )
-        distribution = getattr(pm, self.noise.pymc)
-        centred = distribution.dist(mu=0.0, **self.noise.pymc_arguments(**noise))
-        pm.Potential("log_loss", pm.logp(centred, residual).sum())
+        pm.Potential("log_loss", self.noise.log_density(pm, residual, **noise).sum())
 
     def groups_from_trace(self, posterior: xr.Dataset, runs: Runs) -> dict[str, xr.Dataset]:
         """Return the discrepancy at the runs, (chain, draw, run), from the sampler's weights."""

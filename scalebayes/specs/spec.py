@@ -42,6 +42,7 @@ from scalebayes.specs.observation import (
     SampledDiscrepancy,
 )
 from scalebayes.specs.parts import FROZEN, Discrepancy, Drift, Prior, Published
+from scalebayes.specs.sweeps import Sweeps
 from scalebayes.specs.trainings import NewTraining, SharedTrainings
 
 if TYPE_CHECKING:
@@ -97,12 +98,26 @@ class Spec(BaseModel):
     def _known_noise(cls, noise: str) -> str:
         return one_of(noise, NOISES, "noise")
 
+    @field_validator("discrepancy")
+    @classmethod
+    def _can_be_off(cls, given: Discrepancy | None, info: ValidationInfo) -> Discrepancy | None:
+        law = LAWS.get(info.data.get("law", ""))
+        if given is not None and law is not None and law.hyperparameters:
+            raise ValueError(
+                f"'{law.name}' has errors of its sweeps in place of a discrepancy: leave it out"
+            )
+        return given
+
     @field_validator("drift")
     @classmethod
     def _can_drift(cls, drift: Drift | None, info: ValidationInfo) -> Drift | None:
         law = LAWS.get(info.data.get("law", ""))
         if drift is None or law is None:
             return drift
+        if law.hyperparameters:
+            raise ValueError(
+                f"'{law.name}' has errors of its sweeps in place of drift: leave it out"
+            )
         if info.data.get("discrepancy") is not None:
             raise ValueError("a spec has a discrepancy or a drift, not both: leave one out")
         if law.response != "loss":
@@ -135,6 +150,10 @@ class Spec(BaseModel):
                 "a spec with a discrepancy cannot be pooled yet: leave out pool, or the discrepancy"
             )
         law = LAWS.get(info.data.get("law", ""))
+        if law is not None and law.hyperparameters:
+            raise ValueError(f"'{law.name}' has errors of its sweeps and cannot be pooled")
+        if not NOISES[info.data.get("noise", "normal")].pymc:
+            raise ValueError("only Normal and Student-t noise can be pooled")
         if info.data.get("trainings"):
             raise ValueError("a pooled spec has no offsets of trainings: leave out trainings")
         if law is not None and law.response != "loss":
@@ -172,10 +191,11 @@ class Spec(BaseModel):
     def noise_object(self) -> Noise:
         """The error of a new run: the noise that this spec names, with an offset of its training.
 
-        The offset is there where runs share trainings.
+        The offset is there where runs share trainings, or sweeps of a law with hyperparameters.
         """
-        noise = NOISES[self.noise]
-        return NewTraining(noise) if self.trainings else noise
+        noise = NOISES[self.noise].for_law(self.law_object.inputs)
+        has_offset = self.trainings or bool(self.law_object.hyperparameters)
+        return NewTraining(noise) if has_offset else noise
 
     @property
     def observation(self) -> Observation:
@@ -278,7 +298,8 @@ def with_trainings(spec: Spec, runs: Runs) -> Spec:
 
     Pooled specs and laws of accuracy have none.
     """
-    can_have = not spec.is_pooled and spec.law_object.response == "loss"
+    law = spec.law_object
+    can_have = not spec.is_pooled and law.response == "loss" and not law.hyperparameters
     is_shared = can_have and has_shared_trainings(runs)
     if is_shared == spec.trainings:
         return spec
@@ -292,6 +313,9 @@ def _observation(
     law: Law, noise: Noise, discrepancy: Discrepancy | None, drift: Drift | None, trainings: bool
 ) -> Observation:
     """Return the distribution of the log losses: here alone its kind is chosen."""
+    noise = noise.for_law(law.inputs)
+    if law.hyperparameters:
+        return Sweeps(noise, law.name)
     if trainings:
         given_offsets = _observation(law, noise, discrepancy, drift, trainings=False)
         return SharedTrainings(noise, given_offsets)

@@ -79,6 +79,15 @@ class NewTraining(Noise):
         """Name of the noise that a sensitivity check sets beside that of the runs."""
         return self.of_run.alternative
 
+    def log_scale(self, at: Mapping[str, Any] | Any, runs: Any) -> Any:
+        """Return the log of the compute of runs over that of the centre of a table, or 0."""
+        return self.of_run.log_scale(at, runs)
+
+    def at(self, parameters: Mapping[str, Any], log_scale: Any) -> dict[str, Any]:
+        """Return the parameters at runs of a log scale."""
+        own = {name: value for name, value in parameters.items() if name != "omega"}
+        return self.of_run.at(own, log_scale) | {"omega": parameters["omega"]}
+
     def draw(
         self, rng: np.random.Generator, shape: tuple[int, ...], *, omega: Any, **parameters: Any
     ) -> np.ndarray:
@@ -196,7 +205,7 @@ class SharedTrainings(Observation):
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the offsets with their prior, and the density of the log losses given them."""
-        noise = {name: parameters[name] for name in self.noise.priors}
+        noise = self.symbolic_noise(parameters, {})
         residual = data["observed"] - log_curve
         if MARK in data:
             residual = residual * data[MARK]

@@ -48,6 +48,16 @@ LABELS = {
     "accuracy": "accuracy (curve)",
     "error": "error (curve)",
     "new_accuracy": "accuracy of a new model",
+    # learning rate and batch
+    "best_learning_rate": "best learning rate",
+    "best_batch": "best batch",
+    "rate_from": "rates from",
+    "rate_to": "to rate",
+    "batch_from": "batches from",
+    "batch_to": "to batch",
+    "learning_rate=": "rate",
+    "step_law_rate=": "Step Law's rate",
+    "step_law_batch=": "Step Law's batch",
     # comparisons
     "difference": "difference (curve)",
     "law_difference": "difference (law alone)",

@@ -13,6 +13,8 @@ from scalebayes.display.numbers import decimals_known, known, number, percent
 from scalebayes.display.terminal import WIDTH as WIDTH
 from scalebayes.display.terminal import align as align
 from scalebayes.display.terminal import wrap as wrap
+from scalebayes.laws.tuned import STEP_LAW
+from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.summaries.caveats import caveats
 from scalebayes.summaries.headings import LABELS as LABELS
@@ -212,7 +214,7 @@ def _of_quantity(name: str, row: Any, ci_prob: float) -> str:
     """Return a quantity of a target as text: a share as a percentage, else with its interval."""
     if name in SHARES:
         return percent(row["median"])
-    return cell(row, ci_prob, scale=name[0] in "NDC")
+    return cell(row, ci_prob, scale=name[0] in "NDC" or "batch" in name)
 
 
 def _any_infinite(values: Sequence[Any]) -> bool:
@@ -230,6 +232,20 @@ def along(name: str, value: Any, error: float = np.nan) -> str:
     if name in SHARES:
         return percent(float(value))
     return number(known(float(value), error), scale=name[0] in "NDC")
+
+
+def exponents_line(fit: Fit | Average, ci_prob: float = CI_PROB) -> str:
+    """Return the exponents of the best rate and batch with intervals, and those of Step Law.
+
+    Empty for an average, each of whose fits has its own.
+    """
+    if isinstance(fit, Average):
+        return ""
+    table = summary(fit, ci_prob)
+    lines = ["Exponents of N and D, and Step Law's (Li et al. 2025)"]
+    for name, of_step_law in STEP_LAW.items():
+        lines.append(f"  {name:16}  {cell(table.loc[name], ci_prob):24}  {of_step_law:6.3f}")
+    return "\n".join(lines)
 
 
 def summary_table(fit: Fit, ci_prob: float = CI_PROB) -> str:

@@ -12,13 +12,15 @@ import pytensor
 import pytensor.gradient
 import pytensor.tensor as pt
 import pytest
+import xarray as xr
 from pytensor.compile.mode import Mode
 from scipy import stats
 
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import pymc_model
 from scalebayes.specs.spec import read_model
-from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input
+from scalebayes.specs.sweeps import LEVEL_STEP
+from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input, sweep_runs
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
 SPECS = {name: read_model(name) for name in NAMES} | {INTEGRATED.name: INTEGRATED}
@@ -80,7 +82,8 @@ def test_density_and_gradient_are_finite_at_the_start(name, graphs):
     logp, gradient = density(point)
     assert np.isfinite(logp)
     assert np.isfinite(gradient).all()
-    assert len(gradient) == len(spec.priors) + RANK * spec.observation.traits.samples_discrepancy
+    vectors = 3 if spec.law_object.hyperparameters else spec.observation.traits.samples_discrepancy
+    assert len(gradient) == len(spec.priors) + RANK * vectors
 
 
 @EVERY
@@ -93,6 +96,9 @@ def test_parameters_are_deterministics_and_rows_are_only_data(name, graphs):
     vectors = {}
     if spec.observation.traits.samples_discrepancy:
         vectors = {"v": (RANK,), "weights": (RANK,)}
+    if spec.law_object.hyperparameters:
+        names = [f"{free}{name}" for name in spec.observation.traits.kept for free in ("", "free_")]
+        vectors = dict.fromkeys(names, (RANK,))
     assert {name: shape for name, shape in sizes.items() if shape} == vectors
     assert {v.name for v in model.data_vars} == set(data_of(A, spec))
 
@@ -199,6 +205,35 @@ def sampled_density(point, residual, runs):
     return density - 0.5 * (w**2).sum() - 0.5 * (point["v"][rank:] ** 2).sum()  # with what fills up
 
 
+def one_sided_density(point, residual, runs):
+    """Prior of sigma, gap and decay, and the likelihood, by SciPy's exponnorm."""
+    sigma, gap, decay = (np.exp(point[f"{name}_log__"]) for name in ("sigma", "gap", "decay"))
+    log_prior = log_prior_of_sigma(point)
+    log_prior += stats.lognorm(1.0, scale=0.01).logpdf(gap) + point["gap_log__"]
+    log_prior += stats.lognorm(0.7, scale=0.15).logpdf(decay) + point["decay_log__"]
+    log_compute = np.log(runs.N * runs.D)
+    mean = gap * np.exp(-decay * (log_compute - log_compute.mean()))
+    return log_prior + stats.exponnorm(mean / sigma, scale=sigma).logpdf(residual).sum()
+
+
+def diverging_density(point, residual):
+    """Prior of what is around the law of tuned runs, and the likelihood, without sweeps."""
+    names = ("sigma", "excess", "tau_rate", "tau_batch", "omega")
+    sigma, excess, *_ = values = [np.exp(point[f"{name}_log__"]) for name in names]
+    nu = 2 + np.exp(point["nu_above_2_log__"])
+    share = 1 / (1 + np.exp(-point["share_logodds__"]))
+    shapes = ((1.0, 0.01), (1.0, 0.3), (0.8, 0.1), (0.8, 0.1), (1.0, 0.005))
+    log_prior = stats.expon(scale=1 / 0.3).logpdf(nu - 2) + point["nu_above_2_log__"]
+    log_prior += stats.beta(1.0, 9.0).logpdf(share) + np.log(share * (1 - share))
+    for value, (width, median) in zip(values, shapes, strict=True):
+        log_prior += stats.lognorm(width, scale=median).logpdf(value) + np.log(value)
+    for name in ("rate", "batch", "offset"):
+        log_prior += -0.5 * (point[f"free_{name}_weights"] ** 2).sum()
+    converged = (1 - share) * stats.t(nu, scale=sigma).pdf(residual)
+    diverged = share * stats.exponnorm(excess / sigma, scale=sigma).pdf(residual)
+    return log_prior + np.log(converged + diverged).sum()
+
+
 @EVERY
 def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
     """Up to a constant, the standard Normal density of the weights of a sampled discrepancy."""
@@ -216,7 +251,11 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
         residual = law.log_residual(runs, parameters)
 
         expected = log_prior(spec, parameters) + log_determinant
-        if spec.discrepancy is None:
+        if spec.noise == "one_sided":
+            expected += one_sided_density(point, residual, runs)
+        elif spec.noise == "diverging":
+            expected += diverging_density(point, residual)
+        elif spec.discrepancy is None:
             # Files of accuracies state a prior of sigma, the others have the default.
             stated = spec.priors["sigma"] if law.response == "odds" else None
             expected += student_t_density(point, residual, stated)
@@ -225,6 +264,48 @@ def test_density_is_prior_times_jacobian_times_likelihood(name, graphs):
         else:
             expected += sampled_density(point, residual, runs)
         assert float(density(point)[0]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+
+
+def test_density_moves_the_valley_of_each_sweep():
+    """The errors of a sweep in the graph are those that a fit adds to the law at its runs."""
+    table = sweep_runs(rates=3, batches=3)
+    runs, spec = normalised(table, SPECS["tuned"])
+    model = pymc_model(table, SPECS["tuned"])
+    law, coordinates = spec.law_object, spec.law_object.coordinates
+    start = coordinates.start(runs.log_inputs(law.inputs), law.log_response(runs))
+    point = random_point(model, seed=1)
+    z = np.array([start[c] + step * point[c] for c, step in coordinates.steps().items()])
+    values, jacobian = map_of(spec, runs)(z)
+    parameters = dict(zip(law.parameter_names, values, strict=True))
+    names = ("tau_rate", "tau_batch", "omega")
+    scales = {name: np.exp(point[f"{name}_log__"]) for name in names}
+
+    one_draw = {}
+    for name, value in (parameters | scales).items():
+        one_draw[name] = (("chain", "draw"), [[value]])
+    for name in spec.observation.traits.kept:
+        one_draw[name] = (("chain", "draw", "entry"), point[f"free_{name}"][None, None])
+    # The best loss of a sweep is sampled, and its error follows.
+    data = spec.observation.data(runs)
+    sizes = {x: np.exp(data[f"sweep_{x}"]) for x in ("N", "D")}
+    log_best = data["sweep_level"] + LEVEL_STEP * point["free_offset_weights"]
+    offset = (log_best - np.log(law.at_best.evaluate(sizes, parameters))) / scales["omega"]
+    real = data["is_sweep"] == 1
+    assert real.sum() == 6
+    offset = np.where(real, offset, point["free_offset_weights"])
+    one_draw["offset_weights"] = (("chain", "draw", "entry"), offset[None, None])
+    posterior = xr.Dataset(one_draw, {"chain": [0], "draw": [0]})
+    groups = spec.observation.groups_from_trace(posterior, runs)
+    tree = xr.DataTree.from_dict({"posterior": posterior, **groups})
+    delta = spec.observation.delta_at_runs(tree, runs)[0, 0]
+    assert np.abs(delta).max() > 1e-3
+
+    expected = log_prior(spec, parameters) + np.linalg.slogdet(jacobian).logabsdet
+    expected += np.log(values).sum()
+    at = {**point, "free_offset_weights": offset}
+    expected += diverging_density(at, law.log_residual(runs, parameters) - delta)
+    expected += 6 * np.log(LEVEL_STEP / scales["omega"])
+    assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
 
 
 @EVERY

@@ -22,7 +22,7 @@ CENTRE = {
     "U": np.log(3e9),
     "E": np.log(20.0),
 }
-CENTRE["P"] = np.log(15.0)
+CENTRE |= {"P": np.log(15.0), "learning_rate": np.log(2e-3), "batch": np.log(5e5)}
 
 # A loss of 1 to 7 nats; floor shares, ratios of exponents and kappa with room. Slopes are .05 to
 # .8 nats per e-fold: at much less an exponent is so small that the scale itself, not its log, is
@@ -57,6 +57,18 @@ RANGES |= {
     "log_E_max": (4, 7),
 }
 RANGES |= {"over": (-4, 2), "log_alpha_U": (-2, 0.5), "top": (-3, 2)}
+RANGES |= {
+    "log_rate_N": (-3, 1),
+    "log_rate_D": (-1, 1),
+    "log_batch_N": (-1, 1),
+    "log_batch_D": (-0.5, 2),
+    "log_rho": (-2, 0),
+    "log_c_rate": (-7, -3),
+    "log_c_batch": (-7, -3),
+    "log_skew": (-2, 1),
+    "log_best_rate": (-8, -4),
+    "log_best_batch": (11, 15),
+}
 OF_ROUTED = {
     "log_gamma": (-8, -5),
     "log_alpha_E": (-5, -2),
@@ -101,6 +113,7 @@ APART = {
     "mixture-of-experts",
     "data-limited",
     "bounded-score",
+    "tuned",
 }
 """Laws whose coordinates mean something else; each has a test of its own."""
 
@@ -304,6 +317,8 @@ def test_starts_are_finite_on_degenerate_tables(law, table, trend):
         "S": D / 5e5,
         "U": np.minimum(D, 5e9),
         "E": np.full(len(N), 16.0),
+        "learning_rate": 1e-3 * (N / 1e9) ** -0.5,
+        "batch": 5e5 * (D / 1e10) ** 0.5,
     }
     columns["P"] = 15 * (N * D / 1e19) ** -0.05
     log_inputs = {x: np.log(columns[x]) for x in law.inputs}

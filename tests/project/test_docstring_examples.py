@@ -13,6 +13,7 @@ import pytest
 
 import scalebayes as sb
 from docs.paste_outputs import FENCE, ROOT, agree
+from tests.fixtures import tuned_fit
 
 PUBLIC = {name: getattr(sb, name) for name in sb.__all__}
 FUNCTIONS = [name for name, thing in PUBLIC.items() if inspect.isfunction(thing)]
@@ -41,6 +42,7 @@ def saved_fits(fitted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fits")
     for file, (table, model) in FITS.items():
         sb.save(fitted(table, model), folder / f"{file}.nc")
+    sb.save(tuned_fit(), folder / "tuned.nc")
     return folder
 
 

@@ -8,6 +8,7 @@ from scipy import integrate, stats
 from scalebayes.specs.noise import NOISES
 from scalebayes.specs.parts import Prior
 from scalebayes.specs.priors import DISTRIBUTIONS
+from tests.fixtures import grid_runs
 
 CASES = [
     {"dist": "LogNormal", "median": 0.3, "sigma": 0.6},
@@ -31,7 +32,12 @@ NOISE_CASES = [
     ("student_t", STUDENT_T),
     ("student_t", {"sigma": 2.0, "nu": 50.0}),
 ]
-NOISE_CASES += [("student_t", {"sigma": 0.5, "nu": 2.1})]
+NOISE_CASES += [
+    ("student_t", {"sigma": 0.5, "nu": 2.1}),
+    ("diverging", {"sigma": 0.03, "nu": 4.0, "share": 0.2, "excess": 0.7}),
+    ("one_sided", {"sigma": 0.03, "gap": 0.05}),
+    ("one_sided", {"sigma": 0.03, "gap": 0.003}),
+]
 
 
 def symbolic_log_density(prior, values):
@@ -129,9 +135,7 @@ def test_noise_density_is_pymcs(name, parameters):
     residual = np.linspace(-0.5, 0.5, 41)
     # A plain 50.0 would be reduced to single precision.
     arrays = {key: np.asarray(value) for key, value in parameters.items()}
-    theirs = pm.logp(getattr(pm, NOISES[name].pymc).dist(mu=0.0, **arrays), residual).eval(
-        mode="FAST_COMPILE"
-    )
+    theirs = NOISES[name].log_density(pm, residual, **arrays).eval(mode="FAST_COMPILE")
     np.testing.assert_allclose(
         NOISES[name].logpdf(residual, **parameters), theirs, rtol=1e-10, atol=1e-10
     )
@@ -140,8 +144,10 @@ def test_noise_density_is_pymcs(name, parameters):
 @pytest.mark.parametrize("name", NOISES)
 def test_noise_of_draws_broadcasts_and_scales(name):
     sigma = np.array([0.01, 0.1, 1.0]).reshape(3, 1, 1)
-    parameters = {"sigma": sigma, "nu": np.full((3, 1, 1), 30.0)}
-    parameters = {key: parameters[key] for key in NOISES[name].priors}
+    parameters = {"sigma": sigma, "nu": np.full((3, 1, 1), 30.0), "share": 1e-6}
+    parameters |= {"excess": 0.01 * sigma, "gap": 0.01 * sigma, "decay": 0.2}
+    own = {key: parameters[key] for key in NOISES[name].priors}
+    parameters = NOISES[name].at(own, 0.0)
     draws = NOISES[name].draw(np.random.default_rng(0), (3, 2000, 2), **parameters)
     assert draws.shape == (3, 2000, 2)
     np.testing.assert_allclose(draws.std((1, 2)), [0.01, 0.1, 1.0], rtol=0.08)
@@ -152,3 +158,45 @@ def test_noise_parameters_have_valid_priors(name):
     assert next(iter(NOISES[name].priors)) == "sigma"
     for prior in NOISES[name].priors.values():
         assert Prior(**prior).reason
+
+
+@pytest.mark.parametrize(("name", "parameters"), NOISE_CASES)
+def test_the_tail_is_that_of_the_density(name, parameters):
+    noise = NOISES[name]
+    x = parameters["sigma"] * np.sinh(np.linspace(-14, 14, 20001))
+    density = np.exp(noise.logpdf(x, **parameters))
+    for bound in (0.5, 2.0, 5.0):
+        size = bound * parameters["sigma"]
+        beyond = integrate.simpson(np.where(np.abs(x) >= size, density, 0.0), x=x)
+        assert noise.tail(np.array(-size), **parameters) == pytest.approx(beyond, abs=2e-3)
+
+
+def test_the_gap_falls_with_compute():
+    noise = NOISES["one_sided"].for_law(("N", "D"))
+    runs = grid_runs()
+    log_scale = noise.log_scale(runs, runs)
+    assert log_scale.mean() == pytest.approx(0.0, abs=1e-12)
+    own = {"sigma": 0.01, "gap": 0.04, "decay": 0.2}
+    at_runs = noise.at(own, log_scale)
+    assert set(at_runs) == {"sigma", "gap"}
+    tenfold = noise.at(own, np.log(10.0))
+    assert tenfold["gap"] == pytest.approx(0.04 * 10**-0.2)
+    far = noise.log_scale({"N": 1e12, "D": 1e14}, runs)
+    assert noise.at(own, far)["gap"] < at_runs["gap"].min()
+    np.testing.assert_array_equal(noise.data(runs)["log_scale"], log_scale)
+
+
+def test_the_equivalent_of_a_gap_is_near_the_inverse_of_its_information():
+    noise = NOISES["one_sided"]
+    for gap in (0.02, 0.2, 1.0, 5.0):
+        x = np.linspace(-12, 12 + 40 * gap, 400_001)
+        log_density = noise.logpdf(x, sigma=1.0, gap=gap)
+        slope = np.gradient(log_density, x)
+        information = integrate.simpson(np.exp(log_density) * slope**2, x=x)
+        assert noise.equivalent(sigma=1.0, gap=gap) * information == pytest.approx(1.0, abs=0.25)
+
+
+def test_few_runs_that_diverged_hardly_move_the_density_of_the_others():
+    parameters = {"sigma": 0.003, "nu": 4.0, "share": 0.1, "excess": 0.7}
+    far = NOISES["diverging"].logpdf(np.array([1.0, 1.1]), **parameters)
+    assert abs(far[1] - far[0]) < 0.2

@@ -208,7 +208,8 @@ def test_the_hash_is_of_what_determines_the_posterior(tmp_path, name):
     reordered = dict(reversed(given["priors"].items()))
     assert Spec(**{"name": name, **given, "priors": reordered}).hash == spec.hash
     if spec.discrepancy is None:
-        assert Spec(**{"name": name, **given, "noise": "normal"}).hash != spec.hash
+        other = "normal" if spec.noise == "student_t" else "student_t"
+        assert Spec(**{"name": name, **given, "noise": other}).hash != spec.hash
     else:
         reworded = {**given["discrepancy"], "reason": "another"}
         assert Spec(**{"name": name, **given, "discrepancy": reworded}).hash == spec.hash
@@ -288,7 +289,8 @@ alpha_D = { dist = "LogNormal", median = 0.3, reason = "r" }
 
 FAULTS = """folder/draft.toml: 5 faults
   law: no law 'additiv' (did you mean 'additive'?); allowed: {laws}
-  noise: no noise 'student' (did you mean 'student_t'?); allowed: normal, student_t
+  noise: no noise 'student' (did you mean 'student_t'?); allowed: normal, student_t, \
+diverging, one_sided
   priors.L_inf.dist: no distribution 'Halfnormal' (did you mean 'HalfNormal'?); allowed: \
 {distributions}
   priors.alpha_D: LogNormal takes median, sigma; got median

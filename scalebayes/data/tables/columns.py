@@ -28,6 +28,8 @@ class Quantity(NamedTuple):
 # S     fewer than ten steps are no training, and more than 1e9 were never made;
 # U     as D, but a corpus may be small;
 # E     a dense model has one expert.
+# learning_rate  1e-7 is below every peak in use, and no optimiser converges above 100.
+# batch 1e3 tokens are less than one sequence, which excludes batches counted in sequences.
 # loss  the loss of an untrained model is the log of its vocabulary, 10 to 13 nats.
 QUANTITIES = {
     "N": Quantity(
@@ -90,6 +92,23 @@ QUANTITIES = {
         hint="a dense model has 1",
         names="E, experts, n experts, num experts, number of experts, expert count",
     ),
+    "learning_rate": Quantity(
+        unit="peak learning rate",
+        low=1e-7,
+        high=1e2,
+        hint="the peak of the schedule, such as 3e-4",
+        names="learning rate, lr, peak learning rate, peak lr, max learning rate, max lr",
+    ),
+    "batch": Quantity(
+        unit="tokens in a batch",
+        low=1e3,
+        high=1e9,
+        hint="in sequences? --scale batch=2048 multiplies by their length",
+        names=(
+            "batch, batch tokens, tokens per batch, batch size tokens, batch size in tokens, "
+            "tokens per step, global batch tokens, global batch size tokens"
+        ),
+    ),
     "loss": Quantity(
         unit=NATS_PER_TOKEN,
         low=0.0,
@@ -107,7 +126,7 @@ QUANTITIES = {
 }
 BASIC = ("N", "D", "C")
 """Inputs of which two determine the third."""
-OTHER = ("S", "U", "E")
+OTHER = ("S", "U", "E", "learning_rate", "batch")
 """Inputs of some laws only: unless one was asked for, a table is never refused because of it."""
 LABELS = {
     "group": "group, family",

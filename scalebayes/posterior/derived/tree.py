@@ -113,7 +113,7 @@ def _replicated(
     with np.errstate(over="ignore", invalid="ignore"):
         residual = law.log_residual(runs, of_runs) - delta.reshape(-1, len(runs))
     if is_prior:
-        noise = {name: of_runs[name] for name in observation.noise.priors}
+        noise = observation.noise_at(of_runs, runs)
         drawn = observation.noise.draw(rng, residual.shape, **noise)
     else:
         drawn = observation.replicate(rng, residual, of_runs, runs)

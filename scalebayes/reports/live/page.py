@@ -113,7 +113,7 @@ def live_part(
 
     drawn : the figure of the frontier, or None where there is none.
     """
-    if any(fit.spec.law_object.inputs != ("N", "D") for fit in fits.values()):
+    if any(fit.spec.law_object.at_best.inputs != ("N", "D") for fit in fits.values()):
         return None, "it supports only laws of N and D"
     for fit in fits.values():
         if not all(np.isfinite(values).all() for values in law_parameters(fit).values()):
