@@ -1,0 +1,466 @@
+"""Forecasts along a run: `forecast` of a run under way, `predict` of any schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from scalebayes.curves.conditioning import (
+    Deviations,
+    curve_draws,
+    deviations_given,
+    new_deviations,
+)
+from scalebayes.curves.condensed import SETTLED, drop_modes
+from scalebayes.curves.curve_fit import CurveFit, run_messages
+from scalebayes.curves.curves import Curve, Curves
+from scalebayes.curves.guess import guess_schedule
+from scalebayes.curves.laws import points_of
+from scalebayes.curves.schedules import Schedule, named_schedule, schedule_of_array
+from scalebayes.errors import QueryError
+from scalebayes.messages import Message
+from scalebayes.posterior.provenance import Provenance, with_provenance
+from scalebayes.units import parse_quantity
+
+UNDER_ITS_SCHEDULE = "its schedule"
+FALL = 0.1
+"""Share of the peak to which the rate falls in the what-if plans."""
+SHARE_OF_DECAY = 0.1
+"""Length of the decay in the what-if plans, as a share of the steps so far."""
+CELLS_OF_ANSWERS = 32
+"""Cells of a rise or fall of the rate in answers, which need not be fast."""
+FAR = 3.0
+"""Area over the largest of the runs above which a forecast was not checked."""
+LONG_NAMES = {
+    "law": "loss of the law alone",
+    "loss": "expected loss of the run",
+    "new_run": "loss of one checkpoint",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule to answer for.
+
+    Attributes
+    ----------
+    name
+        What it is, in words.
+    schedule
+        The learning rate from step 0 on.
+    steps
+        Steps at which the loss is asked for, (targets,).
+    """
+
+    name: str
+    schedule: Schedule
+    steps: np.ndarray
+
+
+def predict_curve(
+    fit: CurveFit,
+    /,
+    *,
+    schedule: Any,
+    steps: float | str | None = None,
+    at: Any = None,
+    group: str | None = None,
+    peak: float | None = None,
+    warmup: float | str | None = None,
+    seed: int = 0,
+    **arguments: Any,
+) -> xr.Dataset:
+    """Return the posterior of the loss along a new run under any schedule.
+
+    Parameters
+    ----------
+    fit
+        A fit of curves.
+    schedule
+        ``"constant"``, ``"cosine"``, ``"linear"``, ``"wsd"`` or ``"steps"``; an array with the
+        learning rate of each step, or with rows (step, rate); or a `Schedule`.
+    steps
+        Number of steps, for a schedule by name.
+    at
+        Steps at which the loss is asked for; by default the last.
+    group
+        Group of the runs, such as a model size, for a fit of several.
+    peak, warmup
+        Largest learning rate and steps of the warm-up, for a schedule by name; by default those of
+        the first run of the group.
+    seed
+        Seed of the run's own deviations.
+    **arguments
+        Further arguments of a schedule by name: ``final``, the last rate as a share of the peak;
+        ``decay`` and ``form`` of WSD; ``at_steps`` and ``factors`` of steps.
+
+    Returns
+    -------
+    xarray.Dataset
+        With dims (chain, draw, target): ``law``, the loss of the law; ``loss``, the expected loss
+        of one further run; ``new_run``, that of one checkpoint with its noise. Coordinates along
+        target: step, lr, and ``decades_beyond``, orders of magnitude of area beyond the runs.
+
+    Raises
+    ------
+    QueryError
+        When there is no such schedule or group, or a step lies beyond the schedule.
+    """
+    group = _group(fit, group)
+    first = next(curve for curve in fit.curves.runs.values() if curve.group == group)
+    made = _schedule(schedule, steps, peak, warmup, first.schedule, arguments)
+    targets = np.array([made.end]) if at is None else _steps(at)
+    _check_steps(targets, made.end)
+    name = schedule if isinstance(schedule, str) else "schedule"
+    plan = Plan(name, made, targets)
+    positions = fit.positions()
+    rng = np.random.default_rng(seed)
+    log_area = _log_area(fit, plan)
+    deviations = new_deviations(positions, fit, log_area, rng)
+    values = _losses(fit, group, plan, positions, deviations, rng)
+    return _answer(fit, [plan], [values], group, [], with_plans=False)
+
+
+def forecast(
+    fit: CurveFit,
+    /,
+    *,
+    run: str | Curves | None = None,
+    step: Any = None,
+    schedule: Any = None,
+    anneal: Any = None,
+    to: float = FALL,
+    plans: bool = True,
+    seed: int = 0,
+    **arguments: Any,
+) -> xr.Dataset:
+    """Return the posterior of the loss of a run under way, at later steps and under other plans.
+
+    The forecast starts from the run's own checkpoints: its offset, its correlated deviation and
+    the error of what annealing has saved in it.
+
+    Parameters
+    ----------
+    fit
+        A fit of curves.
+    run
+        Id of a run of the fit; or the curves of one other run, which then does not change the
+        parameters of the law. May be left out for a fit of one run.
+    step
+        Steps at which the loss is asked for; by default the end of the schedule.
+    schedule
+        What the learning rate will be: an array from step 0 on, or a name as `scalebayes.predict`
+        takes it, for a run up to the last ``step``. By default that of the run's table; where that
+        ends before ``step``, a schedule by name that the rate has followed so far, or else the last
+        rate.
+    anneal
+        Steps of a linear decay that begins now; several are several plans. By default a tenth of
+        the steps so far.
+    to
+        Share of the largest rate to which that decay falls.
+    plans
+        Whether to answer for decays that begin now too.
+    seed
+        Seed of the deviations.
+    **arguments
+        Further arguments of a schedule by name.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `scalebayes.predict` of a fit of curves gives it, with the plan of each target as a
+        coordinate: its schedule, or a decay over the next steps.
+
+    Raises
+    ------
+    QueryError
+        When there is no such run, or a step is not after its last checkpoint.
+    """
+    if not isinstance(fit, CurveFit):
+        raise QueryError(
+            "forecast asks a fit of curves along runs: fit(read_curves(FILE), 'multi-power'). For "
+            "losses of other N and D, predict asks a fit of a table of runs"
+        )
+    curve = _run(fit, run)
+    last = float(curve.steps[-1])
+    targets = None if step is None else _steps(step)
+    messages: list[Message] = []
+    ahead = _schedule_ahead(curve, targets, schedule, arguments, messages)
+    if targets is None:
+        targets = np.array([ahead.end])
+    if (targets < last).any():
+        raise QueryError(
+            f"{curve.run} has checkpoints up to step {last:g}: a forecast asks for later steps; got "
+            f"{targets.min():g}"
+        )
+    found = [Plan(UNDER_ITS_SCHEDULE, ahead, targets)]
+    if plans:
+        found += _decays(curve, anneal, to)
+    positions = fit.positions()
+    rng = np.random.default_rng(seed)
+    log_area = np.concatenate([_log_area(fit, plan) for plan in found])
+    deviations = deviations_given(fit, curve, positions, log_area, rng)
+    values = []
+    begin = 0
+    for plan in found:
+        part = slice(begin, begin + len(plan.steps))
+        own = replace(deviations, along=deviations.along[:, part])
+        values.append(_losses(fit, curve.group, plan, positions, own, rng))
+        begin = part.stop
+    return _answer(fit, found, values, curve.group, messages, with_plans=True)
+
+
+def _group(fit: CurveFit, asked: str | None) -> str:
+    """Return the group that is asked for."""
+    groups = fit.groups
+    if asked is None and len(groups) == 1:
+        return groups[0]
+    if asked not in groups:
+        raise QueryError(f"the runs are of the groups {', '.join(groups)}: give one; got {asked!r}")
+    return asked
+
+
+def _run(fit: CurveFit, asked: str | Curves | None) -> Curve:
+    """Return the run that is asked for."""
+    if isinstance(asked, Curves):
+        if len(asked.runs) != 1:
+            raise QueryError(f"a forecast is of one run; got {len(asked.runs)}")
+        (curve,) = asked.runs.values()
+        if curve.group not in fit.groups:
+            curve = replace(curve, group=_group(fit, None))
+        return curve
+    if asked is None:
+        if len(fit.curves.runs) > 1:
+            raise QueryError(f"give one of the runs {', '.join(list(fit.curves.runs)[:12])}")
+        return next(iter(fit.curves.runs.values()))
+    return fit.curves[asked]
+
+
+def _steps(asked: Any) -> np.ndarray:
+    """Return steps as numbers; text such as 72K is read."""
+    several = isinstance(asked, Iterable) and not isinstance(asked, str)
+    values = [parse_quantity(each) for each in (asked if several else [asked])]
+    if not values:
+        raise QueryError("give at least one step")
+    return np.array(values, dtype=float)
+
+
+def _check_steps(steps: np.ndarray, end: float) -> None:
+    """Raise where a step lies outside a schedule."""
+    if (steps > end).any() or (steps <= 0).any():
+        raise QueryError(
+            f"the schedule has steps up to {end:g}; got {steps.min():g} to {steps.max():g}"
+        )
+
+
+def _schedule(
+    given: Any,
+    steps: Any,
+    peak: float | None,
+    warmup: Any,
+    like: Schedule,
+    arguments: dict[str, Any],
+) -> Schedule:
+    """Return a schedule that was given by name, as an array or as itself.
+
+    like: schedule of a run, for the peak and the warm-up that are not given.
+    """
+    if isinstance(given, Schedule):
+        return given
+    if not isinstance(given, str):
+        return schedule_of_array(given)
+    if steps is None:
+        raise QueryError(f"give the number of steps of the schedule {given!r}: steps=24000")
+    arguments = dict(arguments)
+    if "at_steps" in arguments:
+        arguments["at"] = arguments.pop("at_steps")
+    return named_schedule(
+        given,
+        float(parse_quantity(steps)),
+        peak=like.peak if peak is None else peak,
+        warmup=like.warmup if warmup is None else float(parse_quantity(warmup)),
+        **arguments,
+    )
+
+
+def _schedule_ahead(
+    curve: Curve,
+    targets: np.ndarray | None,
+    given: Any,
+    arguments: dict[str, Any],
+    messages: list[Message],
+) -> Schedule:
+    """Return the schedule of a run, past and to come; messages say what was assumed."""
+    own = curve.schedule
+    end = own.end if targets is None else float(targets.max())
+    if given is not None:
+        planned = _schedule(given, end, None, None, own, arguments)
+        _check_steps(np.array([end]), planned.end)
+        last = float(curve.steps[-1])
+        return own.until(last).then(_after(planned, last))
+    if end <= own.end:
+        return own
+    guessed = guess_schedule(curve, end)
+    if guessed is not None:
+        name, planned = guessed
+        text = f"the learning rate so far is that of the schedule {name} over {end:g} steps, which "
+        messages.append(Message("SCHEDULE_GUESSED", "note", f"{text}is assumed to go on"))
+        return planned
+    rate = own.rates[-1]
+    text = (
+        f"the table has learning rates up to step {own.end:g}: the last, {rate:g}, is assumed to "
+        "stay. Give schedule= (--schedule) to say otherwise"
+    )
+    messages.append(Message("SCHEDULE_HELD", "warning", text))
+    return own.then(Schedule(np.array([own.end, end]), np.array([rate, rate])))
+
+
+def _after(planned: Schedule, step: float) -> Schedule:
+    """Return the part of a schedule after a step."""
+    later = planned.steps > step
+    steps = np.append(step, planned.steps[later])
+    rates = np.append(planned.rate(np.array([step])), planned.rates[later])
+    if len(steps) < 2:
+        steps, rates = np.append(steps, step), np.append(rates, rates)
+    return Schedule(steps, rates)
+
+
+def _decays(curve: Curve, anneal: Any, to: float) -> list[Plan]:
+    """Return plans in which the rate decays linearly from now on."""
+    if not 0 <= to < 1:
+        raise QueryError(f"to is a share of the largest rate, from 0 to below 1; got {to!r}")
+    last = float(curve.steps[-1])
+    lengths = np.array([max(1.0, round(SHARE_OF_DECAY * last))]) if anneal is None else _steps(anneal)
+    now = float(curve.schedule.rate(np.array([last]))[0])
+    goal = to * curve.schedule.peak
+    plans = []
+    for length in lengths:
+        if length <= 0:
+            raise QueryError(f"a decay takes at least one step; got {length:g}")
+        # A rate that is lower already stays as it is.
+        decay = Schedule(np.array([last, last + length]), np.array([now, min(now, goal)]))
+        schedule = curve.schedule.until(last).then(decay)
+        name = f"decay over the next {length:g}"
+        plans.append(Plan(name, schedule, np.array([last + length])))
+    return plans
+
+
+def _log_area(fit: CurveFit, plan: Plan) -> np.ndarray:
+    """Return the log area of the targets of a plan over the typical one."""
+    return np.log(plan.schedule.area(plan.steps) / fit.layout.scale.area)
+
+
+def _losses(
+    fit: CurveFit,
+    group: str,
+    plan: Plan,
+    positions: np.ndarray,
+    deviations: Deviations,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Return the losses of a plan, (draws, targets) each: law, expected loss, checkpoint."""
+    points = points_of(plan.schedule, plan.steps, fit.layout.scale, CELLS_OF_ANSWERS)
+    law, share = curve_draws(fit, group, points, positions)
+    sigma = fit.layout.noise(positions)[:, :1]
+    log_ratio = deviations.offset[:, None] + deviations.along
+    log_ratio += np.einsum("sj,stj->st", deviations.drop_error, drop_modes(share))
+    loss = law * np.exp(log_ratio)
+    return {
+        "law": law,
+        "loss": loss,
+        "new_run": loss * np.exp(sigma * rng.normal(size=loss.shape)),
+    }
+
+
+def _answer(
+    fit: CurveFit,
+    plans: Sequence[Plan],
+    values: Sequence[dict[str, np.ndarray]],
+    group: str,
+    messages: list[Message],
+    *,
+    with_plans: bool,
+) -> xr.Dataset:
+    """Return losses of plans as an answer with its caveats."""
+    sizes = fit.stored["posterior"].sizes
+    shape = (sizes["chain"], sizes["draw"], -1)
+    variables = {}
+    for name, long_name in LONG_NAMES.items():
+        joined = np.concatenate([each[name] for each in values], axis=1)
+        about = {"long_name": long_name}
+        variables[name] = (("chain", "draw", "target"), joined.reshape(shape), about)
+    areas = [curve.areas for curve in fit.curves.runs.values() if curve.group == group]
+    least, most = min(each.min() for each in areas), max(each.max() for each in areas)
+    asked = np.concatenate([plan.schedule.area(plan.steps) for plan in plans])
+    rates = np.concatenate([plan.schedule.rate(plan.steps) for plan in plans])
+    beyond = np.maximum(0.0, np.log10(asked / most))
+    coords: dict[str, Any] = {}
+    if with_plans:
+        names = [plan.name for plan in plans for _ in plan.steps]
+        coords["plan"] = ("target", np.array(names, dtype=object))
+    coords["step"] = ("target", np.concatenate([plan.steps for plan in plans]))
+    coords["lr"] = ("target", rates)
+    posterior = fit.stored["posterior"].to_dataset()
+    coords |= {dim: posterior[dim].values for dim in ("chain", "draw")}
+    coords["decades_beyond"] = ("target", beyond, {"of": "area"})
+    found = [*_failures(fit), *messages, *_caveats(fit, plans, group), *run_messages(fit)]
+    record = Provenance(span=float(np.log10(most / least)), conflicts=tuple(found))
+    return with_provenance(xr.Dataset(variables, coords), record)
+
+
+def _failures(fit: CurveFit) -> list[Message]:
+    """Return the message that the convergence checks failed, if they did."""
+    if not fit.gate_failures:
+        return []
+    failed = ", ".join(fit.gate_failures)
+    text = f"the convergence checks of the fit failed ({failed}): do not rely on this answer"
+    return [Message("NOT_CONVERGED", "failed", text)]
+
+
+def _caveats(fit: CurveFit, plans: Sequence[Plan], group: str) -> list[Message]:
+    """Return warnings of schedules unlike those of the runs."""
+    runs = [curve for curve in fit.curves.runs.values() if curve.group == group]
+    lowest = min(curve.rates.min() for curve in runs)
+    highest = max(curve.schedule.peak for curve in runs)
+    largest = max(curve.areas[-1] for curve in runs)
+    found = []
+    reached = min(
+        float(plan.schedule.rate(np.linspace(plan.schedule.warmup, step, 200)).min())
+        for plan in plans
+        for step in plan.steps
+    )
+    if reached < 0.9 * lowest:
+        text = (
+            f"the learning rate falls to {reached:.2g}, below the {lowest:.2g} of the runs: what "
+            "annealing saves there is an extrapolation"
+        )
+        found.append(Message("RATE_BELOW", "warning", text))
+    peak = max(plan.schedule.peak for plan in plans)
+    if not 0.9 * highest <= peak <= 1.1 * highest:
+        text = (
+            f"the largest learning rate is {peak:.2g}, and that of the runs {highest:.2g}: the law "
+            "does not know which rates train well"
+        )
+        found.append(Message("OTHER_PEAK", "warning", text))
+    area = max(float(plan.schedule.area(plan.steps).max()) for plan in plans)
+    if area > FAR * largest:
+        text = (
+            f"the area below the learning rate is {area / largest:.1f} times the largest of the "
+            f"runs: forecasts were checked up to {FAR:g} times"
+        )
+        found.append(Message("AREA_BEYOND", "warning", text))
+    early = [
+        step
+        for plan in plans
+        for step in plan.steps
+        if plan.schedule.area(np.array([step]))[0]
+        < SETTLED * plan.schedule.area(np.array([plan.schedule.warmup]))[0]
+    ]
+    if early:
+        text = f"step {min(early):g} lies in the transient after the warm-up, which is not fitted"
+        found.append(Message("TRANSIENT", "warning", text))
+    return found
