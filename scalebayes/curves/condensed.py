@@ -7,12 +7,11 @@ error of what annealing saves, and by independent noise:
     \log L_i = \log f(s_i) + \tau o_r + \kappa\, b_r(d_i) + s\, u_r(x_i) + \sigma \epsilon_i,
     \qquad x = \log S_1
 
-u is an Ornstein-Uhlenbeck process in x, whose size falls as :math:`S_1^{-1/2}`, as the part of the
-loss that training still lowers. d is the share of the loss that annealing has saved, and b a
-Brownian motion in d squared: kappa is the relative error of what annealing saves, and what it will
-save is less certain than what it has saved. b is the sum of its first modes. Runs that
-share their first checkpoints are branches of one training: these rows count once, both have the
-offset of the training, and u continues in each branch from where they part.
+u is an Ornstein-Uhlenbeck process in x, whose size falls as :math:`S_1^{-1/4}`. d is the share of
+the loss that annealing has saved, and b a Brownian motion in d squared: kappa is the relative error of
+what annealing saves, and what it will save is less certain than what it has saved. b is the sum of
+its first modes. Runs that share their first checkpoints are branches of one training: these rows
+count once, the branches have one offset, and u continues in each from where they part.
 
 A run may have thousands of checkpoints. The distance of its log curve from that at reference
 parameters is smooth, and is interpolated between at most `MOST_NODES` nodes. Then the rows act
@@ -31,11 +30,14 @@ from scipy import linalg
 from scalebayes.curves.curves import Curve, Curves, shared_rows
 from scalebayes.curves.laws import CurveLaw, Points, Scale, evaluate, join, points_of
 
-CORRELATION_LENGTH = 0.5
+CORRELATION_LENGTH = 2.0
 """Length of the correlation of u, in e-folds of the area.
 
-On public runs the residuals of both laws change sign a few times over three e-folds.
+A run that goes on to twice its area keeps most of its deviation. With shorter lengths, intervals
+for the second half of public runs were too narrow (docs/schedules.md).
 """
+FADING = 0.25
+"""Power of the area with which u becomes smaller: the law describes late training better."""
 SETTLED = 1.3
 """Area over that of the warm-up from which on checkpoints are fitted.
 
@@ -45,10 +47,10 @@ MOST_NODES = 40
 """Nodes of a run."""
 FEWEST_SHARED = 2
 """First checkpoints that two runs share at least if they are branches of one training."""
-LARGEST_DROP = 0.08
-"""Share of the loss that annealing saves up to which the error grows; of more it is that of this."""
+LARGEST_DROP = 0.1
+"""Share of the loss that annealing saves, up to which its error grows."""
 MODES = 6
-"""Modes of the error: above a fortieth of the loss they hold nine tenths of its variance."""
+"""Modes of the error: above 3% of the loss they hold nine tenths of its variance."""
 
 
 def drop_modes(drop: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def drop_modes(drop: np.ndarray) -> np.ndarray:
 
 def amplitude(log_area: np.ndarray) -> np.ndarray:
     """Return the size of u over s at logs of the area over the typical area."""
-    return np.exp(-log_area / 2)
+    return np.exp(-FADING * log_area)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,11 @@ def _family(
 
 
 def correlation(
-    log_area: np.ndarray, branch: np.ndarray, others: np.ndarray, of: np.ndarray, parting: np.ndarray
+    log_area: np.ndarray,
+    branch: np.ndarray,
+    others: np.ndarray,
+    of: np.ndarray,
+    parting: np.ndarray,
 ) -> np.ndarray:
     """Return the covariance of u, over s squared, between rows of a family, (rows, others).
 
@@ -190,7 +196,9 @@ def correlation(
     x, y = log_area[:, None], others[None, :]
     # Before the branches part there is one path; after it, the way leads back to that point.
     lowest = np.minimum(x, y)
-    distance = np.where(lowest <= meet, np.abs(x - y), x + y - 2 * np.where(np.isfinite(meet), meet, 0))
+    distance = np.where(
+        lowest <= meet, np.abs(x - y), x + y - 2 * np.where(np.isfinite(meet), meet, 0)
+    )
     apart = np.isneginf(meet)
     covariance = np.exp(-np.where(apart, 0.0, distance) / CORRELATION_LENGTH)
     covariance = np.where(apart, 0.0, covariance)
@@ -296,9 +304,7 @@ def condense(
     )
 
 
-def _condense_family(
-    family: Family, law: CurveLaw, parameters: np.ndarray, scale: Scale
-) -> _Block:
+def _condense_family(family: Family, law: CurveLaw, parameters: np.ndarray, scale: Scale) -> _Block:
     """Return one family condensed around reference parameters."""
     steps, log_areas, weights, residuals, drops = [], [], [], [], []
     for branch in family.branches:

@@ -86,6 +86,11 @@ class CurveFit:
         """Raise, as `spec`."""
         self._refuse()
 
+    @property
+    def fits(self) -> NoReturn:
+        """Raise, as `spec`."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise QueryError(
             "this is a fit of curves along runs: it answers forecast, predict with a schedule, "
@@ -184,7 +189,9 @@ def run_messages(fit: CurveFit) -> list[Message]:
     spikes = fit.metadata["spikes"]
     if spikes:
         count = sum(len(steps) for steps in spikes.values())
-        text = f"{count} checkpoints far from their neighbours were left out, of {', '.join(spikes)}"
+        text = (
+            f"{count} checkpoints far from their neighbours were left out, of {', '.join(spikes)}"
+        )
         found.append(Message("SPIKES", "note", text))
     return found
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.curves.condensed import SETTLED, drop_modes
 from scalebayes.curves.conditioning import (
     Deviations,
     curve_draws,
     deviations_given,
     new_deviations,
 )
-from scalebayes.curves.condensed import SETTLED, drop_modes
 from scalebayes.curves.curve_fit import CurveFit, run_messages
 from scalebayes.curves.curves import Curve, Curves
 from scalebayes.curves.guess import guess_schedule
@@ -33,8 +33,8 @@ SHARE_OF_DECAY = 0.1
 """Length of the decay in the what-if plans, as a share of the steps so far."""
 CELLS_OF_ANSWERS = 32
 """Cells of a rise or fall of the rate in answers, which need not be fast."""
-FAR = 3.0
-"""Area over the largest of the runs above which a forecast was not checked."""
+FAR = 3.25
+"""Area over the largest of the runs above which forecasts were not checked (benchmarks)."""
 LONG_NAMES = {
     "law": "loss of the law alone",
     "loss": "expected loss of the run",
@@ -122,14 +122,14 @@ def predict_curve(
     log_area = _log_area(fit, plan)
     deviations = new_deviations(positions, fit, log_area, rng)
     values = _losses(fit, group, plan, positions, deviations, rng)
-    return _answer(fit, [plan], [values], group, [], with_plans=False)
+    return _answer(fit, [(first, [plan], [values])], [], names_plans=False)
 
 
 def forecast(
     fit: CurveFit,
     /,
     *,
-    run: str | Curves | None = None,
+    run: str | Sequence[str] | Curves | None = None,
     step: Any = None,
     schedule: Any = None,
     anneal: Any = None,
@@ -148,8 +148,8 @@ def forecast(
     fit
         A fit of curves.
     run
-        Id of a run of the fit; or the curves of one other run, which then does not change the
-        parameters of the law. May be left out for a fit of one run.
+        Id of a run of the fit, or several ids; or the curves of one other run, which then does not
+        change the parameters of the law. By default all runs of the fit that end before ``step``.
     step
         Steps at which the loss is asked for; by default the end of the schedule.
     schedule
@@ -185,33 +185,79 @@ def forecast(
             "forecast asks a fit of curves along runs: fit(read_curves(FILE), 'multi-power'). For "
             "losses of other N and D, predict asks a fit of a table of runs"
         )
-    curve = _run(fit, run)
-    last = float(curve.steps[-1])
     targets = None if step is None else _steps(step)
     messages: list[Message] = []
+    positions = fit.positions()
+    rng = np.random.default_rng(seed)
+    answers = []
+    for curve in _runs_under_way(fit, run, targets):
+        found = _plans(curve, targets, schedule, anneal if plans else (), to, arguments, messages)
+        values = _given_run(fit, curve, found, positions, rng)
+        answers.append((curve, found, values))
+    return _answer(fit, answers, messages)
+
+
+def _plans(
+    curve: Curve,
+    targets: np.ndarray | None,
+    schedule: Any,
+    anneal: Any,
+    to: float,
+    arguments: dict[str, Any],
+    messages: list[Message],
+) -> list[Plan]:
+    """Return the plans of a run: its schedule, and decays that begin now.
+
+    anneal: lengths of the decays; None for the usual one, and empty for none.
+    """
+    last = float(curve.steps[-1])
     ahead = _schedule_ahead(curve, targets, schedule, arguments, messages)
     if targets is None:
         targets = np.array([ahead.end])
     if (targets < last).any():
         raise QueryError(
-            f"{curve.run} has checkpoints up to step {last:g}: a forecast asks for later steps; got "
+            f"{curve.run} has checkpoints up to step {last:g}: ask for later steps; got "
             f"{targets.min():g}"
         )
-    found = [Plan(UNDER_ITS_SCHEDULE, ahead, targets)]
-    if plans:
-        found += _decays(curve, anneal, to)
-    positions = fit.positions()
-    rng = np.random.default_rng(seed)
-    log_area = np.concatenate([_log_area(fit, plan) for plan in found])
+    return [Plan(UNDER_ITS_SCHEDULE, ahead, targets), *_decays(curve, anneal, to)]
+
+
+def _given_run(
+    fit: CurveFit,
+    curve: Curve,
+    plans: Sequence[Plan],
+    positions: np.ndarray,
+    rng: np.random.Generator,
+) -> list[dict[str, np.ndarray]]:
+    """Return the losses of plans of a run, given its checkpoints."""
+    log_area = np.concatenate([_log_area(fit, plan) for plan in plans])
     deviations = deviations_given(fit, curve, positions, log_area, rng)
     values = []
     begin = 0
-    for plan in found:
+    for plan in plans:
         part = slice(begin, begin + len(plan.steps))
         own = replace(deviations, along=deviations.along[:, part])
         values.append(_losses(fit, curve.group, plan, positions, own, rng))
         begin = part.stop
-    return _answer(fit, found, values, curve.group, messages, with_plans=True)
+    return values
+
+
+def along(
+    fit: CurveFit, curve: Curve, steps: np.ndarray, *, known: float, draws: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return losses along a run at any steps, (draws, steps) each, for figures.
+
+    known: step up to which the run's checkpoints are given; before the first, none are.
+    """
+    positions = fit.positions()
+    chosen = np.linspace(0, len(positions) - 1, min(draws, len(positions))).astype(int)
+    plan = Plan(UNDER_ITS_SCHEDULE, curve.schedule, steps)
+    rng = np.random.default_rng(seed)
+    given = Curves({curve.run: curve}, curve.run).before(known).runs
+    if given:
+        return _given_run(fit, given[curve.run], [plan], positions[chosen], rng)[0]
+    deviations = new_deviations(positions[chosen], fit, _log_area(fit, plan), rng)
+    return _losses(fit, curve.group, plan, positions[chosen], deviations, rng)
 
 
 def _group(fit: CurveFit, asked: str | None) -> str:
@@ -224,29 +270,49 @@ def _group(fit: CurveFit, asked: str | None) -> str:
     return asked
 
 
-def _run(fit: CurveFit, asked: str | Curves | None) -> Curve:
-    """Return the run that is asked for."""
+def _runs_under_way(
+    fit: CurveFit, asked: str | Sequence[str] | Curves | None, targets: np.ndarray | None
+) -> list[Curve]:
+    """Return the runs that are asked for, or those that end before the targets."""
     if isinstance(asked, Curves):
-        if len(asked.runs) != 1:
-            raise QueryError(f"a forecast is of one run; got {len(asked.runs)}")
-        (curve,) = asked.runs.values()
-        if curve.group not in fit.groups:
-            curve = replace(curve, group=_group(fit, None))
+        return [_of_a_known_group(fit, curve) for curve in asked.runs.values()]
+    if isinstance(asked, str):
+        return [fit.curves[asked]]
+    if asked is not None:
+        return [fit.curves[run] for run in asked]
+    runs = list(fit.curves.runs.values())
+    if targets is None or len(runs) == 1:
+        if len(runs) == 1:
+            return runs
+        known = ", ".join(list(fit.curves.runs)[:12])
+        raise QueryError(f"give a run (run=, --run) or a step (step=, --to): the runs are {known}")
+    under_way = [curve for curve in runs if curve.steps[-1] < targets.min()]
+    if not under_way:
+        last = max(curve.steps[-1] for curve in runs)
+        raise QueryError(f"no run ends before step {targets.min():g}: the last ends at {last:g}")
+    return under_way
+
+
+def _of_a_known_group(fit: CurveFit, curve: Curve) -> Curve:
+    """Return a curve with the only group of the fit, where its own is not one of the fit."""
+    if curve.group in fit.groups:
         return curve
-    if asked is None:
-        if len(fit.curves.runs) > 1:
-            raise QueryError(f"give one of the runs {', '.join(list(fit.curves.runs)[:12])}")
-        return next(iter(fit.curves.runs.values()))
-    return fit.curves[asked]
+    return replace(curve, group=_group(fit, None))
 
 
 def _steps(asked: Any) -> np.ndarray:
     """Return steps as numbers; text such as 72K is read."""
-    several = isinstance(asked, Iterable) and not isinstance(asked, str)
-    values = [parse_quantity(each) for each in (asked if several else [asked])]
+    values = [parse_quantity(each) for each in _listed(asked)]
     if not values:
         raise QueryError("give at least one step")
     return np.array(values, dtype=float)
+
+
+def _listed(asked: Any) -> list[Any]:
+    """Return several values, or one, as a list."""
+    if isinstance(asked, Iterable) and not isinstance(asked, str):
+        return list(asked)
+    return [asked]
 
 
 def _check_steps(steps: np.ndarray, end: float) -> None:
@@ -307,13 +373,15 @@ def _schedule_ahead(
     guessed = guess_schedule(curve, end)
     if guessed is not None:
         name, planned = guessed
-        text = f"the learning rate so far is that of the schedule {name} over {end:g} steps, which "
+        text = (
+            f"the learning rate of {curve.run} so far is that of {name} over {end:g} steps, which "
+        )
         messages.append(Message("SCHEDULE_GUESSED", "note", f"{text}is assumed to go on"))
         return planned
     rate = own.rates[-1]
     text = (
-        f"the table has learning rates up to step {own.end:g}: the last, {rate:g}, is assumed to "
-        "stay. Give schedule= (--schedule) to say otherwise"
+        f"{curve.run} has learning rates up to step {own.end:g}: the last, {rate:.3g}, is "
+        "assumed to stay. Give schedule= (--schedule) to say otherwise"
     )
     messages.append(Message("SCHEDULE_HELD", "warning", text))
     return own.then(Schedule(np.array([own.end, end]), np.array([rate, rate])))
@@ -334,7 +402,10 @@ def _decays(curve: Curve, anneal: Any, to: float) -> list[Plan]:
     if not 0 <= to < 1:
         raise QueryError(f"to is a share of the largest rate, from 0 to below 1; got {to!r}")
     last = float(curve.steps[-1])
-    lengths = np.array([max(1.0, round(SHARE_OF_DECAY * last))]) if anneal is None else _steps(anneal)
+    if anneal is None:
+        lengths = np.array([max(1.0, round(SHARE_OF_DECAY * last))])
+    else:
+        lengths = np.array([float(parse_quantity(each)) for each in _listed(anneal)])
     now = float(curve.schedule.rate(np.array([last]))[0])
     goal = to * curve.schedule.peak
     plans = []
@@ -378,37 +449,47 @@ def _losses(
 
 def _answer(
     fit: CurveFit,
-    plans: Sequence[Plan],
-    values: Sequence[dict[str, np.ndarray]],
-    group: str,
+    answers: Sequence[tuple[Curve, Sequence[Plan], Sequence[dict[str, np.ndarray]]]],
     messages: list[Message],
     *,
-    with_plans: bool,
+    names_plans: bool = True,
 ) -> xr.Dataset:
-    """Return losses of plans as an answer with its caveats."""
+    """Return losses of plans of runs as an answer with its caveats."""
     sizes = fit.stored["posterior"].sizes
     shape = (sizes["chain"], sizes["draw"], -1)
+    runs, names, steps, rates, areas, values = [], [], [], [], [], []
+    found: list[Message] = []
+    for curve, plans, losses in answers:
+        for plan, each in zip(plans, losses, strict=True):
+            runs += [curve.run] * len(plan.steps)
+            names += [plan.name] * len(plan.steps)
+            steps.append(plan.steps)
+            rates.append(plan.schedule.rate(plan.steps))
+            areas.append(plan.schedule.area(plan.steps))
+            values.append(each)
+        found += _caveats(fit, plans, curve.group)
     variables = {}
     for name, long_name in LONG_NAMES.items():
         joined = np.concatenate([each[name] for each in values], axis=1)
         about = {"long_name": long_name}
         variables[name] = (("chain", "draw", "target"), joined.reshape(shape), about)
-    areas = [curve.areas for curve in fit.curves.runs.values() if curve.group == group]
-    least, most = min(each.min() for each in areas), max(each.max() for each in areas)
-    asked = np.concatenate([plan.schedule.area(plan.steps) for plan in plans])
-    rates = np.concatenate([plan.schedule.rate(plan.steps) for plan in plans])
-    beyond = np.maximum(0.0, np.log10(asked / most))
+    group = answers[0][0].group
+    own = [curve.areas for curve in fit.curves.runs.values() if curve.group == group]
+    least, most = min(each.min() for each in own), max(each.max() for each in own)
     coords: dict[str, Any] = {}
-    if with_plans:
-        names = [plan.name for plan in plans for _ in plan.steps]
+    if names_plans:
+        if len(answers) > 1:
+            coords["run"] = ("target", np.array(runs, dtype=object))
         coords["plan"] = ("target", np.array(names, dtype=object))
-    coords["step"] = ("target", np.concatenate([plan.steps for plan in plans]))
-    coords["lr"] = ("target", rates)
+    coords["step"] = ("target", np.concatenate(steps))
+    coords["lr"] = ("target", np.concatenate(rates))
     posterior = fit.stored["posterior"].to_dataset()
     coords |= {dim: posterior[dim].values for dim in ("chain", "draw")}
+    beyond = np.maximum(0.0, np.log10(np.concatenate(areas) / most))
     coords["decades_beyond"] = ("target", beyond, {"of": "area"})
-    found = [*_failures(fit), *messages, *_caveats(fit, plans, group), *run_messages(fit)]
-    record = Provenance(span=float(np.log10(most / least)), conflicts=tuple(found))
+    # A caveat that several plans share is given once.
+    told = dict.fromkeys([*_failures(fit), *messages, *found, *run_messages(fit)])
+    record = Provenance(span=float(np.log10(most / least)), conflicts=tuple(told))
     return with_provenance(xr.Dataset(variables, coords), record)
 
 
@@ -450,7 +531,7 @@ def _caveats(fit: CurveFit, plans: Sequence[Plan], group: str) -> list[Message]:
     if area > FAR * largest:
         text = (
             f"the area below the learning rate is {area / largest:.1f} times the largest of the "
-            f"runs: forecasts were checked up to {FAR:g} times"
+            f"runs: forecasts were checked up to three times"
         )
         found.append(Message("AREA_BEYOND", "warning", text))
     early = [

@@ -216,9 +216,7 @@ def _power_response(parameters: np.ndarray, points: Points) -> tuple[np.ndarray,
     return 1 - left, np.stack([by_C, by_beta, -gamma * points.log_rate * by_C])
 
 
-def _exponential_response(
-    parameters: np.ndarray, points: Points
-) -> tuple[np.ndarray, np.ndarray]:
+def _exponential_response(parameters: np.ndarray, points: Points) -> tuple[np.ndarray, np.ndarray]:
     """Return 1 - exp(-(elapsed + 1) / T) and its derivative by log T. T: memory in steps."""
     (memory,) = parameters
     times = (points.elapsed + 1) / memory

@@ -161,9 +161,10 @@ def _optional_numbers(frame: pd.DataFrame, where: str, column: str, lowest: floa
     is_empty = cells.isna() | (cells.astype(str).str.strip().str.lower().isin(["", "nan", "none"]))
     is_usable = is_empty | (np.isfinite(numbers) & (numbers >= lowest))
     allowed = "a number, zero or more" if lowest == 0.0 else "a positive number"
-    faults = []
-    for row in frame.index[~is_usable]:
-        faults.append(Fault(int(row), column, str(cells[row]), allowed, "leave it empty to skip"))
+    hint = "leave it empty to skip it"
+    faults = [
+        Fault(int(row), column, str(cells[row]), allowed, hint) for row in frame.index[~is_usable]
+    ]
     if faults:
         raise RunsError(f"{where}: {len(faults)} rows have no usable {column}", faults)
     return numbers
@@ -272,9 +273,7 @@ def _end_of_rise(steps: np.ndarray, rates: np.ndarray) -> float | None:
     return float(steps[np.argmax(stretch >= (1 - FLAT) * top)])
 
 
-def _without_needless_points(
-    steps: np.ndarray, rates: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _without_needless_points(steps: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the points without those in the middle of stretches of constant rate."""
     is_same = np.diff(rates) == 0
     is_needless = np.append(False, is_same[:-1] & is_same[1:])

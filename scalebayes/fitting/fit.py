@@ -180,6 +180,7 @@ def _fit(
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide the draws."""
     return {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")}
 
 

@@ -6,6 +6,7 @@ shows a figure that is the value of a cell; `save` writes it to a file.
 
 from scalebayes.plots.backtest import calibration
 from scalebayes.plots.coupling import kappa
+from scalebayes.plots.curves import curves
 from scalebayes.plots.decisions import next_runs, regret
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
 from scalebayes.plots.posterior import frontier_exponents, parameters, residuals
@@ -13,6 +14,7 @@ from scalebayes.plots.style import save
 
 __all__ = [
     "calibration",
+    "curves",
     "extrapolation",
     "frontier",
     "frontier_exponents",

@@ -26,6 +26,7 @@ from scalebayes.posterior.stated import (
 )
 from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Diagnosis:
         return f"Convergence checks {verdict}: R-hat at most {r_hat:.3f}, ESS at least {ess:.0f}."
 
 
+@by_kind
 @shows_progress("diagnostics")
 def diagnose(fit: Fit) -> Diagnosis:
     """Return the convergence checks (the gate) and warnings where the runs do not identify the law.

@@ -12,10 +12,12 @@ from scalebayes.posterior.average import over_average
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.inputs import read_inputs
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
 
+@by_kind
 @shows_progress("predicting losses")
 @over_average
 def predict(

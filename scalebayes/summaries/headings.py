@@ -10,6 +10,9 @@ LABELS = {
     "loss=": "target loss",
     "new_run": "new run",
     "U=": "unique tokens",
+    # curves along a run
+    "plan=": "plan",
+    "lr=": "learning rate",
     # decisions
     "excess_loss": "excess loss",
     "compute_factor": "compute used / compute needed",

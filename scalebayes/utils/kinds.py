@@ -14,7 +14,7 @@ from typing import Any
 
 
 def by_kind[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function, which asks the function of another kind where that is its first argument.
+    """Return the function, which passes calls on where the first argument is of another kind.
 
     The class of another kind has the attribute ``OWN_FUNCTIONS``: names of public functions, and
     for each the place of the kind's own, as "module:function".
