@@ -69,8 +69,12 @@ def forecast(
         typer.echo(f"saved {sb.save(fit, saved)}", err=True)
     answer = sb.forecast(fit, run=run or None, step=to, schedule=schedule, anneal=anneal, seed=seed)
     if figure is not None:
+        from scalebayes.units import parse_quantity
+
         drawn = fit.curves.select(_most_recent(fit.curves, run))
-        written = sb.plots.save(sb.plots.curves(fit, drawn), figure)
+        last = max(float(parse_quantity(step)) for step in to)
+        drawing = sb.plots.curves(fit, drawn, to=last, schedule=schedule, seed=seed)
+        written = sb.plots.save(drawing, figure)
         typer.echo(f"wrote {written}", err=True)
     title = (
         f"{fit.model.title}, fitted to {len(fit.curves)} checkpoints of {len(fit.curves.runs)} "
@@ -100,7 +104,8 @@ def _fit(
                 param_hint="CHECKPOINTS",
             )
         return fit
-    curves: Any = sb.read_curves(checkpoints, warmup=warmup, **_roles(columns))
+    roles: dict[str, Any] = _roles(columns)
+    curves: Any = sb.read_curves(checkpoints, warmup=warmup, **roles)
     say_notes(curves.notes)
     return sb.fit(curves, model, seed=seed)
 

@@ -76,12 +76,19 @@ def changes(schedule: Schedule, steps: np.ndarray, cells: int = CELLS) -> Change
         parts.append(_of_jump(schedule, step, before, after, steps))
     if not parts:
         empty = np.array([])
-        return Changes(*[empty] * 5, empty.astype(bool), len(steps))
+        parts = [(np.array([], dtype=int), empty, empty, empty, empty, empty.astype(bool))]
     row, drop, rate, area, elapsed, in_warmup = map(np.concatenate, zip(*parts, strict=True))
-    kept = drop != 0.0
-    order = np.argsort(row[kept], kind="stable")
-    columns = [values[kept][order] for values in (row, drop, rate, area, elapsed, in_warmup)]
-    return Changes(*columns, len(steps))
+    kept = np.flatnonzero(drop)
+    order = kept[np.argsort(row[kept], kind="stable")]
+    return Changes(
+        row[order],
+        drop[order],
+        rate[order],
+        area[order],
+        elapsed[order],
+        in_warmup[order],
+        len(steps),
+    )
 
 
 def _stretches(schedule: Schedule) -> list[tuple[float, float]]:

@@ -8,9 +8,9 @@ error of what annealing saves, and by independent noise:
     \qquad x = \log S_1
 
 u is an Ornstein-Uhlenbeck process in x, whose size falls as :math:`S_1^{-1/4}`. d is the share of
-the loss that annealing has saved, and b a Brownian motion in d squared: kappa is the relative error of
-what annealing saves, and what it will save is less certain than what it has saved. b is the sum of
-its first modes. Runs that share their first checkpoints are branches of one training: these rows
+the loss that annealing has saved, and b a Brownian motion in d squared: kappa is the relative error
+of what annealing saves, and what it will save is less certain than what it has saved. b is the sum
+of its first modes. Runs that share their first checkpoints are branches of one training: these rows
 count once, the branches have one offset, and u continues in each from where they part.
 
 A run may have thousands of checkpoints. The distance of its log curve from that at reference

@@ -100,8 +100,8 @@ class CurveFit:
 
     def positions(self) -> np.ndarray:
         """Return the draws of the position, chains one after the other, (draws, entries)."""
-        values = self.stored["sampled"].to_dataset()["position"]
-        values = values.transpose("chain", "draw", "entry").values
+        draws = self.stored["sampled"].to_dataset()["position"]
+        values = draws.transpose("chain", "draw", "entry").values
         return values.reshape(-1, values.shape[-1])
 
     def __repr__(self) -> str:

@@ -211,7 +211,7 @@ def _plans(
     anneal: lengths of the decays; None for the usual one, and empty for none.
     """
     last = float(curve.steps[-1])
-    ahead = _schedule_ahead(curve, targets, schedule, arguments, messages)
+    ahead = schedule_ahead(curve, targets, schedule, arguments, messages)
     if targets is None:
         targets = np.array([ahead.end])
     if (targets < last).any():
@@ -243,15 +243,33 @@ def _given_run(
 
 
 def along(
-    fit: CurveFit, curve: Curve, steps: np.ndarray, *, known: float, draws: int, seed: int = 0
+    fit: CurveFit,
+    curve: Curve,
+    schedule: Schedule,
+    steps: np.ndarray,
+    *,
+    known: float,
+    draws: int,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Return losses along a run at any steps, (draws, steps) each, for figures.
 
-    known: step up to which the run's checkpoints are given; before the first, none are.
+    Parameters
+    ----------
+    curve
+        The run.
+    schedule
+        Its learning rate, beyond its checkpoints too.
+    steps
+        Steps, increasing.
+    known
+        Step up to which the run's checkpoints are given; before the first, none are.
+    draws, seed
+        Number of draws, and seed of the deviations.
     """
     positions = fit.positions()
     chosen = np.linspace(0, len(positions) - 1, min(draws, len(positions))).astype(int)
-    plan = Plan(UNDER_ITS_SCHEDULE, curve.schedule, steps)
+    plan = Plan(UNDER_ITS_SCHEDULE, schedule, steps)
     rng = np.random.default_rng(seed)
     given = Curves({curve.run: curve}, curve.run).before(known).runs
     if given:
@@ -353,14 +371,27 @@ def _schedule(
     )
 
 
-def _schedule_ahead(
+def schedule_ahead(
     curve: Curve,
     targets: np.ndarray | None,
     given: Any,
     arguments: dict[str, Any],
     messages: list[Message],
 ) -> Schedule:
-    """Return the schedule of a run, past and to come; messages say what was assumed."""
+    """Return the schedule of a run, past and to come.
+
+    Parameters
+    ----------
+    curve
+        The run.
+    targets
+        Steps that are asked for, or None for the end of its schedule.
+    given, arguments
+        What the schedule will be, and arguments of a schedule by name; None for what its table
+        says.
+    messages
+        Receives what was assumed.
+    """
     own = curve.schedule
     end = own.end if targets is None else float(targets.max())
     if given is not None:

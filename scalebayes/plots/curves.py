@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,8 @@ from matplotlib.figure import Figure
 from scalebayes.curves.condensed import SETTLED
 from scalebayes.curves.curve_fit import CurveFit
 from scalebayes.curves.curves import Curve, Curves
-from scalebayes.curves.forecast import along
+from scalebayes.curves.forecast import along, schedule_ahead
+from scalebayes.curves.schedules import Schedule
 from scalebayes.errors import QueryError
 from scalebayes.plots.sizes import SpacedLocator
 from scalebayes.plots.style import (
@@ -44,6 +47,8 @@ def curves(
     runs: Curves | None = None,
     *,
     known: float = 1.0,
+    to: float | None = None,
+    schedule: Any = None,
     ci_prob: float = CI_PROB,
     seed: int = 0,
 ) -> Figure:
@@ -58,6 +63,9 @@ def curves(
     known
         Share of the steps of each run whose checkpoints its interval may use: 1 for a fit, 0.5 for
         a forecast from the first half, 0 for a prediction from the schedule alone.
+    to, schedule
+        Step up to which runs that end before it are forecast, and the schedule that they are under,
+        as `scalebayes.forecast` takes it.
     ci_prob
         Probability of the equal-tailed intervals.
     seed
@@ -88,9 +96,12 @@ def curves(
     style_axes(below, "", "Step", "Learning rate")
     limits = []
     for curve, style in zip(shown.runs.values(), STYLES, strict=False):
-        limits.append(_draw_run(above, fit, curve, style, known, ci_prob, seed))
-        steps = np.unique(np.append(curve.schedule.steps, np.linspace(0, curve.schedule.end, 400)))
-        rates = curve.schedule.rate(steps)
+        ahead = curve.schedule
+        if to is not None and to > curve.steps[-1]:
+            ahead = schedule_ahead(curve, np.array([to]), schedule, {}, [])
+        limits.append(_draw_run(above, fit, curve, ahead, style, known, ci_prob, seed))
+        steps = np.unique(np.append(ahead.steps, np.linspace(0, ahead.end, 400)))
+        rates = ahead.rate(steps)
         below.plot(steps, rates, color=style.colour, ls=style.dashes, lw=1.2)
         if 0 < known < 1:
             above.axvline(known * curve.steps[-1], color=FAINT, lw=0.7, ls=":")
@@ -117,6 +128,7 @@ def _draw_run(
     axes: Axes,
     fit: CurveFit,
     curve: Curve,
+    ahead: Schedule,
     style: LineStyle,
     known: float,
     ci_prob: float,
@@ -125,9 +137,10 @@ def _draw_run(
     """Draw one run, and return the lowest and the highest loss that should be seen."""
     settled = curve.areas >= SETTLED * curve.warmup_area
     first = curve.steps[settled][0]
-    steps = np.linspace(first, curve.steps[-1], STEPS)
+    steps = np.linspace(first, max(curve.steps[-1], ahead.end), STEPS)
     last_known = known * curve.steps[-1] if known > 0 else -1.0
-    losses = along(fit, curve, steps, known=last_known, draws=DRAWS, seed=seed)["new_run"]
+    found = along(fit, curve, ahead, steps, known=last_known, draws=DRAWS, seed=seed)
+    losses = found["new_run"]
     tail = tail_probability(ci_prob)
     band = Band(*np.quantile(losses, [tail, 0.5, 1 - tail], axis=0))
     draw_band(axes, steps, band, style, 0.25)
