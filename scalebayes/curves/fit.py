@@ -39,7 +39,7 @@ SPIKE = 8.0
 NEIGHBOURS = 11
 """Checkpoints among which a spike stands out."""
 PRIOR_DRAWS = 2000
-SETTINGS: dict[str, Any] = {"target_accept": 0.92, "tune": 400, "cores": 2}
+SETTINGS: dict[str, Any] = {"target_accept": 0.93, "tune": 400, "cores": 2}
 """In standard coordinates around the mode little is left to tune. Python evaluates one density at a
 time, so more than two threads would only wait for each other."""
 CHECKED_DRAWS = 20
