@@ -89,8 +89,8 @@ def fit_curves(
     check_settings(settings, seed)
     started = time.perf_counter()
     with Progress(progress) as bar:
-        found = bar.during("looking for the mode", _find_mode, curves, spec)
-        prepared = _sampler(found)
+        found = bar.during("looking for the mode", find_mode, curves, spec, layout_of(curves, spec))
+        prepared = sampler_around(found)
         kept = sample_until_the_gate_passes(prepared, settings, seed, spec.name, bar)
     sampled = kept.sampled["sampled"].to_dataset()["position"]
     groups = {
@@ -153,9 +153,14 @@ class Mode:
     spikes: dict[str, list[float]]
 
 
-def _find_mode(curves: Curves, spec: CurveModel) -> Mode:
-    """Return the mode, found with the checkpoints condensed around it."""
-    layout = layout_of(curves, spec)
+def find_mode(curves: Curves, spec: CurveModel, layout: Layout) -> Mode:
+    """Return the mode, found with the checkpoints condensed around it.
+
+    Raises
+    ------
+    FitError
+        When there is no checkpoint to fit, or no mode.
+    """
     prior = prior_of(spec, len(layout.groups))
     found = families(curves, layout.scale)
     if not found:
@@ -247,7 +252,7 @@ def _spikes(residual: np.ndarray) -> np.ndarray:
     return np.abs(distance) > SPIKE * max(spread, np.finfo(float).eps)
 
 
-def _sampler(mode: Mode) -> Sampler:
+def sampler_around(mode: Mode) -> Sampler:
     """Return the sampler of a density in standard coordinates around its mode."""
     position, spread, density = mode.position, mode.spread, mode.density
     size = len(position)

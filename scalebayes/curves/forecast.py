@@ -179,6 +179,19 @@ def forecast(
     ------
     QueryError
         When there is no such run, or a step is not after its last checkpoint.
+
+    Examples
+    --------
+    >>> steps = np.arange(1000.0, 20_500.0, 500.0)
+    >>> loss = (3.0 + 0.53 * (3e-4 * steps) ** -0.5) * (1 + 3e-4 * np.sin(7 * steps))
+    >>> flat = pd.DataFrame({"run": "flat", "step": steps, "lr": 3e-4, "loss": loss})
+    >>> low = flat.assign(run="low", lr=np.where(steps < 8000, 3e-4, 3e-5))
+    >>> since = np.maximum(steps - 8000, 0)
+    >>> low["loss"] += np.exp(-since / 1000) / 10 - 0.1 + since * 3e-6
+    >>> fit = sb.fit(sb.read_curves(pd.concat([flat, low]), name="log"), "multi-power")
+    >>> answer = sb.forecast(fit, run="flat", step=30_000, plans=False)
+    >>> f"{float(answer['loss'].median()):.2f}"
+    '3.18'
     """
     if not isinstance(fit, CurveFit):
         raise QueryError(
