@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 import scalebayes as sb
-from scalebayes.cli.app import MOST_USED, command
+from scalebayes.cli.app import command
 from scalebayes.cli.inputs import check_output, say_notes
 from scalebayes.cli.options import (
     FORCE,
@@ -20,12 +20,13 @@ from scalebayes.cli.options import (
     option,
 )
 from scalebayes.cli.printing import print_draws
+from scalebayes.cli.queries import QUERIES
 
 ROLES = ("run", "step", "lr", "loss", "group")
 """Columns of a table of checkpoints that --map may name."""
 
 
-@command(MOST_USED)
+@command(QUERIES)
 def forecast(
     *,
     checkpoints: str = argument(

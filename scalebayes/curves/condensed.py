@@ -7,7 +7,7 @@ error of what annealing saves, and by independent noise:
     \log L_i = \log f(s_i) + \tau o_r + \kappa\, b_r(d_i) + s\, u_r(x_i) + \sigma \epsilon_i,
     \qquad x = \log S_1
 
-u is an Ornstein-Uhlenbeck process in x, whose size falls as :math:`S_1^{-1/4}`. d is the share of
+u is an Ornstein-Uhlenbeck process in x of length `CORRELATION_LENGTH`. d is the share of
 the loss that annealing has saved, and b a Brownian motion in d squared: kappa is the relative error
 of what annealing saves, and what it will save is less certain than what it has saved. b is the sum
 of its first modes. Runs that share their first checkpoints are branches of one training: these rows
@@ -30,14 +30,12 @@ from scipy import linalg
 from scalebayes.curves.curves import Curve, Curves, shared_rows
 from scalebayes.curves.laws import CurveLaw, Points, Scale, evaluate, join, points_of
 
-CORRELATION_LENGTH = 2.0
+CORRELATION_LENGTH = 3.0
 """Length of the correlation of u, in e-folds of the area.
 
 A run that goes on to twice its area keeps most of its deviation. With shorter lengths, intervals
 for the second half of public runs were too narrow (docs/schedules.md).
 """
-FADING = 0.25
-"""Power of the area with which u becomes smaller: the law describes late training better."""
 SETTLED = 1.3
 """Area over that of the warm-up from which on checkpoints are fitted.
 
@@ -62,11 +60,6 @@ def drop_modes(drop: np.ndarray) -> np.ndarray:
     frequency = (np.arange(MODES) + 0.5) * np.pi
     share = np.clip(drop / LARGEST_DROP, 0.0, 1.0)[..., None] ** 2
     return np.sqrt(2) * LARGEST_DROP * np.sin(frequency * share) / frequency
-
-
-def amplitude(log_area: np.ndarray) -> np.ndarray:
-    """Return the size of u over s at logs of the area over the typical area."""
-    return np.exp(-FADING * log_area)
 
 
 @dataclass(frozen=True)
@@ -201,8 +194,7 @@ def correlation(
     )
     apart = np.isneginf(meet)
     covariance = np.exp(-np.where(apart, 0.0, distance) / CORRELATION_LENGTH)
-    covariance = np.where(apart, 0.0, covariance)
-    return covariance * amplitude(x) * amplitude(y)
+    return np.where(apart, 0.0, covariance)
 
 
 @dataclass(frozen=True)

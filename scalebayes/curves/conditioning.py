@@ -10,7 +10,6 @@ from scalebayes.curves.condensed import (
     MODES,
     Condensed,
     Family,
-    amplitude,
     condense,
     correlation,
     families,
@@ -80,7 +79,7 @@ def _root(log_area: np.ndarray) -> np.ndarray:
     """Return the Cholesky factor of the covariance of u over s squared."""
     branch = np.zeros(len(log_area), dtype=int)
     covariance = correlation(log_area, branch, log_area, branch, ALONE)
-    covariance += JITTER * np.diag(amplitude(log_area) ** 2)
+    covariance += JITTER * np.eye(len(log_area))
     return np.linalg.cholesky(covariance)
 
 
