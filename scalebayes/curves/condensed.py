@@ -30,7 +30,7 @@ from scipy import linalg
 from scalebayes.curves.curves import Curve, Curves, shared_rows
 from scalebayes.curves.laws import CurveLaw, Points, Scale, evaluate, join, points_of
 
-CORRELATION_LENGTH = 3.0
+CORRELATION_LENGTH = 2.0
 """Length of the correlation of u, in e-folds of the area.
 
 A run that goes on to twice its area keeps most of its deviation. With shorter lengths, intervals
