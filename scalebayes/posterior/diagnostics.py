@@ -91,8 +91,8 @@ class Diagnosis:
         return f"Convergence checks {verdict}: R-hat at most {r_hat:.3f}, ESS at least {ess:.0f}."
 
 
-@by_kind
 @shows_progress("diagnostics")
+@by_kind
 def diagnose(fit: Fit) -> Diagnosis:
     """Return the convergence checks (the gate) and warnings where the runs do not identify the law.
 

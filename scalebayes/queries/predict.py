@@ -17,8 +17,8 @@ from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
 
-@by_kind
 @shows_progress("predicting losses")
+@by_kind
 @over_average
 def predict(
     fit: Fit,

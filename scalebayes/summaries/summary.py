@@ -27,8 +27,8 @@ from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import tail_probability
 
 
-@by_kind
 @shows_progress("summary of the posterior")
+@by_kind
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Return the posterior of the parameters and derived quantities, with published values.
 
