@@ -22,6 +22,11 @@ from .costs.transformers import forward_flop as forward_flop
 from .costs.transformers import shape_of as shape_of
 from .costs.transformers import sparse_cost as sparse_cost
 from .costs.transformers import transformer_cost as transformer_cost
+from .curves.curve_fit import CurveFit as CurveFit
+from .curves.curves import Curves as Curves
+from .curves.forecast import forecast as forecast
+from .curves.reading import read_curves as read_curves
+from .curves.schedules import Schedule as Schedule
 from .data.accuracies import read_scores as read_scores
 from .data.exports import read_checkpoints as read_checkpoints
 from .data.exports import read_wandb as read_wandb

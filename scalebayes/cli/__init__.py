@@ -11,6 +11,7 @@ import signal
 # isort: off
 from scalebayes.cli import fitting as fitting
 from scalebayes.cli import queries as queries
+from scalebayes.cli import curves as curves
 from scalebayes.cli import decisions as decisions
 from scalebayes.cli import planning as planning
 from scalebayes.cli import comparison as comparison

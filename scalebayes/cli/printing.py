@@ -73,13 +73,16 @@ def interval_line(ci_prob: float) -> str:
     return f"Posterior median with {kind_of_interval(ci_prob)} interval"
 
 
-def print_summary(fit: sb.Fit, output: Output) -> None:
+def print_summary(fit: sb.Fit | sb.CurveFit, output: Output) -> None:
     """Print the posterior beside published values, the convergence checks, and a forecast."""
     from scalebayes.datasets.names import runs_in_words
     from scalebayes.summaries.text import summary_table
 
-    gate = sb.diagnose(fit)
+    gate = sb.diagnose(fit)  # type: ignore[arg-type]
     ci_prob = output.ci_prob
+    if isinstance(fit, sb.CurveFit):
+        _print_summary_of_curves(fit, gate, output)
+        return
     if output.as_json:
         said = {
             "model": fit.spec.name,
@@ -97,6 +100,31 @@ def print_summary(fit: sb.Fit, output: Output) -> None:
     typer.echo(f"{summary_table(fit, ci_prob)}\n\n{gate}")
     if fit.spec.law_object.response == "loss":
         _print_forecasts(fit, ci_prob, set(gate.messages))
+
+
+def _print_summary_of_curves(fit: sb.CurveFit, gate: sb.Diagnosis, output: Output) -> None:
+    """Print the posterior of a fit of curves beside published values, and its checks."""
+    table: Any = sb.summary(fit, output.ci_prob)  # type: ignore[arg-type]
+    if output.as_json:
+        said = {
+            "model": fit.model.name,
+            "runs": fit.curves.name,
+            "gate_ok": gate.ok,
+            "messages": as_dicts(gate.messages),
+            "metadata": fit.metadata,
+        }
+        print_json(said, table, ci_prob=output.ci_prob)
+        return
+    from scalebayes.summaries.intervals import interval_columns
+
+    curves = fit.curves
+    typer.echo(
+        f"{fit.model.title}, fitted to {len(curves)} checkpoints of {len(curves.runs)} runs in "
+        f"{curves.name}\n{interval_line(output.ci_prob)}; published values on the right\n"
+    )
+    shown = ["median", *interval_columns(output.ci_prob)]
+    shown += [each.label for each in fit.model.published]
+    typer.echo(f"{table[shown]}\n\n{gate}")
 
 
 def _print_forecasts(fit: sb.Fit, ci_prob: float, said: set[sb.Message]) -> None:

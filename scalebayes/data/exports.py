@@ -91,13 +91,13 @@ def read_wandb(
     frame, raw = open_table(source, FileFormat(sep, decimal, name_pattern))
     refuse_logs(raw, name_pattern)
     kept, notes = _in_state(frame, state, raw.origin or "the table")
-    kept, skipped = _with_loss(kept, columns.get("loss"))
+    kept, skipped = with_loss(kept, columns.get("loss"))
     if columns.get("run") is None and "Name" in kept and kept["Name"].is_unique:
         columns["run"] = "Name"  # the name that people gave to a run, rather than its ID
     return _read(kept, raw, [*notes, *skipped], columns)
 
 
-def _with_loss(frame: pd.DataFrame, loss: str | None) -> tuple[pd.DataFrame, list[str]]:
+def with_loss(frame: pd.DataFrame, loss: str | None) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows with a loss, and a note of how many have none.
 
     Unchanged if no row has one, or if the column is not known: `read_runs` says so.
@@ -210,17 +210,17 @@ def read_checkpoints(
     """
     if keep not in ("final", "annealed", "all"):
         raise RunsError(f"keep is 'final', 'annealed' or 'all'; got {keep!r}")
-    frame, raw = _open_log(source, FileFormat(sep, decimal, name_pattern))
-    frame, skipped = _with_loss(frame, columns.get("loss"))
+    frame, raw = open_log(source, FileFormat(sep, decimal, name_pattern))
+    frame, skipped = with_loss(frame, columns.get("loss"))
     where = raw.origin or "the table"
-    id_column = _column(frame, where, "run", run, IDS)
-    step_column = _column(frame, where, "step", step, STEPS)
-    steps = _numbers(frame, where, step_column)
+    id_column = named_column(frame, where, "run", run, IDS)
+    step_column = named_column(frame, where, "step", step, STEPS)
+    steps = numbers_of(frame, where, step_column)
     checkpoints = pd.DataFrame({"run": frame[id_column].astype(str), "step": steps})
     checkpoints = checkpoints.sort_values(["run", "step"])
     if keep == "annealed":
-        rate_column = _column(frame, where, "learning rate", lr, RATES)
-        rates = _numbers(frame, where, rate_column)
+        rate_column = named_column(frame, where, "learning rate", lr, RATES)
+        rates = numbers_of(frame, where, rate_column)
         chosen = _last_annealed(checkpoints, rates.loc[checkpoints.index])
         if chosen.empty:
             raise RunsError(
@@ -255,7 +255,7 @@ def read_checkpoints(
     return _read(kept, raw, notes, columns | {"run": KEPT_ID})
 
 
-def _open_log(source: Source, file_format: FileFormat) -> tuple[pd.DataFrame, RawTable]:
+def open_log(source: Source, file_format: FileFormat) -> tuple[pd.DataFrame, RawTable]:
     """Return a table of steps; a chart becomes one with a row for each of its values."""
     raw = read_source(source, replace(file_format, name_pattern=None))
     names = [str(column) for column in raw.columns]
@@ -277,7 +277,7 @@ def _last_annealed(checkpoints: pd.DataFrame, rates: pd.Series) -> pd.DataFrame:
     return checkpoints[is_low & ~is_next_low]
 
 
-def _column(
+def named_column(
     frame: pd.DataFrame, where: str, what: str, asked: str | None, usual: Sequence[str]
 ) -> str:
     """Return the column asked for, else the first with a usual name."""
@@ -297,7 +297,7 @@ def _column(
     raise RunsError(f"{where}: a table of checkpoints needs a column of the {what}", [fault])
 
 
-def _numbers(frame: pd.DataFrame, where: str, column: str) -> pd.Series:
+def numbers_of(frame: pd.DataFrame, where: str, column: str) -> pd.Series:
     """Return a column as finite numbers, zero or more."""
     numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
     is_usable = np.isfinite(numbers) & (numbers >= 0.0)

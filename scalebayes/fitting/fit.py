@@ -30,6 +30,7 @@ from scalebayes.specs.defaults import DEFAULT, choose_model, reason_for_default
 from scalebayes.specs.pooling import pooling_of
 from scalebayes.specs.spec import Spec, with_trainings
 from scalebayes.specs.table_units import normalise, to_table
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.progress import Progress
 
 ATTEMPTS = 3
@@ -37,6 +38,7 @@ ATTEMPTS = 3
 PRIOR_DRAWS = 2000
 
 
+@by_kind
 def fit(
     runs: Runs,
     model: str | Path | Spec = DEFAULT,
@@ -60,7 +62,8 @@ def fit(
     Parameters
     ----------
     runs
-        The table (`scalebayes.read_runs`, `scalebayes.load_runs`).
+        The table (`scalebayes.read_runs`, `scalebayes.load_runs`), or curves along runs
+        (`scalebayes.read_curves`), which have models of their own (`scalebayes.curves`).
     model
         A name in ``models/``, a path to a TOML file, or a `Spec`. ``"default"`` is that of the
         table's inputs (`scalebayes.specs.defaults`): a law whose local exponents drift, so that
@@ -116,7 +119,7 @@ def fit(
     check_settings(settings, seed)
     path = None
     if cache:
-        path = place(spec, runs, settings | {"backend": backend}, seed, _versions())
+        path = place(spec, runs, settings | {"backend": backend}, seed, versions())
 
     with Progress(progress) as bar:
         if model == DEFAULT:
@@ -146,7 +149,7 @@ def _fit(
     started = time.perf_counter()
     normalised = normalise(runs, spec)
     sampler = prepare(backend, normalised.spec, normalised.runs, bar)
-    kept = _sample_until_the_gate_passes(sampler, settings, seed, spec, bar)
+    kept = sample_until_the_gate_passes(sampler, settings, seed, spec.name, bar)
     sampled = kept.sampled
     posterior = to_table(sampled["posterior"].to_dataset(), spec, normalised.units)
     sampled["posterior"] = xr.DataTree(posterior)
@@ -159,7 +162,7 @@ def _fit(
         "seed": int(seed),
         "asked": settings,
         "sampler": kept.settings,  # of the last attempt: a retry changes what was asked
-        "versions": _versions() | sampler.versions,
+        "versions": versions() | sampler.versions,
         **sampler.about,
     }
     failed_checks = [message.code for message in kept.gate.messages]
@@ -176,7 +179,8 @@ def _fit(
     return Fit(spec, runs, tree), kept.gate
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide the draws."""
     return {name: version(name) for name in ("scalebayes", "pymc", "nutpie", "pytensor", "numpy")}
 
 
@@ -207,13 +211,13 @@ class Attempt:
     settings: dict[str, Any]
 
 
-def _sample_until_the_gate_passes(
-    sampler: Sampler, settings: dict[str, Any], seed: int, spec: Spec, bar: Progress
+def sample_until_the_gate_passes(
+    sampler: Sampler, settings: dict[str, Any], seed: int, name: str, bar: Progress
 ) -> Attempt:
     """Return the last attempt; an interrupted retry leaves the whole attempt before it."""
     kept: Attempt | None = None
     for attempt in range(1, ATTEMPTS + 1):
-        label = f"sampling {spec.name}"
+        label = f"sampling {name}"
         if attempt > 1:
             label += f", attempt {attempt}: the convergence checks failed"
         try:

@@ -216,3 +216,42 @@ def _values(batch: Any, name: str) -> np.ndarray:
     values = pyarrow.array(column)
     flat = values.flatten() if shape else values
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(values), *shape)
+
+
+def python_model(
+    density: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    expand: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    shapes: Mapping[str, tuple[int, ...]],
+    start: Callable[[int], np.ndarray],
+    size: int,
+) -> Any:
+    """Return a model of nutpie's whose density is a Python function, without compilation.
+
+    Parameters
+    ----------
+    density
+        Function from a position to the log density and its gradient.
+    expand
+        Function from a position to the variables that are kept of a draw.
+    shapes
+        Shape of each kept variable.
+    start
+        Function from a chain's seed to its initial point.
+    size
+        Number of entries of a position.
+    """
+    import_nutpie()
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    def make_expand(_seed: int, _chain_seed: int, _chain: int) -> Callable[..., Any]:
+        return lambda position: dict(expand(position))
+
+    return from_pyfunc(
+        size,
+        lambda: density,
+        make_expand,
+        [np.dtype(np.float64)] * len(shapes),
+        [*shapes.values()],
+        [*shapes],
+        make_initial_point_fn=start,
+    )

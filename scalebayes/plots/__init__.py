@@ -6,6 +6,7 @@ shows a figure that is the value of a cell; `save` writes it to a file.
 
 from scalebayes.plots.backtest import calibration
 from scalebayes.plots.coupling import kappa
+from scalebayes.plots.curves import curves
 from scalebayes.plots.decisions import next_runs, regret
 from scalebayes.plots.experts import experts
 from scalebayes.plots.loss import extrapolation, frontier, isoflop, published_frontiers
@@ -16,6 +17,7 @@ from scalebayes.plots.tuning import tuning
 
 __all__ = [
     "calibration",
+    "curves",
     "experts",
     "extrapolation",
     "frontier",

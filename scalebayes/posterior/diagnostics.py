@@ -27,6 +27,7 @@ from scalebayes.posterior.stated import (
 from scalebayes.specs.sweeps import SHIFTS
 from scalebayes.specs.trainings import OFFSETS
 from scalebayes.units import format_quantity
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.progress import shows_progress
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Diagnosis:
 
 
 @shows_progress("diagnostics")
+@by_kind
 def diagnose(fit: Fit) -> Diagnosis:
     """Return the convergence checks (the gate) and warnings where the runs do not identify the law.
 

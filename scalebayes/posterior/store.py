@@ -22,6 +22,7 @@ from scalebayes.posterior.seal import is_broken, seal
 from scalebayes.posterior.stated import normalised_tree
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.files import write_whole
+from scalebayes.utils.kinds import by_kind, own_function
 
 FORMAT = 2
 """Version of the file format. Files of format 2 have a digest."""
@@ -33,6 +34,10 @@ RUNS_KEY = "scalebayes_runs"
 DIGEST_KEY = "scalebayes_digest"
 """Root attributes that `save` adds and `load` takes out: format, spec, names and reading of the
 runs, digest of everything that answers rest on."""
+KIND_KEY = "scalebayes_kind"
+"""Root attribute of fits of another kind of data than tables of runs."""
+OTHER_KINDS = {"curves": "scalebayes.curves.store:curve_fit_of"}
+"""Functions that read the tree of a fit of another kind (`scalebayes.utils.kinds`)."""
 CONFLICTS_KEY = "scalebayes_conflicts"
 """Root attribute with the conflicts of the fit (`posterior.kept_conflicts`), not in the digest."""
 COVERED = (METADATA, FORMAT_KEY, SPEC_KEY, RUNS_KEY)
@@ -43,6 +48,7 @@ CHECKED_VALUES = 1_000_000
 """Values of a posterior up to which the convergence checks are repeated, in about .3 seconds."""
 
 
+@by_kind
 def save(fit: Fit, path: str | Path) -> Path:
     """Return the path of the netCDF file that the fit was written to, whole or not at all.
 
@@ -85,6 +91,17 @@ def save(fit: Fit, path: str | Path) -> Path:
     tree.attrs[DIGEST_KEY] = digest
     if len(fit.runs) <= MOST_RUNS:
         tree.attrs[CONFLICTS_KEY] = to_text(fit, digest)
+    return write_tree(tree, path)
+
+
+def write_tree(tree: xr.DataTree, path: Path) -> Path:
+    """Return the path of the sealed netCDF file that a tree was written to, whole or not at all.
+
+    Raises
+    ------
+    FitError
+        When the folder does not exist or cannot be written.
+    """
 
     def write(temporary: Path) -> None:
         tree.to_netcdf(temporary, engine="netcdf4")
@@ -126,8 +143,9 @@ def load(path: str | Path) -> Fit:
     """
     fit = read_fit(path)
     if fit.gate_failures:
+        what = f"{fit.spec.name} on {fit.runs.name}" if isinstance(fit, Fit) else repr(fit)
         warnings.warn(
-            f"{fit.spec.name} on {fit.runs.name}, loaded from {path}, failed the convergence "
+            f"{what}, loaded from {path}, failed the convergence "
             f"checks ({', '.join(fit.gate_failures)}); do not rely on its draws",
             GateWarning,
             stacklevel=2,
@@ -145,6 +163,9 @@ def read_fit(path: str | Path) -> Fit:
     """
     path = Path(path)
     tree = _read_tree(path)
+    kind = tree.attrs.get(KIND_KEY)
+    if kind in OTHER_KINDS:
+        return own_function(OTHER_KINDS[kind])(path, tree)
     has_digest = _check_format(path, tree)
     recorded = tree.attrs.pop(DIGEST_KEY, None)
     conflicts = tree.attrs.pop(CONFLICTS_KEY, "")
@@ -153,7 +174,7 @@ def read_fit(path: str | Path) -> Fit:
     if not has_digest:
         fit.stored.attrs[METADATA] = _metadata_with_all_failures(fit)
     elif recorded != digest:
-        raise FitError(_damaged(path, "its content differs from the digest that was saved with it"))
+        raise FitError(damaged(path, "its content differs from the digest that was saved with it"))
     kept = from_text(conflicts, digest)
     if kept is not None:
         # As if the property `conflicts` had been computed; `Fit` is frozen, its dictionary is not.
@@ -176,7 +197,7 @@ def _check_format(path: Path, tree: xr.DataTree) -> bool:
     return DIGEST_KEY in tree.attrs
 
 
-def _damaged(path: Path, found: str) -> str:
+def damaged(path: Path, found: str) -> str:
     """Return the message that a file is damaged. found: what is wrong with it."""
     return f"{path} is damaged, or was changed after it was saved: {found}. {FIT_AGAIN}"
 
@@ -185,12 +206,12 @@ def _read_tree(path: Path) -> xr.DataTree:
     """Return the whole tree of a netCDF file."""
     check_fit_file(path)
     if is_broken(path):
-        raise FitError(_damaged(path, "its bytes differ from those that were saved"))
+        raise FitError(damaged(path, "its bytes differ from those that were saved"))
     try:
         with xr.open_datatree(path, engine="netcdf4") as stored:
             return stored.load()
     except Exception as error:  # netCDF and xarray raise many kinds of errors for damaged files
-        raise FitError(_damaged(path, "netCDF cannot read it")) from error
+        raise FitError(damaged(path, "netCDF cannot read it")) from error
 
 
 def _assemble(path: Path, tree: xr.DataTree, has_digest: bool) -> Fit:
@@ -204,7 +225,7 @@ def _assemble(path: Path, tree: xr.DataTree, has_digest: bool) -> Fit:
             f"{path} holds a spec that this version of scalebayes cannot read: {reason}"
         ) from None
     except Exception as error:  # a damaged file may hold anything
-        raise FitError(_damaged(path, str(error))) from error
+        raise FitError(damaged(path, str(error))) from error
     if hashes != {"spec": fit.spec.hash, "runs": fit.runs.hash}:
         raise FitError(
             f"{path} does not hold the spec and runs that were fitted: their hashes differ from "

@@ -12,6 +12,7 @@ from scalebayes.posterior.average import over_average_as_fitted
 from scalebayes.posterior.fit import Fit, law_parameters, noise_parameters_at
 from scalebayes.queries.answers import LONG_NAMES, to_dataset
 from scalebayes.queries.inputs import read_inputs, without_hyperparameters
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.parallel import parts_of, side_by_side
 from scalebayes.utils.progress import shows_progress
 
@@ -21,6 +22,7 @@ ACCURACY_NAMES = {"accuracy": "accuracy of the curve", "new_accuracy": "accuracy
 
 
 @shows_progress("predicting losses")
+@by_kind
 @over_average_as_fitted
 def predict(
     fit: Fit,

@@ -13,6 +13,9 @@ LABELS = {
     "E": "E*",
     "E=": "experts",
     "N_total": "parameters in all",
+    # curves along a run
+    "plan=": "plan",
+    "lr=": "learning rate",
     # decisions
     "excess_loss": "excess loss",
     "compute_factor": "compute used / compute needed",

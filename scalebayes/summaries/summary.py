@@ -22,11 +22,13 @@ from scalebayes.summaries.intervals import (
     quantiles_of_draws,
 )
 from scalebayes.summaries.table import Table
+from scalebayes.utils.kinds import by_kind
 from scalebayes.utils.progress import shows_progress
 from scalebayes.utils.shares import tail_probability
 
 
 @shows_progress("summary of the posterior")
+@by_kind
 def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     """Return the posterior of the parameters and derived quantities, with published values.
 
@@ -49,10 +51,22 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
       alpha_N   0.35     0.33     0.36
       alpha_D   0.36     0.34     0.38
     """
+    table = table_of_draws(with_derived(fit), ci_prob)
+    for label, values in published_values(fit).items():
+        table[label] = [values.get(name, np.nan) for name in table.index]
+    if fit.gate_failures:
+        table.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
+    return table
+
+
+def table_of_draws(dataset: xr.Dataset, ci_prob: float) -> Table:
+    """Return a table with a row for each variable of some draws, (chain, draw).
+
+    Columns as in `summary`, without published values.
+    """
     from scalebayes.utils.arviz import azs
 
     ends = interval_columns(ci_prob)
-    dataset = with_derived(fit)
     with np.errstate(invalid="ignore"):
         # A derived quantity may have the same value in every draw; its R-hat is NaN.
         table = azs.summary(dataset, ci_prob=ci_prob, ci_kind="eti", round_to="none")
@@ -63,12 +77,8 @@ def summary(fit: Fit, ci_prob: float = CI_PROB) -> Table:
     table.insert(0, "median", [float(quantiles[name][0]) for name in table.index])
     for i, column in enumerate(["median", *ends]):
         table[error_column(column)] = [float(errors[name][i]) for name in table.index]
-    for label, values in published_values(fit).items():
-        table[label] = [values.get(name, np.nan) for name in table.index]
     table = Table(table.rename_axis("parameter"))
     table.attrs = {"ci_prob": ci_prob, "ci_kind": "eti"}
-    if fit.gate_failures:
-        table.attrs["caveats"] = failure_messages(fit.spec.name, fit.gate_failures)
     return table
 
 

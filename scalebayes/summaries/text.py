@@ -231,6 +231,8 @@ def along(name: str, value: Any, error: float = np.nan) -> str:
         return str(value)
     if name in SHARES:
         return percent(float(value))
+    if name == "step":
+        return f"{value:.0f}"
     return number(known(float(value), error), scale=name[0] in "NDC")
 
 

@@ -36,7 +36,7 @@ def attempt(monkeypatch):
         monkeypatch.setattr(fitting, "convergence", checks)
         bar = SimpleNamespace(bar=lines.append)
         sampler = Sampler(sample, {})
-        kept = fitting._sample_until_the_gate_passes(sampler, SETTINGS | settings, 5, SPEC, bar)
+        kept = fitting.sample_until_the_gate_passes(sampler, SETTINGS | settings, 5, SPEC.name, bar)
         return kept, asked, lines
 
     return run

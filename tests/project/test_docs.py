@@ -60,7 +60,7 @@ def run_once(tmp_path_factory):
 
 SLOW_PAGES = (
     "choosing-a-law.md", "decisions.md", "engineer.md", "gallery.md", "questions.md", "reports.md",
-    "researcher.md", "statistician.md",
+    "researcher.md", "schedules.md", "statistician.md",
 )  # fmt: skip
 """Pages whose examples take ten seconds to two minutes; those of all others run in `make test`."""
 

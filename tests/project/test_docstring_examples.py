@@ -28,7 +28,7 @@ FITS = {
     "pooled": ("pile2023", "chinchilla-pooled"),
 }
 """The fits that examples load: file, table and model."""
-SLOW = ("backtest", "report", "sensitivity")
+SLOW = ("backtest", "forecast", "report", "sensitivity")
 """Examples that take longer than most: they fit many times, or draw every figure."""
 
 

@@ -1,0 +1,1 @@
+"""Curves along a run: loss against step under a learning-rate schedule."""
