@@ -73,7 +73,10 @@ CHUNK = 100
 """Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
+WITHOUT_DESIGN = ("tuned",)
+"""Models that are not simulated: the design has no sweeps over learning rate and batch."""
 UNPOOLED = [name for name in sb.list_models().index if sb.read_model(name).pool is None]
+UNPOOLED = [name for name in UNPOOLED if name not in WITHOUT_DESIGN]
 """Specs of one group; benchmarks/pooling.py does the same for the others."""
 
 type Fitter = Callable[..., sb.Fit]
@@ -133,7 +136,8 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
         bent = drift.log_loss(own, [inputs[x].to_numpy() for x in law.inputs])
         delta = bent[0] - log_law
     log_loss = log_law + delta
-    scatter = noise.draw(rng, (len(table),), **{name: truth[name] for name in noise.priors})
+    around_law = {name: truth[name] for name in noise.priors}
+    scatter = noise.draw(rng, (len(table),), **noise.at(around_law, _log_scale(spec, table)))
     response = np.exp(log_loss[:-1] + scatter)
     table = table.drop(columns="P")
     if law.response == "odds":
@@ -221,6 +225,12 @@ def optimum(
     return expected_optimum(curve, start, BUDGET, sb.SIX_ND)
 
 
+def _log_scale(spec: Spec, table: pd.DataFrame) -> Any:
+    """Return what the noise's parameters depend on at the runs of a table, (runs,)."""
+    runs = sb.Runs(table, "design")
+    return spec.noise_object.log_scale(runs, runs)
+
+
 def log_likelihood(
     spec: Spec, runs: sb.Runs, values: dict[str, np.ndarray], delta: np.ndarray | float = 0.0
 ) -> np.ndarray:
@@ -232,7 +242,9 @@ def log_likelihood(
     column = {name: value[:, None] for name, value in values.items()}
     residual = law.log_residual(runs, column) - delta
     if spec.observation.traits.runs_are_independent:
-        return noise.logpdf(residual, **{p: column[p] for p in noise.priors}).sum(axis=-1)
+        around_law = {name: column[name] for name in noise.priors}
+        at_runs = noise.at(around_law, _log_scale(spec, runs.table))
+        return noise.logpdf(residual, **at_runs).sum(axis=-1)
     at = points(spec, runs.table)
     spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
     scale = np.sqrt(column["sigma"] ** 2 + column["eta"] ** 2 * spread.clip(0))

@@ -232,38 +232,37 @@ def search_mode(bound: Bound, point: np.ndarray) -> np.ndarray:
     a search stops short of the mode. So it goes on in the coordinates of the Normal approximation
     at the point that was found, until the density rises no further.
     """
-    point = _climb(bound, point)
+    point = _climb(bound, point, np.eye(len(point)))
     for _ in range(ROUNDS):
         try:
             rough = _normal_at(bound, point, curved=())
         except np.linalg.LinAlgError:
             break
-        start = np.zeros_like(point)
-        scaled = rough.of(bound)
-        end = _climb(scaled, start)
-        rise = evaluate(scaled, end)[0][0] - evaluate(scaled, start)[0][0]
+        end = _climb(bound, point, rough.matrix)
+        rise = evaluate(bound, end)[0][0] - evaluate(bound, point)[0][0]
         if not rise > 0:
             break
-        point = rough(end[None])[0]
+        point = end
         if rise < ENOUGH:
             break
     return point
 
 
-def _climb(bound: Bound, point: np.ndarray) -> np.ndarray:
-    """Return where a quasi-Newton search for the mode ends."""
+def _climb(bound: Bound, start: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return where a quasi-Newton search for the mode ends, in coordinates start + matrix x."""
     from scipy.optimize import minimize
 
-    def negative_log_density(at: np.ndarray) -> tuple[float, np.ndarray]:
-        density, *slopes = evaluate(bound, at)[0]
+    def negative_log_density(x: np.ndarray) -> tuple[float, np.ndarray]:
+        density, *slopes = evaluate(bound, start + matrix @ x)[0]
         if not np.isfinite(density):
-            return np.inf, np.zeros(len(at))
-        return -density, -np.array(slopes)
+            return np.inf, np.zeros(len(x))
+        return -density, -(matrix.T @ np.array(slopes))
 
     options = {"maxiter": MOST, "maxcor": MEMORY}
+    x = np.zeros_like(start)
     with np.errstate(all="ignore"):
-        search = minimize(negative_log_density, point, jac=True, method="L-BFGS-B", options=options)
-    return search.x
+        search = minimize(negative_log_density, x, jac=True, method="L-BFGS-B", options=options)
+    return start + matrix @ search.x
 
 
 def curvature(bound: Bound, point: np.ndarray) -> np.ndarray:

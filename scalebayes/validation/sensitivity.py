@@ -192,7 +192,9 @@ def variants(spec: Spec) -> dict[str, Spec]:
     else:
         others = [noise for noise in NOISES_OF_LAW_ALONE if noise != spec.noise]
         specs = _law_alone(spec, others)
-        if spec.law_object.response == "loss":  # only losses drift
+        law = spec.law_object
+        # Only losses drift, and sweeps have errors of their own in place of it.
+        if law.response == "loss" and not law.hyperparameters:
             specs |= _with_drift(spec)
     wide = {name: _widened(prior) for name, prior in spec.priors.items()}
     specs["priors twice as wide"] = _changed(spec, "wide", priors=wide)

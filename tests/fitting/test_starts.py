@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import scalebayes as sb
-from scalebayes.fitting import starts
+from scalebayes.fitting import maps, starts
 from scalebayes.fitting.graph import sampler_data, structure
 from scalebayes.fitting.kernel.kernel import evaluate, kernel
 from scalebayes.specs.pooling import variable_names
@@ -53,9 +53,10 @@ class Density:
     def __init__(self, density, slopes, initial, monkeypatch):
         self.layout = SimpleNamespace(free={"a": [], "b": []})
         self.arrays, self.initial = {"observed": np.zeros(starts.LONG)}, np.array(initial)
-        monkeypatch.setattr(
-            starts, "evaluate", lambda _, z: (np.array([density(*z), *slopes(*z)]), None)
-        )
+        for module in (starts, maps):
+            monkeypatch.setattr(
+                module, "evaluate", lambda _, z: (np.array([density(*z), *slopes(*z)]), None)
+            )
 
 
 def test_chains_find_modes_of_their_own(monkeypatch):
@@ -115,6 +116,7 @@ def test_the_search_for_a_mode_ends_after_so_many_steps(monkeypatch):
     starts._mode(valley, valley.initial)
     all_steps = len(asked)
     asked.clear()
-    monkeypatch.setattr(starts, "MOST", 3)
+    monkeypatch.setattr(maps, "MOST", 3)
+    monkeypatch.setattr(maps, "ROUNDS", 1)
     starts._mode(valley, valley.initial)
     assert len(asked) < all_steps / 2

@@ -109,7 +109,7 @@ def test_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) -> Non
         f"scalebayes-{VERSION}.dist-info",
     }
     shipped = {Path(name).name for name in names if name.startswith("scalebayes/_models/")}
-    assert shipped == {path.name for path in (ROOT / "models").iterdir() if path.is_file()}
+    assert shipped == {path.name for path in (ROOT / "models").rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from scalebayes.fitting.preflight import least_noise_scale
 from scalebayes.laws import LAWS
 from scalebayes.posterior.likelihood import make_likelihood
 from scalebayes.posterior.provenance import provenance
+from scalebayes.specs.noise import NOISES
 from scalebayes.specs.pooling import read_grouping, variable_names
 from scalebayes.specs.population import pooled_prior_draws, turn, turn_back
 from tests.fixtures import data_of, fit_of, normalised, pooled_fit, pooled_spec
@@ -37,7 +38,11 @@ POOLED = pytest.mark.parametrize("name", ["chinchilla-pooled", "coupled-pooled"]
 OF_A_LOSS = [
     name
     for name in sb.list_models().index
-    if not (spec := sb.read_model(name)).has_discrepancy and spec.law_object.response == "loss"
+    if not (spec := sb.read_model(name)).has_discrepancy
+    and spec.law_object.response == "loss"
+    # Others are refused (below).
+    and NOISES[spec.noise].pymc
+    and not spec.law_object.hyperparameters
 ]
 RUNNER = CliRunner()
 
@@ -578,3 +583,15 @@ def test_contrast_takes_groups_of_one_pooled_fit(saved):
     assert result.exit_code == 0, result.output
     assert "compared draw by draw" in result.stderr
     assert RUNNER.invoke(app, ["contrast", saved, saved, "--group", "pythia"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("chinchilla-one-sided", "only Normal and Student-t noise can be pooled"),
+        ("tuned", "'tuned' has errors of its sweeps and cannot be pooled"),
+    ],
+)
+def test_models_that_cannot_be_pooled_say_why(name, told):
+    with pytest.raises(ValidationError, match=told):
+        pooled_spec(name)
