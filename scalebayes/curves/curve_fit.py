@@ -91,6 +91,11 @@ class CurveFit:
         """Raise, as `spec`."""
         self._refuse()
 
+    @property
+    def weights(self) -> NoReturn:
+        """Raise, as `spec`."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise QueryError(
             "this is a fit of curves along runs: it answers forecast, predict with a schedule, "

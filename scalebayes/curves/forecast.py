@@ -65,7 +65,7 @@ def predict_curve(
     fit: CurveFit,
     /,
     *,
-    schedule: Any,
+    schedule: Any = None,
     steps: float | str | None = None,
     at: Any = None,
     group: str | None = None,
@@ -110,6 +110,11 @@ def predict_curve(
     QueryError
         When there is no such schedule or group, or a step lies beyond the schedule.
     """
+    if schedule is None:
+        raise QueryError(
+            "a fit of curves along runs predicts under a schedule: give schedule=, such as "
+            "'cosine' with steps=, or an array with the learning rate of each step"
+        )
     group = _group(fit, group)
     first = next(curve for curve in fit.curves.runs.values() if curve.group == group)
     made = _schedule(schedule, steps, peak, warmup, first.schedule, arguments)

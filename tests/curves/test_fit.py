@@ -142,6 +142,8 @@ def test_messages_say_what_the_runs_do_not():
     [
         (lambda fit: sb.frontier(fit, C="1e20"), "a fit of curves along runs"),
         (lambda fit: sb.decide(fit, C="1e20"), "a fit of curves along runs"),
+        (lambda fit: sb.report(fit, "report.html"), "a fit of curves along runs"),
+        (lambda fit: sb.predict(fit), "give schedule="),
         (lambda fit: sb.predict(fit, schedule="wsd"), "steps=24000"),
         (lambda fit: sb.predict(fit, schedule="cosine", steps=1000, at=1001), "steps up to 1000"),
         (lambda fit: sb.predict(fit, schedule="cosine", steps=900, group="x"), "give one"),
