@@ -65,7 +65,9 @@ def forecast(
         from scalebayes.plots.style import read_format
 
         read_format(figure)
-    fit = _fit(checkpoints, model, columns, warmup, seed)
+    for step in [*to, *(anneal or [])]:
+        _check_steps(step)
+    fit = _fit(checkpoints, model, columns, warmup, seed, run)
     if saved is not None:
         typer.echo(f"saved {sb.save(fit, saved)}", err=True)
     answer = sb.forecast(fit, run=run or None, step=to, schedule=schedule, anneal=anneal, seed=seed)
@@ -94,10 +96,20 @@ HEADINGS = {
 
 
 def _fit(
-    checkpoints: str, model: str, columns: list[str] | None, warmup: float | None, seed: int
+    checkpoints: str,
+    model: str,
+    columns: list[str] | None,
+    warmup: float | None,
+    seed: int,
+    asked: list[str] | None,
 ) -> Any:
-    """Return the fit in a file, or a new one of the curves there."""
+    """Return the fit in a file, or a new one of the curves there, which have the runs asked for."""
     if Path(checkpoints).suffix == ".nc":
+        if columns or warmup is not None:
+            raise typer.BadParameter(
+                f"{checkpoints} is a saved fit, whose table was read already",
+                param_hint="--map" if columns else "--warmup",
+            )
         fit: Any = sb.load(checkpoints)
         if not isinstance(fit, sb.CurveFit):
             raise typer.BadParameter(
@@ -108,7 +120,18 @@ def _fit(
     roles: dict[str, Any] = _roles(columns)
     curves: Any = sb.read_curves(checkpoints, warmup=warmup, **roles)
     say_notes(curves.notes)
+    curves.select(asked or list(curves.runs))  # before the fit, which takes longer
     return sb.fit(curves, model, seed=seed)
+
+
+def _check_steps(text: str) -> None:
+    """Check that the text of an option is a number of steps, before a fit that takes longer."""
+    from scalebayes.units import parse_quantity
+
+    try:
+        parse_quantity(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to, --anneal") from None
 
 
 def _roles(columns: list[str] | None) -> dict[str, str]:

@@ -62,7 +62,8 @@ class Memory:
         object.__setattr__(self, "parameters", positive("memory", self.parameters))
         share = positive("expert_share", self.expert_share)
         check_share("expert_share", share, "a share of the active parameters")
-        if not self.experts or min(self.experts) < 1:
+        are_numbers = all(isinstance(count, int | float) for count in self.experts)
+        if not self.experts or not are_numbers or min(self.experts) < 1:
             raise QueryError(f"experts are numbers of at least 1; got {self.experts}")
 
     def total(self, N: Numeric, E: Numeric) -> Numeric:

@@ -338,7 +338,10 @@ def _of_a_known_group(fit: CurveFit, curve: Curve) -> Curve:
 
 def _steps(asked: Any) -> np.ndarray:
     """Return steps as numbers; text such as 72K is read."""
-    values = [parse_quantity(each) for each in _listed(asked)]
+    try:
+        values = [parse_quantity(each) for each in _listed(asked)]
+    except ValueError as error:
+        raise QueryError(f"a step: {error}") from None
     if not values:
         raise QueryError("give at least one step")
     return np.array(values, dtype=float)
@@ -454,7 +457,8 @@ def _decays(curve: Curve, anneal: Any, to: float) -> list[Plan]:
     if anneal is None:
         lengths = np.array([max(1.0, round(SHARE_OF_DECAY * last))])
     else:
-        lengths = np.array([float(parse_quantity(each)) for each in _listed(anneal)])
+        listed = _listed(anneal)
+        lengths = _steps(listed) if listed else np.array([])
     now = float(curve.schedule.rate(np.array([last]))[0])
     goal = to * curve.schedule.peak
     plans = []

@@ -18,6 +18,8 @@ from scalebayes.errors import Fault, RunsError
 
 GROUPS = ("group", "family", "size", "model size", "N", "params", "n params")
 """Usual names of columns that tell models of different sizes apart."""
+MANY_REPEATS = 0.5
+"""Share of the steps with several losses from which a run is taken for several runs."""
 FEWEST_ROWS = 8
 """Checkpoints after the warm-up that a run needs, so that its slope can be told from its noise."""
 FLAT = 1e-3
@@ -96,6 +98,7 @@ def read_curves(
     notes = [*raw.notes]
     curves: dict[str, Curve] = {}
     for run_id, rows in columns.groupby("run", sort=False):
+        _check_repeats(where, str(run_id), rows, notes)
         given = None if schedules is None else _given_schedule(schedules, str(run_id))
         found = _curve(str(run_id), rows.sort_values("step", kind="stable"), given, warmup, notes)
         if found is not None:
@@ -115,8 +118,26 @@ def _ids(frame: pd.DataFrame, where: str, asked: str | None) -> pd.Series:
     """Return the id of the run of each row; a table of one run needs no column for it."""
     names = [str(column) for column in frame]
     if asked is None and not with_usual_name(names, IDS):
+        labels = _columns_of_labels(frame)
+        if labels:
+            fault = Fault(None, "run", "none with a usual name", "a column", "run=COLUMN")
+            raise RunsError(
+                f"{where}: no column names the run, but {', '.join(labels)} tells rows apart",
+                [fault],
+            )
         return pd.Series("run", index=frame.index)
     return frame[named_column(frame, where, "run", asked, IDS)].astype(str)
+
+
+def _columns_of_labels(frame: pd.DataFrame) -> list[str]:
+    """Return the names of columns of text that tell groups of rows apart."""
+    found = []
+    for column in frame:
+        values = frame[column].dropna()
+        is_text = not pd.api.types.is_numeric_dtype(values)
+        if is_text and 1 < values.nunique() <= len(values) / FEWEST_ROWS:
+            found.append(str(column))
+    return found
 
 
 def _losses(frame: pd.DataFrame, where: str, asked: str | None) -> pd.Series:
@@ -168,6 +189,29 @@ def _optional_numbers(frame: pd.DataFrame, where: str, column: str, lowest: floa
     if faults:
         raise RunsError(f"{where}: {len(faults)} rows have no usable {column}", faults)
     return numbers
+
+
+def _check_repeats(where: str, run: str, rows: pd.DataFrame, notes: list[str]) -> None:
+    """Note how many rows of a run have the step of a later row, or raise if that is half of them.
+
+    A run that was resumed repeats some steps. Several runs under one name repeat most of them.
+    """
+    with_loss = rows[rows["loss"].notna()].drop_duplicates(["step", "loss"])
+    repeated = int(with_loss["step"].duplicated().sum())
+    if repeated == 0:
+        return
+    if repeated >= MANY_REPEATS * with_loss["step"].nunique():
+        fault = Fault(
+            None, "run", run, "one run", "name another column: run=COLUMN or group=COLUMN"
+        )
+        raise RunsError(
+            f"{where}: {repeated} steps of {run} have several losses, as if it was several runs",
+            [fault],
+        )
+    notes.append(
+        f"{repeated} checkpoints of {run} were left out: a later row has the same step, as after a "
+        "restart"
+    )
 
 
 def _given_schedule(schedules: Mapping[str, Any], run: str) -> Schedule:

@@ -87,6 +87,11 @@ def predict(
             f"'{name}' predicts accuracies, not losses: downstream(fit, answer) applies it to the "
             "losses of an answer"
         )
+    if law.response == "odds" and law.inputs == ("C",) and (N is not None or D is not None):
+        raise QueryError(
+            f"'{name}' predicts from C alone, in the unit of its table, which may be another than "
+            "FLOP: give C="
+        )
     inputs = read_inputs({"N": N, "D": D, "C": C, **others}, law.inputs, name)
     inputs_of_law = [inputs[x] for x in law.inputs]
     losses = _draw(fit, inputs_of_law, np.random.default_rng(seed), new_run)

@@ -46,16 +46,16 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         IMPLAUSIBLE_D: an input or a compute-optimal size more than four decades outside the runs.
         FAR_BEYOND: further beyond the runs than the runs span. NOT_VALIDATED: more than 2.4 decades
         beyond them. OUTSIDE_N, OUTSIDE_D: no more compute than the runs, but N, D or another input
-        outside their range. LAWS_DISAGREE: two models of an average whose 90% intervals do not
-        overlap. CALIBRATION: the share of held-out losses of public tables that 90% intervals
-        covered at that distance, the table of the fit itself left out. SMALL_RESIDUALS: a small
-        noise scale, which does not imply a good forecast. USED_UP, of a frontier on limited data:
-        more compute than the data can use. BEYOND_SCORES, of `downstream`: losses outside those of
-        the scored models. PAST_ONE, of `downstream`: draws whose accuracy exceeds 1. Of the fit
-        itself, wherever the answer lies: NOT_MONOTONE, losses that rise with an input;
-        PRIOR_CONFLICT, a posterior in the tail of the prior; ONE_SIDED, forecasts of the last runs
-        from the others that miss to one side. Empty for an answer within the runs of a fit without
-        conflicts.
+        outside their range. OUTSIDE_LEARNING_RATE, OUTSIDE_BATCH: a rate or a batch outside theirs.
+        LAWS_DISAGREE: two models of an average whose 90% intervals do not overlap. CALIBRATION: the
+        share of held-out losses of public tables that 90% intervals covered at that distance, the
+        table of the fit itself left out. SMALL_RESIDUALS: a small noise scale, which does not imply
+        a good forecast. USED_UP, of a frontier on limited data: more compute than the data can use.
+        BEYOND_SCORES, of `downstream`: losses outside those of the scored models. PAST_ONE, of
+        `downstream`: draws whose accuracy exceeds 1. Of the fit itself, wherever the answer lies:
+        NOT_MONOTONE, losses that rise with an input; PRIOR_CONFLICT, a posterior in the tail of the
+        prior; ONE_SIDED, forecasts of the last runs from the others that miss to one side. Empty
+        for an answer within the runs of a fit without conflicts.
 
     Examples
     --------
@@ -74,6 +74,7 @@ def caveats(answer: xr.Dataset) -> tuple[Message, ...]:
         *implausible,
         *_distance_warnings(answer),
         *_input_warnings(answer, implausible),
+        *_hyperparameter_warnings(answer),
         *conflicts,
         *_flat_warnings(answer),
         *_disagreement_warnings(answer),
@@ -202,6 +203,24 @@ def _input_warnings(answer: xr.Dataset, far: Sequence[Message]) -> Iterator[Mess
             f"({format_quantity(low)} to {format_quantity(high)}), although its {measure} does not"
         )
         yield Message(f"OUTSIDE_{x}", "warning", text)
+
+
+def _hyperparameter_warnings(answer: xr.Dataset) -> Iterator[Message]:
+    """Yield warnings of a learning rate or a batch outside the range of the runs."""
+    ranges = provenance(answer).ranges
+    for x in ("learning_rate", "batch"):
+        if x not in answer.coords or x not in ranges:
+            continue
+        low, high = ranges[x]
+        values = np.atleast_1d(answer[x].values)
+        outside = np.maximum(np.log10(values / high), np.log10(low / values))
+        if outside.max() <= FAR_OUTSIDE:
+            continue
+        text = (
+            f"{x} = {values[outside.argmax()]:.3g} lies {outside.max():.1f} decades outside the "
+            f"range of the runs ({low:.3g} to {high:.3g}), where the valley may have another form"
+        )
+        yield Message(f"OUTSIDE_{x.upper()}", "warning", text)
 
 
 def _flat_warnings(answer: xr.Dataset) -> Iterator[Message]:

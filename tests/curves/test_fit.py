@@ -209,3 +209,12 @@ def test_the_command_of_summaries_takes_fits_of_curves(saved):
 def test_the_command_refuses_columns_that_it_does_not_know(tmp_path):
     said = run("forecast", tmp_path / "log.csv", "--to", 9, "--map", "x=y", code=2).output
     assert "ROLE one of run, step, lr, loss, group" in " ".join(said.split())
+
+
+def test_the_command_refuses_before_it_fits(tmp_path, saved):
+    path = tmp_path / "log.csv"
+    for option in ("--to", "--anneal"):
+        said = run("forecast", path, "--to", 9, option, "soon", code=2).output
+        assert "'soon' is not a quantity" in " ".join(said.split())
+    said = run("forecast", saved, "--to", 9000, "--warmup", 5, code=2).output
+    assert "is a saved fit" in " ".join(said.split())

@@ -119,3 +119,26 @@ def test_an_unknown_run_is_told_with_the_nearest():
     curves = sb.read_curves(log("cosine"), warmup=0)
     with pytest.raises(sb.QueryError, match="did you mean 'cosine'"):
         curves["cosin"]
+
+
+def test_the_steps_after_a_restart_count_once_and_a_note_says_so():
+    again = log(rows=3, first=1700).assign(loss=3.5)
+    curves = sb.read_curves(pd.concat([log(), again]), warmup=0)
+    assert len(curves["a"].steps) == 20
+    assert curves["a"].losses[-1] == 3.5
+    assert any("3 checkpoints of a were left out" in note for note in curves.notes)
+
+
+def test_several_runs_under_one_name_are_refused():
+    both = pd.concat([log(), log().assign(loss=9.0)])
+    with pytest.raises(sb.RunsError, match="20 steps of a have several losses"):
+        sb.read_curves(both)
+
+
+def test_labels_without_a_column_of_the_run_are_refused():
+    table = pd.concat([log(), log(first=2000)]).drop(columns="run")
+    labelled = table.assign(schedule=np.repeat(["cosine", "wsd"], 20))
+    with pytest.raises(sb.RunsError, match="no column names the run, but schedule"):
+        sb.read_curves(labelled)
+    assert list(sb.read_curves(labelled, run="schedule", warmup=0).runs) == ["cosine", "wsd"]
+    assert list(sb.read_curves(table.assign(code="v1"), warmup=0).runs) == ["run"]

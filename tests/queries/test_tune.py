@@ -81,6 +81,14 @@ def test_at_the_ends_of_the_ranges_the_excess_is_what_was_asked(fit):
         assert loss - bottom == pytest.approx(within, rel=1e-6)
 
 
+def test_choices_outside_the_grids_have_a_caveat(fit):
+    known = sb.tune(fit, N=1e9, D=1e11, learning_rate=1e-3, batch=5e5)
+    assert not any(message.code.startswith("OUTSIDE") for message in sb.caveats(known))
+    absurd = sb.tune(fit, N=1e9, D=1e11, learning_rate=8.0, batch=1.0)
+    codes = [message.code for message in sb.caveats(absurd)]
+    assert {"OUTSIDE_LEARNING_RATE", "OUTSIDE_BATCH"} <= set(codes)
+
+
 def test_choices_at_one_size_are_of_one_sweep(fit):
     answer = sb.tune(fit, **AT, learning_rate=[1e-4, 1e-3], batch=5e5)
     np.testing.assert_array_equal(

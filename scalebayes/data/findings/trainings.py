@@ -42,7 +42,7 @@ def shared_training_messages(runs: Runs) -> Iterator[Message]:
     """Yield the note SHARED_TRAINING of a table that looks like checkpoints of few trainings."""
     if "training" in runs.table or not {"N", "D"} <= set(runs.table.columns):
         return
-    by = [name for name in ("N", "U", "E", "group") if name in runs.table]
+    by = [name for name in ("N", "U", "E", "learning_rate", "batch", "group") if name in runs.table]
     trajectories = [rows for _, rows in runs.table.groupby(by) if _are_checkpoints(rows["D"])]
     rows = sum(len(one) for one in trajectories)
     if rows < SHARED * len(runs):
@@ -73,7 +73,7 @@ def replicate_scale(runs: Runs) -> tuple[float, int] | None:
     Rows of one training at equal inputs are one run. None where fewer than three runs repeat the
     inputs of another.
     """
-    names = ("N", "D", "S", "U", "E", "group")
+    names = ("N", "D", "S", "U", "E", "learning_rate", "batch", "group")
     inputs: list[Hashable] = [name for name in names if name in runs.table]
     if not inputs:
         return None
