@@ -142,7 +142,7 @@ def choose_random(replay: Replay) -> list[str]:
 
 
 def choose_space_filling(replay: Replay, most: int = MOST_RUNS, share: float = 1.0) -> list[str]:
-    """Return runs each of which is the farthest from those before it, in log N and log D."""
+    """Return runs chosen in turn: each is the farthest, in log N and log D, from all before it."""
     budget = share * replay.budget
     small = replay.pool[replay.pool["C"] <= LARGEST_PILOT * budget]
     at = np.log(small[["N", "D"]].to_numpy())
@@ -197,7 +197,7 @@ def choose_isoflop(replay: Replay) -> list[str]:
 
 
 def choose_plan(replay: Replay, levels: int = LEVELS) -> list[str]:
-    """Return the runs nearest to those of `scalebayes.plan`, largest budgets first."""
+    """Return the runs of the grid that are nearest to the sweeps of `scalebayes.plan`."""
     sweeps = sb.plan(sweep_budgets(replay, levels), sizes=SIZES, strict=False).table
     largest_first = sweeps.sort_values("C", ascending=False, kind="stable")
     return nearest_runs(replay, np.log(largest_first[["N", "D"]].to_numpy()))
@@ -313,7 +313,7 @@ KEYS = ["model", "grid", "share", "seed", "rule"]
 
 
 def run_replays(path: Path, model: str, seeds: int) -> pd.DataFrame:
-    """Run the replays that are not yet in the file of results, and return those of the model."""
+    """Run the replays that the file of results lacks, and return all replays of the model."""
     done = set()
     if path.exists():
         done = set(pd.read_csv(path)[KEYS].itertuples(index=False, name=None))

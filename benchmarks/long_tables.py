@@ -44,7 +44,7 @@ def table(rows: int) -> sb.Runs:
 
 
 def measure(model: str, rows: int, backend: str) -> dict[str, object]:
-    """Fit the 240 Chinchilla points and then a table of so many rows, with time and memory."""
+    """Return time, memory and checks of a fit of ``rows`` runs; 0 stands for the 240 points."""
     small = sb.load_runs("hoffmann2022")
     sb.fit(small, model, backend=backend, progress=False)
     if rows > 0:

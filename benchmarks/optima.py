@@ -25,7 +25,7 @@ WILD = 0.4
 
 
 def by_fine_grid(curve: Curve, budget: float) -> np.ndarray:
-    """Return each draw's N* on the fine grid of a budget, every size of which is tried, (S,)."""
+    """Return N* of each draw at a budget, (S,), by trying every size of a fine grid."""
     start = curve.law.optimise(np.array([budget / 6]), newton.columns(curve.parameters))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expected_optimum, "PASSES", (1,))

@@ -171,7 +171,7 @@ def table() -> Iterator[str]:
 
 
 def processor_seconds(*arguments: str) -> tuple[float, str]:
-    """Return the processor seconds of a new Python process, with its threads, and what it prints.
+    """Run a new Python process; return its processor seconds and what it prints.
 
     It may keep bytecode, as an installed package has it.
     """

@@ -9,7 +9,7 @@ import typer
 
 import scalebayes as sb
 from scalebayes.cli.app import command
-from scalebayes.cli.inputs import check_output, say_notes
+from scalebayes.cli.inputs import check_output, parse_roles, say_notes
 from scalebayes.cli.options import (
     FORCE,
     REQUIRED,
@@ -117,7 +117,7 @@ def _fit(
                 param_hint="CHECKPOINTS",
             )
         return fit
-    roles: dict[str, Any] = _roles(columns)
+    roles: dict[str, Any] = parse_roles(columns, ROLES)
     curves: Any = sb.read_curves(checkpoints, warmup=warmup, **roles)
     say_notes(curves.notes)
     curves.select(asked or list(curves.runs))  # before the fit, which takes longer
@@ -132,20 +132,6 @@ def _check_steps(text: str) -> None:
         parse_quantity(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to, --anneal") from None
-
-
-def _roles(columns: list[str] | None) -> dict[str, str]:
-    """Return columns by role, from entries such as ``lr=optimizer/lr``."""
-    roles = {}
-    for entry in columns or []:
-        role, _, column = entry.partition("=")
-        if role not in ROLES or not column:
-            raise typer.BadParameter(
-                f"got {entry!r}; write ROLE=COLUMN with ROLE one of {', '.join(ROLES)}",
-                param_hint="--map",
-            )
-        roles[role] = column
-    return roles
 
 
 def _most_recent(curves: sb.Curves, asked: list[str] | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,15 @@ def say_warnings(messages: Iterable[sb.Message]) -> None:
         typer.echo(wrap(message), err=True)
 
 
-def parse_roles(columns: list[str] | None) -> dict[str, Any]:
-    """Return the columns by role, from entries such as ``N=n_params``."""
-    from scalebayes.data.tables.columns import LABELS, QUANTITIES
+def parse_roles(columns: list[str] | None, allowed: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the columns by role, from entries such as ``N=n_params``.
 
-    allowed = (*QUANTITIES, *LABELS)
+    allowed: the roles, by default those of a table of runs.
+    """
+    if allowed is None:
+        from scalebayes.data.tables.columns import LABELS, QUANTITIES
+
+        allowed = (*QUANTITIES, *LABELS)
     roles: dict[str, Any] = {}
     for entry in columns or []:
         role, _, column = entry.partition("=")

@@ -1,4 +1,4 @@
-"""The memory of a model: its parameters in all, of which one token meets only some."""
+"""Limits on memory: the parameters of a mixture of experts in all, not per token."""
 
 from __future__ import annotations
 

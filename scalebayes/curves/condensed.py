@@ -283,16 +283,16 @@ def condense(
     for group, each in joined.items():
         reference[group] = np.log(evaluate(law, parameters[group], each)[0])
     return Condensed(
-        joined,
-        {group: np.concatenate(parts) for group, parts in places.items()},
-        estimate,
-        reference,
-        basis,
-        variance,
-        loads,
-        is_node,
-        sum(block.rest for block in blocks),
-        sum(block.free for block in blocks),
+        points=joined,
+        places={group: np.concatenate(parts) for group, parts in places.items()},
+        estimate=estimate,
+        reference=reference,
+        basis=basis,
+        variance=variance,
+        loads=loads,
+        is_node=is_node,
+        rest=sum(block.rest for block in blocks),
+        free=sum(block.free for block in blocks),
     )
 
 

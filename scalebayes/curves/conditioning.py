@@ -65,13 +65,15 @@ def curve_draws(
 def new_deviations(
     positions: np.ndarray, fit: CurveFit, log_area: np.ndarray, rng: np.random.Generator
 ) -> Deviations:
-    """Return the deviations of a run of which nothing is known. log_area: of the targets."""
+    """Return the deviations of a run without checkpoints. log_area: of the targets."""
     _, s, tau, kappa = fit.layout.noise(positions).T
     draws = len(positions)
     root = _root(log_area)
     along = s[:, None] * (rng.normal(size=(draws, len(log_area))) @ root.T)
     return Deviations(
-        tau * rng.normal(size=draws), kappa[:, None] * rng.normal(size=(draws, MODES)), along
+        offset=tau * rng.normal(size=draws),
+        drop_error=kappa[:, None] * rng.normal(size=(draws, MODES)),
+        along=along,
     )
 
 
@@ -127,17 +129,19 @@ def deviations_given(
     drop_error = kappa * rng.normal(size=(draws, MODES))
     of_offset, of_drop = _columns(data)
     noise = sigma * rng.normal(size=(draws, len(nodes)))
-    simulated = at_nodes @ data.basis[0].T + offset * of_offset + drop_error @ of_drop.T + noise
-    solved = _solve(
-        data, residual @ data.basis[0].T - simulated, (sigma, s, tau, kappa), of_offset, of_drop
-    )
+    basis = data.basis[0].T
+    simulated = at_nodes @ basis + offset * of_offset + drop_error @ of_drop.T + noise
+    # A simulated run becomes a draw given the real one by what its checkpoints are off by.
+    off = residual @ basis - simulated
+    solved = _solve(data, off, (sigma, s, tau, kappa), of_offset, of_drop)
 
     branch, of = np.zeros(len(log_area), dtype=int), np.zeros(len(nodes), dtype=int)
-    across = correlation(log_area, branch, nodes, of, ALONE) @ data.basis[0].T
+    across = correlation(log_area, branch, nodes, of, ALONE) @ basis
+    correction = tau**2 * (solved @ of_offset)[:, None]
     return Deviations(
-        (offset + tau**2 * (solved @ of_offset)[:, None])[:, 0],
-        drop_error + kappa**2 * (solved @ of_drop),
-        at_targets + s**2 * (solved @ across.T),
+        offset=(offset + correction)[:, 0],
+        drop_error=drop_error + kappa**2 * (solved @ of_drop),
+        along=at_targets + s**2 * (solved @ across.T),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +16,7 @@ from scalebayes.curves.models import NOISE, CurveModel
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.posterior.diagnostics import Diagnosis, convergence
-from scalebayes.posterior.fit import METADATA as METADATA
+from scalebayes.posterior.fit import Sampled
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -27,7 +26,7 @@ FEW_RUNS = 2
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class CurveFit:
+class CurveFit(Sampled):
     """Posterior of a model of curves given checkpoints.
 
     Attributes
@@ -50,21 +49,6 @@ class CurveFit:
         "summary": f"{ROOM}.summary:summarise",
         "diagnose": f"{ROOM}.curve_fit:diagnose_curves",
     }
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """How the fit was made, as `scalebayes.Fit.metadata` has it."""
-        return json.loads(self.stored.attrs[METADATA])
-
-    @property
-    def partial(self) -> bool:
-        """Whether sampling was interrupted before all draws were made."""
-        return bool(self.metadata["partial"])
-
-    @property
-    def gate_failures(self) -> tuple[str, ...]:
-        """Codes of the convergence checks that failed; empty when all passed."""
-        return tuple(self.metadata["gate_failures"])
 
     @property
     def groups(self) -> tuple[str, ...]:

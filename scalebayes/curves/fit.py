@@ -16,7 +16,7 @@ import xarray as xr
 from scipy import linalg, optimize
 
 from scalebayes.curves.condensed import Family, condense, families
-from scalebayes.curves.curve_fit import METADATA, CurveFit, layout_of, posterior_of
+from scalebayes.curves.curve_fit import CurveFit, layout_of, posterior_of
 from scalebayes.curves.curves import Curves
 from scalebayes.curves.density import Density, Layout, prior_of
 from scalebayes.curves.laws import evaluate, points_of
@@ -26,6 +26,7 @@ from scalebayes.fitting.fit import sample_until_the_gate_passes, versions
 from scalebayes.fitting.nutpie import python_model
 from scalebayes.fitting.preflight import check_settings
 from scalebayes.fitting.samplers import STATS, Sampler, run_nutpie
+from scalebayes.posterior.fit import METADATA
 from scalebayes.utils.progress import Progress
 
 PASSES = 3
@@ -100,28 +101,27 @@ def fit_curves(
         "prior": _prior(found, seed),
     }
     tree = xr.DataTree.from_dict(groups)
-    failed = [message.code for message in kept.gate.messages]
-    metadata = {
+    scale = found.density.layout.scale
+    how = {
         "hashes": {"spec": spec.hash, "runs": curves.hash},
-        "scale": {
-            "area": found.density.layout.scale.area,
-            "rate": found.density.layout.scale.rate,
-        },
         "seed": int(seed),
         "asked": settings,
         "sampler": kept.settings,
         "versions": versions(),
         "backend": "nutpie",
-        "nodes": int(found.density.data.is_node.sum()),
-        "spikes": {run: steps for run, steps in found.spikes.items() if steps},
-        "interpolation_error": _interpolation_error(found, sampled),
         "attempts": kept.attempt,
         "partial": kept.partial,
-        "gate_failures": failed,
+        "gate_failures": [message.code for message in kept.gate.messages],
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - started, 2),
     }
-    tree.attrs[METADATA] = json.dumps(metadata, sort_keys=True, default=str)
+    condensing = {
+        "scale": {"area": scale.area, "rate": scale.rate},
+        "nodes": int(found.density.data.is_node.sum()),
+        "spikes": {run: steps for run, steps in found.spikes.items() if steps},
+        "interpolation_error": _interpolation_error(found, sampled),
+    }
+    tree.attrs[METADATA] = json.dumps(how | condensing, sort_keys=True, default=str)
     if not kept.gate.ok:
         warnings.warn(f"{spec.name} on {curves.name}: {kept.gate}", GateWarning, stacklevel=3)
     return CurveFit(spec, curves, tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from scalebayes.curves.schedules import Schedule, named_schedule, schedule_of_ar
 from scalebayes.errors import QueryError
 from scalebayes.messages import Message
 from scalebayes.posterior.provenance import Provenance, with_provenance
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.units import parse_quantity
 
 UNDER_ITS_SCHEDULE = "its schedule"
@@ -33,6 +34,8 @@ SHARE_OF_DECAY = 0.1
 """Length of the decay in the what-if plans, as a share of the steps so far."""
 CELLS_OF_ANSWERS = 32
 """Cells of a rise or fall of the rate in answers, which need not be fast."""
+RATES_LOOKED_AT = 200
+"""Steps at which the lowest learning rate of a plan is looked for."""
 FAR = 3.25
 """Area over the largest of the runs above which forecasts were not checked (benchmarks)."""
 LONG_NAMES = {
@@ -540,61 +543,60 @@ def _answer(
     coords |= {dim: posterior[dim].values for dim in ("chain", "draw")}
     beyond = np.maximum(0.0, np.log10(np.concatenate(areas) / most))
     coords["decades_beyond"] = ("target", beyond, {"of": "area"})
+    failed = failure_messages(fit.model.name, fit.gate_failures)
     # A caveat that several plans share is given once.
-    told = dict.fromkeys([*_failures(fit), *messages, *found, *run_messages(fit)])
+    told = dict.fromkeys([*failed, *messages, *found, *run_messages(fit)])
     record = Provenance(span=float(np.log10(most / least)), conflicts=tuple(told))
     return with_provenance(xr.Dataset(variables, coords), record)
 
 
-def _failures(fit: CurveFit) -> list[Message]:
-    """Return the message that the convergence checks failed, if they did."""
-    if not fit.gate_failures:
-        return []
-    failed = ", ".join(fit.gate_failures)
-    text = f"the convergence checks of the fit failed ({failed}): do not rely on this answer"
-    return [Message("NOT_CONVERGED", "failed", text)]
-
-
 def _caveats(fit: CurveFit, plans: Sequence[Plan], group: str) -> list[Message]:
-    """Return warnings of schedules unlike those of the runs."""
+    """Return warnings of schedules that differ from those of the runs."""
     runs = [curve for curve in fit.curves.runs.values() if curve.group == group]
+    return [*_rate_caveats(runs, plans), *_area_caveats(runs, plans)]
+
+
+def _rate_caveats(runs: Sequence[Curve], plans: Sequence[Plan]) -> Iterator[Message]:
+    """Yield warnings of learning rates below those of the runs, and of other peaks."""
     lowest = min(curve.rates.min() for curve in runs)
     highest = max(curve.schedule.peak for curve in runs)
-    largest = max(curve.areas[-1] for curve in runs)
-    found = []
-    reached = min(
-        float(plan.schedule.rate(np.linspace(plan.schedule.warmup, step, 200)).min())
-        for plan in plans
-        for step in plan.steps
-    )
+    reached = min(_lowest_rate(plan) for plan in plans)
     if reached < 0.9 * lowest:
         text = (
             f"the learning rate falls to {reached:.2g}, below the {lowest:.2g} of the runs: what "
             "annealing saves there is an extrapolation"
         )
-        found.append(Message("RATE_BELOW", "warning", text))
+        yield Message("RATE_BELOW", "warning", text)
     peak = max(plan.schedule.peak for plan in plans)
     if not 0.9 * highest <= peak <= 1.1 * highest:
         text = (
             f"the largest learning rate is {peak:.2g}, and that of the runs {highest:.2g}: the law "
             "does not know which rates train well"
         )
-        found.append(Message("OTHER_PEAK", "warning", text))
+        yield Message("OTHER_PEAK", "warning", text)
+
+
+def _lowest_rate(plan: Plan) -> float:
+    """Return the lowest learning rate from the warm-up to the last step of a plan."""
+    steps = np.linspace(plan.schedule.warmup, max(plan.steps), RATES_LOOKED_AT)
+    return float(plan.schedule.rate(steps).min())
+
+
+def _area_caveats(runs: Sequence[Curve], plans: Sequence[Plan]) -> Iterator[Message]:
+    """Yield warnings of areas far beyond those of the runs, and of steps soon after the warm-up."""
+    largest = max(curve.areas[-1] for curve in runs)
     area = max(float(plan.schedule.area(plan.steps).max()) for plan in plans)
     if area > FAR * largest:
         text = (
             f"the area below the learning rate is {area / largest:.1f} times the largest of the "
             f"runs: forecasts were checked up to three times"
         )
-        found.append(Message("AREA_BEYOND", "warning", text))
-    early = [
-        step
-        for plan in plans
-        for step in plan.steps
-        if plan.schedule.area(np.array([step]))[0]
-        < SETTLED * plan.schedule.area(np.array([plan.schedule.warmup]))[0]
-    ]
+        yield Message("AREA_BEYOND", "warning", text)
+    early = []
+    for plan in plans:
+        of_warmup = plan.schedule.area(np.array([plan.schedule.warmup]))[0]
+        is_early = plan.schedule.area(plan.steps) < SETTLED * of_warmup
+        early += [*plan.steps[is_early]]
     if early:
         text = f"step {min(early):g} lies in the transient after the warm-up, which is not fitted"
-        found.append(Message("TRANSIENT", "warning", text))
-    return found
+        yield Message("TRANSIENT", "warning", text)

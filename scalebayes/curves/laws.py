@@ -103,7 +103,9 @@ def join(parts: Sequence[Points]) -> Points:
     begins = np.cumsum([0, *(len(part.drop) for part in parts)])
     firsts = [part.first[:-1] + begin for part, begin in zip(parts, begins, strict=False)]
     names = ("log_area", "drop", "drop_after_warmup", "log_rate", "log_since", "elapsed")
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    joined = {}
+    for name in names:
+        joined[name] = np.concatenate([getattr(part, name) for part in parts])
     return Points(first=np.concatenate([*firsts, begins[-1:]]).astype(int), **joined)
 
 
@@ -251,31 +253,29 @@ def _annealing_parameters(sampled: Mapping[str, np.ndarray], scale: Scale) -> di
     }
 
 
-CURVE_LAWS: Mapping[str, CurveLaw] = {
-    law.name: law
-    for law in (
-        CurveLaw(
-            "multi-power",
-            (*SHARED, "C", "beta", "gamma"),
-            ("L_0", "A", "alpha", "B", "C", "beta", "gamma"),
-            _power_response,
-            True,
-            _multi_power_parameters,
-            "L_0 + A S_1^-alpha - B sum_k (eta_(k-1) - eta_k) (1 - (C eta_k^-gamma S_k + 1)^-beta)",
-            "luo2025",
-        ),
-        CurveLaw(
-            "annealing",
-            (*SHARED, "memory"),
-            ("L_0", "A", "alpha", "C", "lambda_"),
-            _exponential_response,
-            False,
-            _annealing_parameters,
-            "L_0 + A S_1^-alpha - C S_2",
-            "tissue2024",
-        ),
-    )
-}
+MULTI_POWER = CurveLaw(
+    name="multi-power",
+    sampled=(*SHARED, "C", "beta", "gamma"),
+    published=("L_0", "A", "alpha", "B", "C", "beta", "gamma"),
+    response=_power_response,
+    counts_warmup=True,
+    to_published=_multi_power_parameters,
+    formula=(
+        "L_0 + A S_1^-alpha - B sum_k (eta_(k-1) - eta_k) (1 - (C eta_k^-gamma S_k + 1)^-beta)"
+    ),
+    reference="luo2025",
+)
+ANNEALING = CurveLaw(
+    name="annealing",
+    sampled=(*SHARED, "memory"),
+    published=("L_0", "A", "alpha", "C", "lambda_"),
+    response=_exponential_response,
+    counts_warmup=False,
+    to_published=_annealing_parameters,
+    formula="L_0 + A S_1^-alpha - C S_2",
+    reference="tissue2024",
+)
+CURVE_LAWS: Mapping[str, CurveLaw] = {law.name: law for law in (MULTI_POWER, ANNEALING)}
 """Laws of curves by name."""
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
-from scalebayes.curves.curve_fit import METADATA, CurveFit
+from scalebayes.curves.curve_fit import CurveFit
 from scalebayes.curves.curves import Curve, Curves
 from scalebayes.curves.models import CurveModel
 from scalebayes.curves.schedules import Schedule
 from scalebayes.errors import FitError
+from scalebayes.posterior.fit import METADATA
 from scalebayes.posterior.fit_files import check_netcdf_path
 from scalebayes.posterior.integrity import digest_of
 from scalebayes.posterior.store import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from scalebayes.curves.curve_fit import CurveFit
-from scalebayes.messages import Message
 from scalebayes.posterior.diagnostics import by_scalar
+from scalebayes.summaries.caveats import failure_messages
 from scalebayes.summaries.intervals import CI_PROB
 from scalebayes.summaries.summary import table_of_draws
 from scalebayes.summaries.table import Table
@@ -26,7 +26,5 @@ def summarise(fit: CurveFit, ci_prob: float = CI_PROB) -> Table:
             values.append(published.values.get(name, np.nan))
         table[published.label] = values
     if fit.gate_failures:
-        failed = ", ".join(fit.gate_failures)
-        text = f"the convergence checks failed ({failed}): do not rely on this table"
-        table.attrs["caveats"] = (Message("NOT_CONVERGED", "failed", text),)
+        table.attrs["caveats"] = failure_messages(fit.model.name, fit.gate_failures)
     return table

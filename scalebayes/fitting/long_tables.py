@@ -124,7 +124,7 @@ def condense(spec: Spec, runs: Runs, most: int | None = None) -> Condensed:
 
 
 def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
-    """Return the finest grid on which the runs have at most so many nodes, over all trainings.
+    """Return the finest grid that needs at most ``most`` nodes, counted over all trainings.
 
     An input of few distinct values has a node at each of them, and other inputs have nodes a step
     apart. Each run is shared out among the nodes around it. Of very many trainings there are more

@@ -257,7 +257,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
 def _condense_around_mode(
     table: Condensed, typical: Runs, exact: Kernel
 ) -> tuple[Bound, Likelihood, Likelihood | None]:
-    """Return the condensed kernel with a table, its likelihood, and that on a finer grid.
+    """Return the condensed kernel, the likelihood that it samples, and a finer one to weigh draws.
 
     Parameters
     ----------

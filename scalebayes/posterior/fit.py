@@ -54,8 +54,34 @@ class View:
         return "a new group" if self.group is None else self.group
 
 
+class Sampled:
+    """What the metadata in a file tell of any fit, of runs or of curves."""
+
+    stored: xr.DataTree
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How the fit was made: seed, settings, attempts, failed checks, hashes, versions, seconds.
+
+        ``asked`` holds the settings that were asked for, defaults included (draws, tune, chains
+        ...); ``sampler`` those of the last attempt, which differ after failed convergence checks.
+        Files of earlier versions have no ``asked``.
+        """
+        return json.loads(self.stored.attrs[METADATA])
+
+    @property
+    def partial(self) -> bool:
+        """Whether sampling was interrupted before all draws were made."""
+        return bool(self.metadata["partial"])
+
+    @property
+    def gate_failures(self) -> tuple[str, ...]:
+        """Codes of the convergence checks that failed after sampling; empty when all passed."""
+        return tuple(self.metadata["gate_failures"])
+
+
 @dataclass(frozen=True, repr=False)
-class Fit:
+class Fit(Sampled):
     """Posterior of a spec given runs.
 
     Attributes
@@ -103,26 +129,6 @@ class Fit:
         from scalebayes.posterior.derived.pointwise import log_likelihood
 
         return log_likelihood(self)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """How the fit was made: seed, settings, attempts, failed checks, hashes, versions, seconds.
-
-        ``asked`` holds the settings that were asked for, defaults included (draws, tune, chains
-        ...); ``sampler`` those of the last attempt, which differ after failed convergence checks.
-        Files of earlier versions have no ``asked``.
-        """
-        return json.loads(self.stored.attrs[METADATA])
-
-    @property
-    def partial(self) -> bool:
-        """Whether sampling was interrupted before all draws were made."""
-        return bool(self.metadata["partial"])
-
-    @property
-    def gate_failures(self) -> tuple[str, ...]:
-        """Codes of the convergence checks that failed after sampling; empty when all passed."""
-        return tuple(self.metadata["gate_failures"])
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -7,22 +7,11 @@ from hypothesis import strategies as st
 
 from scalebayes.laws import LAWS
 from scalebayes.laws.tuned import STEP_LAW, skewed_square, start_of_valley, step_law
+from tests.fixtures import TUNED
 
 LAW = LAWS["tuned"]
-ADDITIVE = {"L_inf": 1.8, "N_c": 5e7, "alpha_N": 0.35, "D_c": 1e9, "alpha_D": 0.37}
-VALLEY = {
-    "rate_0": 8e-4,
-    "rate_N": 0.2,
-    "rate_D": 2.0,
-    "batch_0": 4e5,
-    "batch_N": 0.9,
-    "batch_D": 4.0,
-    "rho": 0.35,
-    "c_rate": 0.008,
-    "c_batch": 0.006,
-    "skew": 0.6,
-}
-PARAMETERS = {**ADDITIVE, **VALLEY}
+ADDITIVE = {name: TUNED[name] for name in LAW.at_best.parameter_names}
+VALLEY = {name: value for name, value in TUNED.items() if name not in ADDITIVE}
 BEST = {name: VALLEY[name] for name in ("rate_0", "rate_N", "rate_D", "batch_0", "batch_N")}
 BEST["batch_D"] = VALLEY["batch_D"]
 
@@ -35,7 +24,7 @@ offsets = st.floats(-3, 3).filter(lambda x: abs(x) > 1e-3)
 def test_the_bottom_is_the_law_of_tuned_runs(log_N, log_D):
     N, D = 10**log_N, 10**log_D
     best = LAW.best(N, D, **BEST)
-    bottom = LAW(N, D, best["learning_rate"], best["batch"], **PARAMETERS)
+    bottom = LAW(N, D, best["learning_rate"], best["batch"], **TUNED)
     assert bottom == pytest.approx(LAW.at_best(N, D, **ADDITIVE), rel=1e-9)
     assert LAW.at_best is LAWS["additive"]
     assert LAW.hyperparameters == ("learning_rate", "batch")
@@ -45,15 +34,15 @@ def test_the_bottom_is_the_law_of_tuned_runs(log_N, log_D):
 @given(offsets, offsets)
 def test_every_other_rate_and_batch_is_worse(u, z):
     best = LAW.best(1e9, 1e11, **BEST)
-    bottom = LAW(1e9, 1e11, best["learning_rate"], best["batch"], **PARAMETERS)
+    bottom = LAW(1e9, 1e11, best["learning_rate"], best["batch"], **TUNED)
     rate, batch = best["learning_rate"] * np.exp(u), best["batch"] * np.exp(z)
-    assert LAW(1e9, 1e11, rate, batch, **PARAMETERS) > bottom
+    assert LAW(1e9, 1e11, rate, batch, **TUNED) > bottom
 
 
 def test_the_best_rate_of_a_batch_follows_it_by_rho():
     best = LAW.best(1e9, 1e11, **BEST)
     rates = best["learning_rate"] * np.geomspace(0.2, 5, 4001)
-    losses = LAW(1e9, 1e11, rates, 4 * best["batch"], **PARAMETERS)
+    losses = LAW(1e9, 1e11, rates, 4 * best["batch"], **TUNED)
     found = rates[np.argmin(losses)]
     assert found / best["learning_rate"] == pytest.approx(4 ** VALLEY["rho"], rel=1e-3)
 
@@ -75,7 +64,7 @@ def test_the_constants_of_step_law_are_those_printed():
         "batch_N": 1.0,
         "batch_D": step_law(1e9, 1e12)["batch"] / best["batch"],
     }
-    derived = LAW.derive({**PARAMETERS, **tenfold})
+    derived = LAW.derive({**TUNED, **tenfold})
     assert {name: derived[name] for name in STEP_LAW} == pytest.approx(dict(STEP_LAW))
 
 
@@ -90,7 +79,7 @@ def grid(noise=0.0, diverged=0.0, seed=0):
             batches = best["batch"] * np.geomspace(0.2, 4, 6)
             rows.extend((N, D, rate, batch) for batch in batches)
     inputs = dict(zip(LAW.inputs, np.array(rows).T, strict=True))
-    log_loss = np.log(LAW.evaluate(inputs, PARAMETERS))
+    log_loss = np.log(LAW.evaluate(inputs, TUNED))
     log_loss += noise * rng.standard_normal(len(log_loss))
     log_loss += np.where(rng.random(len(log_loss)) < diverged, 1.0, 0.0)
     return {x: np.log(values) for x, values in inputs.items()}, log_loss
@@ -115,6 +104,6 @@ def test_without_a_valley_the_start_is_the_declared_one():
 
 
 def test_far_beyond_any_rate_the_loss_is_infinite_without_a_warning():
-    losses = LAW(1e9, 1e11, np.array([1e-9, 1e10]), 1e6, **PARAMETERS | {"skew": 3.0})
+    losses = LAW(1e9, 1e11, np.array([1e-9, 1e10]), 1e6, **TUNED | {"skew": 3.0})
     assert np.isfinite(losses[0])
     assert losses[1] == np.inf

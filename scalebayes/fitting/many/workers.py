@@ -400,7 +400,7 @@ def _take(
 def _submit(
     client: Client, task: Task, address: str, held: OrderedDict[str, None] | None = None
 ) -> Future:
-    """Send a task to a worker, with those of its shared values that the worker does not have.
+    """Send a task to a worker, and the shared values of the task that the worker lacks.
 
     held: keys that the worker has, which are brought up to date. A worker drops keys by the same
     rule (`_hold`), so it seldom lacks a value that is not sent.
