@@ -139,6 +139,7 @@ def test_too_many_experts_in_a_draw_are_left_out(fit):
         ({"U": 1e9, "E": 1}, "'mixture-of-experts' has no input U, the number of unique tokens"),
         ({"memory": "none"}, "memory: "),
         ({"memory": -1}, "memory must be positive; got -1"),
+        ({"memory": 1}, "holds no model of 10K active parameters and 1 experts"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(fit, given, told):

@@ -31,6 +31,14 @@ def test_the_columns_of_a_sweep_are_found():
     np.testing.assert_array_equal(again.learning_rate, runs.learning_rate)
 
 
+def test_a_rate_that_cannot_be_is_told_and_not_dropped_in_silence():
+    table = sweep_runs().table.reset_index()
+    table.loc[3, "learning_rate"] = -0.001
+    runs = sb.read_runs(table)
+    assert "learning_rate" not in runs.table
+    assert any(note.startswith("learning_rate was not read: row 3 has") for note in runs.notes)
+
+
 def test_a_batch_in_sequences_is_not_taken_for_tokens():
     table = sweep_runs().table.assign(batch=256.0).reset_index(drop=True)
     assert "batch" not in sb.read_runs(table, name="sequences", strict=False).table

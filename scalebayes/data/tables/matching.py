@@ -68,6 +68,7 @@ def match_columns(
     if not faults:
         faults += _sizes_in_names(table, chosen, columns)
         notes += _unread(table, columns)
+        notes += _unusable(table, columns)
     return columns, faults
 
 
@@ -119,6 +120,26 @@ def _unread(table: Table, columns: Mapping[str, str]) -> list[str]:
         return []
     roles = " and ".join(missing)
     return [f"no column has {roles}; not read: {listed(unread)}. --map names a column"]
+
+
+def _unusable(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """Return notes of columns with the usual name of an optional input that have unusable cells."""
+    notes = []
+    names = [str(name) for name in table]
+    for role in OTHER:
+        found = usual_columns(names, role)
+        if role in columns or len(found) != 1:
+            continue
+        quantity = QUANTITIES[role]
+        for number, cell in enumerate(table[found[0]]):
+            if not quantity.low <= number_or_nan(cell) <= quantity.high:
+                named = "" if found[0] == role else f" as {role}"
+                notes.append(
+                    f"{found[0]} was not read{named}: row {number} has {str(cell)!r}, and "
+                    f"{quantity.low:g} to {quantity.high:g} is allowed"
+                )
+                break
+    return notes
 
 
 def _vary(cells: Iterable[object]) -> bool:

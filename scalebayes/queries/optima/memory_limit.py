@@ -40,6 +40,7 @@ def best_experts(
     QueryError
         When some draws have no optimum at a budget with any number of experts.
     """
+    _check_room(memory, np.array(memory.experts))
     N, loss = compare_experts(curve, budgets, cost, memory)
     best = loss.argmin(axis=-1)[..., None]
     _refuse_missing(curve, budgets, np.take_along_axis(loss, best, axis=-1)[..., 0])
@@ -82,6 +83,7 @@ def sizes_within(
     QueryError
         When some draws have no optimum at a budget.
     """
+    _check_room(memory, E)
     N, loss = _sizes_and_losses(curve, budgets, cost, memory, E)
     _refuse_missing(curve, budgets, loss)
     return N
@@ -135,6 +137,18 @@ def _best_size(
 def _all(like: np.ndarray, E: float) -> np.ndarray:
     """Return the number of experts in the shape of an array."""
     return np.full(like.shape, E)
+
+
+def _check_room(memory: Memory, E: np.ndarray) -> None:
+    """Refuse a limit in which the smallest model does not fit."""
+    experts = float(np.min(E))
+    if memory.largest_active(experts) > SMALLEST_SIZE:
+        return
+    raise QueryError(
+        f"a memory of {format_quantity(float(memory.parameters))} parameters holds no model of "
+        f"{format_quantity(SMALLEST_SIZE)} active parameters and {experts:g} experts: is a suffix "
+        "missing, such as B?"
+    )
 
 
 def _refuse_missing(curve: Curve, budgets: np.ndarray, loss: np.ndarray) -> None:
