@@ -48,7 +48,7 @@ MIDDLE = {
     "kappa": 0.8,
 }
 MIDDLE |= {"sigma": 0.01, "nu": 6.0, "eta": 0.01, "R_N": 5.0, "R_D": 15.0}
-REFERENCE = {"N": 1e9, "D": 2e10, "C": 1e21}
+REFERENCE = {"N": 1e9, "D": 2e10, "U": 2e10, "C": 1e21}
 """Inputs at which the terms have the sizes of `MIDDLE`, or 0.4."""
 BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
