@@ -196,7 +196,7 @@ def _sampler_data(runs: Runs, spec: Spec, cells: Cells | None = None) -> dict[st
     for x, values in log_inputs.items():
         data[f"centre_{x}"] = np.asarray(values.mean())
     if cells is not None:
-        data["observed"] = cells.mean(log_loss)
+        data["observed"] = cells.sum(log_loss)
         # Distances of unique tokens are from the centre of all tokens.
         centres = log_centres(runs, law.inputs)
         for x, distances in cells.distances.items():

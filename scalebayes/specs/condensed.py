@@ -1,17 +1,17 @@
 r"""The likelihood of a long table, condensed to the nodes of a grid of inputs.
 
-Between neighbouring nodes the curve differs from a reference curve by nearly a linear function of
-the log inputs. So each run counts for the nodes around it, with the weights w of linear
-interpolation, and the log likelihood that a node has for its share of the runs,
+A curve differs from a reference curve by a smooth function of the log inputs, and so does the log
+likelihood that the curve gives a loss, as a function of where the run lies. So each run counts for
+the nodes around it, with the weights w of an interpolation between them, and the log likelihood
+that a node has for its share of the runs,
 
     l(e, sigma, nu) = sum_i w_i log p(r_i - e; sigma, nu),
 
 is a smooth function of a few numbers: e, the difference at the node, and the parameters of the
-noise. r_i are the residuals from the reference curve. The sum over the nodes is exact in the first
-order of the differences. Each is replaced by polynomials, fitted by least squares to the exact
-sums: one in the parameters of the noise for all runs at e = 0, and for each node one in e whose
-coefficients are polynomials in the parameters of the noise. A gradient then costs as much as one of
-as many runs as there are nodes.
+noise. r_i are the residuals from the reference curve. Each is replaced by polynomials, fitted by
+least squares to the exact sums: one in the parameters of the noise for all runs at e = 0, and for
+each node one in e whose coefficients are polynomials in the parameters of the noise. A gradient
+then costs as much as one of as many runs as there are nodes.
 
 The polynomials hold in a box around the reference. Outside, the parameters count as the nearest in
 the box, and a quadratic penalty pulls back. What the polynomials and the nodes neglect is made up
@@ -62,7 +62,7 @@ class Cells:
     Attributes
     ----------
     weights
-        Sparse weights of the runs, (cells, runs). Those of a run are at least 0, and sum to 1.
+        Sparse weights of the runs, (cells, runs). Those of a run sum to 1; some are below 0.
     distances
         Of the nodes from the table's centre along each input, in natural logs, (cells,).
     nearest
@@ -75,12 +75,13 @@ class Cells:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Number of runs that each cell stands for, (cells,)."""
+        """Number of runs that each cell stands for, (cells,): that of a few may be below 0."""
         return self.sum(np.ones(self.weights.shape[1]))
 
-    def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the weighted mean over the runs of each cell, (cells,). values: (runs,)."""
-        return self.sum(values) / self.counts
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The sum of the absolute weights of each cell, (cells,)."""
+        return abs(self.weights) @ np.ones(self.weights.shape[1])
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the weighted sum over the runs of each cell, (cells,). values: (runs,)."""
@@ -133,6 +134,7 @@ def condensed_data(
     """
     names = tuple(noise.priors)
     data: dict[str, np.ndarray] = {MARK: cells.counts.astype(float)}
+    data["cell_sizes"] = cells.sizes
     data["deviation_scale"] = box.deviation
     for name in names:
         data[f"box_centre_{name}"] = np.asarray(box.centre[name])
@@ -205,7 +207,7 @@ def condensed_log_loss(
             coefficient = coefficient + array * _monomial(scaled, power)
         by_cell = (by_cell + coefficient) * inside
     beyond = (deviation - inside) * data["deviation_scale"] / noise["sigma"]
-    pull_back = -0.5 * data[MARK] * beyond**2
+    pull_back = -0.5 * data["cell_sizes"] * beyond**2
     return total + (by_cell + pull_back).sum() + penalty
 
 

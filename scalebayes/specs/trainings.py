@@ -206,9 +206,9 @@ class SharedTrainings(Observation):
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the offsets with their prior, and the density of the log losses given them."""
         noise = self.symbolic_noise(parameters, {})
-        residual = data["observed"] - log_curve
-        if MARK in data:
-            residual = residual * data[MARK]
+        # Of a condensed table the sum over the runs of each cell is observed.
+        counts = data.get(MARK, 1.0)
+        residual = data["observed"] - counts * log_curve
         offsets = add_weights(
             pm,
             ("free_offsets", WEIGHTS),

@@ -50,15 +50,32 @@ def test_few_distinct_inputs_have_nodes_of_their_own():
     np.testing.assert_allclose(cells.near(log_D), log_D.mean() + cells.distances["D"])
 
 
-def test_weights_interpolate_linear_functions_of_the_inputs():
-    runs, spec = normalised(checkpoints(4000, trainings=80), "coupled-drift")
+def test_weights_interpolate_cubic_functions_of_the_inputs():
+    rng = np.random.default_rng(0)
+    N, D = 1e8 * 10 ** rng.uniform(0, 2, 4000), 1e9 * 10 ** rng.uniform(0, 2, 4000)
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(4000, 3.0)}), "cloud")
+    runs, spec = normalised(runs, "coupled-drift")
     cells = long_tables.make_cells(spec, runs, most=500)
     assert 250 < len(cells.counts) <= 500
     assert cells.counts.sum() == pytest.approx(4000)
     log_N, log_D = np.log(runs.N), np.log(runs.D)
-    at_nodes = 2 * cells.distances["N"] - 3 * cells.distances["D"]
-    at_runs = 2 * (log_N - log_N.mean()) - 3 * (log_D - log_D.mean())
+
+    def cubic(n, d):
+        return 2 * n - 3 * d**3 + n**2 * d
+
+    at_nodes = cubic(cells.distances["N"], cells.distances["D"])
+    at_runs = cubic(log_N - log_N.mean(), log_D - log_D.mean())
     np.testing.assert_allclose(cells.weights.T @ at_nodes, at_runs, atol=1e-6)
+
+
+def test_an_input_of_few_values_in_each_training_has_nodes_at_them():
+    """Each of 80 trainings has one N: a grid along N would give each training four."""
+    table = checkpoints(4000, trainings=80, offsets=0.01)
+    with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
+    runs, spec = normalised(table, with_offsets)
+    cells = long_tables.make_cells(spec, runs, most=1000)
+    own = np.log(runs.N) - np.log(runs.N).mean()
+    np.testing.assert_allclose(cells.distances["N"], cells.near(own))
 
 
 def test_a_grid_of_many_distinct_inputs_is_made_coarser():

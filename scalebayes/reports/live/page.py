@@ -53,6 +53,10 @@ HELPS = 1.1
 """Factor by which more components must reduce the difference of N*, or the grid becomes denser."""
 HARMLESS = 1.4
 """Factor by which the difference of N* may grow when components are left out."""
+MOST_BYTES = 1_100_000
+"""Bytes that the components and their weights in the draws may take, at most, before base64."""
+BYTES_OF_A_NUMBER = 2
+"""Bytes of each of these numbers, at most."""
 TOLERANCE = 0.05
 """Relative difference of N* above which the panel is omitted."""
 CENTRAL = (0.002, 0.998)
@@ -175,30 +179,47 @@ def _rectangle(whole: Fit | Average, ahead: Ahead) -> tuple[np.ndarray, np.ndarr
 def _pack_closely(whole: Fit | Average, ahead: Ahead, ci_prob: float) -> Packed:
     """Return the draws in as few numbers as agree closely with the package, or as closely as any.
 
-    The grid becomes denser while more components do not help. Then components are left out while
-    that does no harm.
+    The grid becomes denser while that helps, and more components do not.
     """
+    closest, grid_limits = _pack_at(DENSITIES[0], whole, ahead, ci_prob)
+    for density in DENSITIES[1:]:
+        if not grid_limits:
+            break
+        denser, grid_limits = _pack_at(density, whole, ahead, ci_prob)
+        if denser.error >= closest.error:
+            break
+        closest = denser
+    return closest
+
+
+def _pack_at(
+    density: float, whole: Fit | Average, ahead: Ahead, ci_prob: float
+) -> tuple[Packed, bool]:
+    """Return the draws on one grid, and whether a denser one might agree more closely.
+
+    There are as many components as `MOST_BYTES` allows, or fewer where that does no harm.
+    """
+    draws, found = _components(whole, ahead, density)
+    components, nodes = found.surfaces.shape
+    affordable = MOST_BYTES // (BYTES_OF_A_NUMBER * (nodes + len(ahead.kept)))
+    ranks = sorted({min(rank, components, affordable) for rank in RANKS})
 
     def packed(rank: int) -> Packed:
         surfaces = pack(draws, found, rank)
         optima = _optima(surfaces, ahead)
         return Packed(surfaces, optima, _error(optima, ahead, ahead.kept, ci_prob))
 
-    for density in DENSITIES:
-        draws, found = _components(whole, ahead, density)
-        ranks = sorted({min(rank, len(found.surfaces)) for rank in RANKS})
-        tried = {ranks[-1]: packed(ranks[-1])}
-        error = tried[ranks[-1]].error
-        if error <= ENOUGH or len(ranks) == 1:
-            break
-        tried[ranks[-2]] = packed(ranks[-2])
-        if tried[ranks[-2]].error > HELPS * error:
-            break
+    most = packed(ranks[-1])
+    if len(ranks) == 1:
+        return most, False
+    tried = {ranks[-1]: most, ranks[-2]: packed(ranks[-2])}
+    components_help = tried[ranks[-2]].error > HELPS * most.error
+    grid_limits = most.error > ENOUGH and not components_help
     for rank in ranks[:-1]:
         fewer = tried[rank] if rank in tried else packed(rank)
-        if fewer.error <= max(ENOUGH, HARMLESS * error):
-            return fewer
-    return tried[ranks[-1]]
+        if fewer.error <= max(ENOUGH, HARMLESS * most.error):
+            return fewer, grid_limits
+    return most, grid_limits
 
 
 def _components(whole: Fit | Average, ahead: Ahead, density: float) -> tuple[Draws, Components]:
