@@ -39,6 +39,8 @@ from scipy import stats
 import scalebayes as sb
 from scalebayes.errors import FitError, GateWarning, QueryError
 from scalebayes.fitting.many.workers import Workers, connected
+from scalebayes.laws import Law
+from scalebayes.laws.tuned import step_law
 from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.optimum import expected_optimum, optimal_sizes
@@ -46,6 +48,7 @@ from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.drift import Drift, Paths
 from scalebayes.specs.drifting_law import GROUP, DriftingLaw
 from scalebayes.specs.spec import Spec, prior_draws
+from scalebayes.specs.sweeps import SHIFTS, Sweeps
 from scalebayes.specs.table_units import KEPT, Normalised, normalise
 
 HERE = Path(__file__).parent
@@ -63,8 +66,12 @@ TARGET = {
     "U": 2e11,
     "E": 128.0,
     "P": np.exp(1.9),
+    "learning_rate": 3e-4,
+    "batch": 4e6,
 }
 BUDGET = 5.76e23
+TRIED = 5
+"""Pairs of a learning rate and a batch at each N and D of the sweeps."""
 TYPICAL = 2.5
 """Typical loss of the simulated tables, to which priors are relative."""
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
@@ -73,10 +80,7 @@ CHUNK = 100
 """Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
-WITHOUT_DESIGN = ("tuned",)
-"""Models that are not simulated: the design has no sweeps over learning rate and batch."""
 UNPOOLED = [name for name in sb.list_models().index if sb.read_model(name).pool is None]
-UNPOOLED = [name for name in UNPOOLED if name not in WITHOUT_DESIGN]
 """Specs of one group; benchmarks/pooling.py does the same for the others."""
 
 type Fitter = Callable[..., sb.Fit]
@@ -100,6 +104,24 @@ def design() -> pd.DataFrame:
     )
 
 
+@cache
+def sweeps() -> pd.DataFrame:
+    """A quarter of the design, each run at several learning rates and batches around a rule."""
+    rng = np.random.default_rng(21)
+    cells = design().sample(len(design()) // 4, random_state=21)
+    table = cells.loc[cells.index.repeat(TRIED)]
+    best = step_law(table["N"], table["D"])
+    for x, values in best.items():
+        table[x] = values * np.exp(rng.uniform(-1.5, 1.5, len(table)))
+    table.index = pd.Index([f"run {i}" for i in range(len(table))], name="run")
+    return table
+
+
+def design_of(law: Law) -> pd.DataFrame:
+    """The fixed table of inputs of a law."""
+    return sweeps() if "learning_rate" in law.inputs else design()
+
+
 def far_accuracy(spec: Spec, values: dict[str, np.ndarray]) -> np.ndarray:
     """Accuracy of a law at the far target, (S,); an exponential law can exceed 1 out there."""
     law = spec.law_object
@@ -116,7 +138,8 @@ def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
 
 def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.ndarray], sb.Runs]:
     """Truth, parameters and quantities of shape (1,), and a table simulated from it."""
-    law, noise, table = spec.law_object, spec.noise_object, design()
+    law, noise = spec.law_object, spec.noise_object
+    table = design_of(law)
     prior_seed, noise_seed = seed.generate_state(2)
     fixed = normalise(sb.Runs(table.assign(loss=TYPICAL, accuracy=0.5), "typical"), spec)
     truth = prior_draws(fixed.spec, 1, int(prior_seed))
@@ -125,16 +148,15 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     # The target is the last row, so that its delta is drawn jointly with those of the table.
     inputs = pd.concat([table, pd.DataFrame([TARGET])])
     log_law = np.log(law.evaluate({x: inputs[x].to_numpy() for x in law.inputs}, truth))
-    delta = np.zeros(len(inputs))
-    if spec.discrepancy is not None:
-        at = points(spec, inputs)
-        spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
-        delta = truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
+    delta = draw_discrepancy(spec, truth, inputs, rng)
     drift = draw_drift(spec, truth, rng)
     if drift is not None:
         own = {name: truth[name] for name in law.parameter_names}
         bent = drift.log_loss(own, [inputs[x].to_numpy() for x in law.inputs])
         delta = bent[0] - log_law
+    errors = draw_errors(spec, truth, rng)
+    if errors is not None:
+        delta[:-1] = spec.observation.delta_at_runs(errors, sb.Runs(table, "design"))
     log_loss = log_law + delta
     around_law = {name: truth[name] for name in noise.priors}
     scatter = noise.draw(rng, (len(table),), **noise.at(around_law, _log_scale(spec, table)))
@@ -151,9 +173,21 @@ def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.nda
     if law.optimal_N is not None:
         truth["N_opt"] = optimum(spec, runs, truth, delta[:-1], drift)
     # A discrepancy that is not sampled is integrated out of the likelihood.
-    given = delta[:-1] if spec.observation.traits.samples_discrepancy else 0.0
+    is_sampled = spec.observation.traits.samples_discrepancy or errors is not None
+    given = delta[:-1] if is_sampled else 0.0
     truth["log_likelihood"] = log_likelihood(spec, runs, truth, given)
     return truth, runs
+
+
+def draw_discrepancy(
+    spec: Spec, truth: dict[str, np.ndarray], inputs: pd.DataFrame, rng: np.random.Generator
+) -> np.ndarray:
+    """The discrepancy at inputs from its prior, (rows,): nothing without one."""
+    if spec.discrepancy is None:
+        return np.zeros(len(inputs))
+    at = points(spec, inputs)
+    spread, axes = np.linalg.eigh(correlation(spec.discrepancy.kernel, at, at))
+    return truth["eta"] * (axes @ (np.sqrt(spread.clip(0)) * rng.standard_normal(len(at))))
 
 
 def draw_drift(spec: Spec, truth: dict[str, np.ndarray], rng: np.random.Generator) -> Drift | None:
@@ -170,6 +204,18 @@ def draw_drift(spec: Spec, truth: dict[str, np.ndarray], rng: np.random.Generato
         known = Paths(knots, g)
         paths[name] = known if name == "loss" else known.continued(tau, rng)
     return Drift(spec.law_object, observation.centre(runs), paths)
+
+
+def draw_errors(
+    spec: Spec, truth: dict[str, np.ndarray], rng: np.random.Generator
+) -> xr.DataTree | None:
+    """The true parameters and the errors of the sweeps from their prior; None without sweeps."""
+    if not isinstance(spec.observation, Sweeps):
+        return None
+    variables = {name: (("chain", "draw"), value[None]) for name, value in truth.items()}
+    posterior = xr.Dataset(variables, {"chain": [0], "draw": [0]})
+    errors = spec.observation.draw_prior(posterior, sb.Runs(sweeps(), "design"), rng)
+    return xr.DataTree.from_dict({"posterior": posterior, **errors})
 
 
 def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
@@ -262,7 +308,9 @@ def thin(fit: sb.Fit) -> sb.Fit:
     labels = {"chain": [0], "draw": np.arange(THINNED)}
     groups = {"posterior": xr.Dataset(kept, labels)}
     if GROUP in fit.stored.children:
-        groups[GROUP] = thinned_paths(fit, every, labels)
+        groups[GROUP] = thinned_group(fit, GROUP, every, labels)
+    elif SHIFTS in fit.stored.children:
+        groups[SHIFTS] = thinned_group(fit, SHIFTS, every, labels)
     elif fit.spec.observation.traits.samples_discrepancy:
         delta = draws(fit, SAMPLED)["delta"].values.reshape(1, -1, len(fit.runs))[:, every]
         groups[SAMPLED] = xr.Dataset({"delta": (("chain", "draw", "run"), delta)}, labels)
@@ -271,15 +319,16 @@ def thin(fit: sb.Fit) -> sb.Fit:
     return sb.Fit(fit.spec, fit.runs, tree)
 
 
-def thinned_paths(fit: sb.Fit, every: np.ndarray, labels: dict[str, Any]) -> xr.Dataset:
-    """The paths of the draws that are kept."""
-    drawn = fit.stored[GROUP].to_dataset()
+def thinned_group(fit: sb.Fit, group: str, every: np.ndarray, labels: dict[str, Any]) -> xr.Dataset:
+    """A group of vectors for the draws that are kept, (chain, draw, ...)."""
+    drawn = fit.stored[group].to_dataset()
     variables = {}
-    for name, paths in drawn.items():
-        knots = drawn.sizes[paths.dims[-1]]
-        kept = paths.values.reshape(1, -1, knots)[:, every]
-        variables[str(name)] = (("chain", "draw", paths.dims[-1]), kept)
-    return xr.Dataset(variables, labels)
+    for name, values in drawn.items():
+        dim = values.dims[-1]
+        kept = values.values.reshape(1, -1, drawn.sizes[dim])[:, every]
+        variables[str(name)] = (("chain", "draw", dim), kept)
+    others = {dim: index for dim, index in drawn.coords.items() if dim not in labels}
+    return xr.Dataset(variables, labels | others)
 
 
 def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
