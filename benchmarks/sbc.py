@@ -54,7 +54,7 @@ from scalebayes.specs.table_units import KEPT, Normalised, normalise
 HERE = Path(__file__).parent
 RESULTS, DOCS = HERE / "results" / "sbc", HERE.parent / "docs" / "sbc.md"
 MARKERS = ("<!-- table: begin -->", "<!-- table: end -->")
-NOT_MEASURED = "Not run since their priors changed:"
+NOT_MEASURED = "Not run with their present priors:"
 """Beginning of the sentence below the table that names such specs."""
 THINNED = 99
 """Draws kept of each posterior: 100 possible ranks."""
@@ -618,7 +618,7 @@ def write_docs() -> None:
     """Write the results between the markers of docs/sbc.md.
 
     A row of the page stays if its spec has not changed and no more replicates are at hand. Specs
-    that were not run since their priors changed are named below the table.
+    that were not run with their present priors are named below the table.
     """
     written, rows, not_measured = read_docs(), [], []
     for model in UNPOOLED:

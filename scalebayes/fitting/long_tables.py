@@ -490,14 +490,14 @@ def _systematic(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
 
 
 def _runs_nearby(cells: Cells) -> np.ndarray:
-    """Return how many runs are near each node, (cells,)."""
+    """Return how many runs are near each node, roughly, (cells,): more than none."""
     from scipy.spatial import KDTree
 
     positions = np.stack(list(cells.distances.values()), axis=1)
     # Distances between all pairs of nodes would take half a gigabyte.
     tree = KDTree(positions)
     nearby = tree.query_ball_point(positions, NEIGHBOURHOOD, p=np.inf)
-    return np.array([cells.counts[nodes].sum() for nodes in nearby])
+    return np.array([cells.sizes[nodes].sum() for nodes in nearby])
 
 
 def _box(noise: Noise, residual: np.ndarray, sigma: float, nearby: np.ndarray) -> Box:

@@ -68,6 +68,21 @@ def test_weights_interpolate_cubic_functions_of_the_inputs():
     np.testing.assert_allclose(cells.weights.T @ at_nodes, at_runs, atol=1e-6)
 
 
+def test_every_node_has_runs_nearby_though_some_count_for_less_than_none():
+    rng = np.random.default_rng(0)
+    N, D = 1e8 * 10 ** rng.uniform(0, 2, 4000), 1e9 * 10 ** rng.uniform(0, 2, 4000)
+    U = D / 10 ** rng.uniform(0, 1.3, 4000)
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "U": U, "loss": np.full(4000, 3.0)}), "cloud")
+    runs, spec = normalised(runs, "data-constrained-drift")
+    cells = long_tables.make_cells(spec, runs, most=1000)
+    assert cells.counts.min() < 0
+    assert cells.sizes.min() > 0
+    nearby = long_tables._runs_nearby(cells)
+    assert nearby.min() > 0
+    box = long_tables._box(NOISES["student_t"], 0.01 * rng.standard_t(8, 4000), 0.01, nearby)
+    assert np.isfinite(box.deviation).all()
+
+
 def test_an_input_of_few_values_in_each_training_has_nodes_at_them():
     """Each of 80 trainings has one N: a grid along N would give each training four."""
     table = checkpoints(4000, trainings=80, offsets=0.01)
