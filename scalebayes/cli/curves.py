@@ -24,6 +24,8 @@ from scalebayes.cli.queries import QUERIES
 
 ROLES = ("run", "step", "lr", "loss", "group")
 """Columns of a table of checkpoints that --map may name."""
+MODEL = "multi-power"
+"""Model of a fit by default."""
 
 
 @command(QUERIES)
@@ -40,7 +42,9 @@ def forecast(
     anneal: Values = option(
         "--anneal STEPS", "Length of a decay that begins now; may be repeated (default: a tenth)."
     ),
-    model: str = option("--model -m MODEL", "multi-power or annealing, or a file.", "multi-power"),
+    model: str | None = option(
+        "--model -m MODEL", "multi-power or annealing, or a file (default: multi-power)."
+    ),
     columns: Values = option(
         "--map ROLE=COLUMN", "Column of run, step, lr, loss or group; may be repeated."
     ),
@@ -97,7 +101,7 @@ HEADINGS = {
 
 def _fit(
     checkpoints: str,
-    model: str,
+    model: str | None,
     columns: list[str] | None,
     warmup: float | None,
     seed: int,
@@ -105,11 +109,12 @@ def _fit(
 ) -> Any:
     """Return the fit in a file, or a new one of the curves there, which have the runs asked for."""
     if Path(checkpoints).suffix == ".nc":
-        if columns or warmup is not None:
-            raise typer.BadParameter(
-                f"{checkpoints} is a saved fit, whose table was read already",
-                param_hint="--map" if columns else "--warmup",
-            )
+        of_new_fits = {"--map": columns, "--warmup": warmup, "--model": model}
+        for name, value in of_new_fits.items():
+            if value:
+                raise typer.BadParameter(
+                    f"{checkpoints} is a saved fit, made before", param_hint=name
+                )
         fit: Any = sb.load(checkpoints)
         if not isinstance(fit, sb.CurveFit):
             raise typer.BadParameter(
@@ -121,7 +126,7 @@ def _fit(
     curves: Any = sb.read_curves(checkpoints, warmup=warmup, **roles)
     say_notes(curves.notes)
     curves.select(asked or list(curves.runs))  # before the fit, which takes longer
-    return sb.fit(curves, model, seed=seed)
+    return sb.fit(curves, model or MODEL, seed=seed)
 
 
 def _check_steps(text: str) -> None:

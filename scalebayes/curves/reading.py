@@ -14,7 +14,7 @@ from scalebayes.data.exports import IDS, RATES, named_column, numbers_of, open_l
 from scalebayes.data.tables.columns import STEPS, with_usual_name
 from scalebayes.data.tables.names import likely_columns
 from scalebayes.data.tables.sources import FileFormat, Source, short_name
-from scalebayes.errors import Fault, RunsError
+from scalebayes.errors import Fault, QueryError, RunsError
 
 GROUPS = ("group", "family", "size", "model size", "N", "params", "n params")
 """Usual names of columns that tell models of different sizes apart."""
@@ -74,6 +74,8 @@ def read_curves(
     ------
     RunsError
         When a column is missing or not numeric, or no run has enough checkpoints.
+    QueryError
+        When the warm-up is negative.
 
     Examples
     --------
@@ -84,6 +86,8 @@ def read_curves(
     >>> sb.read_curves(log, name="log")
     Curves 'log': 10 checkpoints of 1 runs, steps 1000 to 10000, loss 3.36 to 4.1
     """
+    if warmup is not None and not warmup >= 0:
+        raise QueryError(f"warmup={warmup:g}; a warm-up has zero or more steps")
     frame, raw = open_log(source, FileFormat(sep, decimal, name_pattern))
     where = raw.origin or "the table"
     columns = pd.DataFrame({"run": _ids(frame, where, run)}, index=frame.index)

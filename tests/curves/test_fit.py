@@ -216,5 +216,7 @@ def test_the_command_refuses_before_it_fits(tmp_path, saved):
     for option in ("--to", "--anneal"):
         said = run("forecast", path, "--to", 9, option, "soon", code=2).output
         assert "'soon' is not a quantity" in " ".join(said.split())
-    said = run("forecast", saved, "--to", 9000, "--warmup", 5, code=2).output
-    assert "is a saved fit" in " ".join(said.split())
+    for option, value in (("--warmup", 5), ("--model", "annealing")):
+        said = run("forecast", saved, "--to", 9000, option, value, code=2).output
+        assert "is a saved fit" in " ".join(said.split())
+        assert option in said

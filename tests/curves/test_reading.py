@@ -4,6 +4,7 @@ import pytest
 
 import scalebayes as sb
 from scalebayes.curves.curves import shared_rows
+from scalebayes.errors import QueryError
 
 
 def log(run="a", rows=20, first=0, every=100, rate=1e-3):
@@ -142,3 +143,8 @@ def test_labels_without_a_column_of_the_run_are_refused():
         sb.read_curves(labelled)
     assert list(sb.read_curves(labelled, run="schedule", warmup=0).runs) == ["cosine", "wsd"]
     assert list(sb.read_curves(table.assign(code="v1"), warmup=0).runs) == ["run"]
+
+
+def test_a_negative_warmup_is_refused():
+    with pytest.raises(QueryError, match="warmup=-5; a warm-up has zero or more steps"):
+        sb.read_curves(log(), warmup=-5)

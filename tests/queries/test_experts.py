@@ -13,6 +13,8 @@ import scalebayes as sb
 from scalebayes.cli import app
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
+from scalebayes.queries.curves import Curve
+from scalebayes.queries.optima import memory_limit
 from tests.fixtures import around, cross, fit_of
 
 LAW = LAWS["mixture-of-experts"]
@@ -163,6 +165,13 @@ def test_a_memory_that_cannot_be_is_refused(given, told):
 def test_reach_says_which_inputs_are_missing(fit):
     with pytest.raises(sb.QueryError, match="reach finds one input, and N, D, E are not given"):
         sb.reach(fit, loss=2.5)
+
+
+def test_budgets_without_an_optimum_are_refused_with_their_experts():
+    curve = Curve(LAW, {name: np.full(2, value) for name, value in VALUES.items()})
+    loss = np.array([[2.0, 2.0], [2.0, np.inf]])
+    with pytest.raises(sb.QueryError, match="C = 1e21 and E = 64 within the memory in 50%"):
+        memory_limit._refuse_missing(curve, np.array([1e20, 1e21]), loss, np.array([8.0, 64.0]))
 
 
 def test_the_command_takes_experts_and_memory(fit, tmp_path):

@@ -85,7 +85,7 @@ def sizes_within(
     """
     _check_room(memory, E)
     N, loss = _sizes_and_losses(curve, budgets, cost, memory, E)
-    _refuse_missing(curve, budgets, loss)
+    _refuse_missing(curve, budgets, loss, E)
     return N
 
 
@@ -151,14 +151,20 @@ def _check_room(memory: Memory, E: np.ndarray) -> None:
     )
 
 
-def _refuse_missing(curve: Curve, budgets: np.ndarray, loss: np.ndarray) -> None:
-    """Refuse budgets at which some draws have no optimum: their loss is infinite."""
+def _refuse_missing(
+    curve: Curve, budgets: np.ndarray, loss: np.ndarray, E: np.ndarray | None = None
+) -> None:
+    """Refuse budgets at which some draws have no optimum: their loss is infinite.
+
+    E: experts at each budget, where they are given.
+    """
     missing = np.isinf(loss).mean(axis=0)
     if not missing.any():
         return
     worst = int(missing.argmax())
+    experts = "" if E is None else f" and E = {E[worst]:g}"
     raise QueryError(
         f"law '{curve.law.name}' has no compute-optimal point at "
-        f"C = {format_quantity(float(budgets[worst]))} within the memory in "
+        f"C = {format_quantity(float(budgets[worst]))}{experts} within the memory in "
         f"{share_in_words(missing[worst])} of the draws: the loss rises with N"
     )
