@@ -53,7 +53,7 @@ HELPS = 1.1
 """Factor by which more components must reduce the difference of N*, or the grid becomes denser."""
 HARMLESS = 1.4
 """Factor by which the difference of N* may grow when components are left out."""
-MOST_BYTES = 1_100_000
+MOST_BYTES = 1_000_000
 """Bytes that the components and their weights in the draws may take, at most, before base64."""
 BYTES_OF_A_NUMBER = 2
 """Bytes of each of these numbers, at most."""
