@@ -44,6 +44,11 @@ def test_other_separators_are_detected(tmp_path, sep, name):
     assert f"cells are separated by {name}" in runs.notes
 
 
+def test_a_blank_first_line_is_skipped(tmp_path):
+    path = write(tmp_path / "sweep.csv", " \nN;D;loss\n1e9;2e10;2.5\n1e10;2e11;2.1\n")
+    assert sb.read_runs(path).loss.tolist() == [2.5, 2.1]
+
+
 def test_a_comma_in_a_semicolon_file_that_may_mean_either_is_asked_about(tmp_path):
     path = write(tmp_path / "sweep.csv", "N;loss\n70M;3,412\n160M;2,980\n")
     with pytest.raises(RunsError, match=r"the comma in 3,412 may mark decimals or thousands"):

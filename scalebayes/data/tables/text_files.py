@@ -165,7 +165,8 @@ def _detect_separator(lines: Sequence[str], usual: str) -> str:
     others = [sep for sep in SEPARATORS if sep != usual and _splits_alike(lines, sep)]
     if not others:
         return usual
-    return max(others, key=lambda sep: len(_split(lines[:1], sep)[0]))
+    # The first line may be blank, so all are split.
+    return max(others, key=lambda sep: len(_split(lines, sep)[0]))
 
 
 def _splits_alike(lines: Sequence[str], sep: str) -> bool:
