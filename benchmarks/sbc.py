@@ -76,7 +76,7 @@ TYPICAL = 2.5
 """Typical loss of the simulated tables, to which priors are relative."""
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default; tuning, step size and repeats of failed fits are the defaults."""
-CHUNK = 100
+CHUNK = 20
 """Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
