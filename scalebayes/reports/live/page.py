@@ -200,9 +200,9 @@ def _pack_at(
     There are as many components as `MOST_BYTES` allows, or fewer where that does no harm.
     """
     draws, found = _components(whole, ahead, density)
-    components, nodes = found.surfaces.shape
+    available, nodes = found.surfaces.shape
     affordable = MOST_BYTES // (BYTES_OF_A_NUMBER * (nodes + len(ahead.kept)))
-    ranks = sorted({min(rank, components, affordable) for rank in RANKS})
+    ranks = sorted({min(rank, available, affordable) for rank in RANKS})
 
     def packed(rank: int) -> Packed:
         surfaces = pack(draws, found, rank)
