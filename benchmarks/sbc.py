@@ -138,7 +138,7 @@ def points(spec: Spec, inputs: pd.DataFrame) -> np.ndarray:
 
 def simulate(spec: Spec, seed: np.random.SeedSequence) -> tuple[dict[str, np.ndarray], sb.Runs]:
     """Truth, parameters and quantities of shape (1,), and a table simulated from it."""
-    law, noise = spec.law_object, spec.noise_object
+    law, noise = spec.law_object, spec.observation.noise
     table = design_of(law)
     prior_seed, noise_seed = seed.generate_state(2)
     fixed = normalise(sb.Runs(table.assign(loss=TYPICAL, accuracy=0.5), "typical"), spec)
@@ -274,7 +274,7 @@ def optimum(
 def _log_scale(spec: Spec, table: pd.DataFrame) -> Any:
     """Return what the noise's parameters depend on at the runs of a table, (runs,)."""
     runs = sb.Runs(table, "design")
-    return spec.noise_object.log_scale(runs, runs)
+    return spec.observation.noise.log_scale(runs, runs)
 
 
 def log_likelihood(
@@ -284,7 +284,7 @@ def log_likelihood(
 
     The discrepancy is integrated out under Normal noise; under other noise it is given at the runs.
     """
-    law, noise = spec.law_object, spec.noise_object
+    law, noise = spec.law_object, spec.observation.noise
     column = {name: value[:, None] for name, value in values.items()}
     residual = law.log_residual(runs, column) - delta
     if spec.observation.traits.runs_are_independent:

@@ -24,6 +24,8 @@ from scalebayes.cli.queries import QUERIES
 
 ROLES = ("run", "step", "lr", "loss", "group")
 """Columns of a table of checkpoints that --map may name."""
+SCHEDULES = ("constant", "cosine", "linear", "wsd")
+"""Schedules that a name alone describes."""
 MODEL = "multi-power"
 """Model of a fit by default."""
 
@@ -71,6 +73,7 @@ def forecast(
         read_format(figure)
     for step in [*to, *(anneal or [])]:
         _check_steps(step)
+    _check_schedule(schedule)
     fit = _fit(checkpoints, model, columns, warmup, seed, run)
     if saved is not None:
         typer.echo(f"saved {sb.save(fit, saved)}", err=True)
@@ -137,6 +140,17 @@ def _check_steps(text: str) -> None:
         parse_quantity(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to, --anneal") from None
+
+
+def _check_schedule(name: str | None) -> None:
+    """Check the name of a schedule, before a fit that takes longer."""
+    if name is None or name in SCHEDULES:
+        return
+    raise typer.BadParameter(
+        f"{name!r} is none of {', '.join(SCHEDULES)}. For any other schedule, add rows with a step "
+        "and a learning rate, without a loss, to the table",
+        param_hint="--schedule",
+    )
 
 
 def _most_recent(curves: sb.Curves, asked: list[str] | None) -> list[str]:

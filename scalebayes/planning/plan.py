@@ -313,11 +313,17 @@ def _published_values(spec: Spec, label: str) -> dict[str, float]:
 
 
 def _check_has_optimum(spec: Spec) -> None:
-    """Raise a QueryError for a law of other inputs than N and D."""
-    inputs = spec.law_object.inputs
-    if inputs != ("N", "D"):
+    """Raise a QueryError for a law whose tuned runs have other inputs than N and D."""
+    inputs = spec.law_object.at_best.inputs
+    if not {"N", "D"} <= set(inputs):
         raise QueryError(
             f"'{spec.name}' is a law of {' and '.join(inputs)} alone: it has no optimal N"
+        )
+    others = [x for x in inputs if x not in ("N", "D")]
+    if others:
+        raise QueryError(
+            f"N* of '{spec.name}' depends on {' and '.join(others)} too, which a sweep of N and D "
+            "does not say: give tokens per parameter (20, say), or a model of N and D"
         )
 
 
@@ -326,7 +332,7 @@ def _law_optimum(
 ) -> np.ndarray:
     """Return N* of a law at the budgets for parameters of shape (S,), shape (S, budgets)."""
     _check_has_optimum(spec)
-    law = spec.law_object
+    law = spec.law_object.at_best
     parameters = {name: values[name] for name in law.parameter_names}
     if cost is SIX_ND and law.optimal_N is not None:
         columns = {name: value[:, None] for name, value in parameters.items()}

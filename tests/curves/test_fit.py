@@ -82,6 +82,18 @@ def test_what_if_plans_and_later_steps(fit):
     assert sb.forecast(fit, run=cut, step=LENGTH, plans=False)["lr"].values == pytest.approx(3e-5)
 
 
+def test_a_schedule_that_the_run_has_not_followed_is_said_to_jump(fit):
+    at_half = LENGTH / 2
+    run = _with_schedule_until_now(planted_curves(names=("constant",)).before(at_half)["constant"])
+    cut = sb.Curves({"constant": run}, "cut")
+    asked = {"run": cut, "step": LENGTH, "plans": False}
+    (said,) = sb.caveats(sb.forecast(fit, schedule="cosine", **asked))
+    assert said.code == "SCHEDULE_JUMPS"
+    assert "constant has a learning rate of 0.0003" in said.text
+    # WSD is constant for its first nine tenths.
+    assert not sb.caveats(sb.forecast(fit, schedule="wsd", **asked))
+
+
 def _with_schedule_until_now(curve):
     schedule = curve.schedule.until(curve.steps[-1])
     return type(curve)(curve.run, curve.steps, curve.losses, schedule)
@@ -216,6 +228,8 @@ def test_the_command_refuses_before_it_fits(tmp_path, saved):
     for option in ("--to", "--anneal"):
         said = run("forecast", path, "--to", 9, option, "soon", code=2).output
         assert "'soon' is not a quantity" in " ".join(said.split())
+    said = run("forecast", path, "--to", 9, "--schedule", "steps", code=2).output
+    assert "'steps' is none of constant, cosine, linear, wsd" in " ".join(said.split())
     for option, value in (("--warmup", 5), ("--model", "annealing")):
         said = run("forecast", saved, "--to", 9000, option, value, code=2).output
         assert "is a saved fit" in " ".join(said.split())
