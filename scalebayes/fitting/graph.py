@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
     from scalebayes.data.runs import Runs
-    from scalebayes.specs.condensed import Cells
+    from scalebayes.specs.cells import Cells
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:

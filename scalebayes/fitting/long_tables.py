@@ -31,9 +31,9 @@ from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import condensed_sampler_data
 from scalebayes.fitting.kernel.kernel import Bound, evaluate
 from scalebayes.fitting.maps import search_mode
+from scalebayes.specs.cells import Cells, make_cells
 from scalebayes.specs.condensed import (
     Box,
-    Cells,
     condensed_data,
     condensed_log_loss,
     parameter,
@@ -49,12 +49,6 @@ LONG = 2000
 """Tables of more runs are condensed."""
 CELLS = 1000
 """Cells that a table is condensed to, at most, unless it has more trainings."""
-FINEST = 0.02
-"""Step of the finest grid, in natural logs of an input."""
-COARSER = 1.15
-"""Factor between the steps that are tried."""
-LINEAR, CUBIC = 2, 4
-"""Nodes along an input that a run is shared out among, by the interpolation between them."""
 NEIGHBOURHOOD = 0.5
 """Natural logs of the inputs within which runs tell of the curve at a node, at least."""
 DIRECTIONS = 3
@@ -119,161 +113,12 @@ class Condensed:
 
 def condense(spec: Spec, runs: Runs, most: int | None = None) -> Condensed:
     """Return a table with its cells. most: number of cells, by default `CELLS`."""
-    cells = make_cells(spec, runs, CELLS if most is None else most)
-    return Condensed(spec, runs, cells, condensed_sampler_data(runs, spec, cells))
-
-
-def make_cells(spec: Spec, runs: Runs, most: int) -> Cells:
-    """Return the finest grid that needs at most ``most`` nodes, counted over all trainings.
-
-    An input has nodes at its distinct values or a step apart, whichever are fewer. Each run is
-    shared out among the nodes around it, by cubic interpolation, or by linear interpolation where
-    that takes too many nodes. Of very many trainings there are more nodes, since each training
-    needs those at the corners of its runs.
-    """
-    from scipy.sparse import csr_matrix
-
-    distances = log_distances(runs, spec.law_object.inputs)
     trainings = np.zeros(len(runs), dtype=np.int64)
     if spec.trainings:
         trainings = read_trainings(runs).of_run
-    grids = _finest_grids(distances, trainings, most, CUBIC)
-    if grids is None:
-        corners_of_all = LINEAR ** len(distances) * (int(trainings.max()) + 1)
-        grids = _finest_grids(distances, trainings, max(most, corners_of_all), LINEAR)
-    assert grids is not None  # the coarsest has corners only
-
-    entries = _entries(trainings, list(grids.values()))
-    nodes, cell = np.unique(entries.node, return_inverse=True)
-    shape = (len(nodes), len(runs))
-    weights = csr_matrix((entries.share, (cell, entries.run)), shape=shape)
-    _, *places = np.unravel_index(nodes, _sizes(trainings, list(grids.values())))
-    at = {}
-    for (x, grid), place in zip(grids.items(), places, strict=True):
-        at[x] = grid.nodes[place]
-    heaviest = np.lexsort((-entries.share, cell))
-    first = np.searchsorted(cell[heaviest], np.arange(len(nodes)))
-    return Cells(weights, at, entries.run[heaviest][first])
-
-
-def _finest_grids(
-    distances: Mapping[str, np.ndarray], trainings: np.ndarray, most: int, nodes_of_a_run: int
-) -> dict[str, Grid] | None:
-    """Return the finest grids that need at most ``most`` nodes, or None where all need more.
-
-    Parameters
-    ----------
-    distances
-        Of the runs from the table's centre along each input, (runs,).
-    trainings
-        Number of the training of each run, (runs,).
-    nodes_of_a_run
-        Along an input.
-    """
-    widest = max(np.ptp(values) for values in distances.values())
-    step = FINEST
-    while True:
-        grids = {}
-        for x, values in distances.items():
-            grids[x] = _grid_along(values, trainings, step, nodes_of_a_run)
-        if _count_nodes(trainings, list(grids.values())) <= most:
-            return grids
-        if step > widest:
-            return None
-        step *= COARSER
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Nodes along one input, and how the runs are shared out among them.
-
-    Attributes
-    ----------
-    nodes
-        Distances of the nodes from the table's centre, increasing.
-    first
-        Number of the first node that each run has a share in, (runs,).
-    shares
-        Weights of each run in that node and those after it, (runs, nodes of a run). They sum to 1.
-    """
-
-    nodes: np.ndarray
-    first: np.ndarray
-    shares: np.ndarray
-
-
-def _grid_along(
-    distances: np.ndarray, trainings: np.ndarray, step: float, nodes_of_a_run: int
-) -> Grid:
-    """Return nodes at the distinct distances, or a step apart where trainings need fewer of those.
-
-    The arguments are those of `_finest_grids`, distances along one input.
-    """
-    distinct, place = np.unique(distances, return_inverse=True)
-    at_distinct = Grid(distinct, place, np.ones((len(distances), 1)))
-
-    steps = (distances - distinct[0]) / step
-    count = max(int(steps.max()) + 2, nodes_of_a_run)
-    nodes = distinct[0] + step * np.arange(count)
-    # As many nodes of a run lie on either side of it, but at the ends of the grid.
-    below = nodes_of_a_run // 2 - 1
-    first = (steps.astype(np.int64) - below).clip(0, count - nodes_of_a_run)
-    a_step_apart = Grid(nodes, first, _lagrange(steps - first, nodes_of_a_run))
-
-    candidates = (at_distinct, a_step_apart)
-    return min(candidates, key=lambda grid: _count_nodes(trainings, [grid]))
-
-
-def _lagrange(places: np.ndarray, number: int) -> np.ndarray:
-    """Return the weights that interpolate by a polynomial from 0, 1, ..., (places, number)."""
-    points = np.arange(number)
-    weights = np.ones((len(places), number))
-    for point in points:
-        for other in points[points != point]:
-            weights[:, point] *= (places - other) / (point - other)
-    return weights
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Shares of runs in the nodes around them, in any order, (entries,) each.
-
-    Attributes
-    ----------
-    run
-        Number of the run.
-    node
-        Number of the node among all nodes of all trainings.
-    share
-        Weight of the node in the interpolation, not 0.
-    """
-
-    run: np.ndarray
-    node: np.ndarray
-    share: np.ndarray
-
-
-def _sizes(trainings: np.ndarray, grids: list[Grid]) -> tuple[int, ...]:
-    """Return the number of trainings, and that of the nodes along each input."""
-    return int(trainings.max()) + 1, *(len(grid.nodes) for grid in grids)
-
-
-def _entries(trainings: np.ndarray, grids: list[Grid]) -> Entries:
-    """Return the shares of runs in the nodes about them. trainings: (runs,)."""
-    run, node, share = np.arange(len(trainings)), trainings, np.ones(len(trainings))
-    for grid in grids:
-        nodes_of_a_run = grid.shares.shape[1]
-        places = grid.first[run, None] + np.arange(nodes_of_a_run)
-        node = (node[:, None] * len(grid.nodes) + places).ravel()
-        share = (share[:, None] * grid.shares[run]).ravel()
-        run = np.repeat(run, nodes_of_a_run)
-    counts = share != 0
-    return Entries(run[counts], node[counts], share[counts])
-
-
-def _count_nodes(trainings: np.ndarray, grids: list[Grid]) -> int:
-    """Return how many nodes the trainings need together. trainings: (runs,)."""
-    return len(np.unique(_entries(trainings, grids).node))
+    distances = log_distances(runs, spec.law_object.inputs)
+    cells = make_cells(distances, trainings, CELLS if most is None else most)
+    return Condensed(spec, runs, cells, condensed_sampler_data(runs, spec, cells))
 
 
 def typical_runs(condensed: Condensed) -> Runs:

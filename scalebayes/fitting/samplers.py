@@ -213,7 +213,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
     found = bar.during(f"preparing {spec.name} (once per process)", engine, spec, typical)
     if found.route != "kernel" or not is_ours(spec):
         return None
-    what = f"condensing {len(runs):,} runs to {len(table.cells.counts)} cells"
+    what = f"condensing {len(runs):,} runs to {len(table.cells)} cells"
     kernel_of_typical = found.sampler.kernel
     try:
         bound, likelihood, fine = bar.during(
@@ -249,7 +249,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
         return named(resampled(raw, found.places), spec, runs), partial
 
     # The weights are known once draws have been made, and before anybody reads these facts.
-    about = {"cells": len(table.cells.counts), "weights": weights}
+    about = {"cells": len(table.cells), "weights": weights}
     facts = {"backend": "nutpie", "engine": found.about, "condensed": about}
     return Sampler(sample_condensed, facts)
 

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from scalebayes.specs.cells import Cells
 from scalebayes.specs.noise import Noise
 
 type Symbol = Any
@@ -53,43 +53,6 @@ TYPICAL = 0.35
 """Standard deviation of draws in half a side of the box, roughly, which weighs the fits."""
 PULL = 8.0
 """Widths of the penalty outside the box of the noise in half a side of the box."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Nodes of a grid of inputs, each with its share of the runs about it, of one training.
-
-    Attributes
-    ----------
-    weights
-        Sparse weights of the runs, (cells, runs). Those of a run sum to 1; some are below 0.
-    distances
-        Of the nodes from the table's centre along each input, in natural logs, (cells,).
-    nearest
-        Number of the run with the largest weight in each cell, (cells,).
-    """
-
-    weights: Any
-    distances: Mapping[str, np.ndarray]
-    nearest: np.ndarray
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """Number of runs that each cell stands for, (cells,): that of a few may be below 0."""
-        return self.sum(np.ones(self.weights.shape[1]))
-
-    @cached_property
-    def sizes(self) -> np.ndarray:
-        """The sum of the absolute weights of each cell, (cells,)."""
-        return abs(self.weights) @ np.ones(self.weights.shape[1])
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """Return the weighted sum over the runs of each cell, (cells,). values: (runs,)."""
-        return self.weights @ values
-
-    def near(self, values: np.ndarray) -> np.ndarray:
-        """Return the value of the nearest run of each cell, (cells,). values: (runs,)."""
-        return values[self.nearest]
 
 
 @dataclass(frozen=True)
@@ -155,16 +118,13 @@ def condensed_data(
 
     deviations = _chebyshev(DEVIATION_NODES)
     points = _grid(len(names), CELL_NODES)
-    rows, values = [], []
-    for point in points:
-        parameters = parameters_at(point)
-        for deviation in deviations:
-            rows.append([deviation, *point])
-            values.append(_rise(noise, residual, cells, box.deviation * deviation, parameters))
+    rows = [[deviation, *point] for point in points for deviation in deviations]
+    at_points = [parameters_at(point) for point in points]
+    values = _rises(noise, residual, cells, np.outer(deviations, box.deviation), at_points)
     powers = []
     for degree in range(1, DEVIATION_DEGREE + 1):
         powers += [(degree, *power) for power in _powers(len(names), CELL_DEGREE)]
-    coefficients = _fit(np.array(rows), powers, np.array(values))
+    coefficients = _fit(np.array(rows), powers, values)
     for power, coefficient in zip(powers, coefficients, strict=True):
         data[_name("cell", power)] = coefficient
     return data
@@ -211,20 +171,37 @@ def condensed_log_loss(
     return total + (by_cell + pull_back).sum() + penalty
 
 
-def _rise(
+def _rises(
     noise: Noise,
     residual: np.ndarray,
     cells: Cells,
-    deviation: np.ndarray,
-    parameters: Mapping[str, float],
+    deviations: np.ndarray,
+    at_points: list[dict[str, float]],
 ) -> np.ndarray:
-    """Return the log likelihood of each cell at a deviation, minus that at none, (cells,)."""
-    weights = cells.weights  # compressed rows: one entry for each run and cell
-    own = residual[weights.indices]
-    of_entry = np.repeat(deviation, np.diff(weights.indptr))
-    rise = noise.logpdf(own - of_entry, **parameters) - noise.logpdf(own, **parameters)
-    totals = np.add.reduceat(weights.data * rise, weights.indptr[:-1])
-    return np.asarray(totals)
+    """Return how much the log likelihood of each cell rises with deviations from the reference.
+
+    Parameters
+    ----------
+    deviations
+        Of the curve at the nodes, (deviations, cells).
+    at_points
+        Parameters of the noise at which to compute it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (points times deviations, cells).
+    """
+    rises = np.zeros((len(at_points), *deviations.shape))
+    for part in cells.parts:
+        own, shares = residual[part, None], cells.shares(part)
+        moved = [own - deviation[cells.nodes(part)] for deviation in deviations]
+        for k, parameters in enumerate(at_points):
+            at_reference = noise.logpdf(own, **parameters)
+            for i, residual_there in enumerate(moved):
+                rise = noise.logpdf(residual_there, **parameters) - at_reference
+                rises[k, i] += cells.gather(part, shares * rise)
+    return rises.reshape(-1, deviations.shape[1])
 
 
 def _name(kind: str, power: tuple[int, ...]) -> str:

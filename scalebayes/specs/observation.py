@@ -25,7 +25,7 @@ import xarray as xr
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import Law
-from scalebayes.specs.condensed import Cells
+from scalebayes.specs.cells import Cells
 from scalebayes.specs.discrepancy import (
     LN_10,
     Basis,

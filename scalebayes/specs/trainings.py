@@ -22,7 +22,8 @@ import numpy as np
 import xarray as xr
 
 from scalebayes.data.runs import Runs
-from scalebayes.specs.condensed import MARK, Cells
+from scalebayes.specs.cells import Cells
+from scalebayes.specs.condensed import MARK
 from scalebayes.specs.discrepancy import Basis, Conditional, padded
 from scalebayes.specs.drift import Drift
 from scalebayes.specs.noise import DefaultPrior, Noise

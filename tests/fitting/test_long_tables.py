@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.sparse import csr_matrix
 
 import scalebayes as sb
 from scalebayes.fitting import long_tables, samplers
 from scalebayes.specs import condensed
+from scalebayes.specs.cells import Cells
 from scalebayes.specs.noise import NOISES
 from scalebayes.specs.spec import with_trainings
 from tests.fixtures import normalised
@@ -32,10 +32,20 @@ def checkpoints(rows, trainings=20, seed=0, offsets=0.0):
 
 def whole_cells(of_run):
     """Cells at single inputs, to one of which each run belongs."""
-    count = of_run.max() + 1
-    shape = (count, len(of_run))
-    weights = csr_matrix((np.ones(len(of_run)), (of_run, np.arange(len(of_run)))), shape=shape)
-    return condensed.Cells(weights, {}, np.zeros(count, dtype=int))
+    return Cells({}, (), np.arange(of_run.max() + 1)[:, None], of_run)
+
+
+def cells_of(spec, runs, most=long_tables.CELLS):
+    return long_tables.condense(spec, runs, most).cells
+
+
+def weights_of(cells):
+    """Weights of the runs, (cells, runs)."""
+    everything = slice(0, len(cells.box))
+    weights = np.zeros((len(cells), len(cells.box)))
+    nodes = cells.nodes(everything)
+    weights[nodes.T, np.arange(len(nodes))] = cells.shares(everything).T
+    return weights
 
 
 def test_few_distinct_inputs_have_nodes_of_their_own():
@@ -43,9 +53,9 @@ def test_few_distinct_inputs_have_nodes_of_their_own():
     D = np.repeat(np.geomspace(1e9, 1e11, 30), 100)
     runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(3000, 3.0)}), "grid")
     runs, spec = normalised(runs, "coupled-drift")
-    cells = long_tables.make_cells(spec, runs, long_tables.CELLS)
+    cells = cells_of(spec, runs)
     np.testing.assert_array_equal(cells.counts, np.full(300, 10.0))
-    np.testing.assert_array_equal(cells.weights.data, 1.0)
+    assert set(np.unique(weights_of(cells))) == {0.0, 1.0}
     log_D = np.log(runs.D)
     np.testing.assert_allclose(cells.near(log_D), log_D.mean() + cells.distances["D"])
 
@@ -55,7 +65,7 @@ def test_weights_interpolate_cubic_functions_of_the_inputs():
     N, D = 1e8 * 10 ** rng.uniform(0, 2, 4000), 1e9 * 10 ** rng.uniform(0, 2, 4000)
     runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(4000, 3.0)}), "cloud")
     runs, spec = normalised(runs, "coupled-drift")
-    cells = long_tables.make_cells(spec, runs, most=500)
+    cells = cells_of(spec, runs, most=500)
     assert 250 < len(cells.counts) <= 500
     assert cells.counts.sum() == pytest.approx(4000)
     log_N, log_D = np.log(runs.N), np.log(runs.D)
@@ -65,7 +75,7 @@ def test_weights_interpolate_cubic_functions_of_the_inputs():
 
     at_nodes = cubic(cells.distances["N"], cells.distances["D"])
     at_runs = cubic(log_N - log_N.mean(), log_D - log_D.mean())
-    np.testing.assert_allclose(cells.weights.T @ at_nodes, at_runs, atol=1e-6)
+    np.testing.assert_allclose(weights_of(cells).T @ at_nodes, at_runs, atol=1e-6)
 
 
 def test_every_node_has_runs_nearby_though_some_count_for_less_than_none():
@@ -74,7 +84,7 @@ def test_every_node_has_runs_nearby_though_some_count_for_less_than_none():
     U = D / 10 ** rng.uniform(0, 1.3, 4000)
     runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "U": U, "loss": np.full(4000, 3.0)}), "cloud")
     runs, spec = normalised(runs, "data-constrained-drift")
-    cells = long_tables.make_cells(spec, runs, most=1000)
+    cells = cells_of(spec, runs, most=1000)
     assert cells.counts.min() < 0
     assert cells.sizes.min() > 0
     nearby = long_tables._runs_nearby(cells)
@@ -88,7 +98,7 @@ def test_an_input_of_few_values_in_each_training_has_nodes_at_them():
     table = checkpoints(4000, trainings=80, offsets=0.01)
     with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
     runs, spec = normalised(table, with_offsets)
-    cells = long_tables.make_cells(spec, runs, most=1000)
+    cells = cells_of(spec, runs, most=1000)
     own = np.log(runs.N) - np.log(runs.N).mean()
     np.testing.assert_allclose(cells.distances["N"], cells.near(own))
 
@@ -99,7 +109,7 @@ def test_a_grid_of_many_distinct_inputs_is_made_coarser():
     D = np.repeat(np.geomspace(1e9, 1e11, 49), 49)
     runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(2401, 3.0)}), "grid")
     runs, spec = normalised(runs, "coupled-drift")
-    cells = long_tables.make_cells(spec, runs, 1000)
+    cells = cells_of(spec, runs, 1000)
     assert len(cells.counts) <= 1000
     assert cells.counts.sum() == pytest.approx(2401)
 
@@ -108,7 +118,7 @@ def test_very_many_trainings_have_nodes_of_their_own():
     table = checkpoints(3000, trainings=600, offsets=0.01)
     with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
     runs, spec = normalised(table, with_offsets)
-    cells = long_tables.make_cells(spec, runs, 1000)
+    cells = cells_of(spec, runs, 1000)
     assert 600 <= len(cells.counts) <= 2400
 
 
@@ -117,11 +127,26 @@ def test_cells_never_hold_runs_of_two_trainings():
     with_offsets = with_trainings(sb.read_model("coupled-drift"), table)
     runs, spec = normalised(table, with_offsets)
     assert spec.trainings
-    cells = long_tables.make_cells(spec, runs, long_tables.CELLS)
+    cells = cells_of(spec, runs)
     of_training = pd.factorize(runs.table["training"])[0]
     own = cells.near(of_training)
-    entries = cells.weights.tocoo()
-    np.testing.assert_array_equal(own[entries.row], of_training[entries.col])
+    cell, run = np.nonzero(weights_of(cells))
+    np.testing.assert_array_equal(own[cell], of_training[run])
+
+
+def test_sums_over_parts_of_the_runs_are_those_of_all_weights():
+    rng = np.random.default_rng(0)
+    N, D = 1e8 * 10 ** rng.uniform(0, 2, 9000), 1e9 * 10 ** rng.uniform(0, 2, 9000)
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(9000, 3.0)}), "cloud")
+    runs, spec = normalised(runs, "coupled-drift")
+    cells = cells_of(spec, runs)
+    assert len(cells.parts) > 2
+    weights, values = weights_of(cells), rng.standard_normal(9000)
+    np.testing.assert_allclose(weights.sum(axis=0), 1.0)
+    np.testing.assert_allclose(cells.sum(values), weights @ values, atol=1e-9)
+    np.testing.assert_allclose(cells.sizes, np.abs(weights).sum(axis=1))
+    nearest = weights[np.arange(len(cells)), cells.nearest]
+    np.testing.assert_allclose(nearest, weights.max(axis=1))
 
 
 @pytest.mark.parametrize("noise", ["student_t", "normal"])

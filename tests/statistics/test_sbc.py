@@ -184,8 +184,8 @@ def test_the_runs_of_a_sweep_share_its_errors(sbc, error, size):
         places = ("rate_0", "rate_N", "rate_D", "batch_0", "batch_N", "batch_D")
         best = law.best(runs.N, runs.D, **{name: parameters[name] for name in places})
         away = {x: np.log(getattr(runs, x) / best[x]) for x in best}
-        for rows in (rows > 0 for rows in read_sweeps(runs).member.T):
-            found.append(_error_of_sweep(error, off[rows], parameters, away, rows))
+        members = [member > 0 for member in read_sweeps(runs).member.T]
+        found += [_error_of_sweep(error, off[rows], parameters, away, rows) for rows in members]
     assert len(found) == 40 * 12
     np.testing.assert_allclose(np.std(found), size, rtol=0.15)
     assert abs(np.mean(found)) < 4 * size / np.sqrt(len(found))
