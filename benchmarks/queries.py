@@ -3,6 +3,7 @@
 Draws of laws without a discrepancy are made by hand around sensible values; the others come from a
 fit of the Chinchilla points. Prints a table for docs/performance.md: medians of repeats after one
 call that is not counted, in wall and processor seconds, and the peak memory of the process so far.
+Each repeat asks about other budgets or sizes, because searches for optima are kept with their fit.
 
 A second table has answers of a saved fit of the default model, each in processes of its own: the
 first call, the next one, and the whole process and the whole command, both over a process that
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -54,18 +56,18 @@ BUDGETS = np.geomspace(1e20, 1e25, 200)
 TARGETS = 10_000
 REPEATS = 3
 ANSWERS = {
-    "predict": "sb.predict(fit, N=70e9, D=1.4e12)",
-    "frontier": "sb.frontier(fit, C=1e24)",
+    "predict": "sb.predict(fit, N=70e9 * x, D=1.4e12)",
+    "frontier": "sb.frontier(fit, C=1e24 * x)",
     "summary": "sb.summary(fit)",
-    "decide": "sb.decide(fit, C=1e24)",
-    "regret": "sb.regret(fit, N=70e9, D=1.4e12)",
-    "reach": "sb.reach(fit, loss=2.0)",
-    "near_optimum": "sb.near_optimum(fit, C=1e24)",
-    "next_runs": "sb.next_runs(fit, budget=1e21, target={'N': 70e9, 'D': 1.4e12})",
+    "decide": "sb.decide(fit, C=1e24 * x)",
+    "regret": "sb.regret(fit, N=70e9 * x, D=1.4e12)",
+    "reach": "sb.reach(fit, loss=2.0 * x)",
+    "near_optimum": "sb.near_optimum(fit, C=1e24 * x)",
+    "next_runs": "sb.next_runs(fit, budget=1e21, target={'N': 70e9 * x, 'D': 1.4e12})",
     "diagnose": "sb.diagnose(fit)",
-    "frontier of 200 budgets": "sb.frontier(fit, C=np.geomspace(1e20, 1e25, 200))",
+    "frontier of 200 budgets": "sb.frontier(fit, C=x * np.geomspace(1e20, 1e25, 200))",
 }
-"""Questions to the saved fit of the default model."""
+"""Questions to the saved fit of the default model; x differs from call to call."""
 COMMANDS = {
     "predict": "predict {path} --N 70B --D 1.4T",
     "frontier": "frontier {path} --C 1e24",
@@ -81,9 +83,11 @@ ASKING = """
 import time
 import scalebayes as sb
 fit = sb.load({path!r})
+x = 1.0
 start = time.process_time()
 {question}
 first = time.process_time()
+x = 1.01
 {question}
 print(first - start, time.process_time() - first)
 """
@@ -125,17 +129,20 @@ def fit_of(model: str) -> sb.Fit:
     return handmade(model)
 
 
-def timed(what: str, query: Callable[[], object]) -> str:
-    """A row of the table: medians over repeats, or no answer if a law has no optimum."""
+def timed(what: str, query: Callable[[float], object]) -> str:
+    """A row of the table: medians over repeats, or no answer if a law has no optimum.
+
+    query: asks about a budget, size or loss times a factor.
+    """
     try:
-        query()
+        query(1.0)
     except sb.QueryError as error:
         print(f"{what}: {error}", flush=True)
         return f"| {what} | no answer | | |"
     wall, used = [], []
-    for _ in range(REPEATS):
+    for factor in np.linspace(1.01, 1.05, REPEATS):
         start, start_used = time.perf_counter(), time.process_time()
-        query()
+        query(float(factor))
         wall.append(time.perf_counter() - start)
         used.append(time.process_time() - start_used)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -156,14 +163,16 @@ def table() -> Iterator[str]:
         fit, name = fit_of(model), f"`predict`, {TARGETS} targets, `{model}`"
         yield timed(
             f"{name}, no new runs",
-            lambda fit=fit: sb.predict(fit, N=sizes, D=tokens, new_run=False),
+            lambda x, fit=fit: sb.predict(fit, N=x * sizes, D=tokens, new_run=False),
         )
-        yield timed(f"{name}, with new runs", lambda fit=fit: sb.predict(fit, N=sizes, D=tokens))
+        yield timed(
+            f"{name}, with new runs", lambda x, fit=fit: sb.predict(fit, N=x * sizes, D=tokens)
+        )
     for model in map(str, sb.list_models().index):
         spec = sb.read_model(model)
         if spec.law_object.inputs in (("N", "D"), ("N", "D", "U")) and spec.pool is None:
             limit = {"U": 1e12} if "U" in spec.law_object.inputs else {}
-            frontier = partial(sb.frontier, fit_of(model), C=BUDGETS, **limit)
+            frontier = partial(frontier_of, fit_of(model), **limit)
             yield timed(f"`frontier`, {len(BUDGETS)} budgets, `{model}`", frontier)
             if model in ("chinchilla", "coupled", "kaplan"):
                 yield timed(
@@ -172,10 +181,19 @@ def table() -> Iterator[str]:
                 )
     for model in ("coupled", "coupled-discrepancy"):
         fit = fit_of(model)
-        yield timed(f"`reach`, `{model}`", partial(sb.reach, fit, loss=2.1))
-        yield timed(f"`regret`, `{model}`", partial(sb.regret, fit, N="70B", D="1.4T"))
-        yield timed(f"`decide`, `{model}`", partial(sb.decide, fit, C="5.76e23"))
-        yield timed(f"`near_optimum`, `{model}`", partial(sb.near_optimum, fit, C="5.76e23"))
+        questions = {
+            "reach": lambda x, fit=fit: sb.reach(fit, loss=2.1 * x),
+            "regret": lambda x, fit=fit: sb.regret(fit, N=70e9 * x, D=1.4e12),
+            "decide": lambda x, fit=fit: sb.decide(fit, C=5.76e23 * x),
+            "near_optimum": lambda x, fit=fit: sb.near_optimum(fit, C=5.76e23 * x),
+        }
+        for name, question in questions.items():
+            yield timed(f"`{name}`, `{model}`", question)
+
+
+def frontier_of(fit: sb.Fit, factor: float, **options: Any) -> xr.Dataset:
+    """The frontier at many budgets, all times a factor."""
+    return sb.frontier(fit, C=factor * BUDGETS, **options)
 
 
 def processor_seconds(*arguments: str) -> tuple[float, str]:
@@ -200,7 +218,7 @@ def answers_of_a_saved_fit() -> Iterator[str]:
         path = str(sb.save(sb.fit(sb.load_runs("hoffmann2022")), Path(folder) / "fit.nc"))
         for name, question in ANSWERS.items():
             asking = IMPORTS + ASKING.format(path=path, question=question)
-            once = asking.replace(f"{question}\nprint", "print")
+            once = asking.replace(f"x = 1.01\n{question}\n", "")
             imports, whole, command, first, following = [], [], [], [], []
             for _ in range(REPEATS):
                 imports.append(processor_seconds("-c", IMPORTS)[0])

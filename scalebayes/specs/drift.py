@@ -205,8 +205,10 @@ class Paths:
     def of_each(self, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:
         """Return h of the draws numbered ``rows`` (n,), each at a distance of its own, (n,)."""
         cell, t = self._cells(distances)
-        low, high = self.slopes[rows, cell], self.slopes[rows, cell + 1]
-        return self.heights[rows, cell] + _within(t, low, high)
+        # Numbers in the arrays in a row: much faster than pairs of a draw and a knot.
+        place = rows * len(self.knots) + cell
+        low, high = self.slopes.take(place), self.slopes.take(place + 1)
+        return self.heights.take(place) + _within(t, low, high)
 
     def _cells(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the knot before each distance, and the distance from there in steps.
@@ -248,6 +250,15 @@ class Drift:
     law: Law
     centre: Mapping[str, float]
     paths: Mapping[str, Paths]
+
+    @cached_property
+    def of_inputs(self) -> Drift:
+        """The drift without that of the loss, under which the same sizes are compute-optimal.
+
+        The reducible loss bends along a rising path, so it is least at the same inputs.
+        """
+        of_inputs = {name: path for name, path in self.paths.items() if name != "loss"}
+        return Drift(self.law, self.centre, of_inputs)
 
     def log_loss(
         self,

@@ -143,8 +143,13 @@ def drifting_by_fine_grid(curve, budgets, cost):
 def test_optima_of_drifting_laws_are_those_of_a_fine_grid(make, budgets):
     curve, budgets = curve_of(make("coupled-drift", width=0.3), "expected"), np.array(budgets)
     found = optimal_sizes(curve, budgets, sb.SIX_ND)
-    expected = drifting_by_fine_grid(curve, budgets, sb.SIX_ND)
+    # The loss itself bends by a rising function, which moves no optimum.
+    unbent = replace(curve, drift=curve.drift.of_inputs)
+    expected = drifting_by_fine_grid(unbent, budgets, sb.SIX_ND)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+    # Parabolas through the bent losses have their vertex nearly there.
+    of_loss = drifting_by_fine_grid(curve, budgets, sb.SIX_ND)
+    np.testing.assert_allclose(found, of_loss, rtol=2e-3)
 
 
 def test_the_deepest_valley_of_a_drifting_law_is_found(make):

@@ -8,6 +8,7 @@ to another, are not followed but searched again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,6 +170,8 @@ class _Followed:
     losses
         Log losses before it, there, and after it, (3, S, budgets). At an end of the grid the end
         stands for the missing size.
+    log_N
+        Log N* at the budgets that were visited, (S, budgets).
     """
 
     def __init__(self, curve: Curve, grids: _Grids, log_C: np.ndarray) -> None:
@@ -177,22 +180,27 @@ class _Followed:
         self.log_C = log_C
         self.place = np.zeros((curve.draws, len(log_C)), int)
         self.losses = np.empty((3, *self.place.shape))
+        self.log_N = np.empty(self.place.shape)
 
     def sizes(self, anchors: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return log N*, and whether it lies within the grid, (S, budgets) each."""
         for budget in anchors:
             self._search_all(budget)
+        self._finish(anchors)
         pairs = np.array([anchors[:-1], anchors[1:]])
         while (pairs[1] - pairs[0] > 1).any():
             pairs = pairs[:, pairs[1] - pairs[0] > 1]
             middle = pairs.sum(axis=0) // 2
             self._follow(pairs[0], middle, pairs[1])
             pairs = np.hstack([[pairs[0], middle], [middle, pairs[1]]])
-        log_sizes = np.empty(self.place.shape)
-        for i, last in enumerate(self.grids.last):
+        return self.log_N, (self.place > 0) & (self.place < self.grids.last)
+
+    def _finish(self, budgets: Iterable[int]) -> None:
+        """Set log N* at budgets, whose losses were found."""
+        for i in budgets:
+            last = self.grids.last[i]
             log_N, D = self.grids.log_N[i, : last + 1], self.grids.D[i, : last + 1]
-            log_sizes[:, i] = size_at_vertex(log_N, D, self.place[:, i], self.losses[:, :, i])
-        return log_sizes, (self.place > 0) & (self.place < self.grids.last)
+            self.log_N[:, i] = size_at_vertex(log_N, D, self.place[:, i], self.losses[:, :, i])
 
     def _search_all(self, budget: int) -> None:
         """Find the least loss of all draws on the whole grid of a budget."""
@@ -234,14 +242,12 @@ class _Followed:
     def _follow(self, left: np.ndarray, middle: np.ndarray, right: np.ndarray) -> None:
         """Find the optima at budgets between two others each, all (budgets,)."""
         rows = np.arange(self.curve.draws)[:, None]
-        log_N_left = self.grids.log_N[left, self.place[:, left]]
-        log_N_right = self.grids.log_N[right, self.place[:, right]]
-        change = log_N_right - log_N_left
+        change = self.log_N[:, right] - self.log_N[:, left]
         distance = self.log_C[right] - self.log_C[left]
         passed = self.log_C[middle] - self.log_C[left]
         # Budgets that were asked twice have no distance.
         share = passed / np.where(distance > 0, distance, 1.0)
-        expected = log_N_left + share * change
+        expected = self.log_N[:, left] + share * change
         steps = CLOSE_STEPS if distance.max() < CLOSE else WIDE_STEPS
         rows, budgets = np.broadcast_arrays(rows, middle)
         rows, budgets = rows.ravel(), budgets.ravel()
@@ -253,6 +259,7 @@ class _Followed:
         is_at_end = (place == 0) | (place == self.grids.last[middle])
         again = np.flatnonzero(has_jumped | is_at_end)
         self._search(rows[again], budgets[again])
+        self._finish(middle)
 
     def _descend(
         self, rows: np.ndarray, budgets: np.ndarray, place: np.ndarray, steps: tuple[int, ...]
@@ -270,24 +277,23 @@ class _Followed:
         """
         place = place.copy()
         last = self.grids.last[budgets]
-        left, right = np.empty((2, len(rows)))
         middle = self._losses(rows, budgets, place)
         for step in steps:
-            # Losses on either side of the draws that still move; the others are at a minimum.
-            moving = np.arange(len(rows))
+            left = self._losses(rows, budgets, np.maximum(place - step, 0))
+            right = self._losses(rows, budgets, np.minimum(place + step, last))
+            # The draws that still move; the others are at a minimum.
+            moving = np.flatnonzero(np.minimum(left, right) < middle)
             while len(moving):
-                own_rows, own_budgets = rows[moving], budgets[moving]
-                below = np.maximum(place[moving] - step, 0)
-                above = np.minimum(place[moving] + step, last[moving])
-                left[moving] = self._losses(own_rows, own_budgets, below)
-                right[moving] = self._losses(own_rows, own_budgets, above)
                 goes_left = left[moving] <= right[moving]
-                lower = np.minimum(left[moving], right[moving])
-                moves = lower < middle[moving]
-                beside = np.where(goes_left, below, above)
-                moving = moving[moves]
-                place[moving] = beside[moves]
-                middle[moving] = lower[moves]
+                way = np.where(goes_left, -step, step)
+                behind = middle[moving]
+                place[moving] = (place[moving] + way).clip(0, last[moving])
+                middle[moving] = np.where(goes_left, left[moving], right[moving])
+                next_place = (place[moving] + way).clip(0, last[moving])
+                ahead = self._losses(rows[moving], budgets[moving], next_place)
+                left[moving] = np.where(goes_left, ahead, behind)
+                right[moving] = np.where(goes_left, behind, ahead)
+                moving = moving[ahead < middle[moving]]
         self._keep(rows, budgets, place, np.stack([left, middle, right]))
 
     def _keep(

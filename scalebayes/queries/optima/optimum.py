@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from scalebayes.costs.cost import SIX_ND, Cost
@@ -67,7 +69,8 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
         return N
 
     if curve.drift is not None:
-        return drifting_optima(curve, N, budgets, cost, *others)
+        searched = replace(curve, drift=curve.drift.of_inputs)
+        return drifting_optima(searched, N, budgets, cost, *others)
 
     def optimum_at(start: np.ndarray, budget: float, *at: float) -> np.ndarray:
         return expected_optimum(curve, start, budget, cost, *at)
