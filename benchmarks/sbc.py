@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
-import tempfile
+import multiprocessing
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ from scipy import stats
 
 import scalebayes as sb
 from scalebayes.errors import FitError, GateWarning, QueryError
-from scalebayes.fitting.many.workers import Workers, connected
 from scalebayes.laws import Law
 from scalebayes.laws.tuned import step_law
 from scalebayes.posterior.fit import SAMPLED, draws
@@ -76,14 +75,10 @@ TYPICAL = 2.5
 """Typical loss of the simulated tables, to which priors are relative."""
 SETTINGS: dict[str, Any] = {"chains": 2, "draws": 1000, "cores": 1}
 """Half the chains of the default; tuning, step size and repeats of failed fits are the defaults."""
-CHUNK = 20
-"""Replicates whose fits are on disk at a time."""
 NOTES = ("replicate", "spec", "gate", "attempts", "seconds")
 
 UNPOOLED = [name for name in sb.list_models().index if sb.read_model(name).pool is None]
 """Specs of one group; benchmarks/pooling.py does the same for the others."""
-
-type Fitter = Callable[..., sb.Fit]
 
 
 @cache
@@ -222,7 +217,7 @@ def fix_units(runs: sb.Runs, spec: Spec, fixed: Normalised) -> None:
     """Let a simulated table be normalised by constants that were known before its losses.
 
     A prior that is relative to the typical loss depends on the losses otherwise, and ranks are
-    uniform only under a prior that does not. Fits in other processes do not know of it.
+    uniform only under a prior that does not. Fits in other processes do not know of the constants.
     """
     columns = {}
     for x, log_unit in fixed.units.log_inputs.items():
@@ -357,13 +352,7 @@ def seeds(spec: Spec, index: int) -> tuple[np.random.SeedSequence, list[int]]:
     return seed, [int(s) for s in seed.generate_state(5)[2:]]
 
 
-def job(spec: Spec, index: int) -> sb.Job:
-    """The fit of one replicate."""
-    seed, (fit_seed, *_) = seeds(spec, index)
-    return sb.Job(str(index), simulate(spec, seed)[1], spec, seed=fit_seed, settings=SETTINGS)
-
-
-def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> dict[str, Any]:
+def replicate(spec: Spec, index: int, **settings: Any) -> dict[str, Any]:
     """One replicate: ranks of all quantities, failed convergence checks, and seconds.
 
     There are no ranks if the fit fails.
@@ -377,7 +366,7 @@ def replicate(spec: Spec, index: int, fit: Fitter = sb.fit, **settings: Any) -> 
         try:
             if not np.isfinite(spec.law_object.log_response(runs)).all():
                 raise FitError("a simulated loss is not finite")
-            fitted = fit(runs, spec, seed=fit_seed, progress=False, **SETTINGS | settings)
+            fitted = sb.fit(runs, spec, seed=fit_seed, progress=False, **SETTINGS | settings)
         except FitError as error:
             return row | {"gate": f"NO FIT: {error}", "seconds": time.perf_counter() - started}
         values = posterior_values(thin(fitted), query_seed)
@@ -500,34 +489,17 @@ def read_results(spec: Spec) -> pd.DataFrame:
     )
 
 
-def run_missing(spec: Spec, wanted: Iterable[int], workers: Workers) -> Iterator[dict[str, Any]]:
-    """Replicates that are not in the results yet; `CHUNK` of them are fitted at a time."""
+def run_missing(spec: Spec, wanted: Iterable[int], workers: int) -> Iterator[dict[str, Any]]:
+    """Replicates that are not in the results yet, each as it is done.
+
+    A table is simulated in the process that fits it, which thus knows its units.
+    """
     have = set(read_results(spec)["replicate"].astype(int))
     missing = [i for i in wanted if i not in have]
-    for chunk in itertools.batched(missing, CHUNK):
-        yield from fit_and_rank(spec, chunk, workers)
-
-
-def fit_and_rank(spec: Spec, replicates: Iterable[int], workers: Workers) -> list[dict[str, Any]]:
-    """Replicates whose fits are made in parallel by `scalebayes.fit_many` and then deleted."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        np.errstate(all="ignore"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", GateWarning)  # in the results
-        made = sb.fit_many([job(spec, i) for i in replicates], folder, workers=workers)
-        seconds = made.table["seconds"]
-
-        def stored(i: int) -> Fitter:
-            return lambda *_, **__: made[str(i)]
-
-        rows = []
-        for i in replicates:
-            row = replicate(spec, i, fit=stored(i))
-            row["seconds"] = seconds[str(i)]
-            rows.append(row)
-        return rows
+    context = multiprocessing.get_context("spawn")  # forked processes would share threads
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for done in as_completed([pool.submit(replicate, spec, i) for i in missing]):
+            yield done.result()
 
 
 def append(spec: Spec, row: dict[str, Any]) -> None:
@@ -617,15 +589,15 @@ def cells(line: str) -> list[str]:
 def write_docs() -> None:
     """Write the results between the markers of docs/sbc.md.
 
-    A row of the page stays if its spec has not changed and no more replicates are at hand. Specs
-    that were not run with their present priors are named below the table.
+    A row of the page stays if its spec has not changed and fewer replicates are at hand. Specs that
+    were not run with their present priors are named below the table.
     """
     written, rows, not_measured = read_docs(), [], []
     for model in UNPOOLED:
         spec = sb.read_model(str(model))
         new, old = summarise(spec), written.get(spec.name, {})
         is_current = old.get("hash") == spec.hash[:8]
-        if is_current and int(old["replicates"]) >= new.get("replicates", 0):
+        if is_current and int(old["replicates"]) > new.get("replicates", 0):
             rows.append(old)
         elif new:
             rows.append(new)
@@ -652,9 +624,6 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--scheduler", help="address of a Dask scheduler, in place of local workers"
-    )
-    parser.add_argument(
         "--docs",
         action="store_true",
         help="write docs/sbc.md from the results at hand, run nothing",
@@ -663,12 +632,11 @@ def main() -> None:
     if arguments.docs:
         write_docs()
         return
-    with connected(arguments.scheduler or arguments.workers) as client:
-        for spec in [sb.read_model(model) for model in arguments.models.split(",")]:
-            for row in run_missing(spec, range(arguments.replicates), client):
-                append(spec, row)
-            for key, value in summarise(spec).items():
-                print(f"{value}" if key == "spec" else f"  {key}: {value}", flush=True)
+    for spec in [sb.read_model(model) for model in arguments.models.split(",")]:
+        for row in run_missing(spec, range(arguments.replicates), arguments.workers):
+            append(spec, row)
+        for key, value in summarise(spec).items():
+            print(f"{value}" if key == "spec" else f"  {key}: {value}", flush=True)
 
 
 if __name__ == "__main__":

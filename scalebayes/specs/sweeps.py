@@ -23,7 +23,7 @@ from scalebayes.laws import LAWS, Law
 from scalebayes.laws.coordinates import Values
 from scalebayes.specs.discrepancy import padded
 from scalebayes.specs.noise import DefaultPrior
-from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols, Traits
+from scalebayes.specs.observation import Bends, Observation, Symbol, Symbols, Traits, add_weights
 from scalebayes.specs.trainings import OMEGA
 
 TAU_RATE: DefaultPrior = {
@@ -47,10 +47,8 @@ WEIGHTS = {"tau_rate": "rate_weights", "tau_batch": "batch_weights", "omega": "o
 """Errors of the sweeps over their standard deviation in the graph, by the latter."""
 ERRORS = {"tau_rate": "rate_error", "tau_batch": "batch_error", "omega": "offset_error"}
 """Errors of the sweeps in a fit's tree, by their standard deviation."""
-LEVEL_STEP = 0.002
-"""Unit of the sampler in the log of a sweep's best loss, about as well as its runs tell it."""
-LEVEL_QUANTILE = 0.1
-"""Quantile of the log losses of a sweep at which the sampler starts its best loss."""
+FAR_OFF = 3.0
+"""Typical deviations from its sweep's curve at which a run counts half in the sampler's guess."""
 FEWEST_RUNS = 4
 """Fewest runs of a sweep that has errors of its own: fewer do not determine three."""
 
@@ -100,10 +98,13 @@ class Shifted(Bends):
         What the log of each hyperparameter at the bottom exceeds its power by, (runs,).
     omega
         Standard deviation of the errors of the best losses.
+    variance
+        Variance of Normal noise of equal information.
     """
 
     shifts: Mapping[str, Symbol]
     omega: Symbol
+    variance: Symbol
 
     def log_curve(self, pm: Any, law: Law, data: Symbols, parameters: Symbols) -> Symbol:
         """Return the log of the curve at the runs, (runs,)."""
@@ -111,28 +112,27 @@ class Shifted(Bends):
         for x, shift in self.shifts.items():
             logs[x] = logs[x] - shift
         inputs = {x: pm.math.exp(log) for x, log in logs.items()}
-        offset = data["sweep"] @ self._offsets(pm, law, data, parameters)
-        return pm.math.log(law.evaluate(inputs, parameters)) + offset
-
-    def _offsets(self, pm: Any, law: Law, data: Symbols, parameters: Symbols) -> Symbol:
-        """Add the best loss of each sweep, and return what its log exceeds the law by, (sweeps,).
-
-        The runs determine the best loss of their sweep far better than the law does. So that is
-        sampled, and the error follows: otherwise each would have to follow the law's every move.
-        """
+        log_valley = pm.math.log(law.evaluate(inputs, parameters))
         name = WEIGHTS["omega"]
-        is_sweep = data["is_sweep"]
-        count = is_sweep.get_value().size
-        free = pm.Flat(f"free_{name}", shape=count, initval=np.zeros(count))
-        sizes = {x: pm.math.exp(data[f"sweep_{x}"]) for x in law.at_best.inputs}
-        log_law = pm.math.log(law.at_best.evaluate(sizes, parameters))
-        log_best = data["sweep_level"] + LEVEL_STEP * free
-        known = (log_best - log_law) / self.omega
-        weights = pm.Deterministic(name, is_sweep * known + (1.0 - is_sweep) * free)
-        log_unit = float(np.log(LEVEL_STEP)) - pm.math.log(self.omega)
-        log_prior = -0.5 * (weights**2).sum() + is_sweep.sum() * log_unit
-        pm.Potential(f"prior_of_{name}", log_prior)
-        return self.omega * weights
+        offset = add_weights(
+            pm,
+            (f"free_{name}", name),
+            vectors=data["sweep_vectors"],
+            values=data["sweep_counts"],
+            residual=self._without_outliers(data["observed"] - log_valley),
+            variance=self.variance,
+            amplitude=self.omega,
+        )
+        return log_valley + offset
+
+    def _without_outliers(self, residual: Symbol) -> Symbol:
+        """Return residuals from which the sampler guesses the errors of the best losses.
+
+        Those of runs that diverged count next to nothing. The guess is only the origin of the
+        sampler's coordinates: the posterior does not depend on it.
+        """
+        typical = self.variance + self.omega**2
+        return residual / (1.0 + residual**2 / (FAR_OFF**2 * typical))
 
 
 @dataclass(frozen=True)
@@ -172,19 +172,10 @@ class Sweeps(Observation):
         """Return the membership of runs in sweeps, (runs, sweeps), filled up with zeros."""
         member = read_sweeps(runs).member
         more = padded(max(1, member.shape[1])) - member.shape[1]
-        counts = member.sum(axis=0)
-        log_loss = np.log(runs.loss)
-        level = [np.quantile(log_loss[rows > 0], LEVEL_QUANTILE) for rows in member.T]
-        found = {
-            "sweep": np.pad(member, ((0, 0), (0, more))),
-            "is_sweep": np.pad(np.ones_like(counts), (0, more)),
-            "sweep_level": np.pad(np.array(level, float), (0, more)),
-        }
-        for x in LAWS[self.law].at_best.inputs:
-            log_x = np.log(getattr(runs, x))
-            # Entries that only fill up stand for the centre.
-            of_sweeps = member.T @ log_x / counts
-            found[f"sweep_{x}"] = np.pad(of_sweeps, (0, more), constant_values=log_x.mean())
+        sweep = np.pad(member, ((0, 0), (0, more)))
+        counts = sweep.sum(axis=0)
+        vectors = sweep / np.sqrt(np.maximum(counts, 1.0))
+        found = {"sweep": sweep, "sweep_vectors": vectors, "sweep_counts": counts}
         return {**found, **self.noise.data(runs)}
 
     def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
@@ -199,7 +190,8 @@ class Sweeps(Observation):
             pm.Potential(f"prior_of_{name}", -0.5 * (weights**2).sum())
             errors[scale] = member @ (parameters[scale] * weights)
         shifts = {"learning_rate": errors["tau_rate"], "batch": errors["tau_batch"]}
-        return Shifted(shifts, parameters["omega"])
+        own = {name: parameters[name] for name in self.noise.priors}
+        return Shifted(shifts, parameters["omega"], self.noise.equivalent(**own))
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses around the moved valleys."""

@@ -19,7 +19,7 @@ from scipy import stats
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import pymc_model
 from scalebayes.specs.spec import read_model
-from scalebayes.specs.sweeps import LEVEL_STEP
+from scalebayes.specs.sweeps import FAR_OFF
 from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input, sweep_runs
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "models").glob("*.toml"))
@@ -285,14 +285,24 @@ def test_density_moves_the_valley_of_each_sweep():
         one_draw[name] = (("chain", "draw"), [[value]])
     for name in spec.observation.traits.kept:
         one_draw[name] = (("chain", "draw", "entry"), point[f"free_{name}"][None, None])
-    # The best loss of a sweep is sampled, and its error follows.
+    # The error of the best loss is sampled around a guess from the runs of the sweep.
     data = spec.observation.data(runs)
-    sizes = {x: np.exp(data[f"sweep_{x}"]) for x in ("N", "D")}
-    log_best = data["sweep_level"] + LEVEL_STEP * point["free_offset_weights"]
-    offset = (log_best - np.log(law.at_best.evaluate(sizes, parameters))) / scales["omega"]
-    real = data["is_sweep"] == 1
-    assert real.sum() == 6
-    offset = np.where(real, offset, point["free_offset_weights"])
+    counts = data["sweep_counts"]
+    assert (counts > 0).sum() == 6
+    moved = {x: getattr(runs, x) for x in law.inputs}
+    for x, name in (("learning_rate", "tau_rate"), ("batch", "tau_batch")):
+        error = scales[name] * point[f"free_{name.removeprefix('tau_')}_weights"]
+        moved[x] = moved[x] * np.exp(-(data["sweep"] @ error))
+    beside = law.log_response(runs) - np.log(law.evaluate(moved, parameters))
+    nu = 2 + np.exp(point["nu_above_2_log__"])
+    noise = {"sigma": np.exp(point["sigma_log__"]), "nu": nu, "excess": None}
+    noise["share"] = 1 / (1 + np.exp(-point["share_logodds__"]))
+    variance = spec.observation.noise.equivalent(**noise)
+    omega = scales["omega"]
+    told = beside / (1 + beside**2 / (FAR_OFF**2 * (variance + omega**2)))
+    total = variance + counts * omega**2
+    guess = omega * (data["sweep"].T @ told) / total
+    offset = guess + np.sqrt(variance / total) * point["free_offset_weights"]
     one_draw["offset_weights"] = (("chain", "draw", "entry"), offset[None, None])
     posterior = xr.Dataset(one_draw, {"chain": [0], "draw": [0]})
     groups = spec.observation.groups_from_trace(posterior, runs)
@@ -304,7 +314,7 @@ def test_density_moves_the_valley_of_each_sweep():
     expected += np.log(values).sum()
     at = {**point, "free_offset_weights": offset}
     expected += diverging_density(at, law.log_residual(runs, parameters) - delta)
-    expected += 6 * np.log(LEVEL_STEP / scales["omega"])
+    expected += 0.5 * np.log(variance / total).sum()
     assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
 
 
