@@ -3,7 +3,8 @@
 Draws of laws without a discrepancy are made by hand around sensible values; the others come from a
 fit of the Chinchilla points. Prints a table for docs/performance.md: medians of repeats after one
 call that is not counted, in wall and processor seconds, and the peak memory of the process so far.
-Each repeat asks about other budgets or sizes, because searches for optima are kept with their fit.
+Each repeat asks about another budget, size or loss, because searches for optima are kept with
+their fit.
 
 A second table has answers of a saved fit of the default model, each in processes of its own: the
 first call, the next one, and the whole process and the whole command, both over a process that
@@ -67,7 +68,7 @@ ANSWERS = {
     "diagnose": "sb.diagnose(fit)",
     "frontier of 200 budgets": "sb.frontier(fit, C=x * np.geomspace(1e20, 1e25, 200))",
 }
-"""Questions to the saved fit of the default model; x differs from call to call."""
+"""Questions to the saved fit of the default model; x differs between the calls of a question."""
 COMMANDS = {
     "predict": "predict {path} --N 70B --D 1.4T",
     "frontier": "frontier {path} --C 1e24",

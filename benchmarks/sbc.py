@@ -489,7 +489,9 @@ def read_results(spec: Spec) -> pd.DataFrame:
     )
 
 
-def run_missing(spec: Spec, wanted: Iterable[int], workers: int) -> Iterator[dict[str, Any]]:
+def run_missing(
+    spec: Spec, wanted: Iterable[int], workers: int, **settings: Any
+) -> Iterator[dict[str, Any]]:
     """Replicates that are not in the results yet, each as it is done.
 
     A table is simulated in the process that fits it, which thus knows its units.
@@ -498,8 +500,13 @@ def run_missing(spec: Spec, wanted: Iterable[int], workers: int) -> Iterator[dic
     missing = [i for i in wanted if i not in have]
     context = multiprocessing.get_context("spawn")  # forked processes would share threads
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for done in as_completed([pool.submit(replicate, spec, i) for i in missing]):
-            yield done.result()
+        try:
+            for done in as_completed(
+                [pool.submit(replicate, spec, i, **settings) for i in missing]
+            ):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # the rest, after an error or Ctrl-C
 
 
 def append(spec: Spec, row: dict[str, Any]) -> None:

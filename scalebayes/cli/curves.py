@@ -24,8 +24,6 @@ from scalebayes.cli.queries import QUERIES
 
 ROLES = ("run", "step", "lr", "loss", "group")
 """Columns of a table of checkpoints that --map may name."""
-SCHEDULES = ("constant", "cosine", "linear", "wsd")
-"""Schedules that a name alone describes."""
 MODEL = "multi-power"
 """Model of a fit by default."""
 
@@ -144,11 +142,15 @@ def _check_steps(text: str) -> None:
 
 def _check_schedule(name: str | None) -> None:
     """Check the name of a schedule, before a fit that takes longer."""
-    if name is None or name in SCHEDULES:
+    from scalebayes.curves.schedules import DESCRIBED_BY_NAME
+    from scalebayes.specs.faults import nearest
+
+    if name is None or name.lower() in DESCRIBED_BY_NAME:
         return
     raise typer.BadParameter(
-        f"{name!r} is none of {', '.join(SCHEDULES)}. For any other schedule, add rows with a step "
-        "and a learning rate, without a loss, to the table",
+        f"no schedule {name!r}{nearest(name.lower(), DESCRIBED_BY_NAME)}; allowed: "
+        f"{', '.join(DESCRIBED_BY_NAME)}. For any other, add rows with a step and a learning rate, "
+        "without a loss, to the table",
         param_hint="--schedule",
     )
 

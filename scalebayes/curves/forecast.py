@@ -18,7 +18,7 @@ from scalebayes.curves.conditioning import (
 )
 from scalebayes.curves.curve_fit import CurveFit, run_messages
 from scalebayes.curves.curves import Curve, Curves
-from scalebayes.curves.guess import CLOSE, guess_schedule
+from scalebayes.curves.guess import SAME_RATE, guess_schedule
 from scalebayes.curves.laws import points_of
 from scalebayes.curves.schedules import Schedule, named_schedule, schedule_of_array
 from scalebayes.errors import QueryError
@@ -422,7 +422,9 @@ def schedule_ahead(
         planned = _schedule(given, end, None, None, own, arguments)
         _check_steps(np.array([end]), planned.end)
         last = float(curve.steps[-1])
-        messages += _jump(curve, own, planned)
+        jump = _jump(curve, planned)
+        if jump is not None:
+            messages.append(jump)
         return own.until(last).then(_after(planned, last))
     if end <= own.end:
         return own
@@ -443,17 +445,18 @@ def schedule_ahead(
     return own.then(Schedule(np.array([own.end, end]), np.array([rate, rate])))
 
 
-def _jump(curve: Curve, own: Schedule, planned: Schedule) -> list[Message]:
+def _jump(curve: Curve, planned: Schedule) -> Message | None:
     """Return a warning where a given schedule does not go on from the rate that a run has."""
-    now = curve.steps[-1:]
-    rate, given = float(own.rate(now)[0]), float(planned.rate(now)[0])
-    if abs(given - rate) <= CLOSE * own.peak:
-        return []
+    own, last = curve.schedule, curve.steps[-1:]
+    rate, given = own.rate(last).item(), planned.rate(last).item()
+    if abs(given - rate) <= SAME_RATE * own.peak:
+        return None
     text = (
-        f"at step {now[0]:g}, its last, {curve.run} has a learning rate of {rate:.3g}, and the "
-        f"given schedule {given:.3g}: the forecast is that of a run whose rate jumps there"
+        f"{curve.run} has a learning rate of {rate:.3g} at its last checkpoint, step "
+        f"{last.item():.0f}, but the given schedule has {given:.3g} there: the forecast assumes "
+        "that the rate jumps at this step"
     )
-    return [Message("SCHEDULE_JUMPS", "warning", text)]
+    return Message("SCHEDULE_JUMPS", "warning", text)
 
 
 def _after(planned: Schedule, step: float) -> Schedule:

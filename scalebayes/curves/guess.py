@@ -7,7 +7,7 @@ import numpy as np
 from scalebayes.curves.curves import Curve
 from scalebayes.curves.schedules import NAMED, Schedule
 
-CLOSE = 0.01
+SAME_RATE = 0.01
 """Largest distance of the rates from a schedule by name, over the peak, that counts as equal."""
 FINALS = (0.0, 0.01, 0.05, 0.1, 0.2)
 """Usual last rates over the peak."""
@@ -33,6 +33,6 @@ def guess_schedule(curve: Curve, end: float) -> tuple[str, Schedule] | None:
             distance = float(np.abs(made.rate(steps) - rates).max() / own.peak)
             if best is None or distance < best[0]:
                 best = (distance, f"{name} to {final:g} of its peak", made)
-    if best is None or best[0] > CLOSE:
+    if best is None or best[0] > SAME_RATE:
         return None
     return best[1], best[2]

@@ -223,6 +223,8 @@ NAMED: Mapping[str, Callable[..., Schedule]] = {
     "steps": stairs,
 }
 """Schedules by name."""
+DESCRIBED_BY_NAME = tuple(name for name in NAMED if name != "steps")
+"""Names that describe a schedule without further arguments."""
 
 
 def named_schedule(name: str, steps: float, **arguments: Any) -> Schedule:

@@ -322,8 +322,8 @@ def _check_has_optimum(spec: Spec) -> None:
     others = [x for x in inputs if x not in ("N", "D")]
     if others:
         raise QueryError(
-            f"N* of '{spec.name}' depends on {' and '.join(others)} too, which a sweep of N and D "
-            "does not say: give tokens per parameter (20, say), or a model of N and D"
+            f"N* of '{spec.name}' also depends on {' and '.join(others)}, for which plan has no "
+            "value: give tokens per parameter (20, say), or a model of N and D alone"
         )
 
 

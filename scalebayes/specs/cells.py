@@ -1,8 +1,8 @@
 """Nodes of a grid of inputs, among which the runs of a long table are shared out.
 
-Each run counts for the nodes around it, with the weights of an interpolation between them. The
-weights are computed where they are needed, for some runs at a time: 16 of them for each run would
-be most of the memory of a fit.
+Each run counts for the nodes around it, with the weights of an interpolation between them. With
+two inputs a run has 16 weights, which would be most of the memory of a fit. So they are computed
+where they are needed, for some runs at a time.
 """
 
 from __future__ import annotations
@@ -34,33 +34,49 @@ class Axis:
     places
         Where each run lies: the number of the node before it and the fraction of a step from there
         to the next, (runs,).
-    width
+    nodes_per_run
         Number of nodes in a row that a run is shared out among; 1 where each run lies at a node.
     """
 
     nodes: np.ndarray
     places: np.ndarray
-    width: int
+    nodes_per_run: int
 
-    def first(self, part: slice = slice(None)) -> np.ndarray:
-        """Return the number of the first node that each run of a part has a share in."""
-        places = self.places[part]
-        # As many nodes of a run lie on either side of it, but at the ends of the grid.
-        before = (self.width - 1) // 2
-        return (places.astype(np.int64) - before).clip(0, len(self.nodes) - self.width)
+    @property
+    def interval(self) -> np.ndarray:
+        """Number of the interval of each run, (runs,): nodes and the gaps between them in turn."""
+        before = np.floor(self.places)
+        return (2 * before + (self.places > before)).astype(np.int64)
+
+    def nodes_of(self, runs: np.ndarray) -> np.ndarray:
+        """Return the numbers of the nodes of some runs, (some, nodes of a run).
+
+        A run that lies at a node has a share in that node alone, which is named each time.
+        """
+        in_a_row = self._first(runs)[:, None] + np.arange(self.nodes_per_run)
+        own = np.floor(self.places[runs]).astype(np.int64)
+        is_at_node = self.places[runs] == own
+        return np.where(is_at_node[:, None], own[:, None], in_a_row)
 
     def shares(self, part: slice) -> np.ndarray:
-        """Return the weights of the nodes of each run of a part, (runs of the part, width)."""
+        """Return the weights of the nodes of each run of a part, (runs of the part, nodes)."""
         from scipy.interpolate import KroghInterpolator
 
         # The polynomial through 1 at one node and 0 at the others is the weight of that node.
-        weights = KroghInterpolator(np.arange(self.width), np.eye(self.width))
-        return np.asarray(weights(self.places[part] - self.first(part)))
+        weights = KroghInterpolator(np.arange(self.nodes_per_run), np.eye(self.nodes_per_run))
+        return np.asarray(weights(self.places[part] - self._first(part)))
+
+    def _first(self, runs: np.ndarray | slice) -> np.ndarray:
+        """Return the number of the first node in a row that each of some runs has a share in."""
+        # The nodes of a run lie symmetrically about it, except at the ends of the grid.
+        before = (self.nodes_per_run - 1) // 2
+        last = len(self.nodes) - self.nodes_per_run
+        return (self.places[runs].astype(np.int64) - before).clip(0, last)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Nodes of a grid of inputs, each with its share of the runs about it, of one training.
+    """Nodes of a grid of inputs. Each run is shared out among nodes near it, of its training.
 
     Attributes
     ----------
@@ -68,66 +84,66 @@ class Cells:
         Of the nodes from the table's centre along each input, in natural logs, (cells,).
     axes
         The grid along each input.
-    boxes
-        Numbers of the nodes among which the runs of a box of the grid are shared out, (boxes, nodes
-        of a box).
-    box
-        Number of the box of each run, (runs,).
+    stencils
+        Numbers of the nodes among which some runs are shared out, (stencils, nodes of a run).
+    stencil
+        Number of the stencil of each run, (runs,).
     """
 
     distances: Mapping[str, np.ndarray]
     axes: tuple[Axis, ...]
-    boxes: np.ndarray
-    box: np.ndarray
+    stencils: np.ndarray
+    stencil: np.ndarray
 
     def __len__(self) -> int:
-        return int(self.boxes.max()) + 1
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return int(self.stencils.max()) + 1
 
     @property
     def parts(self) -> list[slice]:
         """Parts of the runs for which to compute shares at a time."""
-        return parts_of(len(self.box), self.boxes.shape[1])
+        return parts_of(len(self.stencil), self.stencils.shape[1])
 
     def nodes(self, part: slice) -> np.ndarray:
         """Return the numbers of the nodes of each run of a part, (runs of the part, nodes)."""
-        return self.boxes[self.box[part]]
+        return self.stencils[self.stencil[part]]
 
     def shares(self, part: slice) -> np.ndarray:
         """Return the weights of these nodes, (runs of the part, nodes).
 
         Those of a run sum to 1; some are below 0.
         """
-        shares = np.ones((len(self.box[part]), 1))
+        shares = np.ones((len(self.stencil[part]), 1))
         for axis in self.axes:
             along = axis.shares(part)
             shares = (shares[:, :, None] * along[:, None, :]).reshape(len(along), -1)
         return shares
 
-    def gather(self, part: slice, values: np.ndarray) -> np.ndarray:
-        """Return the sum of values at each node, (cells,).
-
-        values: for each run of a part and each of its nodes, as `nodes` and `shares`.
-        """
-        return np.bincount(self.nodes(part).ravel(), values.ravel(), minlength=len(self))
+    def gather(self, nodes: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the sum of values at each node, (cells,), given the node of each value."""
+        return np.bincount(nodes.ravel(), values.ravel(), minlength=len(self))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the weighted sum over the runs of each cell, (cells,). values: (runs,)."""
         totals = np.zeros(len(self))
         for part in self.parts:
-            totals += self.gather(part, self.shares(part) * values[part, None])
+            totals += self.gather(self.nodes(part), self.shares(part) * values[part, None])
         return totals
 
     @cached_property
     def counts(self) -> np.ndarray:
         """Number of runs that each cell stands for, (cells,): that of a few may be below 0."""
-        return self.sum(np.ones(len(self.box)))
+        return self.sum(np.ones(len(self.stencil)))
 
     @cached_property
     def sizes(self) -> np.ndarray:
         """The sum of the absolute weights of each cell, (cells,)."""
         totals = np.zeros(len(self))
         for part in self.parts:
-            totals += self.gather(part, np.abs(self.shares(part)))
+            totals += self.gather(self.nodes(part), np.abs(self.shares(part)))
         return totals
 
     @cached_property
@@ -137,6 +153,7 @@ class Cells:
         nearest = np.zeros(len(self), dtype=np.int64)
         for part in self.parts:
             nodes, shares = self.nodes(part), self.shares(part)
+            # A part replaces the nearest run of a node only with a larger weight.
             before = largest.copy()
             np.maximum.at(largest, nodes, shares)
             is_largest = (shares == largest[nodes]) & (shares > before[nodes])
@@ -170,27 +187,27 @@ def make_cells(distances: Mapping[str, np.ndarray], trainings: np.ndarray, most:
         axes = _finest_axes(distances, trainings, max(most, corners_of_all), LINEAR)
     assert axes is not None  # the coarsest has corners only
 
-    corners, box = _boxes(trainings, axes)
-    nodes, boxes = np.unique(corners, return_inverse=True)
-    sizes = (int(trainings.max()) + 1, *(len(axis.nodes) for axis in axes))
-    _, *places = np.unravel_index(nodes, sizes)
+    nodes_of_grid, stencil = _stencils(trainings, axes)
+    # From here on only the nodes that runs have a share in count.
+    nodes, stencils = np.unique(nodes_of_grid, return_inverse=True)
+    _, *places = np.unravel_index(nodes, _shape(trainings, axes))
     at = {}
     for x, axis, place in zip(distances, axes, places, strict=True):
         at[x] = axis.nodes[place]
-    return Cells(at, axes, boxes.reshape(corners.shape), box.astype(np.int32))
+    return Cells(at, axes, stencils.reshape(nodes_of_grid.shape), stencil.astype(np.int32))
 
 
 def _finest_axes(
-    distances: Mapping[str, np.ndarray], trainings: np.ndarray, most: int, width: int
+    distances: Mapping[str, np.ndarray], trainings: np.ndarray, most: int, nodes_per_run: int
 ) -> tuple[Axis, ...] | None:
     """Return the finest grid that needs at most ``most`` nodes, or None where all need more.
 
-    width: nodes of a run along an input.
+    nodes_per_run: along an input.
     """
     widest = max(np.ptp(values) for values in distances.values())
     step = FINEST
     while True:
-        axes = tuple(_axis(values, trainings, step, width) for values in distances.values())
+        axes = tuple(_axis(values, trainings, step, nodes_per_run) for values in distances.values())
         if _count_nodes(trainings, axes) <= most:
             return axes
         if step > widest:
@@ -198,37 +215,46 @@ def _finest_axes(
         step *= COARSER
 
 
-def _axis(distances: np.ndarray, trainings: np.ndarray, step: float, width: int) -> Axis:
+def _axis(distances: np.ndarray, trainings: np.ndarray, step: float, nodes_per_run: int) -> Axis:
     """Return nodes at the distinct distances, or a step apart where trainings need fewer of those.
 
     distances: along one input, (runs,).
     """
     distinct, place = np.unique(distances, return_inverse=True)
-    at_distinct = Axis(distinct, place, width=1)
+    at_distinct = Axis(distinct, place.astype(float), nodes_per_run=1)
 
     places = (distances - distinct[0]) / step
-    count = max(int(places.max()) + 2, width)
-    a_step_apart = Axis(distinct[0] + step * np.arange(count), places, width)
+    count = max(int(places.max()) + 2, nodes_per_run)
+    a_step_apart = Axis(distinct[0] + step * np.arange(count), places, nodes_per_run)
 
     candidates = (at_distinct, a_step_apart)
     return min(candidates, key=lambda axis: _count_nodes(trainings, (axis,)))
 
 
-def _boxes(trainings: np.ndarray, axes: tuple[Axis, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nodes of each box, (boxes, nodes of a box), and the box of each run, (runs,).
+def _stencils(trainings: np.ndarray, axes: tuple[Axis, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes of each stencil, (stencils, nodes), and the stencil of each run, (runs,).
 
-    Nodes are numbered through the grids of all trainings. A box holds the runs of a training that
-    are shared out among the same nodes.
+    Nodes are numbered through the grids of all trainings. Runs of a training that are shared out
+    among the same nodes have one stencil.
     """
-    first, offsets = trainings, np.zeros(1, dtype=np.int64)
+    number = trainings
     for axis in axes:
-        first = first * len(axis.nodes) + axis.first()
-        offsets = (offsets[:, None] * len(axis.nodes) + np.arange(axis.width)).ravel()
-    boxes, box = np.unique(first, return_inverse=True)
-    return boxes[:, None] + offsets, box
+        number = number * (2 * len(axis.nodes)) + axis.interval
+    _, example, stencil = np.unique(number, return_index=True, return_inverse=True)
+
+    nodes = trainings[example][:, None]
+    for axis in axes:
+        along = axis.nodes_of(example)
+        nodes = (nodes[:, :, None] * len(axis.nodes) + along[:, None, :]).reshape(len(along), -1)
+    return nodes, stencil
+
+
+def _shape(trainings: np.ndarray, axes: tuple[Axis, ...]) -> tuple[int, ...]:
+    """Return the number of trainings, and that of the nodes along each input."""
+    return int(trainings.max()) + 1, *(len(axis.nodes) for axis in axes)
 
 
 def _count_nodes(trainings: np.ndarray, axes: tuple[Axis, ...]) -> int:
     """Return how many nodes the trainings need together."""
-    corners, _ = _boxes(trainings, axes)
-    return len(np.unique(corners))
+    nodes, _ = _stencils(trainings, axes)
+    return len(np.unique(nodes))

@@ -119,8 +119,9 @@ def condensed_data(
     deviations = _chebyshev(DEVIATION_NODES)
     points = _grid(len(names), CELL_NODES)
     rows = [[deviation, *point] for point in points for deviation in deviations]
-    at_points = [parameters_at(point) for point in points]
-    values = _rises(noise, residual, cells, np.outer(deviations, box.deviation), at_points)
+    parameters = [parameters_at(point) for point in points]
+    rises = _rises(noise, residual, cells, np.outer(deviations, box.deviation), parameters)
+    values = rises.reshape(len(rows), -1)  # as the rows: deviations within points
     powers = []
     for degree in range(1, DEVIATION_DEGREE + 1):
         powers += [(degree, *power) for power in _powers(len(names), CELL_DEGREE)]
@@ -176,7 +177,7 @@ def _rises(
     residual: np.ndarray,
     cells: Cells,
     deviations: np.ndarray,
-    at_points: list[dict[str, float]],
+    parameters_at_points: list[dict[str, float]],
 ) -> np.ndarray:
     """Return how much the log likelihood of each cell rises with deviations from the reference.
 
@@ -184,24 +185,24 @@ def _rises(
     ----------
     deviations
         Of the curve at the nodes, (deviations, cells).
-    at_points
+    parameters_at_points
         Parameters of the noise at which to compute it.
 
     Returns
     -------
     numpy.ndarray
-        Shape (points times deviations, cells).
+        Shape (points, deviations, cells).
     """
-    rises = np.zeros((len(at_points), *deviations.shape))
+    rises = np.zeros((len(parameters_at_points), *deviations.shape))
     for part in cells.parts:
-        own, shares = residual[part, None], cells.shares(part)
-        moved = [own - deviation[cells.nodes(part)] for deviation in deviations]
-        for k, parameters in enumerate(at_points):
+        own, nodes, shares = residual[part, None], cells.nodes(part), cells.shares(part)
+        moved = [own - deviation[nodes] for deviation in deviations]
+        for k, parameters in enumerate(parameters_at_points):
             at_reference = noise.logpdf(own, **parameters)
             for i, residual_there in enumerate(moved):
                 rise = noise.logpdf(residual_there, **parameters) - at_reference
-                rises[k, i] += cells.gather(part, shares * rise)
-    return rises.reshape(-1, deviations.shape[1])
+                rises[k, i] += cells.gather(nodes, shares * rise)
+    return rises
 
 
 def _name(kind: str, power: tuple[int, ...]) -> str:

@@ -48,7 +48,10 @@ WEIGHTS = {"tau_rate": "rate_weights", "tau_batch": "batch_weights", "omega": "o
 ERRORS = {"tau_rate": "rate_error", "tau_batch": "batch_error", "omega": "offset_error"}
 """Errors of the sweeps in a fit's tree, by their standard deviation."""
 FAR_OFF = 3.0
-"""Typical deviations from its sweep's curve at which a run counts half in the sampler's guess."""
+"""Residual at which a run has half its weight in the sampler's guess of an error of a best loss.
+
+It is a multiple of the standard deviation of noise and that error together.
+"""
 FEWEST_RUNS = 4
 """Fewest runs of a sweep that has errors of its own: fewer do not determine three."""
 
@@ -107,7 +110,10 @@ class Shifted(Bends):
     variance: Symbol
 
     def log_curve(self, pm: Any, law: Law, data: Symbols, parameters: Symbols) -> Symbol:
-        """Return the log of the curve at the runs, (runs,)."""
+        """Add the errors of the best losses to the model, and return the log of the curve, (runs,).
+
+        They are sampled around a guess from the runs, which determine them better than the law.
+        """
         logs = {x: data[f"log_{x}"] for x in law.inputs}
         for x, shift in self.shifts.items():
             logs[x] = logs[x] - shift
@@ -169,7 +175,11 @@ class Sweeps(Observation):
         return (type(self).__name__, padded(max(1, len(read_sweeps(runs).names))))
 
     def data(self, runs: Runs) -> dict[str, np.ndarray]:
-        """Return the membership of runs in sweeps, (runs, sweeps), filled up with zeros."""
+        """Return the membership of runs in sweeps, (runs, sweeps), filled up with zeros.
+
+        The columns over the root of the number of runs are the eigenvectors of the matrix that says
+        which runs share a sweep; its eigenvalues are these numbers.
+        """
         member = read_sweeps(runs).member
         more = padded(max(1, member.shape[1])) - member.shape[1]
         sweep = np.pad(member, ((0, 0), (0, more)))
@@ -179,7 +189,7 @@ class Sweeps(Observation):
         return {**found, **self.noise.data(runs)}
 
     def add_bends(self, pm: Any, data: Symbols, parameters: Symbols, coordinates: Symbols) -> Bends:
-        """Add the errors of the sweeps with their prior to the model, and return them."""
+        """Add the errors of the best rates and batches with their prior, and return what bends."""
         member = data["sweep"]
         count = member.get_value().shape[1]
         errors = {}
@@ -190,8 +200,8 @@ class Sweeps(Observation):
             pm.Potential(f"prior_of_{name}", -0.5 * (weights**2).sum())
             errors[scale] = member @ (parameters[scale] * weights)
         shifts = {"learning_rate": errors["tau_rate"], "batch": errors["tau_batch"]}
-        own = {name: parameters[name] for name in self.noise.priors}
-        return Shifted(shifts, parameters["omega"], self.noise.equivalent(**own))
+        noise = self.symbolic_noise(parameters, {})
+        return Shifted(shifts, parameters["omega"], self.noise.equivalent(**noise))
 
     def add_log_loss(self, pm: Any, data: Symbols, log_curve: Symbol, parameters: Symbols) -> None:
         """Add the density of the log losses around the moved valleys."""

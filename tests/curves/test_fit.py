@@ -229,7 +229,7 @@ def test_the_command_refuses_before_it_fits(tmp_path, saved):
         said = run("forecast", path, "--to", 9, option, "soon", code=2).output
         assert "'soon' is not a quantity" in " ".join(said.split())
     said = run("forecast", path, "--to", 9, "--schedule", "steps", code=2).output
-    assert "'steps' is none of constant, cosine, linear, wsd" in " ".join(said.split())
+    assert "no schedule 'steps'; allowed: constant, cosine, linear, wsd." in " ".join(said.split())
     for option, value in (("--warmup", 5), ("--model", "annealing")):
         said = run("forecast", saved, "--to", 9000, option, value, code=2).output
         assert "is a saved fit" in " ".join(said.split())

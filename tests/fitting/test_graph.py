@@ -18,6 +18,7 @@ from scipy import stats
 
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import pymc_model
+from scalebayes.specs.noise import NOISES
 from scalebayes.specs.spec import read_model
 from scalebayes.specs.sweeps import FAR_OFF
 from tests.fixtures import INTEGRATED, data_of, normalised, runs_of_every_input, sweep_runs
@@ -316,6 +317,16 @@ def test_density_moves_the_valley_of_each_sweep():
     expected += diverging_density(at, law.log_residual(runs, parameters) - delta)
     expected += 0.5 * np.log(variance / total).sum()
     assert float(model.compile_logp(**FAST)(point)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_every_noise_goes_with_sweeps(noise):
+    stated = SPECS["tuned"].model_dump(exclude={"name"}) | {"name": "other", "noise": noise}
+    own = SPECS["tuned"].noise_object.priors
+    kept = {x: prior for x, prior in stated["priors"].items() if x not in own or x == "omega"}
+    spec = type(SPECS["tuned"]).model_validate(stated | {"priors": kept})
+    model = pymc_model(sweep_runs(rates=3, batches=3), spec)
+    assert np.isfinite(model.compile_logp(**FAST)(model.initial_point()))
 
 
 @EVERY

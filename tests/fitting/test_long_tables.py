@@ -41,10 +41,10 @@ def cells_of(spec, runs, most=long_tables.CELLS):
 
 def weights_of(cells):
     """Weights of the runs, (cells, runs)."""
-    everything = slice(0, len(cells.box))
-    weights = np.zeros((len(cells), len(cells.box)))
+    everything = slice(0, len(cells.stencil))
+    weights = np.zeros((len(cells), len(cells.stencil)))
     nodes = cells.nodes(everything)
-    weights[nodes.T, np.arange(len(nodes))] = cells.shares(everything).T
+    np.add.at(weights, (nodes.T, np.arange(len(nodes))), cells.shares(everything).T)
     return weights
 
 
@@ -91,6 +91,21 @@ def test_every_node_has_runs_nearby_though_some_count_for_less_than_none():
     assert nearby.min() > 0
     box = long_tables._box(NOISES["student_t"], 0.01 * rng.standard_t(8, 4000), 0.01, nearby)
     assert np.isfinite(box.deviation).all()
+
+
+def test_runs_at_a_node_have_no_share_in_others():
+    """A third of the runs have the smallest N, with a gap above it, where no node is needed."""
+    rng = np.random.default_rng(0)
+    N = np.r_[np.full(2000, 1e6), 1e9 * 10 ** rng.uniform(0, 2, 4000)]
+    D = 1e9 * 10 ** rng.uniform(0, 2, 6000)
+    runs = sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": np.full(6000, 3.0)}), "gap")
+    cells = cells_of(*reversed(normalised(runs, "coupled-drift")))
+    assert cells.sizes.min() > 0
+    assert long_tables._runs_nearby(cells).min() > 0
+    weights = weights_of(cells)
+    np.testing.assert_allclose(weights.sum(axis=0), 1.0)
+    smallest = cells.distances["N"].min()
+    np.testing.assert_allclose(weights[cells.distances["N"] > smallest, :2000], 0.0)
 
 
 def test_an_input_of_few_values_in_each_training_has_nodes_at_them():

@@ -564,8 +564,8 @@ def test_all_reasons_to_refuse_come_at_once_and_become_notes():
         ),
         ({"around": -1.0}, "around is tokens per parameter, a model or a fit; got -1.0"),
         ({"around": "kaplan-size"}, "'kaplan-size' is a law of N alone: it has no optimal N"),
-        ({"around": "mixture-of-experts"}, "N* of 'mixture-of-experts' depends on E too"),
-        ({"around": "data-constrained"}, "N* of 'data-constrained' depends on U too"),
+        ({"around": "mixture-of-experts"}, "N* of 'mixture-of-experts' also depends on E"),
+        ({"around": "data-constrained"}, "N* of 'data-constrained' also depends on U"),
         ({"around": "tuned"}, "the priors of 'tuned' are relative to a table of runs"),
         (
             {"levels": 3, "C": [1e20, 1e21, 1e22]},

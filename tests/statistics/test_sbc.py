@@ -200,7 +200,9 @@ def _error_of_sweep(error, off, parameters, away, rows):
         error
     ]
     # c (u - e)^2 - c u^2 = c e^2 - 2 c e u: the slope in u gives e.
-    slope = np.polyfit(away[x][rows], off / parameters[curvature], 1)[0]
+    slope, at_bottom = np.polyfit(away[x][rows], off / parameters[curvature], 1)
+    straight = slope * away[x][rows] + at_bottom
+    np.testing.assert_allclose(parameters[curvature] * straight, off, atol=1e-3)
     return -slope / 2
 
 
@@ -210,6 +212,17 @@ def test_tables_on_which_least_squares_overflows_are_fitted_all_the_same(sbc):
         with np.errstate(all="ignore"):
             _, runs = sbc.simulate(spec, np.random.SeedSequence([int(spec.hash[:8], 16), i]))
             assert np.isfinite(least_noise_scale(runs, spec))
+
+
+def test_replicates_of_other_processes_are_those_of_this_one(sbc, monkeypatch, tmp_path):
+    """The processes simulate too: a fit of a table that was sent would have other priors."""
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    monkeypatch.setattr(sbc, "RESULTS", tmp_path)
+    spec = sb.read_model("kaplan-size")
+    (elsewhere,) = sbc.run_missing(spec, [3], 1, **SHORT)
+    here = sbc.replicate(spec, 3, **SHORT)
+    ranks = [name for name in here if name != "seconds"]
+    assert {name: elsewhere[name] for name in ranks} == {name: here[name] for name in ranks}
 
 
 @pytest.mark.slow

@@ -324,10 +324,9 @@ def refuse_fit(path: Path) -> None:
         # Only a regular file is opened here: what a pipe holds could not be read again.
         is_fit = stat.S_ISREG(path.stat().st_mode) and begins_with(path, HDF5_SIGNATURE)
     except FileNotFoundError:
-        message = not_there(path)
-        if path.name == str(path) and not path.suffix:
-            message += ". Published tables are read by name with sb.load_runs('hoffmann2022')"
-        raise RunsError(message) from None
+        is_bare_name = path.name == str(path) and not path.suffix
+        hint = "; sb.load_runs reads published tables by name" if is_bare_name else ""
+        raise RunsError(not_there(path) + hint) from None
     except OSError as error:
         raise RunsError(f"cannot read runs from {path}: {error.strerror}") from error
     if is_fit:

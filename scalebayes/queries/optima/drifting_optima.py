@@ -281,19 +281,18 @@ class _Followed:
         for step in steps:
             left = self._losses(rows, budgets, np.maximum(place - step, 0))
             right = self._losses(rows, budgets, np.minimum(place + step, last))
-            # The draws that still move; the others are at a minimum.
-            moving = np.flatnonzero(np.minimum(left, right) < middle)
+            # A draw keeps its direction: the loss behind it is higher.
+            goes_left = left <= right
+            direction = np.where(goes_left, -step, step)
+            ahead, behind = np.minimum(left, right), np.maximum(left, right)
+            moving = np.flatnonzero(ahead < middle)
             while len(moving):
-                goes_left = left[moving] <= right[moving]
-                way = np.where(goes_left, -step, step)
-                behind = middle[moving]
-                place[moving] = (place[moving] + way).clip(0, last[moving])
-                middle[moving] = np.where(goes_left, left[moving], right[moving])
-                next_place = (place[moving] + way).clip(0, last[moving])
-                ahead = self._losses(rows[moving], budgets[moving], next_place)
-                left[moving] = np.where(goes_left, ahead, behind)
-                right[moving] = np.where(goes_left, behind, ahead)
-                moving = moving[ahead < middle[moving]]
+                behind[moving], middle[moving] = middle[moving], ahead[moving]
+                place[moving] = (place[moving] + direction[moving]).clip(0, last[moving])
+                next_place = (place[moving] + direction[moving]).clip(0, last[moving])
+                ahead[moving] = self._losses(rows[moving], budgets[moving], next_place)
+                moving = moving[ahead[moving] < middle[moving]]
+            left, right = np.where(goes_left, ahead, behind), np.where(goes_left, behind, ahead)
         self._keep(rows, budgets, place, np.stack([left, middle, right]))
 
     def _keep(
