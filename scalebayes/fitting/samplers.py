@@ -20,7 +20,7 @@ from scalebayes.errors import FitError, warn_of_fallback
 from scalebayes.fitting import numpyro
 from scalebayes.fitting.graph import build_model, sampler_data, structure
 from scalebayes.fitting.kernel.c_operations import UnsupportedError
-from scalebayes.fitting.kernel.kernel import Bound, Kernel, evaluate, is_ours, kernel
+from scalebayes.fitting.kernel.kernel import NO_START, Bound, Kernel, evaluate, is_ours, kernel
 from scalebayes.fitting.long_tables import (
     LONG,
     MOST_K,
@@ -43,6 +43,7 @@ from scalebayes.fitting.nutpie import (
     read_trace,
     sample,
 )
+from scalebayes.fitting.starts import require_start
 from scalebayes.specs.pooling import pooling_of, variable_names
 from scalebayes.specs.spec import Spec
 from scalebayes.utils.parallel import one_thread
@@ -170,6 +171,7 @@ def _sample_kernel(
     bar: Progress,
 ) -> tuple[xr.DataTree, bool]:
     """Return the draws of a kernel with a table, in learnt coordinates where that helps."""
+    require_start(bound, seed)
     curved = spec.observation.traits.curved
     learns_map = bool(curved) and not spec.is_pooled
     steps = STEPS_OF_MAPPED if learns_map else STEPS
@@ -460,10 +462,7 @@ def _why_nutpie_stopped(error: RuntimeError) -> str:
     """Return the reason in words, without the backtrace of nutpie's Rust side."""
     reason = str(error).partition("Stack backtrace")[0]
     if "initialization points failed" in reason:
-        return (
-            "the sampler found no place to start: the posterior density is zero at every point "
-            "that it tried. Priors that exclude the losses of the table do that"
-        )
+        return NO_START
     return f"nutpie stopped: {' '.join(reason.split())}"
 
 

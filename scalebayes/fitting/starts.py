@@ -11,13 +11,35 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scalebayes.fitting.kernel.kernel import Bound, evaluate
+from scalebayes.errors import FitError
+from scalebayes.fitting.kernel.kernel import NO_START, Bound, evaluate
 from scalebayes.fitting.maps import curvature, search_mode
 
 LONG = 10_000
 """Rows from which on chains start around the mode."""
 SPREAD = 5.0
 """Largest distance from the mode, in standard deviations of the Normal with its curvature."""
+
+TRIED = 500
+"""Initial points that are tried before a table is said to have none."""
+
+
+def require_start(bound: Bound, seed: int) -> None:
+    """Check that the posterior has a density at one of many initial points.
+
+    nutpie finds out too, but leaves threads behind, which crash the process when it ends soon.
+
+    Raises
+    ------
+    FitError
+        When it has none.
+    """
+    start = starts(bound)
+    for k in range(TRIED):
+        density, _ = evaluate(bound, start(seed + k))
+        if np.isfinite(density[0]):
+            return
+    raise FitError(NO_START)
 
 
 def starts(bound: Bound) -> Callable[[int], np.ndarray]:

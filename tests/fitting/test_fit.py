@@ -211,6 +211,25 @@ def test_errors_of_nutpie_are_told_without_its_backtrace(error, words):
     assert "\n" not in reason
 
 
+def test_a_table_without_a_start_is_refused_and_the_process_ends_well(tmp_path):
+    """nutpie's threads outlived the error, and the process that had printed it crashed."""
+    script = tmp_path / "no_start.py"
+    script.write_text(
+        "from dataclasses import replace\n"
+        "import scalebayes as sb\n"
+        "from scalebayes.specs.table_units import KEPT, normalise\n"
+        "runs = sb.load_runs('pile2023')\n"
+        "spec = sb.read_model('chinchilla')\n"
+        "own = normalise(runs, spec)\n"
+        "far_off = sb.Runs(own.runs.table.assign(loss=50 * own.runs.loss), 'far off')\n"
+        "KEPT[runs][spec.hash] = replace(own, runs=far_off)\n"
+        "sb.fit(runs, spec, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert "FitError: the sampler found no place to start" in done.stderr
+    assert done.returncode == 1
+
+
 def test_hopeless_settings_are_tried_three_times_and_reported(load_public):
     with pytest.warns(sb.GateWarning, match="ESS"):
         fit = sb.fit(load_public("pile2023"), "chinchilla", draws=5, tune=20)
