@@ -27,6 +27,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from scalebayes.errors import FitError, GateWarning, QueryError
 from scalebayes.laws import Law
 from scalebayes.laws.tuned import step_law
 from scalebayes.posterior.fit import SAMPLED, draws
-from scalebayes.queries.curves import Curve
+from scalebayes.queries.curves import Curve, curve_of
 from scalebayes.queries.optima.optimum import expected_optimum, optimal_sizes
 from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.drift import Drift, Paths
@@ -248,15 +249,7 @@ def optimum(
     parameters = {name: truth[name] for name in law.parameter_names}
     start = law.optimise(BUDGET / 6, parameters)
     if drift is not None:
-        curve = Curve(law, parameters, drift=drift)
-        try:
-            return optimal_sizes(curve, np.array([BUDGET]), sb.SIX_ND)[:, 0]
-        except QueryError:
-            # The truth lies beyond the sizes that are searched: below or above those of all draws.
-            small, large = 1e-6 * start, 1e6 * start
-            at = np.concatenate([small, large])
-            losses = curve.log_loss_shared(at, sb.SIX_ND.affordable_tokens(at, BUDGET))[0]
-            return np.array([0.0 if losses[0] < losses[1] else np.inf])
+        return drifting_optimum(Curve(law, parameters, drift=drift))
     if spec.discrepancy is None:
         return start
     basis = spec.observation.basis(runs)
@@ -264,6 +257,30 @@ def optimum(
     known = Conditional(basis, truth["eta"], truth["sigma"], along[None])
     curve = Curve(law, parameters, known, pull=(along / basis.values)[None])
     return expected_optimum(curve, start, BUDGET, sb.SIX_ND)
+
+
+def drifting_optimum(curve: Curve) -> np.ndarray:
+    """N* of each draw at the budget, (S,): 0 or infinite beyond the sizes that are searched."""
+    budgets = np.array([BUDGET])
+    try:
+        return optimal_sizes(curve, budgets, sb.SIX_ND)[:, 0]
+    except QueryError:
+        if curve.draws > 1:
+            middle = curve.draws // 2
+            halves = (slice(0, middle), slice(middle, curve.draws))
+            return np.concatenate([drifting_optimum(part_of(curve, half)) for half in halves])
+    # Below or above all sizes that were searched, whichever has the lower loss.
+    start = curve.law.optimise(BUDGET / 6, curve.parameters)
+    at = np.concatenate([1e-6 * start, 1e6 * start])
+    losses = curve.log_loss_shared(at, sb.SIX_ND.affordable_tokens(at, BUDGET))[0]
+    return np.array([0.0 if losses[0] < losses[1] else np.inf])
+
+
+def part_of(curve: Curve, part: slice) -> Curve:
+    """The curves of some draws of a law that drifts."""
+    paths = {name: Paths(path.knots, path.g[part]) for name, path in curve.drift.paths.items()}
+    parameters = {name: values[part] for name, values in curve.parameters.items()}
+    return Curve(curve.law, parameters, drift=replace(curve.drift, paths=paths))
 
 
 def _log_scale(spec: Spec, table: pd.DataFrame) -> Any:
@@ -342,7 +359,10 @@ def posterior_values(fit: sb.Fit, seed: int) -> dict[str, np.ndarray]:
         asked = {x: TARGET[x] for x in dict.fromkeys(("N", "D", *law.inputs)) if x != "C"}
         values["loss_far"] = sb.predict(fit, **asked, seed=seed)["loss"].values.ravel()
     if spec.law_object.optimal_N is not None:
-        values["N_opt"] = sb.frontier(fit, C=BUDGET)["N"].values.ravel()
+        try:
+            values["N_opt"] = sb.frontier(fit, C=BUDGET)["N"].values.ravel()
+        except QueryError:  # in too many draws the optimum lies beyond the sizes that are searched
+            values["N_opt"] = drifting_optimum(curve_of(fit, "expected"))
     return values
 
 
