@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import pymc as pm
 
+    from scalebayes.data.cells import Cells
     from scalebayes.data.runs import Runs
-    from scalebayes.specs.cells import Cells
 
 
 def pymc_model(runs: Runs, model: str | Path | Spec) -> pm.Model:

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.cells import Cells, make_cells
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.fitting.graph import condensed_sampler_data
 from scalebayes.fitting.kernel.kernel import Bound, evaluate
 from scalebayes.fitting.maps import search_mode
-from scalebayes.specs.cells import Cells, make_cells
 from scalebayes.specs.condensed import (
     Box,
     condensed_data,

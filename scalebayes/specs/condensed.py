@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from scalebayes.specs.cells import Cells
+from scalebayes.data.cells import Cells
 from scalebayes.specs.noise import Noise
 
 type Symbol = Any

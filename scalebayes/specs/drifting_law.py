@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.cells import Cells
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import LAWS, Law
 from scalebayes.laws.coordinates import local_fit
-from scalebayes.specs.cells import Cells
 from scalebayes.specs.condensed import MARK, condensed_log_loss
 from scalebayes.specs.drift import (
     AXES,

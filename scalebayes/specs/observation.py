@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.cells import Cells
 from scalebayes.data.distances import log_centres, log_distances
 from scalebayes.data.runs import Runs
 from scalebayes.laws import Law
-from scalebayes.specs.cells import Cells
 from scalebayes.specs.discrepancy import (
     LN_10,
     Basis,

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from scalebayes.data.cells import Cells
 from scalebayes.data.runs import Runs
-from scalebayes.specs.cells import Cells
 from scalebayes.specs.condensed import MARK
 from scalebayes.specs.discrepancy import Basis, Conditional, padded
 from scalebayes.specs.drift import Drift

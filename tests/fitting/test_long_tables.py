@@ -6,9 +6,9 @@ import pytest
 import xarray as xr
 
 import scalebayes as sb
+from scalebayes.data.cells import Cells
 from scalebayes.fitting import long_tables, samplers
 from scalebayes.specs import condensed
-from scalebayes.specs.cells import Cells
 from scalebayes.specs.noise import NOISES
 from scalebayes.specs.spec import with_trainings
 from tests.fixtures import normalised
