@@ -38,9 +38,9 @@ WIDE_STEPS, CLOSE_STEPS = (3, 1), (1,)
 COARSE = PASSES[0] // 2
 """Steps from one size to the next where all sizes are tried, so that few deep valleys are missed.
 
-Against a grid of all sizes, 7 of 60,000 searches of a default fit (4,000 draws at 15 budgets) ended
-in another minimum, with at most 1.1e-4 nats more; with twice the steps 8 did, with at most 1.0e-3.
-Followed through the 15 budgets, 13 did, with at most 3.4e-3 (``benchmarks/optima.py``).
+Against a grid of all sizes, 9 of 60,000 searches of a default fit (4,000 draws at 15 budgets) ended
+in another minimum, with at most 1.9e-4 nats more. Followed through the 15 budgets, 13 did, with at
+most 6.8e-3 (``benchmarks/optima.py``).
 """
 REFINING_STEPS = (COARSE // 2, COARSE // 4, COARSE // 8, 1)
 """Steps of the descent from the least of those."""
