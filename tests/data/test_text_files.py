@@ -125,3 +125,11 @@ def test_parquet_and_folders_are_read_in_bounded_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MOST_CELLS", 15)
     with pytest.raises(RunsError, match="many: it has more than 0 million cells"):
         sb.read_runs(folder)
+
+
+def test_a_bare_name_that_is_no_file_is_told_of_published_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sb.RunsError, match=r"no such file: hoffmann2022; sb\.load_runs reads"):
+        sb.read_runs("hoffmann2022")
+    with pytest.raises(sb.RunsError, match=r"no such file: runs\.csv$"):
+        sb.read_runs("runs.csv")
