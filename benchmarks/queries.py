@@ -198,7 +198,7 @@ def frontier_of(fit: sb.Fit, factor: float, **options: Any) -> xr.Dataset:
 
 
 def processor_seconds(*arguments: str) -> tuple[float, str]:
-    """Run a new Python process; return its processor seconds and what it prints.
+    """Return the processor seconds of a new Python process, and what it prints.
 
     It may keep bytecode, as an installed package has it.
     """

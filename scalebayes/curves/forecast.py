@@ -568,13 +568,13 @@ def _answer(
 
 
 def _caveats(fit: CurveFit, plans: Sequence[Plan], group: str) -> list[Message]:
-    """Return warnings of schedules that differ from those of the runs."""
+    """Return warnings where the learning rates or areas of plans lie outside those of the runs."""
     runs = [curve for curve in fit.curves.runs.values() if curve.group == group]
     return [*_rate_caveats(runs, plans), *_area_caveats(runs, plans)]
 
 
 def _rate_caveats(runs: Sequence[Curve], plans: Sequence[Plan]) -> Iterator[Message]:
-    """Yield warnings of learning rates below those of the runs, and of other peaks."""
+    """Yield a warning where a rate falls below all of the runs, and one where the peak differs."""
     lowest = min(curve.rates.min() for curve in runs)
     highest = max(curve.schedule.peak for curve in runs)
     reached = min(_lowest_rate(plan) for plan in plans)
@@ -600,7 +600,7 @@ def _lowest_rate(plan: Plan) -> float:
 
 
 def _area_caveats(runs: Sequence[Curve], plans: Sequence[Plan]) -> Iterator[Message]:
-    """Yield warnings of areas far beyond those of the runs, and of steps soon after the warm-up."""
+    """Yield a warning where the area lies far beyond the runs, and one where a step is early."""
     largest = max(curve.areas[-1] for curve in runs)
     area = max(float(plan.schedule.area(plan.steps).max()) for plan in plans)
     if area > FAR * largest:

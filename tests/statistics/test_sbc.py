@@ -240,15 +240,17 @@ def test_the_inference_of_a_law_with_discrepancy_is_calibrated(sbc, size_discrep
 
 
 @pytest.mark.slow
-def test_a_planted_error_in_the_fit_is_seen(sbc):
+def test_a_planted_error_in_the_fit_is_seen(sbc, monkeypatch):
     """A posterior whose sigma is halved: the noise, the likelihood and the far loss are wrong."""
+    right = sb.fit
 
     def halved(*arguments, **options):
-        fit = sb.fit(*arguments, **options)
+        fit = right(*arguments, **options)
         fit.stored["posterior"]["sigma"] = fit.stored["posterior"]["sigma"] * 0.5
         return fit
 
-    table = run(sbc, sb.read_model("kaplan-size"), 40, fit=halved)
+    monkeypatch.setattr(sb, "fit", halved)
+    table = run(sbc, sb.read_model("kaplan-size"), 40)
     assert {"sigma", "log_likelihood"} <= set(sbc.outside(table))
 
 
@@ -280,3 +282,15 @@ def test_the_page_keeps_what_more_replicates_said(sbc, tmp_path, monkeypatch):
     )
     sbc.write_docs()
     assert {row["replicates"] for row in sbc.read_docs().values()} == {str(10**6)}
+
+
+def test_new_results_replace_as_many_old_ones(sbc, tmp_path, monkeypatch):
+    """A change of the simulator or of the sampler does not change the hash of a spec."""
+    page = sbc.DOCS.read_text()
+    monkeypatch.setattr(sbc, "DOCS", tmp_path / "sbc.md")
+    sbc.DOCS.write_text(page)
+    old = sbc.read_docs()["chinchilla"]
+    new = old | {"replicates": int(old["replicates"]), "seconds each": "9.99"}
+    monkeypatch.setattr(sbc, "summarise", lambda spec: new if spec.name == "chinchilla" else {})
+    sbc.write_docs()
+    assert sbc.read_docs()["chinchilla"]["seconds each"] == "9.99"
