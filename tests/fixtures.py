@@ -56,7 +56,7 @@ VALUES = {
 }
 """Round values of parameters, about those of published fits. `scattered` draws around them."""
 
-REFERENCE = {"N": 1e9, "D": 2e10, "C": 1e21, "S": 1e4, "P": 15.0}
+REFERENCE = {"N": 1e9, "D": 2e10, "U": 2e10, "C": 1e21, "S": 1e4, "P": 15.0}
 """Inputs at which sizes of terms are given."""
 
 INTEGRATED = variants(sb.read_model("coupled-discrepancy"))["Normal noise"]

@@ -19,7 +19,7 @@ from scalebayes.posterior.fit import Fit, law_parameters
 from scalebayes.queries.answers import to_dataset
 from scalebayes.queries.curves import Curve, crossing, curve_of
 from scalebayes.queries.frontier import frontier
-from scalebayes.queries.optima.optimum import numeric_optimum
+from scalebayes.queries.optima.one_budget import numeric_optimum
 from scalebayes.queries.predict import predict
 from scalebayes.summaries.monte_carlo import mean_error
 from scalebayes.utils.progress import shows_progress

@@ -20,7 +20,7 @@ from scalebayes.laws import coordinates
 from scalebayes.laws.law import Numeric, Parameter, law
 from scalebayes.laws.parameters import ALPHA_D, ALPHA_N, D_C, L_DROP, L_INF, N_C
 from scalebayes.laws.rescaling import Units, rescale_by_declaration
-from scalebayes.laws.terms import log_power, power
+from scalebayes.laws.terms import log_power
 
 R_D = Parameter(
     "R_D", "R_D", "repetitions of the data after which one more is worth 1/e of the first"
@@ -235,7 +235,10 @@ def data_limited(
     alpha_N n: in models beyond N_rise, which grows with U. At fixed D more epochs are fewer unique
     tokens, so the loss rises with them; at fixed U they are more tokens, so it falls.
     """
-    log_U = (np.log(U) + np.log(D) - abs(np.log(U) - np.log(D))) / 2  # of min(U, D)
-    log_over = alpha_U * (np.log(U_c) - log_U) + gamma * (np.log(N) - np.log(N_REFERENCE))
-    u = power(N, N_c, alpha_N) + power(D, D_c, alpha_D) + np.exp(log_over)
+    log_N, log_D, log_all_U = np.log(N), np.log(D), np.log(U)
+    log_U = (log_all_U + log_D - abs(log_all_U - log_D)) / 2  # of min(U, D)
+    log_n = alpha_N * (np.log(N_c) - log_N)
+    log_d = alpha_D * (np.log(D_c) - log_D)
+    log_over = alpha_U * (np.log(U_c) - log_U) + gamma * (log_N - np.log(N_REFERENCE))
+    u = np.exp(log_n) + np.exp(log_d) + np.exp(log_over)
     return L_inf + u / (1.0 + u / L_drop)

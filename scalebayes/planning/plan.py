@@ -25,7 +25,7 @@ from scalebayes.posterior.average import Average
 from scalebayes.posterior.fit import Fit
 from scalebayes.queries.frontier import frontier
 from scalebayes.queries.inputs import quantities
-from scalebayes.queries.optima.optimum import numeric_optimum
+from scalebayes.queries.optima.one_budget import numeric_optimum
 from scalebayes.specs.spec import Spec, prior_draws, read_model
 from scalebayes.summaries.table import Table
 from scalebayes.summaries.text import align

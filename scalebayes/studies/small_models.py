@@ -9,7 +9,7 @@ import numpy as np
 
 from scalebayes.costs.counting import NON_EMBEDDING, non_embedding_parameters, total_parameters
 from scalebayes.laws import Law
-from scalebayes.queries.optima.optimum import numeric_optimum
+from scalebayes.queries.optima.one_budget import numeric_optimum
 
 SIZES = np.logspace(2.9, 9.2, 20)
 """Kaplan's range of sizes, in non-embedding parameters: 800 to 1.6B."""

@@ -14,7 +14,7 @@ from pytensor.compile.mode import Mode
 
 from scalebayes.laws import INPUTS, LAWS, Parameter, coordinates, law, steps
 from scalebayes.laws.rescaling import COUNTS, SAME_UNIT, Units
-from scalebayes.queries.optima.optimum import numeric_optimum
+from scalebayes.queries.optima.one_budget import numeric_optimum
 from tests.fixtures import BESIROGLU
 
 few = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -680,6 +680,9 @@ def test_parameters_follow_a_change_of_units(law, data):
     factors = data.draw(st.lists(log_uniform(1e-6, 1e6), min_size=4, max_size=4))
     units = units_of(law, factors)
     rescaled = law.rescale(parameters, units)
+    # A scale with an exponent near 0 may be too small or too large for a double.
+    in_range = np.finfo(float)
+    assume(all(in_range.tiny < value < in_range.max for value in rescaled.values()))
     multiplied = {x: value * np.exp(units.log_inputs[x]) for x, value in inputs.items()}
     expected = np.exp(units.log_response) * law.evaluate(inputs, parameters)
     np.testing.assert_allclose(law.evaluate(multiplied, rescaled), expected, rtol=1e-7)

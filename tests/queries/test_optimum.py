@@ -15,14 +15,16 @@ from threadpoolctl import threadpool_info
 import scalebayes as sb
 from scalebayes.posterior.fit import law_parameters
 from scalebayes.queries.curves import Curve, curve_of, nodes_between
-from scalebayes.queries.optima import expected_optimum, newton, optimum
-from scalebayes.queries.optima.optimum import numeric_optimum, optimal_sizes
+from scalebayes.queries.optima import expected_optimum, newton, one_budget
+from scalebayes.queries.optima.one_budget import numeric_optimum
+from scalebayes.queries.optima.optimum import optimal_sizes
 from scalebayes.utils import parallel
 from tests.fixtures import draws_around, fit_of
 
 CHAINS, DRAWS = 2, 300
 TERMS = {"N_c": 0.35, "D_c": 0.4}
 REPEATS = {"R_N": 5.0, "R_D": 15.0}
+OVERFITTING = {"L_drop": 6.0, "U_c": 0.1, "alpha_U": 0.6}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def make(load_public):
 
     def handmade(model, width=0.03):
         spec = sb.read_model(model)
-        changed = TERMS | REPEATS | {"alpha_ND": 0.36, "sigma": 0.01, "eta": 0.01}
+        changed = TERMS | REPEATS | OVERFITTING | {"alpha_ND": 0.36, "sigma": 0.01, "eta": 0.01}
         values = draws_around(model, (CHAINS, DRAWS), width=width, **changed)
         runs = load_public("hoffmann2022")
         if "U" in spec.law_object.inputs:
@@ -176,7 +178,7 @@ def optimum_without_newton(curve, budget, cost, *others):
     """From a fine grid by Chandrupatla's method."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(newton, "MOST_STEPS", 0)
-        patch.setattr(optimum, "GRID_SIZES", 1025)
+        patch.setattr(one_budget, "GRID_SIZES", 1025)
         return numeric_optimum(curve.law, curve.parameters, float(budget), cost, *others)
 
 
@@ -200,6 +202,18 @@ def test_many_budgets_of_limited_data_have_the_optima_of_each_on_its_own(make, u
     for i in range(0, 60, 6):
         slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique)
         np.testing.assert_allclose(quick[:, i], slow, rtol=2e-5)
+
+
+def test_many_budgets_have_the_optima_of_each_on_its_own_at_a_kink_of_the_loss(make):
+    """Where larger models overfit, all unique tokens are read just once along half a decade."""
+    budgets, unique = np.geomspace(1e20, 1e25, 100), 1e12
+    curve = curve_of(make("data-limited"), "law")
+    quick = optimal_sizes(curve, budgets, sb.SIX_ND, np.full(100, unique))
+    is_at_kink = np.isclose(budgets / (6 * quick), unique, rtol=1e-5)
+    assert is_at_kink.any(axis=1).mean() > 0.9
+    for i in range(0, 100, 3):
+        slow = optimum_without_newton(curve, budgets[i], sb.SIX_ND, unique)
+        np.testing.assert_allclose(quick[:, i], slow, rtol=2e-6)
 
 
 def test_unique_tokens_that_differ_from_budget_to_budget_are_each_held(make):

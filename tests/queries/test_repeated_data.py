@@ -13,7 +13,7 @@ from scalebayes.cli import app
 from scalebayes.costs.cost import with_inference
 from scalebayes.laws import LAWS
 from scalebayes.posterior.fit import law_parameters
-from scalebayes.queries.optima.optimum import numeric_optimum
+from scalebayes.queries.optima.one_budget import numeric_optimum
 from tests.fixtures import around, fit_of, grid_of_sizes
 
 LAW = LAWS["data-constrained"]

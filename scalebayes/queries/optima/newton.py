@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,13 @@ Rounding of the loss, 1e-16, enters the second difference as 1e-9 of it.
 """
 LONGEST_STEP = 0.5
 """Bound on one step, in the same units, so that a wrong curvature does not lead far away."""
-MOST_STEPS = 12
-"""Steps after which a draw counts as not converged."""
+MOST_STEPS = 6
+"""Steps after which a draw counts as not converged: starts are near, and errors are squared."""
+SHARPEST = 30.0
+"""Second derivative of the loss in those units, over the loss, above which there is a kink.
+
+It is below the square of the exponents, which hardly exceed one.
+"""
 DATA_SLOPE_STEP = DIFFERENCE**2
 """Relative step in N of the one-sided difference that gives d log D / d log N."""
 
@@ -102,24 +107,34 @@ class LossAlongBudgets:
     def _minimise(self, parameters: Parameters, start: np.ndarray, tolerance: np.ndarray) -> Minima:
         log_N = start.copy()
         converged = np.zeros_like(log_N, bool)
-        rows = np.arange(len(log_N))  # draws that have not converged at every budget
+        rows, budgets = map(np.arange, log_N.shape)  # draws and budgets that go on
         for i in range(MOST_STEPS):
             own = {name: values[rows, None] for name, values in parameters.items()}
+            here = np.ix_(rows, budgets)
             # Differences over two widths in turn: at a kink each width puts the minimum elsewhere,
-            # so steps stay long and the kink is not mistaken for a minimum of a smooth curve.
+            # so steps stay long and a slight kink is not mistaken for a smooth minimum.
             width = DIFFERENCE / (1 + i % 2)
-            step, is_last = self._step(log_N[rows], own, width, tolerance[rows, None])
-            log_N[rows] += step
-            converged[rows] = is_last
-            rows = rows[~is_last.all(axis=1)]
+            step, is_last, is_kink = self.at(budgets)._step(
+                log_N[here], own, width, tolerance[rows, None]
+            )
+            log_N[here] += step
+            converged[here] = is_last
+            goes_on = ~(is_last | is_kink)
+            rows = rows[goes_on.any(axis=1)]
+            budgets = budgets[goes_on.any(axis=0)]
             if not rows.size:
                 break
         return Minima(log_N, converged)
 
+    def at(self, budgets: np.ndarray) -> LossAlongBudgets:
+        """Return the loss along some of the budgets, given by their numbers."""
+        others = tuple(x[budgets] if len(x) > 1 else x for x in self.others)
+        return replace(self, budgets=self.budgets[budgets], others=others)
+
     def _step(
         self, log_N: np.ndarray, parameters: Parameters, width: float, tolerance: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a step of Newton's method and whether it is short enough to be the last."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return a step of Newton's method, whether it is the last one, and whether at a kink."""
         N = np.exp(log_N)
         D = self.tokens(N)
         # Where log D changes faster than log N, differences are taken over `width` in log D.
@@ -130,10 +145,11 @@ class LossAlongBudgets:
         right = self.loss(N_right, self.tokens(N_right), parameters)
         # The slope is (right - left) / 2 and the curvature `bend`, both per unit.
         bend = left - 2 * middle + right
+        is_kink = bend > SHARPEST * width**2 * np.abs(middle)
         step = 0.5 * (left - right) / bend
-        is_last = (np.abs(step) < tolerance / width) & (bend > 0)
+        is_last = (np.abs(step) < tolerance / width) & (bend > 0) & ~is_kink
         longest = LONGEST_STEP / width
-        return unit * np.nan_to_num(step.clip(-longest, longest)), is_last
+        return unit * np.nan_to_num(step.clip(-longest, longest)), is_last, is_kink
 
     def _data_slope(self, N: np.ndarray, D: np.ndarray) -> np.ndarray | float:
         """Return -d log D / d log N: 1 for a cost of 6 N D, more where data nearly run out."""
