@@ -43,7 +43,8 @@ from scalebayes.laws import Law
 from scalebayes.laws.tuned import step_law
 from scalebayes.posterior.fit import SAMPLED, draws
 from scalebayes.queries.curves import Curve, curve_of
-from scalebayes.queries.optima.optimum import expected_optimum, optimal_sizes
+from scalebayes.queries.optima.expected_optimum import expected_optimum
+from scalebayes.queries.optima.optimum import optimal_sizes
 from scalebayes.specs.discrepancy import Conditional, correlation
 from scalebayes.specs.drift import Drift, Paths
 from scalebayes.specs.drifting_law import GROUP, DriftingLaw

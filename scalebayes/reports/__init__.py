@@ -81,7 +81,7 @@ def report(
     --------
     >>> path = sb.report(sb.load("chinchilla.nc"), "report.md", C="5.76e23")
     >>> print(path.read_text("utf-8").splitlines()[0])
-    # Scaling laws of hoffmann2022
+    # Scaling laws fitted to Hoffmann et al. 2022
     """
     path = Path(path)
     chosen = format or path.suffix.lower().lstrip(".")

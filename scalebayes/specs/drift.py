@@ -184,53 +184,46 @@ class Paths:
         down = self.g[:, :1] + scale * rng.standard_normal(shape).cumsum(axis=1)
         return Paths(self.knots.extended(FAR), np.hstack([down[:, ::-1], self.g, up]))
 
-    @cached_property
-    def slopes(self) -> np.ndarray:
-        """exp(g), (S, knots)."""
-        return np.exp(self.g)
-
-    @cached_property
-    def heights(self) -> np.ndarray:
-        """H at the knots, (S, knots)."""
-        pieces = STEP_LOG * (self.slopes[:, 1:] + self.slopes[:, :-1]) / 2
-        rising = np.hstack([np.zeros((len(pieces), 1)), pieces.cumsum(axis=1)])
-        return rising - rising[:, [-self.knots.first]]
-
     def at(self, distances: np.ndarray, part: slice = slice(None)) -> np.ndarray:
         """Return h at distances (n,) that all draws of a part share, (S, n)."""
         cell, t = self._cells(distances)
-        low, high = self.slopes[part][:, cell], self.slopes[part][:, cell + 1]
-        return self.heights[part][:, cell] + _within(t, low, high)
+        start, slope, bend = (values[part][:, cell] for values in self._curves)
+        return start + t * (slope + t * bend)
 
     def of_each(self, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:
         """Return h of the draws numbered ``rows`` (n,), each at a distance of its own, (n,)."""
         cell, t = self._cells(distances)
-        # Numbers in the arrays in a row: much faster than pairs of a draw and a knot.
-        place = rows * len(self.knots) + cell
-        low, high = self.slopes.take(place), self.slopes.take(place + 1)
-        return self.heights.take(place) + _within(t, low, high)
+        # Numbers in the arrays in a row: much faster than pairs of a draw and a cell.
+        place = rows * (len(self.knots) + 1) + cell
+        start, slope, bend = (values.take(place) for values in self._curves)
+        return start + t * (slope + t * bend)
 
     def _cells(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the knot before each distance, and the distance from there in steps.
+        """Return the cell that each distance is in, and how far in it, in steps between knots.
 
-        Distances beyond the outermost knots belong to the outermost cells: steps are then negative,
-        or above 1.
+        Cells are counted from that before the first knot to that after the last. Steps are those
+        from the knot where the cell begins; in the first cell they are from the first knot, so
+        negative.
         """
         steps = distances / STEP_LOG - self.knots.first
-        cell = np.floor(steps).clip(0, len(self.knots) - 2).astype(int)
-        return cell, steps - cell
+        cell = (steps + 1.0).clip(0, len(self.knots)).astype(int)
+        return cell, steps - np.maximum(cell - 1, 0)
 
+    @cached_property
+    def _curves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Height of h where each cell begins, its slope there, and half its bend, (S, cells) each.
 
-def _within(t: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return how far a path rises within t steps from a knot, with slopes at the cell's ends.
-
-    Before the first knot and after the last one the slope is that of the knot.
-    """
-    inside = t.clip(0.0, 1.0)
-    beyond_low = np.minimum(t, 0.0)
-    beyond_high = np.maximum(t - 1.0, 0.0)
-    rise = inside * low + inside**2 * (high - low) / 2
-    return STEP_LOG * (rise + beyond_low * low + beyond_high * high)
+        The slope is per step, the bend the change of slope from one step to the next. exp(g)
+        is linear between knots, so h is quadratic; beyond them it is straight.
+        """
+        slopes = STEP_LOG * np.exp(self.g)
+        pieces = (slopes[:, 1:] + slopes[:, :-1]) / 2
+        heights = np.hstack([np.zeros((len(slopes), 1)), pieces.cumsum(axis=1)])
+        heights -= heights[:, [-self.knots.first]]
+        starts = np.hstack([heights[:, :1], heights])
+        slopes_at_start = np.hstack([slopes[:, :1], slopes])
+        half_bends = np.diff(slopes_at_start, axis=1, append=slopes[:, -1:]) / 2
+        return starts, slopes_at_start, half_bends
 
 
 @dataclass(frozen=True)
@@ -288,7 +281,7 @@ class Drift:
         def bend(name: str, distances: np.ndarray) -> np.ndarray:
             return self.paths[name].of_each(rows, distances)
 
-        own = {name: parameters[name][rows] for name in self.law.parameter_names}
+        own = {name: parameters[name].take(rows) for name in self.law.parameter_names}
         return self._log_loss(own, inputs, bend, lambda r: bend("loss", r))
 
     def _log_loss(

@@ -120,6 +120,33 @@ def test_wide_steps_first_find_what_fine_ones_find(discrepant, monkeypatch, budg
     np.testing.assert_allclose(at, least, atol=1e-5)
 
 
+@pytest.mark.parametrize("cost", [sb.SIX_ND, sb.with_inference("100B")], ids=["6ND", "served"])
+def test_optima_at_many_budgets_of_a_discrepancy_are_those_of_each_on_its_own(discrepant, cost):
+    curve = curve_of(discrepant, "expected")
+    budgets = np.geomspace(1e24, 1e20, 150)
+    found = optimal_sizes(curve, budgets, cost)
+    alone = np.hstack([optimal_sizes(curve, np.array([budget]), cost) for budget in budgets])
+    off = np.abs(np.log(found / alone))
+    assert np.median(off) < 1e-4
+    assert np.quantile(off, 0.99) < 5e-3
+    # Where a draw has two minima of nearly equal loss, either may be found.
+    losses = [curve.loss_each(N, cost.affordable_tokens(N, budgets)) for N in (found, alone)]
+    assert (losses[0] / losses[1]).max() < 1 + 1e-4
+
+
+def test_a_draw_that_does_not_move_smoothly_between_budgets_is_searched(discrepant):
+    """Optima of wild discrepancies jump between budgets."""
+    curve = curve_of(discrepant, "expected")
+    wild = replace(curve, pull=5.0 * curve.pull)
+    budgets = np.geomspace(1e20, 1e24, 150)
+    found = optimal_sizes(wild, budgets, sb.SIX_ND)
+    alone = np.hstack([optimal_sizes(wild, np.array([budget]), sb.SIX_ND) for budget in budgets])
+    has_jumped = np.abs(np.diff(np.log(alone), axis=1)) > 0.5
+    assert has_jumped.any(axis=1).mean() > 0.2
+    losses = [wild.loss_each(N, budgets / (6 * N)) for N in (found, alone)]
+    assert np.mean(losses[0] > losses[1] * (1 + 1e-4)) < 1e-3
+
+
 def drifting_by_fine_grid(curve, budgets, cost):
     """Optima on the fine grid of each budget, every size of which is tried: (S, budgets)."""
     start = curve.law.optimise(budgets / 6, newton.columns(curve.parameters))

@@ -23,6 +23,7 @@ from scalebayes.queries.optima.expected_optimum import (
     size_at_vertex,
     sizes_around,
 )
+from scalebayes.queries.optima.grids import evenly_apart
 
 ANCHORS_APART = 1.0
 """Most decades between the budgets at which all sizes are tried."""
@@ -73,30 +74,13 @@ def drifting_optima(
     order = np.argsort(budgets, kind="stable")
     rising, further = budgets[order], [values[order] for values in others]
     grids = _Grids.around(start[:, order], rising, cost, further)
-    anchors = _anchors(np.log10(rising), further)
+    anchors = evenly_apart(np.log10(rising), ANCHORS_APART, further)
     rising_log_N, is_inside = _Followed(curve, grids, np.log(rising)).sizes(anchors)
     for i, budget in enumerate(rising):
         check_share_inside(is_inside[:, i], float(budget), DISTANCE_OF_DRIFT)
     N = np.empty_like(rising_log_N)
     N[:, order] = np.exp(rising_log_N)
     return N
-
-
-def _anchors(decades: np.ndarray, others: list[np.ndarray]) -> list[int]:
-    """Return the numbers of budgets, from the first to the last, at which all sizes are tried.
-
-    All are, where further inputs of the law differ between budgets: the optima then do not move
-    steadily with the budget.
-    """
-    numbers = range(len(decades))
-    if any((values != values[0]).any() for values in others):
-        return list(numbers)
-    anchors = [0]
-    for i in numbers[1:]:
-        is_last = i + 1 == len(decades)
-        if is_last or decades[i + 1] - decades[anchors[-1]] > ANCHORS_APART:
-            anchors.append(i)
-    return anchors
 
 
 @dataclass(frozen=True)

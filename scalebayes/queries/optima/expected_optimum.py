@@ -7,7 +7,7 @@ import numpy as np
 from scalebayes.costs.cost import Cost
 from scalebayes.errors import QueryError
 from scalebayes.queries.curves import SharedCurve
-from scalebayes.queries.optima.size_grid import affordable_sizes
+from scalebayes.queries.optima.grids import affordable_sizes
 from scalebayes.units import format_quantity, share_in_words
 
 DISTANCE = 3.0 * np.log(10)

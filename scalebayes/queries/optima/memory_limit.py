@@ -9,7 +9,7 @@ from scalebayes.costs.memory import Memory
 from scalebayes.errors import QueryError
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.expected_optimum import vertex_shift
-from scalebayes.queries.optima.size_grid import affordable_sizes
+from scalebayes.queries.optima.grids import affordable_sizes
 from scalebayes.units import format_quantity, share_in_words
 from scalebayes.utils.parallel import side_by_side
 

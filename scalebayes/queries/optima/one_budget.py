@@ -7,8 +7,8 @@ import numpy as np
 from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.errors import QueryError
 from scalebayes.laws import Law
+from scalebayes.queries.optima.grids import affordable_sizes
 from scalebayes.queries.optima.newton import LossAlongBudgets, Minima, Parameters, columns
-from scalebayes.queries.optima.size_grid import affordable_sizes
 from scalebayes.units import format_quantity, share_in_words
 from scalebayes.utils.parallel import parts_of, side_by_side
 

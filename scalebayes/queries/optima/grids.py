@@ -1,4 +1,4 @@
-"""Grids of sizes that a budget pays for."""
+"""Grids for the search for optima: of sizes that a budget pays for, and of budgets."""
 
 from __future__ import annotations
 
@@ -38,3 +38,27 @@ def affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
     end = bisect(sign_of_tokens, affordable[-1], grid[len(affordable)], xtol=1e-12)
     near_end = end + np.log1p(-np.geomspace(*END_SHARES, END_SIZES))
     return np.concatenate([affordable, near_end[near_end > affordable[-1]]])
+
+
+def evenly_apart(decades: np.ndarray, apart: float, others: list[np.ndarray]) -> list[int]:
+    """Return the numbers of budgets, the first and the last among them, that are `apart` at most.
+
+    All are, where further inputs of the law differ between budgets: the optima then do not move
+    steadily with the budget.
+
+    Parameters
+    ----------
+    decades, apart
+        Rising log10 of the budgets, and the largest step that is wanted.
+    others
+        Further inputs, as many values each as there are budgets.
+    """
+    numbers = range(len(decades))
+    if any((values != values[0]).any() for values in others):
+        return list(numbers)
+    chosen = [0]
+    for i in numbers[1:]:
+        is_last = i + 1 == len(decades)
+        if is_last or decades[i + 1] - decades[chosen[-1]] > apart:
+            chosen.append(i)
+    return chosen
