@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     ("py:class", r"scalebayes\.\w+\..*|_PydanticGeneralMetadata"),
     (
         "py:class",
-        r"Any|Arm|Axes|Basis|Callable|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|"
+        r"Any|Arm|Axes|Basis|Callable|Curve|CurveModel|Fault|Figure|Iterable|Mapping|Method|Numeric|Outcome|Path|"
         r"PlotlyFigure|Quantities|Sequence|Table|Workers|mapping|sequence",
     ),
     ("py:class", r"array|optional|path|DataFrame"),

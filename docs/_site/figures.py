@@ -2,7 +2,8 @@
 
 `figures_pages` in conf.py lists such pages. Their commands and Python blocks run in order, in one
 namespace and in the folder `figures_folder`, which keeps the files that commands saved for the next
-build. A block whose last line is a figure gets that figure below it.
+build. A block whose last line is a figure gets that figure below it. A block below a comment that
+begins with "not run" is left as it is.
 """
 
 import ast
@@ -28,6 +29,8 @@ def draw(app, doctree):
     namespace, count = {}, 0
     with contextlib.chdir(folder):
         for block in list(doctree.findall(nodes.literal_block)):
+            if is_not_run(block):
+                continue
             if block.get("language") == "sh":
                 run_commands(block.astext())
             elif block.get("language") == "python":
@@ -35,6 +38,14 @@ def draw(app, doctree):
                 if isinstance(figure, Figure):
                     count += 1
                     place(app, block, figure, f"{env.docname}-{count}.svg")
+
+
+def is_not_run(block):
+    siblings = block.parent.children
+    place = siblings.index(block)
+    before = siblings[place - 1] if place else None
+    # A comment in Markdown is raw HTML.
+    return isinstance(before, nodes.raw) and before.astext().startswith("<!-- not run")
 
 
 def run_commands(text):

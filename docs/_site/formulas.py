@@ -27,10 +27,15 @@ def drawing(formula):
     return f'<span class="formula" role="img" aria-label="{escape(formula)}">{svg}</span>'
 
 
+def drawable(formula):
+    """Return a formula as mathtext reads it: in one line, without the commands it lacks."""
+    return " ".join(formula.replace(r"\mid", "|").split())
+
+
 def visit(translator, node):
     from docutils import nodes
 
-    translator.body.append(drawing(node.astext().replace(r"\mid", "|")))
+    translator.body.append(drawing(drawable(node.astext())))
     raise nodes.SkipNode
 
 

@@ -30,7 +30,7 @@ def forward_weights(
     density of the loss of run r under the fit of model k to runs of less compute, the weights are
 
     .. math:: \arg\max_w \frac{1}{R} \sum_{r=1}^{R} \log \sum_k w_k p_{kr},
-              \qquad w_k \ge 0, \quad \sum_k w_k = 1.
+              \qquad w_k \geq 0, \quad \sum_k w_k = 1.
 
     The objective is concave. In contrast to leave-one-out stacking, it scores forecasts beyond the
     runs of a fit, at the short distances to the next share.

@@ -192,7 +192,7 @@ def annealing(
 
     .. math::
         L = L_0 + A S_1^{-\alpha} - C S_2, \quad
-        S_2 = \sum_{i \le s} \sum_{k \le i} (\eta_{k-1} - \eta_k) \lambda^{i-k}
+        S_2 = \sum_{i \leq s} \sum_{k \leq i} (\eta_{k-1} - \eta_k) \lambda^{i-k}
 
     The inner sum over i is geometric, so a change at step k counts with
     :math:`(1 - \lambda^{s-k+1}) / (1 - \lambda)`. The warm-up has no part in :math:`S_2`.

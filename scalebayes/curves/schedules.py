@@ -88,7 +88,7 @@ class Schedule:
         return self.rates[piece] + share * (self.rates[following] - self.rates[piece])
 
     def area(self, steps: np.ndarray) -> np.ndarray:
-        r"""Return :math:`S_1(s) = \sum_{i \le s} \eta_i`, the area below the schedule up to steps.
+        r"""Return :math:`S_1(s) = \sum_{i \leq s} \eta_i`, the area below the schedule up to steps.
 
         The sum over steps is replaced by the integral. Beyond the last point the last rate holds.
         """

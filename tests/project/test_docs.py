@@ -14,8 +14,10 @@ import sys
 from urllib.parse import urlsplit
 
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 import scalebayes as sb
+from docs._site.formulas import drawable
 from docs.paste_outputs import (
     CALLS,
     FENCE,
@@ -216,6 +218,33 @@ def test_the_figure_of_the_first_page_is_small_and_fetches_nothing():
     text = (ROOT / "docs" / "three-laws.svg").read_text()
     assert len(text) < 100_000
     assert not re.search(r"(href|src|url)\W*https?:", text)
+
+
+FORMULA = re.compile(r":math:`([^`]*)`|^ *\.\. math::((?:.*\n)(?: +\S.*\n)*)", re.M)
+"""A formula in a line of a docstring, or in a block with lines of its own."""
+
+
+def formulas_of_docstrings():
+    for path in (ROOT / "scalebayes").rglob("*.py"):
+        for inline, block in FORMULA.findall(path.read_text()):
+            yield pytest.param(" ".join((inline or block).split()), id=path.stem)
+
+
+@pytest.mark.parametrize("formula", [*formulas_of_docstrings()])
+def test_a_formula_of_a_docstring_can_be_drawn(formula):
+    """The reference draws formulas by mathtext, which knows less than LaTeX."""
+    MathTextParser("path").parse(f"${drawable(formula)}$")
+
+
+def test_the_pages_and_the_reference_are_read_without_a_warning(tmp_path):
+    """References and anchors are followed; the site itself is neither drawn nor written."""
+    for tool in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(tool, reason="the site needs the extra 'docs'")
+    options = ["-b", "dummy", "-W", "--keep-going", "-q", "-D", "figures_pages="]
+    command = [sys.executable, "-m", "sphinx", *options, "-d", tmp_path / "doctrees"]
+    command += [ROOT / "docs", tmp_path / "site"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
