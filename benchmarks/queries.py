@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -158,7 +159,8 @@ def table() -> Iterator[str]:
     """Lines of the table: the machine, the header, and a row for each query of each fit."""
     python = platform.python_version()
     yield f"{date.today()}: {os.cpu_count()} cores, Python {python}, numpy {np.__version__}.\n"
-    yield "| question, 4000 draws | seconds | of the processor | GiB at most |\n|---|---|---|---|"
+    yield "| question, 4000 draws unless stated | seconds | of the processor | GiB at most |"
+    yield "|---|---|---|---|"
     sizes, tokens = np.geomspace(1e8, 1e12, TARGETS), np.geomspace(1e12, 1e10, TARGETS)
     for model in ("chinchilla", "coupled-discrepancy"):
         fit, name = fit_of(model), f"`predict`, {TARGETS} targets, `{model}`"
@@ -173,8 +175,9 @@ def table() -> Iterator[str]:
         spec = sb.read_model(model)
         if spec.law_object.inputs in (("N", "D"), ("N", "D", "U")) and spec.pool is None:
             limit = {"U": 1e12} if "U" in spec.law_object.inputs else {}
-            frontier = partial(frontier_of, fit_of(model), **limit)
-            yield timed(f"`frontier`, {len(BUDGETS)} budgets, `{model}`", frontier)
+            fit = fit_of(model)
+            frontier = partial(frontier_of, fit, **limit)
+            yield timed(f"`frontier`, {len(BUDGETS)} budgets, `{model}`{repeated(fit)}", frontier)
             if model in ("chinchilla", "coupled", "kaplan"):
                 yield timed(
                     f"`frontier`, {len(BUDGETS)} budgets with serving, `{model}`",
@@ -190,6 +193,13 @@ def table() -> Iterator[str]:
         }
         for name, question in questions.items():
             yield timed(f"`{name}`, `{model}`", question)
+
+
+def repeated(fit: sb.Fit) -> str:
+    """Words for the number of draws, where an attempt was repeated and there are more of them."""
+    sizes = fit.stored["posterior"].sizes
+    draws = sizes["chain"] * sizes["draw"]
+    return "" if draws == math.prod(SHAPE) else f", {draws} draws"
 
 
 def frontier_of(fit: sb.Fit, factor: float, **options: Any) -> xr.Dataset:
