@@ -196,7 +196,7 @@ def table() -> Iterator[str]:
 
 
 def repeated(fit: sb.Fit) -> str:
-    """Words for the number of draws, where an attempt was repeated and there are more of them."""
+    """Words for the number of draws where it is not 4000, because an attempt was repeated."""
     sizes = fit.stored["posterior"].sizes
     draws = sizes["chain"] * sizes["draw"]
     return "" if draws == math.prod(SHAPE) else f", {draws} draws"

@@ -18,6 +18,9 @@ LOG_SIZES = (-20.0, 80.0)
 """Bounds of log N in `sizes_for`, wider than any model: 2e-9 to 6e34 parameters."""
 SIZE_TOLERANCE = 1e-12
 """Absolute tolerance of log N in `sizes_for`."""
+MOST_TOKENS = 1e40
+"""Most tokens that are looked for where a cost has no inverse: a model of one parameter takes as
+many for a budget far above any other. Costs in dollars are far below the tokens that they buy."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,14 @@ class Cost:
 def _invert(
     flop: Callable[[Numeric, Numeric], Numeric], N: np.ndarray, C: float | np.ndarray
 ) -> np.ndarray:
-    """Return D with flop(N, D) = C by a search over log D between 0 and log C; NaN where none."""
+    """Return D with flop(N, D) = C between one token and `MOST_TOKENS`; NaN where there is none."""
     from scipy.optimize import elementwise
 
     def excess(log_D: np.ndarray, N: np.ndarray, log_C: np.ndarray) -> np.ndarray:
         return np.log(flop(N, np.exp(log_D))) - log_C
 
     N, log_C = np.broadcast_arrays(np.asarray(N, float), np.log(C))
-    bracket = (np.zeros_like(log_C), log_C)
+    bracket = (np.zeros_like(log_C), np.full_like(log_C, np.log(MOST_TOKENS)))
     root = elementwise.find_root(excess, bracket, args=(N, log_C))
     return np.where(root.success, np.exp(root.x), np.nan)
 

@@ -239,9 +239,14 @@ def _flatness(
 ) -> float:
     """Return the share of draws in which half or twice N* is as good, at the budget with most."""
     flat = np.zeros(loss.shape, bool)
+    D_of_N = cost.affordable_tokens(N, budgets)
     for size in (N / 2, 2 * N):
-        beside = curve.loss_each(size, cost.affordable_tokens(size, budgets), *others)
-        flat |= beside <= loss * (1 + FLAT)
+        D = cost.affordable_tokens(size, budgets)
+        is_affordable = D > 0
+        # The loss is asked at N* itself where the budget does not pay for the other size.
+        at = np.where(is_affordable, size, N), np.where(is_affordable, D, D_of_N)
+        beside = curve.loss_each(*at, *others)
+        flat |= is_affordable & (beside <= loss * (1 + FLAT))
     return float(flat.mean(axis=0).max())
 
 

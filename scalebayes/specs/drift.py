@@ -187,16 +187,16 @@ class Paths:
     def at(self, distances: np.ndarray, part: slice = slice(None)) -> np.ndarray:
         """Return h at distances (n,) that all draws of a part share, (S, n)."""
         cell, t = self._cells(distances)
-        start, slope, bend = (values[part][:, cell] for values in self._curves)
-        return start + t * (slope + t * bend)
+        start, slope, half_bend = (values[part][:, cell] for values in self._curves)
+        return start + t * (slope + t * half_bend)
 
     def of_each(self, rows: np.ndarray, distances: np.ndarray) -> np.ndarray:
         """Return h of the draws numbered ``rows`` (n,), each at a distance of its own, (n,)."""
         cell, t = self._cells(distances)
-        # Numbers in the arrays in a row: much faster than pairs of a draw and a cell.
+        # Flat indices are much faster than pairs of a draw and a cell.
         place = rows * (len(self.knots) + 1) + cell
-        start, slope, bend = (values.take(place) for values in self._curves)
-        return start + t * (slope + t * bend)
+        start, slope, half_bend = (values.take(place) for values in self._curves)
+        return start + t * (slope + t * half_bend)
 
     def _cells(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the cell that each distance is in, and how far in it, in steps between knots.

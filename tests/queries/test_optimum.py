@@ -147,6 +147,86 @@ def test_a_draw_that_does_not_move_smoothly_between_budgets_is_searched(discrepa
     assert np.mean(losses[0] > losses[1] * (1 + 1e-4)) < 1e-3
 
 
+ULPS = 1e22 * (1 + np.finfo(float).eps * np.arange(25))
+SWEEP = np.geomspace(1e8, 1e10, 7)
+REPEATED = {
+    "copies": np.repeat(np.geomspace(1e20, 1e25, 10), 3),
+    "sweeps": np.ravel(
+        [6 * SWEEP * (budget / (6 * SWEEP)) for budget in np.geomspace(1e20, 1e23, 9)]
+    ),
+    "differ by rounding": ULPS,
+}
+
+
+@pytest.mark.parametrize("budgets", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize(
+    "model", ["coupled-discrepancy", "coupled-drift", "data-limited", "data-constrained-drift"]
+)
+def test_budgets_that_are_equal_or_nearly_so_have_one_optimum(make, model, budgets):
+    curve = curve_of(make(model), "expected")
+    cost = sb.with_inference("1B")
+    others = [np.full(len(budgets), 1e12)] if "U" in curve.law.inputs else []
+    found = optimal_sizes(curve, budgets, cost, *others)
+    for i in (0, 1, 2, len(budgets) - 1):
+        same = np.isclose(budgets, budgets[i], rtol=1e-12)
+        np.testing.assert_allclose(found[:, same], found[:, [i]].repeat(same.sum(), 1), rtol=1e-9)
+
+
+def test_a_few_draws_without_an_optimum_near_do_not_refuse_many_budgets(discrepant):
+    """Their share is that of all draws, also where only they are searched."""
+    curve = curve_of(discrepant, "expected")
+    pull = curve.pull.copy()
+    pull[[402, 3, 74, 4]] *= 1e3
+    few_wild = replace(curve, pull=pull)
+    budgets = np.geomspace(1e20, 1e24, 160)
+    found = optimal_sizes(few_wild, budgets, sb.SIX_ND)
+    alone = np.hstack([optimal_sizes(few_wild, budgets[[i]], sb.SIX_ND) for i in (0, 50, 159)])
+    tame = np.delete(np.arange(curve.draws), [402, 3, 74, 4])
+    np.testing.assert_allclose(found[tame][:, [0, 50, 159]], alone[tame], rtol=1e-2)
+
+
+@pytest.mark.parametrize("model", ["coupled-discrepancy", "coupled-drift"])
+def test_an_optimum_just_below_the_size_that_uses_up_the_budget_is_found(make, model):
+    cost = sb.with_inference("10T")
+    curve = curve_of(make(model, width=0.15), "expected")
+    budgets = np.geomspace(1e20, 1e24, 60)
+    found = optimal_sizes(curve, budgets, cost)
+    D = cost.affordable_tokens(found, budgets)
+    assert (D > 0).all()
+    loss = curve.loss_each(found, D)
+    ends = budgets / (2 * 10e12)
+    for share in np.geomspace(1e-6, 0.5, 200):
+        N = np.broadcast_to(ends * (1 - share), found.shape)
+        beside = curve.loss_each(N, cost.affordable_tokens(N, budgets))
+        assert (loss < beside * (1 + 1e-4)).all(), share
+
+
+def test_a_frontier_says_that_the_optimum_is_not_flat_where_twice_its_size_is_too_dear(make):
+    fit = make("data-constrained-drift")
+    answer = sb.frontier(fit, C=1e20, cost=sb.with_inference("1T"), U=1e12)
+    assert answer.attrs["flat"] == 0
+    assert np.isfinite(answer["loss"]).all()
+
+
+@pytest.mark.parametrize("model", ["chinchilla", "coupled-drift"])
+@pytest.mark.parametrize("times", [1.0, 0.05, 1e-17], ids=["FLOP", "cheap", "dollars"])
+def test_a_cost_that_is_a_function_may_have_any_unit(make, model, times):
+    fit = make(model)
+    best = sb.frontier(fit, C=6e22)
+    priced = sb.frontier(fit, C=6e22 * times, cost=lambda N, D: times * 6 * N * D)
+    np.testing.assert_allclose(priced["N"], best["N"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [17, 20, 60])
+def test_many_budgets_of_a_cost_that_jumps_have_the_optima_of_each_on_its_own(make, count):
+    cost, budgets = dearer_above(2e9, 1.3, 0.0), np.geomspace(1e20, 1e25, count)
+    curve = curve_of(make("chinchilla"), "law")
+    some = Curve(curve.law, {name: values[::10] for name, values in curve.parameters.items()})
+    found = optimal_sizes(some, budgets, cost)
+    alone = np.hstack([optimal_sizes(some, budgets[[i]], cost) for i in range(count)])
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
 def drifting_by_fine_grid(curve, budgets, cost):
     """Optima on the fine grid of each budget, every size of which is tried: (S, budgets)."""
     start = curve.law.optimise(budgets / 6, newton.columns(curve.parameters))

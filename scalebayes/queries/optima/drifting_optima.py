@@ -23,7 +23,7 @@ from scalebayes.queries.optima.expected_optimum import (
     size_at_vertex,
     sizes_around,
 )
-from scalebayes.queries.optima.grids import evenly_apart
+from scalebayes.queries.optima.grids import budgets_apart, others_differ
 
 ANCHORS_APART = 1.0
 """Most decades between the budgets at which all sizes are tried."""
@@ -60,9 +60,9 @@ def drifting_optima(
     curve
         The curves of S draws; their law drifts.
     start
-        The optima of the law, (S, budgets).
+        Sizes near the optima of the law, (S, budgets).
     budgets, cost
-        Budgets in units of the cost.
+        Rising budgets in units of the cost.
     others
         Further inputs of the law, (budgets,) each.
 
@@ -71,16 +71,14 @@ def drifting_optima(
     QueryError
         As `expected_optimum`.
     """
-    order = np.argsort(budgets, kind="stable")
-    rising, further = budgets[order], [values[order] for values in others]
-    grids = _Grids.around(start[:, order], rising, cost, further)
-    anchors = evenly_apart(np.log10(rising), ANCHORS_APART, further)
-    rising_log_N, is_inside = _Followed(curve, grids, np.log(rising)).sizes(anchors)
-    for i, budget in enumerate(rising):
+    anchors = budgets_apart(np.log10(budgets), ANCHORS_APART)
+    if others_differ(others):
+        anchors = list(range(len(budgets)))
+    grids = _Grids.around(start, budgets, cost, list(others))
+    log_N, is_inside = _Followed(curve, grids, np.log(budgets)).sizes(anchors)
+    for i, budget in enumerate(budgets):
         check_share_inside(is_inside[:, i], float(budget), DISTANCE_OF_DRIFT)
-    N = np.empty_like(rising_log_N)
-    N[:, order] = np.exp(rising_log_N)
-    return N
+    return np.exp(log_N)
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class _Grids:
     def around(
         cls, start: np.ndarray, budgets: np.ndarray, cost: Cost, others: list[np.ndarray]
     ) -> _Grids:
-        """Return the grids of `expected_optimum` around the optima of the law, (S, budgets)."""
+        """Return the grids of `expected_optimum` around sizes `start`, (S, budgets)."""
         each = []
         for sizes, budget in zip(start.T, budgets, strict=True):
             each.append(sizes_around(sizes, float(budget), cost, DISTANCE_OF_DRIFT))
@@ -229,9 +227,7 @@ class _Followed:
         change = self.log_N[:, right] - self.log_N[:, left]
         distance = self.log_C[right] - self.log_C[left]
         passed = self.log_C[middle] - self.log_C[left]
-        # Budgets that were asked twice have no distance.
-        share = passed / np.where(distance > 0, distance, 1.0)
-        expected = self.log_N[:, left] + share * change
+        expected = self.log_N[:, left] + passed / distance * change
         steps = CLOSE_STEPS if distance.max() < CLOSE else WIDE_STEPS
         rows, budgets = np.broadcast_arrays(rows, middle)
         rows, budgets = rows.ravel(), budgets.ravel()

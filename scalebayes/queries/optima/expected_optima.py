@@ -1,8 +1,8 @@
 """Sizes of least loss of curves with a discrepancy, at many budgets.
 
 A discrepancy is smooth over about a decade, so most draws' optima move smoothly with the budget.
-All draws are searched at budgets `APART`, and most optima between these are interpolated. Where a
-draw's optimum does not move smoothly, as from one minimum to another, it is searched everywhere.
+All draws are searched at some of the budgets, and between these most optima are interpolated. Where
+a draw's optimum does not move smoothly, as from one minimum to another, each budget is searched.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ import numpy as np
 
 from scalebayes.costs.cost import Cost
 from scalebayes.queries.curves import Curve
-from scalebayes.queries.optima.expected_optimum import expected_optimum
-from scalebayes.queries.optima.grids import evenly_apart
+from scalebayes.queries.optima.expected_optimum import (
+    DISTANCE,
+    check_share_inside,
+    optimum_and_whether_inside,
+)
+from scalebayes.queries.optima.grids import budgets_apart, others_differ
 from scalebayes.utils.parallel import side_by_side
 
 APART = 0.1
-"""Most decades between the budgets at which all draws are searched."""
-FEWEST = 8
-"""Number of those budgets from which optima are interpolated between them."""
+"""Largest step in decades between the budgets at which all draws are searched, the anchors."""
+FEWEST_ANCHORS = 8
+"""Least number of anchors to interpolate between. With fewer, all budgets are searched."""
 SMOOTH = 0.01
-"""Largest error of log N* interpolated over twice `APART` for a draw to count as smooth there.
+"""Largest error of log N* and log D* at an anchor, predicted from every other anchor, for a draw to
+count as smooth there.
 
-Over `APART` itself the error is at most about an eighth: that of a search.
+From all anchors, twice as close, the error is about an eighth of that, which is that of a search.
 """
 
 
@@ -38,9 +43,9 @@ def expected_optima(
     curve
         The expected curves of S draws.
     start
-        The optima of the law, (S, budgets).
+        Sizes near the optima of the law, (S, budgets).
     budgets, cost
-        Budgets in units of the cost.
+        Rising budgets in units of the cost.
     others
         Further inputs of the law, (budgets,) each.
 
@@ -49,40 +54,47 @@ def expected_optima(
     QueryError
         As `expected_optimum`.
     """
-    order = np.argsort(budgets, kind="stable")
-    rising, rising_start = budgets[order], start[:, order]
-    further = [values[order] for values in others]
-    N = np.empty(start.shape)
-    is_known = np.zeros(start.shape, bool)
-
-    def search(is_wanted: np.ndarray) -> None:
-        """Search draws at budgets, (S, budgets)."""
-        places = np.flatnonzero(is_wanted.any(axis=0))
-
-        def search_at(i: int) -> np.ndarray:
-            rows = np.flatnonzero(is_wanted[:, i])
-            at = [float(values[i]) for values in further]
-            some = curve if len(rows) == curve.draws else _of_draws(curve, rows)
-            return expected_optimum(some, rising_start[rows, i], float(rising[i]), cost, *at)
-
-        for i, found in zip(places, side_by_side(search_at, places), strict=True):
-            N[is_wanted[:, i], i] = found
-        is_known[is_wanted] = True
-
-    anchors = evenly_apart(np.log10(rising), APART, further)
-    is_anchor = np.isin(np.arange(len(rising)), anchors)
-    if len(anchors) < FEWEST:
-        is_anchor[:] = True
-    search(np.broadcast_to(is_anchor, start.shape))
+    anchors = budgets_apart(np.log10(budgets), APART)
+    if others_differ(others) or len(anchors) < FEWEST_ANCHORS:
+        anchors = list(range(len(budgets)))
+    is_anchor = np.isin(np.arange(len(budgets)), anchors)
+    is_searched = np.broadcast_to(is_anchor, start.shape)
+    N, is_inside = _searched(curve, start, budgets, cost, others, is_searched)
     if not is_anchor.all():
-        log_N, is_smooth = _interpolated(np.log(rising), anchors, np.log(N[:, anchors]))
-        between = is_smooth & ~is_anchor
-        N[between] = np.exp(log_N[between])
-        is_known |= between
-        search(~is_known)
-    in_order = np.empty_like(N)
-    in_order[:, order] = N
-    return in_order
+        between, is_smooth = _interpolated(N[:, anchors], anchors, budgets, cost)
+        is_left = ~is_anchor & ~is_smooth
+        left, left_is_inside = _searched(curve, start, budgets, cost, others, is_left)
+        N = np.where(is_anchor, N, np.where(is_smooth, between, left))
+        is_inside &= left_is_inside
+    for i, budget in enumerate(budgets):
+        check_share_inside(is_inside[:, i], float(budget), DISTANCE)
+    return N
+
+
+def _searched(
+    curve: Curve,
+    start: np.ndarray,
+    budgets: np.ndarray,
+    cost: Cost,
+    others: tuple[np.ndarray, ...],
+    is_wanted: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return optima of the draws and budgets that are wanted, and whether each is inside its grid.
+
+    Both are (S, budgets), as is `is_wanted`. Where it is false they are NaN and true.
+    """
+    N, is_inside = np.full(start.shape, np.nan), np.ones(start.shape, bool)
+
+    def search(i: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.flatnonzero(is_wanted[:, i])
+        some = curve if len(rows) == curve.draws else _of_draws(curve, rows)
+        at = [float(values[i]) for values in others]
+        return optimum_and_whether_inside(some, start[rows, i], float(budgets[i]), cost, *at)
+
+    places = np.flatnonzero(is_wanted.any(axis=0))
+    for i, found in zip(places, side_by_side(search, places), strict=True):
+        N[is_wanted[:, i], i], is_inside[is_wanted[:, i], i] = found
+    return N, is_inside
 
 
 def _of_draws(curve: Curve, rows: np.ndarray) -> Curve:
@@ -92,24 +104,32 @@ def _of_draws(curve: Curve, rows: np.ndarray) -> Curve:
 
 
 def _interpolated(
-    log_C: np.ndarray, anchors: list[int], log_N: np.ndarray
+    N: np.ndarray, anchors: list[int], budgets: np.ndarray, cost: Cost
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return log N* at all budgets, and whether it moves smoothly there, (S, budgets) each.
+    """Return N* at all budgets, and whether it moves smoothly there, (S, budgets) each.
 
-    log_C : rising, (budgets,). log_N : at the budgets numbered `anchors`, (S, anchors).
+    Parameters
+    ----------
+    N, anchors
+        N* at some budgets, (S, anchors), and the indices of these budgets.
+    budgets, cost
+        All budgets, rising, in units of the cost.
     """
-    from scipy.interpolate import Akima1DInterpolator
+    from scipy.interpolate import Akima1DInterpolator  # imported late: it takes a tenth of a second
 
+    log_N, log_C = np.log(N), np.log(budgets)
     x = log_C[anchors]
-    # Each inner anchor is predicted from every other one, those beside it among them.
-    error = np.zeros(log_N.shape)
+    predicted = np.full(N.shape, np.nan)
     for first in (0, 1):
-        from_these, at = slice(first, None, 2), slice(1 - first, None, 2)
-        predicted = Akima1DInterpolator(x[from_these], log_N[:, from_these], axis=1)(x[at])
-        error[:, at] = np.abs(predicted - log_N[:, at])
-    is_smooth = ~(error[:, 1:-1] > SMOOTH)
-    # A draw is smooth between two anchors at which it is, and before the first and last of these.
-    is_smooth = np.pad(is_smooth, ((0, 0), (1, 1)), mode="edge")
+        known, at = slice(first, None, 2), slice(1 - first, None, 2)
+        predicted[:, at] = Akima1DInterpolator(x[known], log_N[:, known], axis=1)(x[at])
+    # Where serving takes most of the budget, log D changes much faster than log N.
+    D = cost.affordable_tokens(N, budgets[anchors])
+    D_predicted = cost.affordable_tokens(np.exp(predicted), budgets[anchors])
+    error = np.maximum(np.abs(predicted - log_N), np.abs(np.log(D_predicted / D)))
+    is_smooth = error <= SMOOTH
+    # The outermost anchors are not predicted: they count as smooth if their neighbours are.
+    is_smooth = np.pad(is_smooth[:, 1:-1], ((0, 0), (1, 1)), mode="edge")
     right = np.searchsorted(x, log_C).clip(1, len(anchors) - 1)
-    between = is_smooth[:, right - 1] & is_smooth[:, right]
-    return Akima1DInterpolator(x, log_N, axis=1)(log_C), between
+    is_smooth_between = is_smooth[:, right - 1] & is_smooth[:, right]
+    return np.exp(Akima1DInterpolator(x, log_N, axis=1)(log_C)), is_smooth_between

@@ -37,17 +37,12 @@ def expected_optimum(
 ) -> np.ndarray:
     """Return N that minimises each draw's curve subject to cost(N, D) = budget, shape of `start`.
 
-    A grid that all draws share is evaluated coarsely, then finely where the draws' minima lie. The
-    optimum is the vertex of the parabola in log(D/N) through the least loss and its neighbours: in
-    this coordinate the curve is smooth up to the size that uses up the budget. The result is right
-    to a few tenths of a percent, far less than the width of any posterior of N*.
-
     Parameters
     ----------
     curve
         The curves of S draws.
     start
-        Sizes to search around, (S,): the optima of the law.
+        Sizes to search around, (S,): near the optima of the law.
     budget, cost
         The budget, in units of the cost.
     others
@@ -62,17 +57,38 @@ def expected_optimum(
     QueryError
         When that is so for more than `FEW` of the draws.
     """
+    N, is_inside = optimum_and_whether_inside(
+        curve, start, budget, cost, *others, distance=distance
+    )
+    check_share_inside(is_inside, budget, distance)
+    return N.reshape(start.shape)
+
+
+def optimum_and_whether_inside(
+    curve: SharedCurve,
+    start: np.ndarray,
+    budget: float,
+    cost: Cost,
+    *others: float,
+    distance: float = DISTANCE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the N of `expected_optimum`, (S,), and whether each is not an end of the grid, (S,).
+
+    A grid that all draws share is evaluated coarsely, then finely where the draws' minima lie. The
+    optimum is the vertex of the parabola in log(D/N) through the least loss and its neighbours: in
+    this coordinate the curve is smooth up to the size that uses up the budget. The result is right
+    to a few tenths of a percent, far less than the width of any posterior of N*.
+    """
     log_N, D = sizes_around(start, budget, cost, distance)
     passes = PASSES if distance > DISTANCE else PASSES[1:]
     first, values = _log_loss_near_minima(curve, log_N, D, others, passes)
     least = first + values.argmin(axis=1)
     last = len(log_N) - 1
-    check_share_inside((least > 0) & (least < last), budget, distance)
     neighbours = np.stack([least - 1, least, least + 1])
     # Of a draw whose minimum is an end of the whole grid, no parabola is used.
     evaluated = (neighbours - first).clip(0, values.shape[1] - 1)
     losses = np.take_along_axis(values, evaluated.T, axis=1).T
-    return np.exp(size_at_vertex(log_N, D, least, losses)).reshape(start.shape)
+    return np.exp(size_at_vertex(log_N, D, least, losses)), (least > 0) & (least < last)
 
 
 def sizes_around(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from scalebayes.costs.cost import Cost
@@ -30,35 +32,36 @@ def affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
         tokens = cost.affordable_tokens(np.array([np.exp(log_N)]), budget)[0]
         return 1.0 if tokens > 0 else -1.0
 
-    affordable = grid[cost.affordable_tokens(np.exp(grid), budget) > 0]
-    if len(affordable) in (0, len(grid)):
+    is_affordable = cost.affordable_tokens(np.exp(grid), budget) > 0
+    affordable = grid[is_affordable]
+    if not len(affordable) or is_affordable[-1]:
         return affordable
     from scipy.optimize import bisect  # imported late: it takes a tenth of a second
 
-    end = bisect(sign_of_tokens, affordable[-1], grid[len(affordable)], xtol=1e-12)
+    too_large = grid[np.flatnonzero(is_affordable)[-1] + 1]
+    end = bisect(sign_of_tokens, affordable[-1], too_large, xtol=1e-12)
     near_end = end + np.log1p(-np.geomspace(*END_SHARES, END_SIZES))
-    return np.concatenate([affordable, near_end[near_end > affordable[-1]]])
+    return np.concatenate([affordable[affordable < near_end[0]], near_end])
 
 
-def evenly_apart(decades: np.ndarray, apart: float, others: list[np.ndarray]) -> list[int]:
-    """Return the numbers of budgets, the first and the last among them, that are `apart` at most.
+def budgets_apart(decades: np.ndarray, apart: float) -> list[int]:
+    """Return the indices of some budgets, the first and the last among them.
 
-    All are, where further inputs of the law differ between budgets: the optima then do not move
-    steadily with the budget.
+    Each is at most `apart` beyond the one before, or next to it where there is none so near.
 
     Parameters
     ----------
     decades, apart
-        Rising log10 of the budgets, and the largest step that is wanted.
-    others
-        Further inputs, as many values each as there are budgets.
+        Rising log10 of the budgets, and the largest step.
     """
-    numbers = range(len(decades))
-    if any((values != values[0]).any() for values in others):
-        return list(numbers)
     chosen = [0]
-    for i in numbers[1:]:
+    for i in range(1, len(decades)):
         is_last = i + 1 == len(decades)
         if is_last or decades[i + 1] - decades[chosen[-1]] > apart:
             chosen.append(i)
     return chosen
+
+
+def others_differ(others: Iterable[np.ndarray]) -> bool:
+    """Return whether further inputs differ between budgets: N* is then no function of C alone."""
+    return any((values != values[0]).any() for values in others)

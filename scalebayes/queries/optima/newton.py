@@ -24,7 +24,7 @@ MOST_STEPS = 6
 SHARPEST = 30.0
 """Second derivative of the loss in those units, over the loss, above which there is a kink.
 
-It is below the square of the exponents, which hardly exceed one.
+Of a smooth law it is at most about the square of the largest exponent, which hardly exceeds one.
 """
 DATA_SLOPE_STEP = DIFFERENCE**2
 """Relative step in N of the one-sided difference that gives d log D / d log N."""
@@ -72,11 +72,11 @@ class LossAlongBudgets:
     others: tuple[np.ndarray, ...]
 
     def tokens(self, N: np.ndarray) -> np.ndarray:
-        """Return the tokens that each budget leaves for sizes (S, B)."""
+        """Return the tokens that each budget leaves for sizes, (S, B) or (B,)."""
         return self.cost.affordable_tokens(N, self.budgets)
 
     def loss(self, N: np.ndarray, D: np.ndarray, parameters: Parameters) -> np.ndarray:
-        """Return the loss at sizes and tokens (S, B), with parameters (S, 1)."""
+        """Return the loss at sizes and tokens, (S, B) with parameters (S, 1), or (B,) with (B,)."""
         return self.law(N, D, *self.others, **parameters)
 
     def minimise(self, parameters: Parameters, start: np.ndarray, tolerance: np.ndarray) -> Minima:

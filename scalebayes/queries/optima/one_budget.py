@@ -24,7 +24,8 @@ Central differences hide a kink, so only a short step shows that there is none.
 NARROWED = 1e-7
 """Width in log N to which a bracket around a kink is narrowed."""
 ROUNDING = 1e-12
-"""Relative rise of the loss over the grid's least above which it has found another minimum too."""
+"""Relative rise of the loss over the grid's least above which Newton's method has found another
+minimum."""
 
 
 def numeric_optimum(
@@ -33,7 +34,9 @@ def numeric_optimum(
     """Return N that minimises L(N, D) subject to cost(N, D) = budget, in the parameters' shape.
 
     Newton's method starts from the least of a grid. Where it does not converge, at a kink,
-    Chandrupatla's method narrows the bracket that the grid gives.
+    Chandrupatla's method narrows the bracket that the grid gives. Where a cost jumps at a size, the
+    loss can have a minimum just below it that is narrower than the steps of the grid, which are
+    half an e-fold of N; it is then missed.
 
     Parameters
     ----------
@@ -57,11 +60,19 @@ def numeric_optimum(
 
 
 def from_scratch(
-    law: Law, parameters: Parameters, budget: float, cost: Cost, *others: np.ndarray
+    law: Law,
+    parameters: Parameters,
+    budget: float,
+    cost: Cost,
+    *others: np.ndarray,
+    all_draws: int | None = None,
 ) -> Minima:
-    """Return the least minima at one budget, (S,), as `numeric_optimum` finds them."""
+    """Return the least minima at one budget, (S,), as `numeric_optimum` finds them.
+
+    all_draws : number of all draws, of which S are solved; all of them if None. Errors name shares.
+    """
     line = LossAlongBudgets(law, np.array([budget]), cost, others)
-    bracket = _bracket(line, parameters)
+    bracket = _bracket(line, parameters, all_draws)
     start, low, high = bracket[1], bracket[0], bracket[2]
     found = line.minimise(parameters, start[:, None], np.full(len(start), TOLERANCE))
     log_N = found.log_N[:, 0]
@@ -79,7 +90,7 @@ def from_scratch(
     return Minima(log_N, converged)
 
 
-def _bracket(line: LossAlongBudgets, parameters: Parameters) -> np.ndarray:
+def _bracket(line: LossAlongBudgets, parameters: Parameters, all_draws: int | None) -> np.ndarray:
     """Return the log size of least loss on a grid between its neighbours, (3, S), at one budget."""
     law, cost, budget = line.law, line.cost, float(line.budgets[0])
     grid = affordable_sizes(cost, budget, np.linspace(0.0, np.log(LARGEST_SIZE), GRID_SIZES))
@@ -99,9 +110,10 @@ def _bracket(line: LossAlongBudgets, parameters: Parameters) -> np.ndarray:
     least = np.concatenate(side_by_side(least_of, parts_of(draws, len(grid))))
     is_inside = (least > 0) & (least < len(grid) - 1)
     if not is_inside.all():
+        share = np.sum(~is_inside) / (all_draws or draws)
         raise QueryError(
             f"law '{law.name}' has no compute-optimal point at C = {format_quantity(budget)} "
-            f"in {share_in_words(np.mean(~is_inside))} of the draws: its loss falls all the way to "
+            f"in {share_in_words(share)} of the draws: its loss falls all the way to "
             "one end of what the budget pays for"
         )
     return grid[np.stack([least - 1, least, least + 1])]
@@ -130,7 +142,7 @@ def narrow(line: LossAlongBudgets, parameters: Parameters, bracket: np.ndarray) 
     def loss(log_N: np.ndarray, place: np.ndarray, *values: np.ndarray) -> np.ndarray:
         N = np.exp(log_N)
         own = dict(zip(names, values, strict=True))
-        here = line.at(place.astype(int))
+        here = line.at(place.astype(int))  # SciPy passes all arguments as floats
         return _nan_as_infinite(here.loss(N, here.tokens(N), own))
 
     budgets = np.broadcast_to(np.arange(len(line.budgets)), count)
@@ -138,7 +150,7 @@ def narrow(line: LossAlongBudgets, parameters: Parameters, bracket: np.ndarray) 
         loss,
         tuple(bracket),
         args=(budgets, *parameters.values()),
-        tolerances={"xatol": NARROWED},
+        tolerances={"xatol": NARROWED, "xrtol": 0.0},
     )
     return Minima(np.where(found.success, found.x, bracket[1]), found.success)
 

@@ -10,11 +10,12 @@ from scalebayes.costs.cost import SIX_ND, Cost
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.drifting_optima import drifting_optima
 from scalebayes.queries.optima.expected_optima import expected_optima
+from scalebayes.queries.optima.grids import others_differ
 from scalebayes.queries.optima.many_budgets import numeric_optima
 from scalebayes.queries.optima.newton import columns
 
-SHARES = (0.0, 0.5, 1.0)
-"""Budgets at which the optima of the law alone are found, as shares of all in their order."""
+FEW_QUANTILES = (0.0, 0.5, 1.0)
+"""Quantiles of the budgets at which the optima of the law alone are found, for a rough idea."""
 
 
 def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.ndarray) -> np.ndarray:
@@ -34,7 +35,17 @@ def optimal_sizes(curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.nda
     QueryError
         When there is no interior optimum at a budget.
     """
-    budgets = np.asarray(budgets, float)
+    # The searches take rising budgets, each once. Those whose logs are equal are one.
+    asked = np.column_stack([np.log(budgets), *others])
+    _, first, back = np.unique(asked, axis=0, return_index=True, return_inverse=True)
+    rising = np.asarray(budgets, float)[first]
+    N = _at_rising_budgets(curve, rising, cost, *[values[first] for values in others])
+    return N[:, back]
+
+
+def _at_rising_budgets(
+    curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.ndarray
+) -> np.ndarray:
     if curve.is_law:
         return _optima_of_law(curve, budgets, cost, *others)
     near = _near_optima_of_law(curve, budgets, cost, *others)
@@ -56,18 +67,18 @@ def _optima_of_law(
 def _near_optima_of_law(
     curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.ndarray
 ) -> np.ndarray:
-    """Return N near those of `_optima_of_law`, around which decades are searched.
+    """Return N near those of `_optima_of_law`: optima of the curves are sought around them.
 
-    Where they are found numerically and the inputs do not differ between budgets, a few are found,
-    and log N is linear in log C between these.
+    Where the law has no closed form, it is solved at a few budgets, and log N is taken as linear in
+    log C between these.
     """
     has_closed_form = cost is SIX_ND and curve.law.optimal_N is not None
-    others_differ = any((values != values[0]).any() for values in others)
-    some = np.unique(np.quantile(budgets, SHARES, method="nearest"))
-    if has_closed_form or others_differ or len(budgets) <= len(SHARES) or len(some) == 1:
+    is_few = len(budgets) <= len(FEW_QUANTILES)
+    if has_closed_form or is_few or others_differ(others):
         return _optima_of_law(curve, budgets, cost, *others)
     from scipy.interpolate import make_interp_spline  # imported late: it takes a tenth of a second
 
-    at_some = [values[: len(some)] for values in others]
-    log_N = np.log(_optima_of_law(curve, some, cost, *at_some))
-    return np.exp(make_interp_spline(np.log(some), log_N, k=1, axis=1)(np.log(budgets)))
+    few = np.quantile(budgets, FEW_QUANTILES, method="nearest")
+    at_few = [values[: len(few)] for values in others]  # all of an input's values are equal
+    log_N = np.log(_optima_of_law(curve, few, cost, *at_few))
+    return np.exp(make_interp_spline(np.log(few), log_N, k=1, axis=1)(np.log(budgets)))
