@@ -228,6 +228,23 @@ def test_resampling_moves_draws_and_statistics_together():
     np.testing.assert_array_equal(found["posterior"]["draw"], [0, 1, 2])
 
 
+def test_smaller_steps_are_smaller_on_long_tables_too(monkeypatch):
+    """A retry asks for a greater acceptance rate, and must not get the same steps again."""
+    targets = []
+
+    def record(bound, spec, settings, *rest):
+        targets.append(settings["target_accept"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(samplers, "_sample_kernel", record)
+    runs = checkpoints(2400)
+    for target in (0.9, 0.97, 0.99):
+        with pytest.raises(KeyboardInterrupt):
+            sb.fit(runs, target_accept=target, progress=False)
+    assert targets == sorted(set(targets))
+    assert 0.9 < targets[0] < targets[-1] < 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("rows", "offsets"), [(500, 0.0), (1000, 0.0), (1000, 0.01)])
 def test_condensed_and_exact_posteriors_agree(rows, offsets, monkeypatch):
