@@ -89,7 +89,7 @@ DEPTH_OF_SHORT_RUN = 7
 MISSED_ON_LONG = 1 / 9
 """Share of the missed acceptance, 1 - target_accept, that is allowed on long tables.
 
-With a third, two of nine first attempts at one table of 20,000 runs diverged, and repetitions with
+With a third, two of seven first attempts at one table of 20,000 runs diverged, and repetitions with
 more draws diverged again; with a ninth none of six did, each of which takes a quarter longer.
 """
 STEPS_OF_MAPPED, STEPS = 32, 12
