@@ -43,7 +43,7 @@ def table(rows: int) -> sb.Runs:
     return sb.Runs(pd.DataFrame({"N": N, "D": D, "loss": loss}), f"{rows} runs")
 
 
-def measure(model: str, rows: int, backend: str) -> dict[str, object]:
+def measure(model: str, rows: int, backend: str, seed: int) -> dict[str, object]:
     """Return time, memory and checks of a fit of ``rows`` runs; 0 stands for the 240 points."""
     small = sb.load_runs("hoffmann2022")
     sb.fit(small, model, backend=backend, progress=False)
@@ -55,7 +55,7 @@ def measure(model: str, rows: int, backend: str) -> dict[str, object]:
         runs = small
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, used = time.perf_counter(), time.process_time()
-    fit = sb.fit(runs, model, backend=backend, progress=False, seed=1)
+    fit = sb.fit(runs, model, backend=backend, progress=False, seed=seed)
     seconds, processor = time.perf_counter() - started, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tables = sb.diagnose(fit).table
@@ -77,9 +77,9 @@ def measure(model: str, rows: int, backend: str) -> dict[str, object]:
     }
 
 
-def in_own_process(model: str, rows: int, backend: str) -> dict[str, object]:
+def in_own_process(model: str, rows: int, backend: str, seed: int) -> dict[str, object]:
     """Return what `measure` gives in a new process."""
-    command = [sys.executable, __file__, "--one", model, str(rows), backend]
+    command = [sys.executable, __file__, "--one", model, str(rows), backend, "--seed", str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(done.stderr[-2000:])
@@ -111,12 +111,13 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, metavar=("MODEL", "ROWS", "BACKEND"))
     parser.add_argument("--rows", default="1000,5000,20000,100000")
     parser.add_argument("--models", default="coupled-drift,chinchilla")
+    parser.add_argument("--seed", type=int, default=1, help="of the sampler")
     parser.add_argument("--jax", action="store_true")
     parser.add_argument("--docs", action="store_true")
     arguments = parser.parse_args()
     if arguments.one:
         model, rows, backend = arguments.one
-        print(json.dumps(measure(model, int(rows), backend)))
+        print(json.dumps(measure(model, int(rows), backend, arguments.seed)))
         return
 
     today = datetime.date.today()
@@ -132,12 +133,12 @@ def main() -> None:
     backends = ["nutpie", "jax"] if arguments.jax else ["nutpie"]
     for model in arguments.models.split(","):
         for backend in backends:
-            of_240 = in_own_process(model, 0, backend)
+            of_240 = in_own_process(model, 0, backend, arguments.seed)
             measured = [of_240]
             lines.append(line(model, backend, of_240, of_240))
             print(lines[-1], flush=True)
             for rows in [int(float(n)) for n in arguments.rows.split(",")]:
-                measured.append(in_own_process(model, rows, backend))
+                measured.append(in_own_process(model, rows, backend, arguments.seed))
                 lines.append(line(model, backend, measured[-1], of_240))
                 print(lines[-1], flush=True)
     if arguments.docs:

@@ -208,7 +208,7 @@ def frontier_of(fit: sb.Fit, factor: float, **options: Any) -> xr.Dataset:
 
 
 def processor_seconds(*arguments: str) -> tuple[float, str]:
-    """Return the processor seconds of a new Python process, and what it prints.
+    """Run Python with some arguments; return its processor seconds and its output.
 
     It may keep bytecode, as an installed package has it.
     """

@@ -568,7 +568,7 @@ def _answer(
 
 
 def _caveats(fit: CurveFit, plans: Sequence[Plan], group: str) -> list[Message]:
-    """Return warnings where the learning rates or areas of plans lie outside those of the runs."""
+    """Return warnings about plans whose learning rates or areas no run of the group has."""
     runs = [curve for curve in fit.curves.runs.values() if curve.group == group]
     return [*_rate_caveats(runs, plans), *_area_caveats(runs, plans)]
 

@@ -89,7 +89,9 @@ def fit(
         and its content may be deleted at any time.
     **sampler
         Passed on to `nutpie.sample` (``target_accept``, ``cores``, ``maxdepth`` ...), or with
-        ``backend="jax"`` to `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...).
+        ``backend="jax"`` to `numpyro.infer.NUTS` (``dense_mass``, ``max_tree_depth`` ...). Long
+        tables whose likelihood is condensed are sampled with a greater ``target_accept``, which is
+        in ``Fit.metadata["condensed"]``.
 
     Returns
     -------

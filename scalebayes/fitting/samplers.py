@@ -235,6 +235,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
     ) -> tuple[xr.DataTree, bool]:
         # Narrow posteriors have corners that larger steps miss. Steps of a retry are smaller again.
         missed = MISSED_ON_LONG * (1 - settings["target_accept"])
+        about["target_accept"] = round(1 - missed, 6)
         careful = settings | {"target_accept": 1 - missed}
         raw, partial = _sample_kernel(bound, spec, careful, seed, callback, bar)
         posterior = raw["posterior"].to_dataset()
@@ -255,7 +256,7 @@ def _prepare_condensed(spec: Spec, runs: Runs, bar: Progress) -> Sampler | None:
         return named(resampled(raw, found.places), spec, runs), partial
 
     # The weights are known once draws have been made, and before anybody reads these facts.
-    about = {"cells": len(table.cells), "weights": weights}
+    about: dict[str, Any] = {"cells": len(table.cells), "weights": weights}
     facts = {"backend": "nutpie", "engine": found.about, "condensed": about}
     return Sampler(sample_condensed, facts)
 

@@ -19,11 +19,11 @@ from scalebayes.queries.optima.expected_optimum import (
     DISTANCE_OF_DRIFT,
     PASSES,
     STEP,
-    check_share_inside,
+    check_shares_inside,
     size_at_vertex,
     sizes_around,
 )
-from scalebayes.queries.optima.grids import budgets_apart, others_differ
+from scalebayes.queries.optima.grids import anchor_budgets
 
 ANCHORS_APART = 1.0
 """Most decades between the budgets at which all sizes are tried."""
@@ -71,13 +71,10 @@ def drifting_optima(
     QueryError
         As `expected_optimum`.
     """
-    anchors = budgets_apart(np.log10(budgets), ANCHORS_APART)
-    if others_differ(others):
-        anchors = list(range(len(budgets)))
+    anchors = anchor_budgets(budgets, ANCHORS_APART, others)
     grids = _Grids.around(start, budgets, cost, list(others))
     log_N, is_inside = _Followed(curve, grids, np.log(budgets)).sizes(anchors)
-    for i, budget in enumerate(budgets):
-        check_share_inside(is_inside[:, i], float(budget), DISTANCE_OF_DRIFT)
+    check_shares_inside(is_inside, budgets, DISTANCE_OF_DRIFT)
     return np.exp(log_N)
 
 

@@ -15,10 +15,10 @@ from scalebayes.costs.cost import Cost
 from scalebayes.queries.curves import Curve
 from scalebayes.queries.optima.expected_optimum import (
     DISTANCE,
-    check_share_inside,
+    check_shares_inside,
     optimum_and_whether_inside,
 )
-from scalebayes.queries.optima.grids import budgets_apart, others_differ
+from scalebayes.queries.optima.grids import anchor_budgets
 from scalebayes.utils.parallel import side_by_side
 
 APART = 0.1
@@ -54,8 +54,8 @@ def expected_optima(
     QueryError
         As `expected_optimum`.
     """
-    anchors = budgets_apart(np.log10(budgets), APART)
-    if others_differ(others) or len(anchors) < FEWEST_ANCHORS:
+    anchors = anchor_budgets(budgets, APART, others)
+    if len(anchors) < FEWEST_ANCHORS:
         anchors = list(range(len(budgets)))
     is_anchor = np.isin(np.arange(len(budgets)), anchors)
     is_searched = np.broadcast_to(is_anchor, start.shape)
@@ -66,8 +66,7 @@ def expected_optima(
         left, left_is_inside = _searched(curve, start, budgets, cost, others, is_left)
         N = np.where(is_anchor, N, np.where(is_smooth, between, left))
         is_inside &= left_is_inside
-    for i, budget in enumerate(budgets):
-        check_share_inside(is_inside[:, i], float(budget), DISTANCE)
+    check_shares_inside(is_inside, budgets, DISTANCE)
     return N
 
 

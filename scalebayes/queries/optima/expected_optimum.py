@@ -60,7 +60,7 @@ def expected_optimum(
     N, is_inside = optimum_and_whether_inside(
         curve, start, budget, cost, *others, distance=distance
     )
-    check_share_inside(is_inside, budget, distance)
+    check_shares_inside(is_inside[:, None], np.array([budget]), distance)
     return N.reshape(start.shape)
 
 
@@ -105,14 +105,18 @@ def sizes_around(
     return log_N, cost.affordable_tokens(np.exp(log_N), budget)
 
 
-def check_share_inside(is_inside: np.ndarray, budget: float, distance: float) -> None:
-    """Raise an error if more than `FEW` of the draws have their optimum at an end of the grid."""
-    if np.mean(~is_inside) > FEW:
-        raise QueryError(
-            f"no compute-optimal point within {distance / np.log(10):.0f} decades of the law's own "
-            f"at C = {format_quantity(budget)} in {share_in_words(np.mean(~is_inside))} of the "
-            "draws, drift or discrepancy included"
-        )
+def check_shares_inside(is_inside: np.ndarray, budgets: np.ndarray, distance: float) -> None:
+    """Raise an error if at a budget more than `FEW` of the optima are at an end of the grid.
+
+    is_inside : whether each optimum is not at an end, (S, budgets).
+    """
+    for budget, share in zip(budgets, np.mean(~is_inside, axis=0), strict=True):
+        if share > FEW:
+            raise QueryError(
+                f"no compute-optimal point within {distance / np.log(10):.0f} decades of the law's "
+                f"own at C = {format_quantity(float(budget))} in {share_in_words(share)} of the "
+                "draws, drift or discrepancy included"
+            )
 
 
 def size_at_vertex(

@@ -44,16 +44,22 @@ def affordable_sizes(cost: Cost, budget: float, grid: np.ndarray) -> np.ndarray:
     return np.concatenate([affordable[affordable < near_end[0]], near_end])
 
 
-def budgets_apart(decades: np.ndarray, apart: float) -> list[int]:
-    """Return the indices of some budgets, the first and the last among them.
+def anchor_budgets(budgets: np.ndarray, apart: float, others: Iterable[np.ndarray]) -> list[int]:
+    """Return the indices of the budgets at which all draws are searched, the ends among them.
 
-    Each is at most `apart` beyond the one before, or next to it where there is none so near.
+    Each is at most `apart` beyond the one before, or next to it where there is none so near. All
+    budgets are anchors where further inputs of the law differ between them.
 
     Parameters
     ----------
-    decades, apart
-        Rising log10 of the budgets, and the largest step.
+    budgets, apart
+        Rising budgets, and the largest step in decades.
+    others
+        Further inputs of the law, (budgets,) each.
     """
+    if others_differ(others):
+        return list(range(len(budgets)))
+    decades = np.log10(budgets)
     chosen = [0]
     for i in range(1, len(decades)):
         is_last = i + 1 == len(decades)

@@ -139,7 +139,7 @@ def _near(
 def _solved_again(
     line: LossAlongBudgets, parameters: Parameters, log_N: np.ndarray, is_wrong: np.ndarray
 ) -> np.ndarray:
-    """Return log sizes, (S, B), of which those that may be wrong are solved from scratch."""
+    """Return log sizes, (S, B), after solving from scratch where `is_wrong`, (S, B)."""
     log_N = log_N.copy()
     for i in np.flatnonzero(is_wrong.any(axis=0)):
         rows = np.flatnonzero(is_wrong[:, i])

@@ -67,7 +67,7 @@ def _optima_of_law(
 def _near_optima_of_law(
     curve: Curve, budgets: np.ndarray, cost: Cost, *others: np.ndarray
 ) -> np.ndarray:
-    """Return N near those of `_optima_of_law`: optima of the curves are sought around them.
+    """Return approximate optima of the law alone, (S, budgets), to search the curves around.
 
     Where the law has no closed form, it is solved at a few budgets, and log N is taken as linear in
     log C between these.
